@@ -1,0 +1,1 @@
+//! The life of a container, from its record to its removal.

@@ -1,0 +1,1 @@
+//! One process a container: its stdio, logs, exit, health and restarts.

@@ -1,0 +1,1 @@
+//! Bridges, addresses, the packet filter and DNS.

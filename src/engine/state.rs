@@ -1,0 +1,109 @@
+//! The database of an instance: one SQLite file in WAL mode that daemon, command lines and monitors open side by side.
+//! Knows the schema and transactions; what the rows mean is known by the module whose tables they are.
+//!
+//! Guarantees: a transaction is whole or absent after a crash or a power cut. Assumption: a power cut may take the last
+//! transactions back (`synchronous=NORMAL`), so whoever needs content on the disk first syncs it first.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("open the database {}: {source}", path.display())]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("the database {} has schema {found}, and this setpoint knows {known} at most; use the newer setpoint again", path.display())]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("database: {0}")]
+    Query(#[from] rusqlite::Error),
+}
+
+/// An open database. Cheap to share behind an `Arc`; one statement runs at a time.
+#[derive(Debug)]
+pub struct Db {
+    connection: Mutex<Connection>,
+}
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// Each entry brings the schema one version up. What has been released is never edited.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
+const KNOWN: u32 = MIGRATIONS.len() as u32;
+
+impl Db {
+    /// Opens `state.db` in the state root, and creates or migrates it.
+    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
+        let path = state_dir.join("state.db");
+        let fail = |source| StateError::Open { path: path.clone(), source };
+        let mut connection = Connection::open(&path).map_err(fail)?;
+        connection.busy_timeout(BUSY).map_err(fail)?;
+        connection.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
+        connection.pragma_update(None, "synchronous", "normal").map_err(fail)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        migrate(&mut connection, &path)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Runs `query` on a consistent view.
+    pub fn read<T>(&self, query: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        self.run(TransactionBehavior::Deferred, query)
+    }
+
+    /// Runs `change` as one transaction: all of it or, when it fails, nothing.
+    pub fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        self.run(TransactionBehavior::Immediate, change)
+    }
+
+    fn run<T>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
+        // A poisoned lock only says that another thread panicked; its transaction was rolled back.
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(behavior)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
+    let version = |c: &Connection| c.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+    if version(connection)? == KNOWN {
+        return Ok(());
+    }
+    // Another process may be migrating too: look again once the write lock is held.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    if found > KNOWN {
+        return Err(StateError::Newer { path: path.to_owned(), found, known: KNOWN });
+    }
+    for script in &MIGRATIONS[found as usize..] {
+        transaction.execute_batch(script)?;
+    }
+    transaction.pragma_update(None, "user_version", KNOWN)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_twice_and_refuses_what_is_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Db::open(folder.path()).unwrap();
+        let two = Db::open(folder.path()).unwrap();
+        one.write(|t| t.execute("INSERT INTO configs (digest, content) VALUES ('d', x'00')", [])).unwrap();
+        let count: i64 = two.read(|t| t.query_row("SELECT count(*) FROM configs", [], |r| r.get(0))).unwrap();
+        assert_eq!(count, 1);
+        one.write(|t| t.pragma_update(None, "user_version", 99)).unwrap();
+        assert!(matches!(Db::open(folder.path()), Err(StateError::Newer { found: 99, .. })));
+    }
+}

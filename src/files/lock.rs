@@ -1,0 +1,84 @@
+//! Locks between processes: `flock` on a file, which the kernel releases with the process, however it ends.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::FileError;
+
+/// A held lock. Dropping it releases it; the file stays, since removing it would let two holders meet.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// Waits for the lock. Blocks the thread.
+    pub fn wait(path: &Path) -> Result<Self, FileError> {
+        let file = open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(FileError::new("lock", path, e)),
+            }
+        }
+    }
+
+    /// The lock, or `None` when somebody else holds it.
+    pub fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(FileError::new("lock", path, e)),
+        }
+    }
+
+    /// Whether somebody holds the lock. A missing file is held by nobody.
+    pub fn is_held(path: &Path) -> Result<bool, FileError> {
+        match File::open(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(FileError::new("open", path, e)),
+            Ok(file) => match flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => Ok(false),
+                Err(Errno::WOULDBLOCK) => Ok(true),
+                Err(e) => Err(FileError::new("lock", path, e)),
+            },
+        }
+    }
+
+    /// The locked file, for a note by its holder.
+    pub const fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+fn open(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| FileError::new("open", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert!(!Lock::is_held(&path).unwrap());
+        let held = Lock::wait(&path).unwrap();
+        assert!(Lock::is_held(&path).unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,69 @@
+//! Writes that a reader sees whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::FileError;
+
+/// Replaces `path` by a file of this content and mode. After a power cut the old content may be back: for run-time state.
+pub fn publish(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    write(path, content, mode, false)
+}
+
+/// Like [`publish`], and on the disk when it returns.
+pub fn publish_durably(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    write(path, content, mode, true)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, durable: bool) -> Result<(), FileError> {
+    let temporary = beside(path);
+    let attempt = || -> Result<(), FileError> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)
+            .map_err(|e| FileError::new("create", &temporary, e))?;
+        file.write_all(content).map_err(|e| FileError::new("write", &temporary, e))?;
+        if durable {
+            file.sync_all().map_err(|e| FileError::new("sync", &temporary, e))?;
+        }
+        fs::rename(&temporary, path).map_err(|e| FileError::new("rename to", path, e))?;
+        if durable && let Some(folder) = path.parent() {
+            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| FileError::new("sync", folder, e))?;
+        }
+        Ok(())
+    };
+    attempt().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// A name in the same folder that no other writer uses: the process's id and a number.
+fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn replaces_whole_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        publish(&path, b"one", 0o600).unwrap();
+        publish_durably(&path, b"two", 0o640).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = publish(&folder.path().join("no/such"), b"", 0o600).unwrap_err();
+        assert!(error.is_missing() && error.to_string().contains("no/"), "{error}");
+    }
+}

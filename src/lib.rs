@@ -1,0 +1,9 @@
+//! Setpoint: YAML manifests become running containers on a Linux host, and stay so. ARCHITECTURE.md is the map.
+
+pub mod engine;
+pub mod files;
+pub mod manifest;
+pub mod model;
+pub mod observed;
+pub mod plan;
+pub mod sys;

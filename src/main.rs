@@ -1,0 +1,3 @@
+//! The program: chooses its role before anything else exists.
+
+fn main() {}

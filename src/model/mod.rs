@@ -1,0 +1,51 @@
+//! The words of setpoint, as types: digests, references, names, sizes, durations, ports, and the resolved
+//! specifications that are stored, compared and executed. Knows nothing of files, the kernel or the network.
+
+pub mod digest;
+pub mod duration;
+pub mod id;
+pub mod instance;
+pub mod platform;
+pub mod port;
+pub mod reference;
+pub mod restart;
+pub mod signal;
+pub mod size;
+pub mod spec;
+
+pub use digest::Digest;
+pub use duration::Span;
+pub use id::{ContainerId, Name, Owner};
+pub use instance::Instance;
+pub use platform::Platform;
+pub use port::{PortMapping, Protocol};
+pub use reference::ImageRef;
+pub use restart::RestartPolicy;
+pub use signal::Signal;
+pub use size::{ByteSize, Cpus};
+
+/// Implements serde (as a string) for a type that has `FromStr` and `Display`.
+macro_rules! serde_as_text {
+    ($type:ty, $pattern:expr, $about:expr) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": $pattern, "description": $about})
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;

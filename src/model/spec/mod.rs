@@ -1,0 +1,13 @@
+//! Resolved specifications: what manifests and command lines come down to. These are stored with each resource, compared
+//! field by field by the planner, and executed by the engine. Long forms only, defaults filled in, all paths absolute,
+//! networks and volumes by their names in the engine (`<stack>-<name>`).
+//!
+//! The field names are those that users write, because a difference is reported by its path (`spec.image`).
+
+mod container;
+mod resources;
+
+pub use container::{
+    Attachment, Condition, ContainerSpec, Dependency, Healthcheck, Mount, NetworkMode, Probe, ResourceLimits, Ulimit,
+};
+pub use resources::{ConfigSpec, ImageSource, ImageSpec, NetworkSpec, PullPolicy, Subnet, VolumeSpec};

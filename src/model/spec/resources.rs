@@ -1,0 +1,182 @@
+//! What images, networks, volumes and configs are to be.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, ImageRef, Platform};
+
+/// An image, and the one way it is obtained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// What containers name it by.
+    pub reference: ImageRef,
+    pub source: ImageSource,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageSource {
+    Pull {
+        policy: PullPolicy,
+        platform: Option<Platform>,
+    },
+    /// A root file system: a tar (plain, gzip or zstd) or a folder.
+    Import {
+        path: PathBuf,
+        /// Digest over what tells that the source changed: a file's bytes; of a folder, every entry's path, kind, mode,
+        /// owner, size and time of change.
+        fingerprint: Digest,
+        /// Configuration of the image that is made.
+        entrypoint: Option<Vec<String>>,
+        command: Option<Vec<String>>,
+        environment: BTreeMap<String, String>,
+        working_dir: Option<String>,
+        user: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    Always,
+    #[default]
+    Missing,
+    Never,
+}
+
+/// A bridge network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// `address/prefix`; `None` lets the engine choose a free one.
+    pub subnet: Option<Subnet>,
+    /// Without a way out of the host.
+    pub internal: bool,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A named volume on the host's disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A file's content, brought into containers. Its digest is what is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigSpec {
+    /// Base64 in JSON, because content need not be text.
+    #[serde(with = "base64_bytes")]
+    pub content: Vec<u8>,
+}
+
+impl ConfigSpec {
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.content)
+    }
+}
+
+/// An IPv4 subnet: the network's address (host bits zero) and the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subnet {
+    address: Ipv4Addr,
+    prefix: u8,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is not a subnet: expected an IPv4 network with a prefix from 8 to 30, such as `10.5.0.0/24`")]
+pub struct InvalidSubnet {
+    text: String,
+}
+
+impl Subnet {
+    pub const fn address(self) -> Ipv4Addr {
+        self.address
+    }
+
+    pub const fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// The gateway: the first address.
+    pub fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) + 1)
+    }
+
+    pub fn contains(self, ip: Ipv4Addr) -> bool {
+        u32::from(ip) & self.mask() == u32::from(self.address)
+    }
+
+    pub fn overlaps(self, other: Subnet) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
+    /// The addresses for containers: all but the network's, the gateway's and the broadcast address.
+    pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
+        let first = u32::from(self.address);
+        (first + 2..first + !self.mask()).map(Ipv4Addr::from)
+    }
+
+    fn mask(self) -> u32 {
+        u32::MAX << (32 - u32::from(self.prefix))
+    }
+}
+
+impl std::str::FromStr for Subnet {
+    type Err = InvalidSubnet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSubnet> {
+        let invalid = || InvalidSubnet { text: text.chars().take(60).collect() };
+        let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| invalid())?;
+        let prefix: u8 = prefix.parse().ok().filter(|p| (8..=30).contains(p)).ok_or_else(invalid)?;
+        let subnet = Self { address, prefix };
+        if u32::from(address) & !subnet.mask() == 0 { Ok(subnet) } else { Err(invalid()) }
+    }
+}
+
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+crate::model::serde_as_text!(Subnet, "^[0-9.]+/[0-9]+$", "An IPv4 subnet, such as 10.5.0.0/24");
+
+mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subnets() {
+        let subnet: Subnet = "10.5.0.0/24".parse().unwrap();
+        assert_eq!(subnet.gateway(), Ipv4Addr::new(10, 5, 0, 1));
+        assert_eq!(subnet.hosts().count(), 253);
+        assert_eq!(subnet.hosts().last(), Some(Ipv4Addr::new(10, 5, 0, 254)));
+        assert!(subnet.overlaps("10.0.0.0/8".parse().unwrap()));
+        assert!(!subnet.overlaps("10.5.1.0/24".parse().unwrap()));
+        for bad in ["", "10.5.0.1/24", "10.5.0.0", "10.5.0.0/33", "10.5.0.0/31", "x/24"] {
+            assert!(bad.parse::<Subnet>().is_err(), "{bad}");
+        }
+    }
+}

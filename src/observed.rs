@@ -1,0 +1,145 @@
+//! What the host has, as plain values. Made by the engine's `observe`, read by the planner and by people (`ps`,
+//! `inspect`, `status`). Knows nothing of how it was found out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::model::spec::{ContainerSpec, NetworkSpec, Subnet, VolumeSpec};
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, PortMapping, Span};
+
+/// One look at the host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub containers: Vec<Container>,
+    pub images: Vec<Image>,
+    pub networks: Vec<Network>,
+    pub volumes: Vec<Volume>,
+    /// What of the packet filter differs from what the attached containers need; `None` when it is whole.
+    pub firewall: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    pub id: ContainerId,
+    /// Its name in the engine, unique in the instance.
+    pub name: Name,
+    pub owner: Option<Owner>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// What it was created from.
+    pub spec: ContainerSpec,
+    /// The digest of the image's manifest that it was created from.
+    pub image_digest: Digest,
+    pub state: ContainerState,
+    /// Links that the kernel has now, by network name.
+    pub networks: BTreeMap<Name, Endpoint>,
+    /// Ports that are published now, with the host ports that were chosen.
+    pub ports: BTreeSet<PortMapping>,
+    /// What of its networks is broken (a missing link, a link without a bridge); empty when all is well.
+    pub network_faults: Vec<String>,
+    pub restarts: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub address: Ipv4Addr,
+    pub aliases: BTreeSet<String>,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum ContainerState {
+    /// Never started.
+    Created,
+    Running {
+        pid: i32,
+        #[serde(with = "time::serde::rfc3339")]
+        started: OffsetDateTime,
+        health: Health,
+    },
+    /// Exited, and its monitor waits before it starts it again.
+    Restarting {
+        code: i32,
+        #[serde(with = "time::serde::rfc3339")]
+        since: OffsetDateTime,
+        delay: Span,
+    },
+    Exited {
+        /// The exit status, or 128 + the signal that ended it.
+        code: i32,
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// A user asked for it (`stop`), rather than the container itself.
+        stopped: bool,
+        /// Why it could not start, where it could not.
+        error: Option<String>,
+    },
+    /// Its monitor is gone without having said what became of the container (a crash, a power cut).
+    Lost,
+}
+
+impl ContainerState {
+    pub const fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+
+    /// Whether a monitor looks after it now.
+    pub const fn is_alive(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Restarting { .. })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It has no health check.
+    #[default]
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// The digest of the manifest for this host's platform: what identifies the image.
+    pub digest: Digest,
+    pub references: BTreeSet<ImageRef>,
+    /// Bytes of its layers, unpacked.
+    pub size: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// The fingerprint of the folder or tar that it was imported from.
+    pub imported_from: Option<Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    pub name: Name,
+    pub owner: Option<Owner>,
+    pub spec: NetworkSpec,
+    /// The subnet in use, chosen or given.
+    pub subnet: Subnet,
+    pub bridge: String,
+    /// What the kernel lacks of it (no bridge, no address, link down); empty when all is well.
+    pub faults: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: Name,
+    pub owner: Option<Owner>,
+    pub spec: VolumeSpec,
+    /// The folder that holds its data.
+    pub path: std::path::PathBuf,
+    /// Whether the folder is there.
+    pub present: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+}

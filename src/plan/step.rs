@@ -1,0 +1,126 @@
+//! The vocabulary of plans: a graph of steps, each one verb on one resource, with its causes and what it needs first.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ContainerId, Digest, Name};
+
+/// A position in [`Plan::steps`].
+pub type StepId = usize;
+
+/// A graph of steps in an order that satisfies `needs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub stack: Name,
+    /// Digest of all that was observed and mattered. A saved plan is refused when a new look gives another.
+    pub base: Digest,
+    /// Every step's `needs` are earlier positions.
+    pub steps: Vec<Step>,
+    /// Resources that are as desired already.
+    pub unchanged: Vec<Resource>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub action: Action,
+    pub resource: Resource,
+    /// The resource's name in the engine; an image's reference; `firewall` for the packet filter.
+    pub target: String,
+    /// Which container is meant, where it exists already.
+    pub container: Option<ContainerId>,
+    /// Never empty.
+    pub causes: Vec<Cause>,
+    /// Steps that must have succeeded before.
+    pub needs: BTreeSet<StepId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Resource {
+    pub kind: Kind,
+    /// What the stack's manifests call it.
+    pub name: Name,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Image,
+    Network,
+    Volume,
+    Config,
+    Container,
+    /// The packet filter's table, which belongs to the whole instance.
+    Firewall,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "image",
+            Self::Network => "network",
+            Self::Volume => "volume",
+            Self::Config => "config",
+            Self::Container => "container",
+            Self::Firewall => "firewall",
+        })
+    }
+}
+
+/// The verbs. A container is recreated by `Stop`, `Remove`, `Create` and `Start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Image: from its registry.
+    Pull,
+    /// Image: from a tar or a folder.
+    Import,
+    /// Network, volume, container.
+    Create,
+    Start,
+    Stop,
+    /// Container (with its writable layer), network. A volume only when the user allowed it.
+    Remove,
+    /// Container: change limits or restart policy while it runs.
+    Update,
+    /// Network, container's links, packet filter: put back what the kernel lost.
+    Repair,
+    /// Container: until the condition holds.
+    Wait(WaitFor),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitFor {
+    Healthy,
+    Completed,
+}
+
+/// Why a step is in the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// It is declared and the host does not have it.
+    Missing,
+    /// The host has it, and no manifest declares it any more.
+    NotDeclared,
+    /// A field differs: `old` is what the host has, `new` what the manifest says; `None` is absence.
+    Changed { field: String, old: Option<String>, new: Option<String> },
+    /// The host differs from what was applied, though no manifest changed.
+    Drift { what: String },
+    /// Another resource's step brings this one with it.
+    Follows { resource: Resource, why: String },
+}

@@ -1,0 +1,1 @@
+//! The only unsafe code: what the kernel offers and no crate wraps safely. Knows nothing of containers.
