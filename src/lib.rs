@@ -6,4 +6,5 @@ pub mod manifest;
 pub mod model;
 pub mod observed;
 pub mod plan;
+pub mod reconcile;
 pub mod sys;

@@ -1,0 +1,3 @@
+//! From desired to real: look, plan, execute, record, again.
+
+pub mod report;

@@ -1,0 +1,100 @@
+//! What an apply says while it runs, and how a stack stands. Values only: the server sends them on as JSON.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::model::{Name, Progress};
+use crate::plan::{Plan, Resource, StepId};
+
+/// One line of an apply's story, in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First: the plan that is being executed.
+    Planned {
+        plan: Plan,
+    },
+    StepStarted {
+        step: StepId,
+    },
+    StepProgress {
+        step: StepId,
+        progress: Progress,
+    },
+    StepDone {
+        step: StepId,
+        millis: u64,
+    },
+    StepFailed {
+        step: StepId,
+        error: String,
+        hint: Option<String>,
+    },
+    /// Not tried, because a step that it needs failed.
+    StepSkipped {
+        step: StepId,
+        because: StepId,
+    },
+    /// Last.
+    Finished {
+        outcome: Outcome,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub done: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    /// The stack's generation now.
+    pub generation: u64,
+}
+
+/// How one stack stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StackStatus {
+    pub stack: Name,
+    /// The folder that the daemon watches, where it watches one.
+    pub source: Option<PathBuf>,
+    /// The generation that was applied last.
+    pub generation: u64,
+    /// The generation that all of `conditions` speak of.
+    pub observed_generation: u64,
+    pub conditions: Vec<Condition>,
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// A statement about a stack, in the form that Flux and Kubernetes use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// `Ready`, `Reconciling`, `Stalled` or `Healthy`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: bool,
+    /// One word in CamelCase.
+    pub reason: String,
+    pub message: String,
+    #[serde(rename = "lastTransitionTime", with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    pub resource: Resource,
+    pub engine_name: String,
+    pub sync: Sync,
+    /// `running`, `exited (1)`, `present`, `missing`, …
+    pub state: String,
+    /// `healthy`, `starting`, `unhealthy`; `None` without a health check.
+    pub health: Option<String>,
+    /// What differs, where it is out of sync.
+    pub differences: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sync {
+    Synced,
+    OutOfSync,
+}
