@@ -1,4 +1,5 @@
 //! Containers and their monitors on the real kernel: as root, with busybox from the host as the only layer.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and may say what it measured")]
 
 mod bench {
     use std::collections::BTreeMap;

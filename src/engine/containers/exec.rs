@@ -30,6 +30,9 @@ pub struct ExecSpec {
     pub window: Option<(u16, u16)>,
 }
 
+/// How the names of files with orders begin.
+pub(super) const ORDER_PREFIX: &str = "exec-";
+
 /// What the role is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
@@ -73,7 +76,7 @@ impl Containers {
         // By a file, because arguments and environments are open to all on the host.
         let text = serde_json::to_vec(&Order { request, window: spec.window }).map_err(ContainersError::Order)?;
         let token = sys::random_bytes::<8>().map_err(ContainersError::Random)?;
-        let order = run.join(format!("exec-{:016x}.json", u64::from_ne_bytes(token)));
+        let order = run.join(format!("{ORDER_PREFIX}{:016x}.json", u64::from_ne_bytes(token)));
         files::publish(&order, &text, 0o600)?;
         let mut command = Command::new(&self.program);
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::records::Phase;
 use super::{Containers, ContainersError};
+use crate::engine::monitor;
 use crate::engine::runtime::cgroups;
 use crate::files::FileError;
 use crate::model::ContainerId;
@@ -30,11 +31,12 @@ impl Containers {
         let mut found = Recovered::default();
         // Folders before rows: a folder comes after its row and goes before it, so one without a row now is nobody's.
         let remains = self.remains()?;
+        let cgroups = cgroups::list(&self.instance.cgroup_parent())?;
         let rows: BTreeMap<_, _> = self.phases()?.into_iter().collect();
         for (id, phase) in &rows {
             let result = match phase {
                 Phase::Creating | Phase::Removing => self.undo(id, *phase, &mut found).await,
-                Phase::Ready => self.inspect(id, &mut found),
+                Phase::Ready => self.inspect(id, cgroups.contains(id.as_str()), &mut found),
             };
             found.failures.extend(result.err());
         }
@@ -55,14 +57,17 @@ impl Containers {
         Ok(())
     }
 
-    fn inspect(&self, id: &ContainerId, found: &mut Recovered) -> Result<(), ContainersError> {
-        // Whoever holds it is starting it or removing it.
+    fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
+        // Whoever holds it is starting it or removing it, and a monitor clears up by itself.
         let Some(_held) = self.try_hold(id)? else { return Ok(()) };
+        if monitor::has_monitor(&self.instance, id)? {
+            return Ok(());
+        }
+        if has_cgroup {
+            self.clear_cgroup(id)?;
+        }
         match self.state(id)? {
-            ContainerState::Lost => {
-                self.clear_cgroup(id)?;
-                found.lost.push(id.clone());
-            }
+            ContainerState::Lost => found.lost.push(id.clone()),
             ContainerState::Exited { .. } if self.get(id)?.auto_remove => found.unsettled.push(id.clone()),
             ContainerState::Exited { .. }
             | ContainerState::Created
@@ -90,7 +95,7 @@ impl Containers {
         // A run-time folder has only the beginning of an id, and all that is done here with the rest is to name paths.
         let Ok(id) = format!("{name:0<64}").parse::<ContainerId>() else { return Ok(()) };
         let Some(held) = self.try_hold(&id)? else { return Ok(()) };
-        if crate::engine::monitor::has_monitor(&self.instance, &id)? || self.phase(&id)?.is_some() {
+        if monitor::has_monitor(&self.instance, &id)? || self.phase(&id)?.is_some() {
             return Ok(());
         }
         self.erase(held).await?;
@@ -99,7 +104,8 @@ impl Containers {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<String>, ContainersError> {
+/// The names in a folder, none when there is no such folder.
+pub(super) fn entries(folder: &Path) -> Result<Vec<String>, ContainersError> {
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::exec::ORDER_PREFIX;
+use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, MONITOR_LOG, NETNS_GIVEN, Started};
 use crate::engine::runtime::spec::{self, HostMount, SpecInput};
@@ -79,6 +81,13 @@ impl Containers {
         let durable = self.instance.container_dir(id);
         self.make_folders(id)?;
         files::create_dirs(&run, 0o700)?;
+        // What killed commands left: orders that nobody fetched, files that were never published.
+        for leftover in entries(&run)?.into_iter().filter(|name| name.starts_with('.') || name.starts_with(ORDER_PREFIX)) {
+            files::remove_all(&run.join(leftover))?;
+        }
+        for leftover in entries(&durable)?.into_iter().filter(|name| name.starts_with('.')) {
+            files::remove_all(&durable.join(leftover))?;
+        }
 
         mounts.extend(self.place_configs(record)?);
         let hostname = wanted.hostname.clone().unwrap_or_else(|| id.short().to_owned());

@@ -76,7 +76,7 @@ pub(super) struct Monitor {
 }
 
 enum Phase {
-    Running(Run),
+    Running(Box<Run>),
     /// Between two runs.
     Pausing {
         code: i32,
@@ -197,7 +197,7 @@ impl Monitor {
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
         self.status.oom_killed = false;
-        self.phase = Phase::Running(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober });
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober }));
         self.publish(true);
         Ok(pid)
     }
