@@ -44,7 +44,10 @@ fn the_program_is_one_static_file() {
 fn all_errors_of_a_folder_are_said_at_once_with_their_places() {
     let host = Host::new();
     host.write("stack/web.yaml", &SERVER.replace("  ports:", "  portz:").replace("networks: [front]", "networks: [frond]"));
-    host.write("stack/other.yaml", "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec:\n  image: x\n  image: y\n");
+    host.write(
+        "stack/other.yaml",
+        "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec:\n  image: x\n  image: y\n",
+    );
     let folder = host.dir.join("stack");
     for verb in ["validate", "plan", "apply"] {
         let ran = host.sp(&[verb, folder.to_str().unwrap()]).fails_with(1);
@@ -118,7 +121,9 @@ fn a_saved_plan_is_carried_out_or_refused() {
 fn one_failing_step_stops_only_what_depends_on_it() {
     let host = Host::new().with_busybox();
     let container = |name: &str, image: &str, more: &str| {
-        format!("apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  command: [sleep, inf]\n{more}")
+        format!(
+            "apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  command: [sleep, inf]\n{more}"
+        )
     };
     host.write("s/good.yaml", &container("good", BUSYBOX, ""));
     // Nothing listens there: the pull fails at once.
@@ -222,7 +227,9 @@ fn containers_are_stopped_started_executed_in_and_removed() {
     assert!(ran.stdout.contains("trap") && ran.stderr.contains("err"), "{ran:?}");
     host.sp(&["exec", "c", "/nowhere"]).fails_with(127);
     host.sp(&["exec", "c", "/etc/passwd"]).fails_with(126);
-    host.sp(&["exec", "-e", "A=b", "-w", "/tmp", "-u", "65534", "c", "sh", "-c", "echo $A $PWD $(id -u)"]).ok().says(&["b /tmp 65534"]);
+    host.sp(&["exec", "-e", "A=b", "-w", "/tmp", "-u", "65534", "c", "sh", "-c", "echo $A $PWD $(id -u)"])
+        .ok()
+        .says(&["b /tmp 65534"]);
     host.sp(&["exec", "nobody", "true"]).fails_with(1).says(&["nobody"]);
 
     host.sp(&["stop", "c"]).ok();
@@ -303,7 +310,19 @@ spec: {image: localhost/busybox:1, command: [sh, -c, \"echo run; exit 1\"], rest
 fn published_ports_answer_here_and_elsewhere() {
     let host = Host::new().with_busybox();
     let serve = |name: &str, port: &str| {
-        host.sp(&["run", "-d", "--name", name, "-p", port, BUSYBOX, "sh", "-c", "echo hi > /www/index.html; exec httpd -f -p 80 -h /www"]).ok();
+        host.sp(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "-p",
+            port,
+            BUSYBOX,
+            "sh",
+            "-c",
+            "echo hi > /www/index.html; exec httpd -f -p 80 -h /www",
+        ])
+        .ok();
     };
     serve("everywhere", "8080:80");
     serve("loopback", "127.0.0.1:8081:80");
@@ -370,7 +389,8 @@ spec: {image: localhost/busybox:1, command: [sleep, inf], networks: [two]}
 #[test]
 fn images_are_imported_listed_and_removed() {
     let host = Host::new();
-    let import = host.command(&["import", "-", "localhost/piped:1"]).stdin(fs::File::open(image::busybox_tar()).unwrap()).output();
+    let import =
+        host.command(&["import", "-", "localhost/piped:1"]).stdin(fs::File::open(image::busybox_tar()).unwrap()).output();
     let import = import.unwrap();
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     host.sp(&["import", image::busybox_tar().to_str().unwrap(), "localhost/file:1"]).ok();

@@ -219,7 +219,12 @@ fn commands_work_the_same_through_the_daemon() {
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(host.running(), ["own", "s-a", "s-b"], "the daemon leaves alone what no stack owns");
     // A stack that the daemon does not watch can be applied through it.
-    host.write("t/a.yaml", &server("a", 8009, "other").replace("data:/data", &format!("{}:/data", host.dir.display())).replace("  networks: [net]\n", ""));
+    host.write(
+        "t/a.yaml",
+        &server("a", 8009, "other")
+            .replace("data:/data", &format!("{}:/data", host.dir.display()))
+            .replace("  networks: [net]\n", ""),
+    );
     host.sp(&["apply", host.dir.join("t").to_str().unwrap()]).ok();
     assert_eq!(host.running(), ["own", "s-a", "s-b", "t-a"]);
     host.sp(&["rm", "-f", "own"]).ok();

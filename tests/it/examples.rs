@@ -88,7 +88,8 @@ fn limits() {
 #[test]
 fn every_example_has_a_test() {
     let folder = format!("{}/examples", env!("CARGO_MANIFEST_DIR"));
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().flatten().filter(|e| e.path().is_dir()).map(|e| e.file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().flatten().filter(|e| e.path().is_dir()).map(|e| e.file_name()).collect();
     names.sort();
     assert_eq!(names, ["hello", "hello-compose", "limits"], "write a test above for each");
 }

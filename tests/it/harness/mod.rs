@@ -124,8 +124,7 @@ impl Host {
     /// The names of all containers, sorted.
     pub(crate) fn containers(&self) -> Vec<String> {
         let listed = self.sp(&["ps", "-a", "--json"]).ok().json();
-        let mut names: Vec<_> =
-            listed.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<_> = listed.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names
     }
@@ -133,8 +132,7 @@ impl Host {
     /// The names of the running containers, sorted.
     pub(crate) fn running(&self) -> Vec<String> {
         let listed = self.sp(&["ps", "--json"]).ok().json();
-        let mut names: Vec<_> =
-            listed.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<_> = listed.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names
     }

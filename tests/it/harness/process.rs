@@ -32,11 +32,7 @@ impl Ran {
 
     #[track_caller]
     pub(crate) fn fails_with(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "exit code of `{}`\n--- stdout\n{}\n--- stderr\n{}",
-            self.line, self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "exit code of `{}`\n--- stdout\n{}\n--- stderr\n{}", self.line, self.stdout, self.stderr);
         self
     }
 
