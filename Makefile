@@ -34,7 +34,7 @@ test: deps-test
 	cargo test
 
 bench: deps-bench build
-	@bench/run.sh $(BIN)
+	@bench/run.py $(BIN)
 
 fmt:
 	cargo fmt

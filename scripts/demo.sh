@@ -7,6 +7,8 @@ clean=
 [ "${1:-}" != --clean ] || { clean=yes; shift; }
 setpoint=$PWD/${1:-target/release/setpoint}
 export SETPOINT_STATE_DIR="${SETPOINT_STATE_DIR:-$PWD/target/demo}" SETPOINT_RUN_DIR="${SETPOINT_RUN_DIR:-/run/setpoint-demo}"
+# Another port than the manifest's default: PORT=8090 make demo
+port=${PORT:-8080}
 [ "$(id -u)" = 0 ] || { echo "Containers need root: run this as root." >&2; exit 1; }
 
 if [ -n "$clean" ]; then
@@ -42,8 +44,8 @@ step "setpoint status"
 step "setpoint ps"
 "$setpoint" ps
 
-step "curl http://127.0.0.1:8080/"
-curl --silent --show-error --fail --retry 20 --retry-delay 1 --retry-connrefused --max-time 10 http://127.0.0.1:8080/
+step "curl http://127.0.0.1:$port/"
+curl --silent --show-error --fail --retry 20 --retry-delay 1 --retry-connrefused --max-time 10 "http://127.0.0.1:$port/"
 
 step "setpoint plan examples/hello                # nothing left to do"
 "$setpoint" plan examples/hello

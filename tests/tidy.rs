@@ -347,7 +347,7 @@ fn setpoint(args: &[&str], root: &Path) -> Output {
 fn schemas_are_what_the_types_say() {
     let fresh = tempfile::tempdir().unwrap();
     let folder = fresh.path().join("schemas");
-    let ran = setpoint(&["schema", folder.to_str().unwrap()], fresh.path());
+    let ran = setpoint(&["schema", "--out", folder.to_str().unwrap()], fresh.path());
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let read = |folder: &Path| {
         let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
@@ -358,7 +358,7 @@ fn schemas_are_what_the_types_say() {
     };
     let (committed, fresh) = (read(&root().join("schemas")), read(&folder));
     assert!(!fresh.is_empty());
-    assert!(committed == fresh, "run `setpoint schema schemas` and commit what changes");
+    assert!(committed == fresh, "run `setpoint schema --out schemas` and commit what changes");
 }
 
 #[test]

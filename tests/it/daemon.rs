@@ -80,11 +80,12 @@ fn the_folder_is_followed() {
     wait_until("c is removed", SOON, || host.containers() == ["s-a", "s-b"]);
     assert!(http(8003, "/c").is_err());
     assert_eq!(http(8002, "/c").unwrap(), "from-c\n");
-    for file in ["a.yaml", "b.yaml", "shared.yaml"] {
+    host.write("s/shared.yaml", "apiVersion: setpoint/v1\nkind: Network\nmetadata: {name: other}\nspec: {}\n");
+    for file in ["a.yaml", "b.yaml"] {
         fs::remove_file(source.join(file)).unwrap();
     }
     wait_until("all containers are removed", SOON, || host.containers().is_empty());
-    wait_until("the network is removed", SOON, || leftovers::links(&host.instance).is_empty());
+    wait_until("its network is removed", SOON, || !host.sp(&["network", "ls"]).ok().stdout.contains("s-net"));
     host.write("s/shared.yaml", SHARED);
     host.write("s/b.yaml", &server("b", 8002, "from-b"));
     wait_until("the volume was kept", SOON, || http(8002, "/c").is_ok_and(|body| body == "from-c\n"));

@@ -143,7 +143,7 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("--- containers when the test failed:\n{}", self.sp_unchecked(&["ps", "-a"]));
         }
-        let reset = self.sp_unchecked(&["system", "reset", "--force"]);
+        let reset = self.sp_unchecked(&["system", "reset", "--force", "--volumes"]);
         let left = leftovers::of(&self.instance);
         if !left.is_empty() {
             leftovers::end(&self.instance);

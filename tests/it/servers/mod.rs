@@ -140,9 +140,9 @@ spec:
     events {{}}
     stream {{
       resolver @RESOLVER@ valid=1s ipv6=off;
-      map $server_port $backend {{ 5432 postgres:5432; 6379 redis:6379; }}
-      server {{ listen 5432; proxy_pass $backend; }}
-      server {{ listen 6379; proxy_pass $backend; }}
+      map $$server_port $$backend {{ 5432 postgres:5432; 6379 redis:6379; }}
+      server {{ listen 5432; proxy_pass $$backend; }}
+      server {{ listen 6379; proxy_pass $$backend; }}
     }}
     http {{
       access_log off;
