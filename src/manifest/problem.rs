@@ -147,6 +147,11 @@ impl Problems {
         }
     }
 
+    /// Whether there are so many errors that further ones are not kept: whoever would spend time on one need not.
+    pub(super) fn full(&self) -> bool {
+        self.errors.len() >= MOST
+    }
+
     pub(super) fn any(&self) -> bool {
         !self.errors.is_empty()
     }

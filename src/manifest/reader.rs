@@ -74,7 +74,7 @@ impl Reader<'_> {
                 accepted.push((key, value));
             } else if let Some((_, hint)) = table.unsupported.iter().find(|(name, _)| *name == key.text) {
                 self.error_hint(key.at, format!("`{}` is not supported yet", key.text), *hint);
-            } else if !key.text.starts_with("x-") && !key.text.is_empty() {
+            } else if !key.text.starts_with("x-") && !key.text.is_empty() && !self.problems.full() {
                 let known = table.fields.iter().map(|field| field.name);
                 let hint = did_you_mean(&key.text, known.clone()).unwrap_or_else(|| match table.fields.len() {
                     0 => "it has no fields".to_owned(),

@@ -153,7 +153,7 @@ mod tests {
             assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
         }
         for (name, _) in CLASSES {
-            assert!(fields.contains_key(*name), "{name} is not a field");
+            assert!(fields.contains_key(name), "{name} is not a field");
         }
     }
 }
