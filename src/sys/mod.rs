@@ -3,16 +3,20 @@
 pub mod async_fd;
 pub mod clone;
 pub mod devices;
+pub mod handover;
 pub mod loopback;
 pub mod mounts;
+pub mod netns;
 pub mod process;
 pub mod pty;
+pub mod readiness;
 pub mod seccomp;
 pub mod signal;
 
 use std::io;
 
 pub use clone::{Daemonized, daemonize};
+pub use handover::listen_fd;
 pub use process::start_ticks as process_start_ticks;
 
 /// Bytes from the kernel's random source.
