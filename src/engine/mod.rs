@@ -251,7 +251,7 @@ impl Engine {
             removed.push(format!("Untagged: {reference}"));
         }
         if last && user.is_none() {
-            self.0.images.remove(image.digest)?;
+            self.0.images.remove(&image.digest)?;
             removed.push(format!("Deleted: {}", image.digest));
             self.collect().await?;
         }
