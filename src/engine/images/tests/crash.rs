@@ -17,6 +17,8 @@ fn victim() {
     let images = open(Path::new(&folder), Limits::default());
     loop {
         let digest = runtime.block_on(images.pull(&reference, None, silent())).unwrap();
+        // Long enough to be killed with the image in place, now and then.
+        std::thread::sleep(Duration::from_millis(40));
         images.remove(&digest).unwrap();
     }
 }
@@ -54,6 +56,8 @@ async fn killed_at_any_moment() {
         // Another process opens the store, as the daemon does after a crash.
         let images = open(fixture.path(), Limits::default());
         images.recover().unwrap();
+        drop(images);
+        let images = open(fixture.path(), Limits::default());
         assert_eq!(fixture.names("tmp").len(), 0, "round {round}");
         match images.find(&reference).unwrap() {
             Some(found) => {

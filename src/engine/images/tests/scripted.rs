@@ -23,6 +23,14 @@ impl Request {
     }
 }
 
+/// Whether a request has come with its body.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    body.len() >= length
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reply {
     status: u16,
@@ -74,7 +82,7 @@ impl Server {
                 let (handler, log) = (handler.clone(), kept.clone());
                 tokio::spawn(async move {
                     let mut bytes = Vec::new();
-                    while !bytes.windows(4).any(|w| w == b"\r\n\r\n") {
+                    while !is_whole(&bytes) {
                         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
                             return;
                         }
