@@ -13,6 +13,7 @@ pub mod volumes;
 mod error;
 mod look;
 mod recover;
+mod settle_role;
 mod start;
 
 use std::collections::BTreeSet;
@@ -251,7 +252,7 @@ impl Engine {
             removed.push(format!("Untagged: {reference}"));
         }
         if last && user.is_none() {
-            self.0.images.remove(&image.digest)?;
+            self.0.images.remove(image.digest)?;
             removed.push(format!("Deleted: {}", image.digest));
             self.collect().await?;
         }

@@ -110,7 +110,8 @@ impl Images {
                 meter.enter(Phase::Exists, blob.size);
             } else {
                 meter.enter(Phase::Waiting, 0);
-                missing.push((diff_id, blob, meter));
+                // Its own, because a borrowed one in a stream's closure cannot be proven to go between threads.
+                missing.push((diff_id, blob.clone(), meter));
             }
         }
         // The big ones first: they decide when all is done.
@@ -129,11 +130,11 @@ impl Images {
         registry: &Registry,
         package: &Package,
         diff_id: Digest,
-        blob: &Blob,
+        blob: Blob,
         mut meter: Meter,
     ) -> Result<Shared, ImagesError> {
         let shared = self.inner.fetching.join(diff_id);
-        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, blob, &mut meter)).await;
+        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, &blob, &mut meter)).await;
         staged?;
         meter.enter(Phase::Done, blob.size);
         Ok(shared)
