@@ -72,7 +72,7 @@ pub struct ExecArgs {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     /// The container's name or id, then the command and its arguments
-    #[arg(value_name = "NAME COMMAND", trailing_var_arg = true, required = true, num_args = 2..)]
+    #[arg(value_name = "NAME", trailing_var_arg = true, required = true, num_args = 2..)]
     pub rest: Vec<String>,
 }
 

@@ -115,7 +115,7 @@ pub struct SpecArgs {
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<Cpus>,
     /// At most so many processes
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
     /// A resource limit of its processes: NAME=SOFT[:HARD]
     #[arg(long, value_name = "LIMIT")]
@@ -159,6 +159,6 @@ pub struct SpecArgs {
     pub tty: bool,
 
     /// The image, then the command and its arguments; options after the image belong to the command
-    #[arg(value_name = "IMAGE [COMMAND]", trailing_var_arg = true, required = true, num_args = 1..)]
+    #[arg(value_name = "IMAGE", trailing_var_arg = true, required = true, num_args = 1..)]
     pub rest: Vec<String>,
 }

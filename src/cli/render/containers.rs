@@ -14,11 +14,12 @@ pub fn table(containers: &[&Container], now: OffsetDateTime, whole: bool, colour
         .iter()
         .map(|container| {
             let id = if whole { container.id.as_str() } else { container.id.short() };
-            let command = format!("\"{}\"", command(&container.spec));
+            let command = command(&container.spec);
+            let command = if whole { command } else { shorten(&command, COMMAND) };
             [
                 id.into(),
                 container.spec.image.to_string().into(),
-                if whole { command.into() } else { shorten(&command, 22).into() },
+                format!("\"{command}\"").into(),
                 ago(container.created, now).into(),
                 Cell::toned(status(&container.state, now), tone(&container.state)),
                 ports(container).into(),
@@ -28,6 +29,9 @@ pub fn table(containers: &[&Container], now: OffsetDateTime, whole: bool, colour
         .collect();
     table::render(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &rows, colour)
 }
+
+/// Characters of a command that are shown.
+const COMMAND: usize = 20;
 
 fn command(spec: &ContainerSpec) -> String {
     let words = spec.entrypoint.iter().chain(&spec.command).flatten();
@@ -132,10 +136,10 @@ mod tests {
         let crash = container("crash", 3, ContainerState::Restarting { code: 1, since: at(1_239), delay: Span::seconds(1) });
         let text = table(&[&web, &job, &crash], at(1_240), false, false);
         insta::assert_snapshot!(text, @r#"
-        CONTAINER ID   IMAGE        COMMAND                  CREATED         STATUS                       PORTS                                                        NAMES
-        010101010101   nginx:1.27   "nginx -g daemon off…    4 minutes ago   Up 3 minutes (healthy)       99/tcp, 0.0.0.0:8080-8082->80-82/tcp, 127.0.0.1:53->53/udp   web
+        CONTAINER ID   IMAGE        COMMAND                  CREATED         STATUS                          PORTS                                                        NAMES
+        010101010101   nginx:1.27   "nginx -g daemon off…"   4 minutes ago   Up 3 minutes (healthy)          99/tcp, 0.0.0.0:8080-8082->80-82/tcp, 127.0.0.1:53->53/udp   web
         020202020202   nginx:1.27   ""                       4 minutes ago   Exited (3) about a minute ago                                                                job
-        030303030303   nginx:1.27   "nginx -g daemon off…    4 minutes ago   Restarting (1) 1 second ago                                                               crash
+        030303030303   nginx:1.27   "nginx -g daemon off…"   4 minutes ago   Restarting (1) 1 second ago                                                                  crash
         "#);
     }
 }

@@ -99,8 +99,8 @@ mod tests {
         insta::assert_snapshot!(images(&all, at(90_000), false, false), @r"
         REPOSITORY           TAG      IMAGE ID       CREATED        SIZE
         <none>               <none>   e3b0c44298fc   24 hours ago   13.2MB
-        nginx                1.27     9bb6b1cb3cd5   25 hours ago   13.2MB
-        localhost:5000/a/b   v1       9bb6b1cb3cd5   25 hours ago   13.2MB
+        nginx                1.27     28ff9f832ec6   25 hours ago   13.2MB
+        localhost:5000/a/b   v1       28ff9f832ec6   25 hours ago   13.2MB
         ");
     }
 }
