@@ -51,8 +51,8 @@ pub enum CliError {
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
     RemovedAndRestarted { policy: RestartPolicy },
-    #[error("{} is a folder, and an import takes a tar", path.display())]
-    ImportsFolder { path: PathBuf },
+    #[error(transparent)]
+    Change(#[from] super::change::InvalidChange),
     /// All that there is to say has been said.
     #[error("exit code {0}")]
     Exit(i32),
@@ -79,7 +79,6 @@ impl CliError {
                     .into(),
             ),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
-            Self::ImportsFolder { path } => Some(format!("`tar -C {} -c . | setpoint import - NAME`", path.display())),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
             _ => None,
         }

@@ -16,7 +16,7 @@ use super::stream::{self, FrameStream, Session};
 use super::{Client, ClientError, empty, json, request};
 use crate::manifest::Desired;
 use crate::model::spec::VolumeSpec;
-use crate::model::{ImageRef, Name};
+use crate::model::Name;
 use crate::observed::{Container, Image, Network, Volume};
 use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
@@ -94,15 +94,20 @@ impl Client {
         Ok(stream::lines(response.into_body()))
     }
 
-    /// Sends a tar as it is read, and gives what becomes of it.
+    /// Sends a tar as it is read, and gives what becomes of it. Without a tar, `import` names a folder.
     pub async fn import(
         &self,
-        reference: ImageRef,
-        tar: Pin<Box<dyn AsyncRead + Send>>,
+        import: &Import,
+        tar: Option<Pin<Box<dyn AsyncRead + Send>>>,
     ) -> Result<impl Events<ImageEvent> + use<>, ClientError> {
-        let body = StreamBody::new(ReaderStream::with_capacity(tar, UPLOAD).map_ok(BodyFrame::data));
-        let path = format!("/images/import?{}", query(&Import { reference })?);
-        let (response, _) = self.send(request(Method::POST, &path, body.boxed_unsync())?).await?;
+        let body = match tar {
+            Some(tar) => {
+                StreamBody::new(ReaderStream::with_capacity(tar, UPLOAD).map_ok(BodyFrame::data)).boxed_unsync()
+            }
+            None => empty(),
+        };
+        let path = format!("/images/import?{}", query(import)?);
+        let (response, _) = self.send(request(Method::POST, &path, body)?).await?;
         Ok(stream::lines(response.into_body()))
     }
 

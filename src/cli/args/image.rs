@@ -34,12 +34,15 @@ pub struct PullArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// A tar of a root file system (plain, gzip or zstd); `-` is standard input
-    #[arg(value_name = "FILE|-")]
+    /// A root file system: a tar (plain, gzip or zstd), a folder, or `-` for a tar on standard input
+    #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     /// The new image's name
     #[arg(value_name = "IMAGE")]
     pub reference: ImageRef,
+    /// What its containers do by default: CMD, ENTRYPOINT, ENV, USER or WORKDIR, as in a Dockerfile
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub change: Vec<String>,
     /// Print nothing but the image's digest
     #[arg(short, long)]
     pub quiet: bool,

@@ -110,7 +110,7 @@ pub enum Command {
     Images(ImagesArgs),
     /// Get an image from its registry
     Pull(PullArgs),
-    /// Make an image from a tar of a root file system
+    /// Make an image from a root file system
     Import(ImportArgs),
     /// Remove images
     Rmi(RmiArgs),

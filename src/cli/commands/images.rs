@@ -1,20 +1,22 @@
 //! `images`, `pull`, `import` and `rmi`.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use futures_util::StreamExt;
 use time::OffsetDateTime;
+use tokio::io::AsyncRead;
 
 use super::each;
 use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
-use crate::cli::{render, terminal};
+use crate::cli::{change, render, terminal};
 use crate::client::{Client, ClientError, Events};
 use crate::files::FileError;
 use crate::model::Digest;
-use crate::wire::native::{ImageEvent, Pull, RemoveImage};
+use crate::wire::native::{ImageEvent, Import, Pull, RemoveImage};
 
 pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> Result<i32, CliError> {
     let images = client.images().await?;
@@ -40,17 +42,18 @@ pub(super) async fn pull(client: &Client, args: PullArgs, output: Output) -> Res
 
 pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) -> Result<i32, CliError> {
     let name = args.reference.to_string();
-    let digest = if args.source == Path::new("-") {
-        follow(client.import(args.reference, Box::pin(terminal::stdin().map_err(CliError::Input)?)).await?, args.quiet, output)
-            .await?
+    let mut import = Import { reference: args.reference, folder: None, defaults: change::defaults(&args.change)? };
+    let fail = |e| CliError::File(FileError::new("open", &args.source, e));
+    let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if args.source == Path::new("-") {
+        Some(Box::pin(terminal::stdin().map_err(CliError::Input)?))
+    } else if args.source.is_dir() {
+        import.folder = Some(args.source.canonicalize().map_err(fail)?);
+        None
     } else {
-        let fail = |e| FileError::new("open", &args.source, e);
-        let file = tokio::fs::File::open(&args.source).await.map_err(fail)?;
-        if file.metadata().await.map_err(fail)?.is_dir() {
-            return Err(CliError::ImportsFolder { path: args.source });
-        }
-        follow(client.import(args.reference, Box::pin(file)).await?, args.quiet, output).await?
+        // A daemon may see other files than the person who types: what is in the file is sent.
+        Some(Box::pin(tokio::fs::File::open(&args.source).await.map_err(fail)?))
     };
+    let digest = follow(client.import(&import, tar).await?, args.quiet, output).await?;
     output.line(if args.quiet { digest.to_string() } else { format!("{name}: {digest}") })?;
     Ok(0)
 }

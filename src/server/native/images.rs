@@ -12,6 +12,7 @@ use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::EngineError;
+use crate::engine::images::{ImportConfig, ImportSource};
 use crate::model::{Digest, ProgressSink};
 use crate::observed::Image;
 use crate::server::Handles;
@@ -49,9 +50,22 @@ async fn pull(State(handles): State<Handles>, Json(pull): Json<Pull>) -> Result<
 
 async fn import(State(handles): State<Handles>, Params(import): Params<Import>, request: Request) -> Result<Response, ApiError> {
     let engine = handles.engine;
-    let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
-    let tar = StreamReader::new(body);
-    follow(async move |progress| engine.import(Box::pin(tar), &import.reference, progress).await).await
+    let Import { reference, folder, defaults } = import;
+    let source = match folder {
+        Some(folder) => ImportSource::Path(folder),
+        None => {
+            let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
+            ImportSource::Reader(Box::new(StreamReader::new(body)))
+        }
+    };
+    let config = ImportConfig {
+        entrypoint: defaults.entrypoint,
+        command: defaults.command,
+        environment: defaults.environment,
+        working_dir: defaults.working_dir,
+        user: defaults.user,
+    };
+    follow(async move |progress| engine.import(source, &reference, config, None, progress).await).await
 }
 
 /// Progress that waits for a reader at most. What does not fit is left out: the next one says more.
