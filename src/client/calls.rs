@@ -15,8 +15,8 @@ use tokio_util::io::ReaderStream;
 use super::stream::{self, FrameStream, Session};
 use super::{Client, ClientError, empty, json, request};
 use crate::manifest::Desired;
-use crate::model::spec::VolumeSpec;
 use crate::model::Name;
+use crate::model::spec::VolumeSpec;
 use crate::observed::{Container, Image, Network, Volume};
 use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
@@ -101,9 +101,7 @@ impl Client {
         tar: Option<Pin<Box<dyn AsyncRead + Send>>>,
     ) -> Result<impl Events<ImageEvent> + use<>, ClientError> {
         let body = match tar {
-            Some(tar) => {
-                StreamBody::new(ReaderStream::with_capacity(tar, UPLOAD).map_ok(BodyFrame::data)).boxed_unsync()
-            }
+            Some(tar) => StreamBody::new(ReaderStream::with_capacity(tar, UPLOAD).map_ok(BodyFrame::data)).boxed_unsync(),
             None => empty(),
         };
         let path = format!("/images/import?{}", query(import)?);

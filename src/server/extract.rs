@@ -6,6 +6,7 @@ use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use crate::model::Name;
 use crate::wire::native::ErrorKind;
 
 /// The body as JSON.
@@ -49,4 +50,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             None => Err(ApiError::new(ErrorKind::Invalid, "this needs a connection that is upgraded".into())),
         }
     }
+}
+
+/// A name in a path. What cannot be a name is not there.
+pub(crate) fn named(what: &str, text: &str) -> Result<Name, ApiError> {
+    text.parse().map_err(|_| ApiError::new(ErrorKind::NotFound, format!("there is no {what} {text:?}")))
 }

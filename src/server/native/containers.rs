@@ -7,19 +7,20 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tokio_util::codec::Encoder;
 
 use super::session;
-use crate::engine::{Engine, ExecSpec, LogLine, LogQuery, LogStream, NewContainer};
-use crate::model::ContainerId;
+use crate::engine::containers::ExecSpec;
+use crate::engine::monitor::logs::{LogLine, LogQuery, LogReader, LogStream};
+use crate::engine::{EngineError, NewContainer};
 use crate::observed::Container;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
-use crate::server::stream;
+use crate::server::stream::switching;
 use crate::wire::frame::{Frame, FrameCodec};
 use crate::wire::native::{Attach, CreateContainer, Created, Exec, Exited, FRAMES_TYPE, Force, Kill, Logs, Stop};
 
@@ -102,7 +103,7 @@ async fn logs(
 ) -> Result<Response, ApiError> {
     let id = handles.engine.find(&name)?;
     let query = LogQuery { tail: logs.tail, since: logs.since, until: logs.until, follow: logs.follow };
-    let frames = frames(&handles.engine, &id, query, logs.timestamps).await?.map(|frame| {
+    let frames = frames(handles.engine.logs(&id, query)?, logs.timestamps).map(|frame| {
         let mut bytes = axum::body::Bytes::new().into();
         // What cannot be encoded is an error that is too long, which the engine does not make.
         drop(FrameCodec.encode(frame, &mut bytes));
@@ -123,9 +124,9 @@ async fn attach(
     if attach.start {
         engine.start(&id).await?;
     }
-    let output = frames(&engine, &id, query, false).await?;
+    let output = frames(engine.logs(&id, query)?, false);
     tokio::spawn(session::attached(upgrade, engine, id, attach.reap, output));
-    Ok(stream::switching())
+    Ok(switching())
 }
 
 async fn exec(
@@ -138,47 +139,42 @@ async fn exec(
     let spec = ExecSpec { argv: exec.argv, env: exec.env, user: exec.user, working_dir: exec.working_dir, tty: exec.tty };
     let child = handles.engine.exec(&id, spec).await?;
     tokio::spawn(session::executing(upgrade, child));
-    Ok(stream::switching())
+    Ok(switching())
 }
 
-/// Lines that are read ahead at most, to be sent together.
-const BATCH: usize = 512;
-/// Bytes that are sent together, more or less.
+/// Bytes of one frame, more or less.
 const CHUNK: usize = 64 << 10;
 
 /// UTC with nine digits of a second, as in the log itself.
 const STAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
 
-/// A container's log as frames: neighbouring lines of one stream go together.
-async fn frames(
-    engine: &Engine,
-    id: &ContainerId,
-    query: LogQuery,
-    timestamps: bool,
-) -> Result<impl Stream<Item = Frame> + Send + Unpin + use<>, ApiError> {
-    let lines = engine.logs(id, query).await?;
-    Ok(Box::pin(lines.ready_chunks(BATCH).flat_map(move |batch| {
-        let mut frames: Vec<Frame> = Vec::new();
-        let mut gathered: Option<(LogStream, Vec<u8>)> = None;
-        for line in batch {
-            match line {
-                Ok(line) => {
-                    let fits = gathered.as_ref().is_some_and(|(stream, bytes)| *stream == line.stream && bytes.len() < CHUNK);
-                    if !fits {
-                        frames.extend(gathered.take().map(frame));
-                    }
-                    append(&mut gathered.get_or_insert((line.stream, Vec::new())).1, &line, timestamps);
-                }
-                Err(error) => {
-                    frames.extend(gathered.take().map(frame));
-                    frames.push(Frame::Failure(ApiError::from(error).0));
-                }
-            }
+/// A container's log as frames.
+fn frames(reader: LogReader, timestamps: bool) -> impl Stream<Item = Frame> + Send + Unpin + use<> {
+    let batches = stream::unfold(Some(reader), move |reader| async move {
+        let mut reader = reader?;
+        match reader.next_batch().await {
+            Ok(Some(lines)) => Some((together(&lines, timestamps), Some(reader))),
+            Ok(None) => None,
+            Err(error) => Some((vec![Frame::Failure(ApiError::from(EngineError::from(error)).0)], None)),
         }
-        frames.extend(gathered.map(frame));
-        futures_util::stream::iter(frames)
-    })))
+    });
+    Box::pin(batches.flat_map(stream::iter))
+}
+
+/// Neighbouring lines of one stream go in one frame.
+fn together(lines: &[LogLine], timestamps: bool) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let mut gathered: Option<(LogStream, Vec<u8>)> = None;
+    for line in lines {
+        let fits = gathered.as_ref().is_some_and(|(stream, bytes)| *stream == line.stream && bytes.len() < CHUNK);
+        if !fits {
+            frames.extend(gathered.take().map(frame));
+        }
+        append(&mut gathered.get_or_insert((line.stream, Vec::new())).1, line, timestamps);
+    }
+    frames.extend(gathered.map(frame));
+    frames
 }
 
 fn frame((stream, bytes): (LogStream, Vec<u8>)) -> Frame {

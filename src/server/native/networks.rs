@@ -8,6 +8,7 @@ use axum::routing::{delete, get};
 use crate::observed::Network;
 use crate::server::Handles;
 use crate::server::error::ApiError;
+use crate::server::extract::named;
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new().route("/networks", get(list)).route("/networks/{name}", delete(remove))
@@ -18,6 +19,6 @@ async fn list(State(handles): State<Handles>) -> Result<axum::Json<Vec<Network>>
 }
 
 async fn remove(State(handles): State<Handles>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    handles.engine.remove_network(&name).await?;
+    handles.engine.remove_network(&named("network", &name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

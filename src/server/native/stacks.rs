@@ -9,13 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::manifest::Desired;
-use crate::model::Name;
 use crate::plan::Plan;
 use crate::reconcile::ReconcileError;
 use crate::reconcile::report::{Event, Outcome, StackStatus};
 use crate::server::Handles;
 use crate::server::error::ApiError;
-use crate::server::extract::{Json, Params};
+use crate::server::extract::{Json, Params, named};
 use crate::server::stream;
 use crate::wire::native::Destroy;
 
@@ -44,7 +43,8 @@ async fn all(State(handles): State<Handles>) -> Result<axum::Json<Vec<StackStatu
     Ok(axum::Json(handles.reconciler.status(None).await?))
 }
 
-async fn one(State(handles): State<Handles>, Path(stack): Path<Name>) -> Result<axum::Json<Vec<StackStatus>>, ApiError> {
+async fn one(State(handles): State<Handles>, Path(stack): Path<String>) -> Result<axum::Json<Vec<StackStatus>>, ApiError> {
+    let stack = named("stack", &stack)?;
     Ok(axum::Json(handles.reconciler.status(Some(&stack)).await?))
 }
 
@@ -62,17 +62,19 @@ async fn apply(State(handles): State<Handles>, Json(request): Json<ApplyRequest>
 
 async fn plan_destroy(
     State(handles): State<Handles>,
-    Path(stack): Path<Name>,
+    Path(stack): Path<String>,
     Params(Destroy { volumes }): Params<Destroy>,
 ) -> Result<axum::Json<Plan>, ApiError> {
+    let stack = named("stack", &stack)?;
     Ok(axum::Json(handles.reconciler.plan_destroy(&stack, volumes).await?))
 }
 
 async fn destroy(
     State(handles): State<Handles>,
-    Path(stack): Path<Name>,
+    Path(stack): Path<String>,
     Json(Destroy { volumes }): Json<Destroy>,
 ) -> Result<Response, ApiError> {
+    let stack = named("stack", &stack)?;
     let (sender, events) = mpsc::channel(WAITING);
     let reconciler = handles.reconciler;
     let work = tokio::spawn(async move { reconciler.destroy(&stack, volumes, sender).await });
