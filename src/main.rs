@@ -6,7 +6,8 @@ use anyhow::Context as _;
 
 use setpoint::cli::args::Command;
 use setpoint::cli::{self, Invocation};
-use setpoint::{daemon, engine};
+use setpoint::daemon::{self, DaemonError};
+use setpoint::engine;
 
 fn main() {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -23,7 +24,11 @@ fn main() {
         Ok(Invocation { command: Command::Daemon(args), instance, output, .. }) => match serve(instance, args) {
             Ok(()) => 0,
             Err(error) => {
-                output.error(&format!("{error:#}"), None);
+                let hint = match error.downcast_ref::<DaemonError>() {
+                    Some(DaemonError::Engine(error)) => error.hint(),
+                    _ => None,
+                };
+                output.error(&format!("{error:#}"), hint.as_deref());
                 1
             }
         },

@@ -69,11 +69,9 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Client(error) => error.hint(),
-            Self::Engine(error) => error.hint(),
+            Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
             Self::Spec(error) => error.hint().map(Into::into),
-            Self::File(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("setpoint needs root: try again as root".into())
-            }
+            Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),
             Self::NoDaemon { .. } => Some(
                 "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"
                     .into(),
@@ -94,4 +92,8 @@ impl CliError {
             _ => otherwise,
         }
     }
+}
+
+fn root_hint(lacking: bool) -> Option<String> {
+    lacking.then(|| "setpoint needs root: try again as root".into())
 }

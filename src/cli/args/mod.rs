@@ -24,7 +24,6 @@ use crate::model::Instance;
 /// makes the host what they say; `setpoint daemon` keeps it so. The verbs for single containers are those of Docker.
 #[derive(Debug, Parser)]
 #[command(name = "setpoint", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true, infer_long_args = false)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

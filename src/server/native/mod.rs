@@ -3,7 +3,7 @@
 pub mod containers;
 mod images;
 mod networks;
-mod session;
+pub(crate) mod session;
 pub mod stacks;
 mod system;
 mod volumes;

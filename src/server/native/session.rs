@@ -54,7 +54,7 @@ pub(super) async fn attached(
 }
 
 /// Connects a command's stdio until it has exited, and then sends its exit code.
-pub(super) async fn executing(upgrade: OnUpgrade, mut child: Child) {
+pub(crate) async fn executing(upgrade: OnUpgrade, mut child: Child) {
     let Some((input, mut writer)) = open(upgrade).await else { return };
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let receiving = feed(input, child.stdin.take(), pid);
