@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::Engine;
 use crate::model::{ContainerId, Instance};
 
-pub const ROLE: &str = "@settle";
+pub(super) const ROLE: &str = "@settle";
 
 #[derive(Debug, thiserror::Error)]
 enum SettleError {
@@ -22,7 +22,7 @@ enum SettleError {
 
 /// Arguments: `--state-dir DIR --run-dir DIR --socket PATH ID`. What fails is told on standard error, which is the
 /// monitor's log, and done by the next recovery.
-pub fn main(arguments: &[OsString]) -> ExitCode {
+pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
