@@ -134,14 +134,14 @@ impl Kernel {
         self.wait("create bridge", name, self.handle.link().add(message).execute())
     }
 
-    /// Both ends up, in one message: the kernel makes the pair whole or not at all.
+    /// In one message, so the kernel makes the pair whole or not at all. The inner end is down: it cannot come up before
+    /// the pair is one.
     pub(super) fn add_veth(&self, veth: &Veth<'_>) -> Result<(), NetworkError> {
         let inner = LinkMessageBuilder::<LinkUnspec>::new()
             .name(veth.inner_name)
             .setns_by_fd(veth.namespace.as_raw_fd())
             .address(veth.inner_mac.to_vec())
             .mtu(veth.mtu)
-            .up()
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(veth.host_name)

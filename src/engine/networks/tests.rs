@@ -114,7 +114,7 @@ fn inside<T: Send>(namespace: impl AsFd + Sync, work: impl FnOnce() -> T + Send)
 }
 
 fn sleeper(namespace: &OwnedFd) -> Child {
-    inside(namespace, || Command::new("sleep").arg("1000").spawn().unwrap())
+    inside(namespace, || Command::new("sleep").arg("300").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 fn id(byte: u8) -> ContainerId {
