@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -354,6 +354,12 @@ fn folders_that_are_no_stack() {
     }
 }
 
+/// What this thread has used: what others do on the machine is no part of it.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 #[test]
 fn hostile_files_are_errors_within_a_second() {
     let big = format!("a: {}", "x".repeat(50 << 20));
@@ -365,9 +371,10 @@ fn hostile_files_are_errors_within_a_second() {
     }
     for text in [big, deep, wide, bomb, "\u{0}".to_owned(), "a: \u{7}".to_owned(), "? [a]\n: b".to_owned()] {
         let dir = folder(&[("v.yaml", &text)]);
-        let started = Instant::now();
+        let started = processor_time();
         assert!(load_in(dir.path(), &[]).is_err(), "{}", &text[..text.len().min(20)]);
-        assert!(started.elapsed() < Duration::from_secs(1), "{}: {:?}", &text[..text.len().min(20)], started.elapsed());
+        let took = processor_time() - started;
+        assert!(took < Duration::from_secs(1), "{}: {took:?}", &text[..text.len().min(20)]);
     }
     let dir = folder(&[]);
     std::fs::write(dir.path().join("v.yaml"), b"a: \xff").unwrap();
