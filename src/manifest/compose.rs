@@ -25,7 +25,8 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
             None => {}
         }
     }
-    if f.get("version").is_some() {
+    if let Some(node) = f.get("version") {
+        reader.word(node);
         let at = f.place("version");
         reader.problems.warn(at, "`version` is obsolete and without effect", Some("remove it".to_owned()));
     }

@@ -200,7 +200,9 @@ proptest! {
 
     #[test]
     fn a_change_of_one_container_plans_that_one_only(desired in any_desired(), which in any::<u8>()) {
-        prop_assume!(!desired.containers.is_empty());
+        if desired.containers.is_empty() {
+            return Ok(());
+        }
         let mut host = Host::default();
         host.apply(&desired, &plan(&desired, &host.observed).unwrap());
         let mut changed = desired.clone();
