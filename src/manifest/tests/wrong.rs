@@ -165,7 +165,9 @@ fn no_field_is_accepted_and_passed_over() {
         |kind: &str, spec: &str| format!("{{apiVersion: setpoint/v1, kind: {kind}, metadata: {{name: a}}, spec: {{{spec}\n}}}}");
     let container = |body: String| manifest("Container", &format!("image: x, {body}"));
     type Wrap<'a> = Box<dyn Fn(&str) -> String + 'a>;
-    let cases: Vec<(&'static Table, &[(&str, &str)], Wrap)> = vec![
+    /// A table, fields that go with the one that is tried, and what stands around them.
+    type Case<'a> = (&'static Table, &'a [(&'a str, &'a str)], Wrap<'a>);
+    let cases: Vec<Case> = vec![
         (
             &fields::DOCUMENT,
             &[("apiVersion", "setpoint/v1"), ("kind", "Volume"), ("metadata", "{name: a}")],
