@@ -12,7 +12,7 @@ use super::step::Cause;
 pub(crate) enum Change {
     /// The planner itself is all that uses the field.
     Nothing,
-    /// While the container runs.
+    /// While the container runs: its monitor is told, and its record is changed.
     Update,
     /// Stop, remove, create and start: the writable layer goes.
     Recreate,
@@ -27,8 +27,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("working_dir", Change::Recreate),
     ("user", Change::Recreate),
     ("hostname", Change::Recreate),
-    // Labels and the grace are the engine's own records: the container itself has never seen them.
-    ("labels", Change::Update),
+    ("labels", Change::Recreate),
     ("mounts", Change::Recreate),
     ("network_mode", Change::Recreate),
     ("networks", Change::Recreate),
@@ -39,7 +38,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("restart", Change::Update),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),
-    ("stop_grace_period", Change::Update),
+    ("stop_grace_period", Change::Recreate),
     ("cap_add", Change::Recreate),
     ("cap_drop", Change::Recreate),
     ("read_only", Change::Recreate),

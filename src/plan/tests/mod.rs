@@ -193,8 +193,10 @@ impl Host {
                 self.observed.containers.retain(|c| c.id != id);
             }
             (Action::Update, Kind::Container) => {
-                let spec = desired.containers[resource].spec.clone();
-                self.container(step).spec = spec;
+                // No more than what an engine can change while a container runs.
+                let (restart, limits) = (desired.containers[resource].spec.restart, desired.containers[resource].spec.limits);
+                let container = self.container(step);
+                (container.spec.restart, container.spec.limits) = (restart, limits);
             }
             (Action::Remove, Kind::Network) => {
                 let network = self.observed.networks.iter().position(|n| n.name.as_str() == step.target).expect("a network");
