@@ -7,4 +7,5 @@ pub mod model;
 pub mod observed;
 pub mod plan;
 pub mod reconcile;
+pub mod sources;
 pub mod sys;

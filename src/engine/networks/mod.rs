@@ -1,1 +1,224 @@
-//! Bridges, addresses, the packet filter and DNS.
+//! Bridges, addresses, the packet filter and DNS: all that makes containers reach each other, the world, and be reached.
+//! Knows containers by id, by the names they answer to and by their network namespace; not what runs in them.
+//!
+//! Guarantees: every function may be repeated; the database says what should be, so whatever the kernel lost is put
+//! back from it; processes exclude each other by a lock in the run-time folder while they change both.
+//!
+//! Kernel work is done on a thread of its own for each call, started by the caller's thread, whose network namespace it
+//! begins in: sockets stay in the namespace they were made in, and a thread that entered a container's is not used again.
+
+mod attach;
+mod bridge;
+pub mod dns;
+mod error;
+mod kernel;
+mod nft;
+mod observe;
+mod ports;
+mod rows;
+mod subnets;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::attach::{Attached, Join};
+pub use self::error::NetworkError;
+pub use self::observe::{Live, Look};
+
+use self::dns::Dns;
+use self::dns::zone::{self, Zone};
+use self::rows::{NetworkRow, Rows};
+use crate::engine::state::Db;
+use crate::files::{self, Lock};
+use crate::model::spec::NetworkSpec;
+use crate::model::{ContainerId, Digest, Instance, Name, Owner, PortMapping};
+use crate::observed;
+
+type Result<T, E = NetworkError> = std::result::Result<T, E>;
+
+/// The networks of an instance. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Networks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    instance: Instance,
+    db: Arc<Db>,
+    dns: Dns,
+}
+
+impl Networks {
+    /// Touches neither the kernel nor any other process.
+    pub fn open(instance: &Instance, db: Arc<Db>) -> Result<Self> {
+        Self::with_program(instance, db, vec![OsString::from("/proc/self/exe")])
+    }
+
+    /// `program` starts this program up to its role's name.
+    fn with_program(instance: &Instance, db: Arc<Db>, program: Vec<OsString>) -> Result<Self> {
+        files::create_dirs(instance.run_dir(), 0o700)?;
+        let dns = Dns::new(instance.run_dir(), program);
+        Ok(Self(Arc::new(Inner { instance: instance.clone(), db, dns })))
+    }
+
+    /// Makes a network, or repairs the one that is there.
+    ///
+    /// # Errors
+    /// When there is one of that name with another spec or owner, or its subnet is taken.
+    pub async fn create(&self, name: &Name, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<observed::Network> {
+        let (name, owner, spec) = (name.clone(), owner.cloned(), spec.clone());
+        self.apart(move |inner| inner.create(&name, owner, &spec)).await
+    }
+
+    /// Removes a network. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// When a container is attached to it.
+    pub async fn remove(&self, name: &Name) -> Result<()> {
+        let name = name.clone();
+        self.apart(move |inner| inner.remove(&name)).await
+    }
+
+    /// All networks as the database has them; what the kernel lacks of them is seen by [`Self::observe`].
+    pub fn list(&self) -> Result<Vec<observed::Network>> {
+        Ok(Rows::load(&self.0.db)?.networks.iter().map(|row| self.0.seen(row, Vec::new())).collect())
+    }
+
+    pub fn get(&self, name: &Name) -> Result<Option<observed::Network>> {
+        Ok(self.list()?.into_iter().find(|n| n.name == *name))
+    }
+
+    /// Gives a container a network namespace with links into its networks, publishes its ports and makes its names known.
+    ///
+    /// Guarantees: on error nothing is left of it. Assumption: whoever drops the future unfinished calls
+    /// [`Self::detach`], for the work goes on without it.
+    pub async fn attach(&self, container: &ContainerId, joins: &[Join], ports: &BTreeSet<PortMapping>) -> Result<Attached> {
+        let (container, joins, ports) = (container.clone(), joins.to_vec(), ports.clone());
+        self.apart(move |inner| inner.attach(&container, &joins, &ports)).await
+    }
+
+    /// Takes back all that [`Self::attach`] gave but the namespace, which goes with its last user.
+    pub async fn detach(&self, container: &ContainerId) -> Result<()> {
+        let container = container.clone();
+        self.apart(move |inner| inner.detach(&container)).await
+    }
+
+    /// Compares what the kernel has with what it should have.
+    pub async fn observe(&self, live: &[Live]) -> Result<Look> {
+        let live = live.to_vec();
+        self.apart(move |inner| inner.observe(&live)).await
+    }
+
+    /// Puts back what a network lacks: its bridge, its address, its containers' links on it, its DNS.
+    pub async fn repair_network(&self, name: &Name, live: &[Live]) -> Result<()> {
+        let (name, live) = (name.clone(), live.to_vec());
+        self.apart(move |inner| inner.repair_network(&name, &live)).await
+    }
+
+    /// Puts back the links that a running container lacks.
+    pub async fn repair_container(&self, live: Live) -> Result<()> {
+        self.apart(move |inner| inner.repair_container(&live)).await
+    }
+
+    /// Makes the packet filter whole, in one transaction.
+    pub async fn repair_firewall(&self) -> Result<()> {
+        self.apart(Inner::repair_firewall).await
+    }
+
+    /// Takes back what containers hold that are unknown or not live, and deletes links and bridges that belong to
+    /// nothing.
+    ///
+    /// Assumption: `live` has every container that somebody is starting now, too.
+    pub async fn recover(&self, known: &BTreeSet<ContainerId>, live: &BTreeSet<ContainerId>) -> Result<()> {
+        let keep = known.intersection(live).cloned().collect();
+        self.apart(move |inner| inner.recover(&keep)).await
+    }
+
+    /// Removes everything of this instance from the kernel, and its DNS server; the networks stay in the database.
+    pub async fn teardown(&self) -> Result<()> {
+        self.apart(Inner::teardown).await
+    }
+
+    /// An item whenever something may have changed that [`Self::observe`] looks at.
+    pub fn watch(&self) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
+        watch::changes(&self.0.instance)
+    }
+
+    /// Runs `work` on a thread of its own.
+    async fn apart<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
+        let inner = Arc::clone(&self.0);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("networks".to_owned());
+        // Nobody waits for the result when the future was dropped; what it holds is dropped with it.
+        thread.spawn(move || drop(sender.send(work(&inner)))).map_err(NetworkError::Thread)?;
+        receiver.await.map_err(|_| NetworkError::Panicked)?
+    }
+}
+
+impl Inner {
+    /// Held while rows and what follows from them are changed.
+    fn lock(&self) -> Result<Lock> {
+        Ok(Lock::wait(&self.lock_path())?)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.instance.run_dir().join("networks.lock")
+    }
+
+    fn rows(&self) -> Result<Rows> {
+        Ok(Rows::load(&self.db)?)
+    }
+
+    /// The group that all links of this instance are in, which tells them from links of other instances.
+    fn group(&self) -> u32 {
+        let hex = Digest::of(self.instance.nft_table().as_bytes()).hex();
+        u32::from_str_radix(&hex[..8], 16).unwrap_or(1).max(1)
+    }
+
+    fn publish_zone(&self, rows: &Rows) -> Result<()> {
+        let networks = rows
+            .networks
+            .iter()
+            .map(|network| zone::Network {
+                name: network.name.clone(),
+                subnet: network.subnet,
+                internal: network.spec.internal,
+                endpoints: rows
+                    .leases
+                    .iter()
+                    .filter(|lease| lease.network == network.id)
+                    .map(|lease| zone::Endpoint {
+                        container: lease.container.as_str().to_owned(),
+                        address: lease.address,
+                        names: lease.names.clone(),
+                    })
+                    .collect(),
+            })
+            .collect();
+        self.dns.publish(&Zone { networks })
+    }
+
+    fn seen(&self, row: &NetworkRow, faults: Vec<String>) -> observed::Network {
+        observed::Network {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            owner: row.owner.clone(),
+            spec: row.spec.clone(),
+            subnet: row.subnet,
+            bridge: self.instance.bridge(&row.id),
+            faults,
+        }
+    }
+
+    /// The gateways of the networks that containers are attached to.
+    fn gateways_in_use(rows: &Rows) -> Vec<Ipv4Addr> {
+        let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
+        rows.networks.iter().filter(|n| used.contains(n.id.as_str())).map(|n| n.subnet.gateway()).collect()
+    }
+}

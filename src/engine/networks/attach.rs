@@ -1,0 +1,300 @@
+//! A container's way into its networks and out again: leases, ports, names, and a namespace with links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::bridge::sysctl;
+use super::error::NetworkError;
+use super::kernel::{Kernel, Veth};
+use super::observe::Live;
+use super::rows::{self, Lease, NetworkRow, Published, Rows};
+use super::{Inner, Result, nft, ports, subnets};
+use crate::model::{ContainerId, Name, PortMapping};
+use crate::observed::Endpoint;
+use crate::sys::netns;
+
+/// More links than this have no name on the host.
+const LINKS: usize = 16;
+
+/// How a container is to be attached to one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    pub network: Name,
+    /// All names that it answers to there.
+    pub names: BTreeSet<String>,
+    pub ipv4_address: Option<Ipv4Addr>,
+}
+
+/// What a container got.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its network namespace, which lives as long as this or a process refers to it.
+    pub netns: OwnedFd,
+    pub endpoints: BTreeMap<Name, Endpoint>,
+    /// With the host ports that were chosen.
+    pub ports: BTreeSet<PortMapping>,
+    /// For its `resolv.conf`. Empty without networks.
+    pub nameservers: Vec<Ipv4Addr>,
+}
+
+impl Inner {
+    pub(super) fn attach(&self, container: &ContainerId, joins: &[Join], ports: &BTreeSet<PortMapping>) -> Result<Attached> {
+        if joins.is_empty() {
+            return if ports.is_empty() { isolated() } else { Err(NetworkError::PortsWithoutNetwork) };
+        }
+        let home = netns::current().map_err(entering)?;
+        self.connect(container, joins, ports).map_err(|error| {
+            let undone = netns::enter(home).map_err(entering).and_then(|()| self.detach(container));
+            match undone {
+                Ok(()) => error,
+                Err(undoing) => NetworkError::Several(vec![error, undoing]),
+            }
+        })
+    }
+
+    fn connect(&self, container: &ContainerId, joins: &[Join], ports: &BTreeSet<PortMapping>) -> Result<Attached> {
+        let (rows, leases, published) = self.reserve(container, joins, ports)?;
+        let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
+        let host = Kernel::open()?;
+        let mut gateways: Vec<Ipv4Addr> = Vec::new();
+        for network in &networks {
+            // Usually it is there; a missing bridge would be noticed a moment later anyway.
+            if host.link(&self.instance.bridge(&network.id))?.is_none() {
+                self.ensure_bridge(&host, network)?;
+            }
+            gateways.push(network.subnet.gateway());
+        }
+        self.dns.ensure(&gateways)?;
+        let namespace = netns::create().map_err(|source| NetworkError::Kernel {
+            step: "create",
+            object: "a network namespace".to_owned(),
+            source,
+        })?;
+        self.link_up(&host, &namespace, &rows, &leases)?;
+        let way_out = way_out(&networks);
+        Ok(Attached {
+            netns: namespace,
+            endpoints: endpoints(&rows, &leases),
+            ports: published.iter().map(Published::mapping).collect(),
+            nameservers: way_out.map(|n| n.subnet.gateway()).or(gateways.first().copied()).into_iter().collect(),
+        })
+    }
+
+    /// Decides, and writes down, what the container gets; then tells filter and DNS.
+    fn reserve(
+        &self,
+        container: &ContainerId,
+        joins: &[Join],
+        ports: &BTreeSet<PortMapping>,
+    ) -> Result<(Rows, Vec<Lease>, Vec<Published>)> {
+        let _lock = self.lock()?;
+        let before = self.rows()?;
+        let former: Vec<Lease> = before.leases_of(container).cloned().collect();
+        let former_ports: Vec<Published> = before.published_by(container).cloned().collect();
+        let mut rows = before.without(|id| id == container);
+
+        let leases = lease(&rows, &former, container, joins)?;
+        let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
+        // Answers leave by the default route, so that is where published ports must lead.
+        let main = way_out(&networks).or(networks.first().copied());
+        let address = main.and_then(|n| leases.iter().find(|l| l.network == n.id)).map(|l| l.address);
+        let published = match address {
+            Some(address) => ports::assign(&rows, &former_ports, container, address, ports)?,
+            None => Vec::new(),
+        };
+        rows::replace(&self.db, container, &leases, &published)?;
+        rows.leases.extend(leases.iter().cloned());
+        rows.published.extend(published.iter().cloned());
+
+        if !former_ports.is_empty() {
+            nft::rebuild(&self.instance, &rows)?;
+        } else if !published.is_empty() && nft::publish(&self.instance, &published).is_err() {
+            // The table is gone or differs; the whole of it is put back, which also says what is really wrong.
+            nft::rebuild(&self.instance, &rows)?;
+        }
+        self.publish_zone(&rows)?;
+        Ok((rows, leases, published))
+    }
+
+    /// Makes the links of `leases` that are not there. The calling thread ends up in `namespace`.
+    pub(super) fn link_up(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, leases: &[Lease]) -> Result<()> {
+        // On the host, so before this thread is elsewhere.
+        for lease in leases {
+            self.add_link(host, namespace, rows, lease)?;
+        }
+        netns::enter(namespace).map_err(entering)?;
+        let inside = Kernel::open()?;
+        if let Some(lo) = inside.link("lo")? {
+            inside.set_up(lo.index, "lo")?;
+        }
+        for lease in leases {
+            let name = format!("eth{}", lease.link);
+            sysctl("ipv6", &name, "disable_ipv6", "1")?;
+            if let (Some(link), Some(network)) = (inside.link(&name)?, rows.network_by_id(&lease.network)) {
+                inside.add_address(link.index, &name, lease.address, network.subnet.prefix())?;
+                inside.set_up(link.index, &name)?;
+            }
+        }
+        let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
+        match way_out(&networks) {
+            Some(network) => inside.add_default_route(network.subnet.gateway()),
+            None => Ok(()),
+        }
+    }
+
+    fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease) -> Result<()> {
+        let network = rows.network_by_id(&lease.network);
+        let Some(bridge) = network.map(|n| self.ensure_there(host, n)).transpose()? else { return Ok(()) };
+        let host_name = self.instance.host_link(&lease.container, lease.link);
+        if let Some(link) = host.link(&host_name)? {
+            if link.carrier {
+                return host.set_controller(link.index, &host_name, bridge.index);
+            }
+            // What an earlier start left, whose namespace is not gone yet.
+            host.delete_link(&host_name)?;
+        }
+        host.add_veth(&Veth {
+            host_name: &host_name,
+            controller: bridge.index,
+            group: self.group(),
+            mtu: bridge.mtu,
+            namespace: namespace.as_fd(),
+            inner_name: &format!("eth{}", lease.link),
+            inner_mac: subnets::mac(lease.address),
+        })
+    }
+
+    fn ensure_there(&self, host: &Kernel, network: &NetworkRow) -> Result<super::kernel::Link> {
+        match host.link(&self.instance.bridge(&network.id))? {
+            Some(link) => Ok(link),
+            None => self.ensure_bridge(host, network),
+        }
+    }
+
+    pub(super) fn detach(&self, container: &ContainerId) -> Result<()> {
+        let _lock = self.lock()?;
+        let rows = self.rows()?;
+        let leases: Vec<Lease> = rows.leases_of(container).cloned().collect();
+        let published: Vec<Published> = rows.published_by(container).cloned().collect();
+        if leases.is_empty() && published.is_empty() {
+            return Ok(());
+        }
+        let rows = rows.without(|id| id == container);
+        let mut errors = Vec::new();
+        if !published.is_empty() && nft::withdraw(&self.instance, &published).is_err() {
+            errors.extend(nft::rebuild(&self.instance, &rows).err());
+        }
+        match Kernel::open() {
+            Ok(host) => {
+                errors.extend(leases.iter().filter_map(|l| host.delete_link(&self.instance.host_link(container, l.link)).err()));
+            }
+            Err(e) => errors.push(e),
+        }
+        errors.extend(self.publish_zone(&rows).err());
+        // Rows last: while they are there, the rest can be repeated.
+        if errors.is_empty() {
+            rows::release(&self.db, [container])?;
+        }
+        NetworkError::gather(errors)
+    }
+
+    pub(super) fn repair_container(&self, live: &Live) -> Result<()> {
+        let lock = self.lock()?;
+        let rows = self.rows()?;
+        let leases: Vec<Lease> = rows.leases_of(&live.id).cloned().collect();
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let namespace = netns::of_process(live.pid).map_err(|source| NetworkError::Kernel {
+            step: "open the network namespace of container",
+            object: live.id.short().to_owned(),
+            source,
+        })?;
+        let host = Kernel::open()?;
+        self.publish_zone(&rows)?;
+        self.link_up(&host, &namespace, &rows, &leases)?;
+        drop(lock);
+        Ok(())
+    }
+}
+
+/// A namespace with nothing but a loopback.
+fn isolated() -> Result<Attached> {
+    let namespace = netns::create().map_err(|source| NetworkError::Kernel {
+        step: "create",
+        object: "a network namespace".to_owned(),
+        source,
+    })?;
+    netns::enter(&namespace).map_err(entering)?;
+    let inside = Kernel::open()?;
+    if let Some(lo) = inside.link("lo")? {
+        inside.set_up(lo.index, "lo")?;
+    }
+    Ok(Attached { netns: namespace, endpoints: BTreeMap::new(), ports: BTreeSet::new(), nameservers: Vec::new() })
+}
+
+fn entering(source: std::io::Error) -> NetworkError {
+    NetworkError::Kernel { step: "enter", object: "a network namespace".to_owned(), source }
+}
+
+/// The network whose gateway is the default route: the first that leads anywhere.
+fn way_out<'a>(networks: &[&'a NetworkRow]) -> Option<&'a NetworkRow> {
+    networks.iter().copied().find(|n| !n.spec.internal)
+}
+
+pub(super) fn endpoints(rows: &Rows, leases: &[Lease]) -> BTreeMap<Name, Endpoint> {
+    let endpoint = |l: &Lease| Endpoint { address: l.address, aliases: l.names.clone() };
+    leases.iter().filter_map(|l| Some((rows.network_by_id(&l.network)?.name.clone(), endpoint(l)))).collect()
+}
+
+/// An address for each join: the one that is asked for, the one of a former start, or the first that is free.
+fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join]) -> Result<Vec<Lease>> {
+    if joins.len() > LINKS {
+        return Err(NetworkError::TooMany);
+    }
+    let mut leases: Vec<Lease> = Vec::with_capacity(joins.len());
+    for (join, link) in joins.iter().zip(0u8..) {
+        let name = || join.network.clone();
+        let network = rows.network(&join.network).ok_or_else(|| NetworkError::Unknown { name: name() })?;
+        if leases.iter().any(|l| l.network == network.id) {
+            return Err(NetworkError::Twice { network: name() });
+        }
+        let holders: BTreeMap<Ipv4Addr, &ContainerId> =
+            rows.leases.iter().filter(|l| l.network == network.id).map(|l| (l.address, &l.container)).collect();
+        let address = match join.ipv4_address {
+            Some(address) if !is_host(network, address) => {
+                return Err(NetworkError::AddressOutside { network: name(), address, subnet: network.subnet });
+            }
+            Some(address) => match holders.get(&address) {
+                Some(holder) => {
+                    let container = holder.short().to_owned();
+                    return Err(NetworkError::AddressTaken { network: name(), address, container });
+                }
+                None => address,
+            },
+            None => {
+                let kept = former.iter().find(|l| l.network == network.id && !holders.contains_key(&l.address));
+                let used = holders.keys().copied().collect();
+                kept.map(|l| l.address)
+                    .or_else(|| subnets::free_address(network.subnet, &used))
+                    .ok_or_else(|| NetworkError::Full { network: name(), subnet: network.subnet })?
+            }
+        };
+        leases.push(Lease {
+            network: network.id.clone(),
+            container: container.clone(),
+            address,
+            names: join.names.clone(),
+            link,
+        });
+    }
+    Ok(leases)
+}
+
+/// Whether a container may have `address`: not the network's own, the gateway's or the broadcast address.
+fn is_host(network: &NetworkRow, address: Ipv4Addr) -> bool {
+    let size = 1u32 << (32 - network.subnet.prefix());
+    let offset = u32::from(address).wrapping_sub(u32::from(network.subnet.address()));
+    (2..size - 1).contains(&offset)
+}

@@ -1,0 +1,223 @@
+//! A network's life: its row, its bridge and what the kernel must be told about it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::error::NetworkError;
+use super::kernel::{Kernel, Link};
+use super::observe::Live;
+use super::rows::{self, NetworkRow, Rows};
+use super::subnets::{self, Taken};
+use super::{Inner, Result, nft};
+use crate::files::{self, FileError};
+use crate::model::spec::{NetworkSpec, Subnet};
+use crate::model::{Digest, Name, Owner};
+use crate::observed;
+
+const POOL: &str = "10.210.0.0/16";
+const POOL_VARIABLE: &str = "SETPOINT_SUBNET_POOL";
+/// Ethernet's, where the host's way out does not ask for less.
+const MTU: u32 = 1500;
+
+impl Inner {
+    pub(super) fn create(&self, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<observed::Network> {
+        let _lock = self.lock()?;
+        let mut rows = self.rows()?;
+        let kernel = Kernel::open()?;
+        let row = match rows.network(name) {
+            Some(row) => {
+                same(row, owner.as_ref(), spec)?;
+                row.clone()
+            }
+            None => {
+                let row = self.choose(&kernel, &rows, name, owner, spec)?;
+                rows::insert_network(&self.db, &row)?;
+                rows.networks.push(row.clone());
+                row
+            }
+        };
+        self.ensure_bridge(&kernel, &row)?;
+        nft::rebuild(&self.instance, &rows)?;
+        self.publish_zone(&rows)?;
+        Ok(self.seen(&row, Vec::new()))
+    }
+
+    fn choose(&self, kernel: &Kernel, rows: &Rows, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<NetworkRow> {
+        let id = loop {
+            let mut bytes = [0; 32];
+            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|e| NetworkError::Kernel {
+                step: "read",
+                object: "random bytes".to_owned(),
+                source: e.into(),
+            })?;
+            let id = Digest::from_bytes(bytes).hex();
+            if rows.networks.iter().all(|n| self.instance.bridge(&n.id) != self.instance.bridge(&id)) {
+                break id;
+            }
+        };
+        let taken = taken(kernel, rows)?;
+        let subnet = match spec.subnet {
+            Some(subnet) => match subnets::conflict(subnet, &taken) {
+                Some(by) => return Err(NetworkError::SubnetTaken { name: name.clone(), subnet, by: by.to_owned() }),
+                None => subnet,
+            },
+            None => {
+                let pool = pool()?;
+                subnets::choose(pool, self.instance.tag(), &taken).ok_or(NetworkError::PoolEmpty { pool })?
+            }
+        };
+        Ok(NetworkRow { id, name: name.clone(), owner, spec: spec.clone(), subnet })
+    }
+
+    /// Makes the bridge and all that belongs to it, or what is missing of it.
+    pub(super) fn ensure_bridge(&self, kernel: &Kernel, row: &NetworkRow) -> Result<Link> {
+        let name = self.instance.bridge(&row.id);
+        let gateway = row.subnet.gateway();
+        let link = match kernel.link(&name)? {
+            Some(link) => link,
+            None => {
+                kernel.add_bridge(&name, subnets::mac(gateway), mtu(kernel)?, self.group())?;
+                // Before it comes up, so that no address of another family is ever announced.
+                sysctl("ipv6", &name, "disable_ipv6", "1")?;
+                kernel.link(&name)?.ok_or_else(|| NetworkError::Kernel {
+                    step: "find the new bridge",
+                    object: name.clone(),
+                    source: std::io::ErrorKind::NotFound.into(),
+                })?
+            }
+        };
+        kernel.add_address(link.index, &name, gateway, row.subnet.prefix())?;
+        // Published ports of the host's loopback are answered through the bridge; the filter guards what that opens.
+        sysctl("ipv4", &name, "route_localnet", "1")?;
+        if !row.spec.internal {
+            let all = PathBuf::from("/proc/sys/net/ipv4/ip_forward");
+            if files::read_to_string(&all)?.trim() == "0" {
+                std::fs::write(&all, "1").map_err(|e| FileError::new("write", &all, e))?;
+            }
+        }
+        sysctl("ipv4", &name, "forwarding", "1")?;
+        if !link.up {
+            kernel.set_up(link.index, &name)?;
+        }
+        Ok(link)
+    }
+
+    pub(super) fn remove(&self, name: &Name) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut rows = self.rows()?;
+        let Some(row) = rows.network(name).cloned() else { return Ok(()) };
+        let users: BTreeSet<String> =
+            rows.leases.iter().filter(|l| l.network == row.id).map(|l| l.container.short().to_owned()).collect();
+        if !users.is_empty() {
+            return Err(NetworkError::InUse { name: name.clone(), containers: users.into_iter().collect() });
+        }
+        // The row last: as long as it is there, a removal that was interrupted can be repeated.
+        Kernel::open()?.delete_link(&self.instance.bridge(&row.id))?;
+        rows.networks.retain(|n| n.id != row.id);
+        if rows.networks.is_empty() {
+            nft::remove(&self.instance)?;
+        } else {
+            nft::rebuild(&self.instance, &rows)?;
+        }
+        self.publish_zone(&rows)?;
+        Ok(rows::delete_network(&self.db, &row.id)?)
+    }
+
+    pub(super) fn repair_network(&self, name: &Name, live: &[Live]) -> Result<()> {
+        let lock = self.lock()?;
+        let rows = self.rows()?;
+        let row = rows.network(name).ok_or_else(|| NetworkError::Unknown { name: name.clone() })?;
+        let kernel = Kernel::open()?;
+        let bridge = self.ensure_bridge(&kernel, row)?;
+        for lease in rows.leases.iter().filter(|l| l.network == row.id && live.iter().any(|c| c.id == l.container)) {
+            let host_link = self.instance.host_link(&lease.container, lease.link);
+            // A link that is not there at all is the container's own fault, and repaired with it.
+            if let Some(link) = kernel.link(&host_link)?
+                && (link.controller != Some(bridge.index) || !link.up)
+            {
+                kernel.set_controller(link.index, &host_link, bridge.index)?;
+            }
+        }
+        self.publish_zone(&rows)?;
+        let gateways = Self::gateways_in_use(&rows);
+        drop(lock);
+        if gateways.is_empty() { Ok(()) } else { self.dns.ensure(&gateways) }
+    }
+
+    pub(super) fn repair_firewall(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        let rows = self.rows()?;
+        if rows.networks.is_empty() { nft::remove(&self.instance) } else { nft::rebuild(&self.instance, &rows) }
+    }
+}
+
+/// Whether the network that is there is the one that is asked for.
+fn same(row: &NetworkRow, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<()> {
+    if row.owner.as_ref() != owner {
+        let owner = row.owner.as_ref().map(|o| format!("stack {}", o.stack));
+        return Err(NetworkError::NotYours { name: row.name.clone(), owner });
+    }
+    let differs = |field, old: String, new: String| Err(NetworkError::Differs { name: row.name.clone(), field, old, new });
+    let subnet = |s: Option<Subnet>| s.map_or_else(|| "chosen by setpoint".to_owned(), |s| s.to_string());
+    if row.spec.subnet != spec.subnet {
+        return differs("subnet", subnet(row.spec.subnet), subnet(spec.subnet));
+    }
+    if row.spec.internal != spec.internal {
+        return differs("internal", row.spec.internal.to_string(), spec.internal.to_string());
+    }
+    if row.spec.labels != spec.labels {
+        return differs("labels", format!("{:?}", row.spec.labels), format!("{:?}", spec.labels));
+    }
+    Ok(())
+}
+
+/// All ranges that the host or a network uses.
+fn taken(kernel: &Kernel, rows: &Rows) -> Result<Vec<Taken>> {
+    let names: std::collections::BTreeMap<u32, String> =
+        kernel.links()?.into_iter().map(|link| (link.index, link.name)).collect();
+    let name = |index: u32| names.get(&index).map_or("?", String::as_str);
+    let networks = rows.networks.iter().map(|n| Taken {
+        address: n.subnet.address(),
+        prefix: n.subnet.prefix(),
+        by: format!("network {} ({})", n.name, n.subnet),
+    });
+    let addresses = kernel.addresses()?.into_iter().map(|a| Taken {
+        address: a.ip,
+        prefix: a.prefix,
+        by: format!("the host's address {}/{} on {}", a.ip, a.prefix, name(a.link)),
+    });
+    let routes = kernel.routes()?.into_iter().filter(|r| r.prefix > 0).map(|r| Taken {
+        address: r.destination,
+        prefix: r.prefix,
+        by: format!(
+            "the host's route to {}/{}{}",
+            r.destination,
+            r.prefix,
+            r.link.map_or(String::new(), |l| format!(" by {}", name(l)))
+        ),
+    });
+    Ok(networks.chain(addresses).chain(routes).collect())
+}
+
+fn pool() -> Result<Subnet> {
+    let text = std::env::var(POOL_VARIABLE).unwrap_or_else(|_| POOL.to_owned());
+    let pool: Subnet = text.parse().map_err(NetworkError::Pool)?;
+    if pool.prefix() > 24 { Err(NetworkError::PoolSmall { pool }) } else { Ok(pool) }
+}
+
+/// That of the link of the default route: packets of containers leave by it.
+fn mtu(kernel: &Kernel) -> Result<u32> {
+    let out = kernel.routes()?.into_iter().find(|r| r.prefix == 0).and_then(|r| r.link);
+    let links = kernel.links()?;
+    Ok(links.into_iter().find(|l| Some(l.index) == out).map_or(MTU, |l| l.mtu).clamp(576, MTU))
+}
+
+/// A setting of one link, in the network namespace of the calling thread. A family that the kernel lacks needs none.
+pub(super) fn sysctl(family: &str, link: &str, key: &str, value: &str) -> Result<()> {
+    let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{link}/{key}"));
+    match files::read_if_there(&path)? {
+        None if family == "ipv6" => Ok(()),
+        Some(now) if now.trim_ascii() == value.as_bytes() => Ok(()),
+        _ => Ok(std::fs::write(&path, value).map_err(|e| FileError::new("write", &path, e))?),
+    }
+}

@@ -1,0 +1,254 @@
+//! The server proper: sockets at the gateways, and the zone read again whenever the engine publishes it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustix::fs::inotify;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::answer::{Decision, View};
+use super::forward::{Upstream, framed};
+use super::zone::{Files, Gateway, Serving, Zone};
+use crate::files::{self, FileError};
+use crate::sys::readiness;
+
+const PORT: u16 = 53;
+/// Queries that wait for the host's name servers, at most; the rest is dropped, and clients ask again.
+const IN_FLIGHT: usize = 256;
+/// How long a connection may be idle.
+const IDLE: Duration = Duration::from_secs(10);
+/// When to try again where a socket could not be bound.
+const RETRY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("watch {folder}: {source}")]
+    Watch { folder: String, source: io::Error },
+    #[error("the zone {path} is not understood: {source}")]
+    Zone { path: String, source: serde_json::Error },
+    #[error("{0}")]
+    Encode(serde_json::Error),
+}
+
+struct Shared {
+    view: RwLock<Arc<View>>,
+    upstream: Upstream,
+    room: Semaphore,
+    turn: AtomicUsize,
+}
+
+impl Shared {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Serves until no network is left in the zone. `ready` is called once the first zone is served.
+pub(super) async fn serve(files: &Files, ready: impl FnOnce()) -> Result<(), ServerError> {
+    let changes = watch(files.folder())?;
+    let shared = Arc::new(Shared {
+        view: RwLock::default(),
+        upstream: Upstream::default(),
+        room: Semaphore::new(IN_FLIGHT),
+        turn: AtomicUsize::new(0),
+    });
+    let mut sockets: BTreeMap<Ipv4Addr, Vec<JoinHandle<()>>> = BTreeMap::new();
+    let mut ready = Some(ready);
+    loop {
+        let zone = read_zone(files)?;
+        if zone.networks.is_empty() {
+            return Ok(());
+        }
+        let view = Arc::new(View::new(&zone));
+        *shared.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
+        let failed = listen_at(&view, &shared, &mut sockets);
+        let gateways = view.gateways().map(|address| Gateway { address, error: failed.get(&address).cloned() }).collect();
+        let serving = Serving { pid: std::process::id(), gateways };
+        let text = serde_json::to_vec(&serving).map_err(ServerError::Encode)?;
+        if files::read_if_there(&files.serving())?.as_deref() != Some(text.as_slice()) {
+            files::publish(&files.serving(), &text, 0o600)?;
+        }
+        if let Some(ready) = ready.take() {
+            ready();
+        }
+        tokio::select! {
+            changed = next_change(&changes, files.folder()) => changed?,
+            () = sleep(RETRY), if !failed.is_empty() => {}
+        }
+    }
+}
+
+/// A missing zone is an empty one: the folder was cleaned up.
+pub(super) fn read_zone(files: &Files) -> Result<Zone, ServerError> {
+    let path = files.zone();
+    match files::read_if_there(&path)? {
+        None => Ok(Zone::default()),
+        Some(text) => {
+            serde_json::from_slice(&text).map_err(|source| ServerError::Zone { path: path.display().to_string(), source })
+        }
+    }
+}
+
+fn watch(folder: &Path) -> Result<AsyncFd<OwnedFd>, ServerError> {
+    let fail = |source| ServerError::Watch { folder: folder.display().to_string(), source };
+    let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
+    let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
+    inotify::add_watch(&fd, folder, events).map_err(|e| fail(e.into()))?;
+    readiness::register(fd).map_err(fail)
+}
+
+/// Waits until the zone may have changed.
+async fn next_change(changes: &AsyncFd<OwnedFd>, folder: &Path) -> Result<(), ServerError> {
+    let fail = |source| ServerError::Watch { folder: folder.display().to_string(), source };
+    loop {
+        let mut guard = changes.readable().await.map_err(fail)?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(guard.get_inner(), &mut buffer);
+        let mut of_the_zone = false;
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    of_the_zone |= event.file_name().is_none_or(|name| name.to_bytes() == b"zone.json");
+                }
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(fail(e.into())),
+            }
+        }
+        guard.clear_ready();
+        if of_the_zone {
+            return Ok(());
+        }
+    }
+}
+
+/// Opens what is missing, closes what is not wanted any more, and returns what could not be opened.
+fn listen_at(
+    view: &View,
+    shared: &Arc<Shared>,
+    sockets: &mut BTreeMap<Ipv4Addr, Vec<JoinHandle<()>>>,
+) -> BTreeMap<Ipv4Addr, String> {
+    let wanted: Vec<Ipv4Addr> = view.gateways().collect();
+    sockets.retain(|gateway, tasks| {
+        let keep = wanted.contains(gateway);
+        if !keep {
+            tasks.iter().for_each(JoinHandle::abort);
+        }
+        keep
+    });
+    let mut failed = BTreeMap::new();
+    for gateway in wanted {
+        if sockets.contains_key(&gateway) {
+            continue;
+        }
+        match open(gateway) {
+            Ok((datagrams, streams)) => {
+                let tasks = vec![
+                    tokio::spawn(serve_datagrams(Arc::new(datagrams), gateway, Arc::clone(shared))),
+                    tokio::spawn(serve_streams(streams, gateway, Arc::clone(shared))),
+                ];
+                sockets.insert(gateway, tasks);
+            }
+            Err(e) => {
+                failed.insert(gateway, e.to_string());
+            }
+        }
+    }
+    failed
+}
+
+fn open(gateway: Ipv4Addr) -> io::Result<(UdpSocket, TcpListener)> {
+    let datagrams: std::net::UdpSocket = bound(gateway, SocketType::DGRAM)?.into();
+    let streams = bound(gateway, SocketType::STREAM)?;
+    listen(&streams, 128)?;
+    Ok((UdpSocket::from_std(datagrams)?, TcpListener::from_std(streams.into())?))
+}
+
+fn bound(gateway: Ipv4Addr, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    // The bridge may be away for a moment, or forever: the socket need not care.
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &SocketAddrV4::new(gateway, PORT))?;
+    Ok(socket)
+}
+
+async fn serve_datagrams(socket: Arc<UdpSocket>, gateway: Ipv4Addr, shared: Arc<Shared>) {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let (length, client) = match socket.recv_from(&mut buffer).await {
+            Ok((length, SocketAddr::V4(client))) => (length, client),
+            Ok(_) => continue,
+            // What a client's closed port sends back is reported here; it is no trouble of ours.
+            Err(_) => {
+                sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+        };
+        let packet = &buffer[..length];
+        let view = shared.view();
+        match view.decide(packet, *client.ip(), gateway, shared.turn.fetch_add(1, Ordering::Relaxed), true) {
+            Decision::Ignore => {}
+            Decision::Answer(bytes) => drop(socket.send_to(&bytes, client).await),
+            Decision::Forward { failed } => {
+                let (socket, shared, packet) = (Arc::clone(&socket), Arc::clone(&shared), packet.to_vec());
+                tokio::spawn(async move {
+                    let Ok(_place) = shared.room.try_acquire() else { return };
+                    let own: Vec<Ipv4Addr> = view.gateways().collect();
+                    let answer = shared.upstream.ask(&packet, &own, false).await.unwrap_or(failed);
+                    drop(socket.send_to(&answer, client).await);
+                });
+            }
+        }
+    }
+}
+
+async fn serve_streams(listener: TcpListener, gateway: Ipv4Addr, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, SocketAddr::V4(client))) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move { drop(serve_stream(stream, *client.ip(), gateway, &shared).await) });
+            }
+            Ok(_) => {}
+            // Too many open files, most likely: wait for some to be closed.
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Errors end one client's connection, which is how it hears of them.
+async fn serve_stream(mut stream: TcpStream, client: Ipv4Addr, gateway: Ipv4Addr, shared: &Shared) -> io::Result<()> {
+    let Ok(_place) = shared.room.try_acquire() else { return Ok(()) };
+    loop {
+        let length = timeout(IDLE, stream.read_u16()).await??;
+        let mut packet = vec![0; usize::from(length)];
+        timeout(IDLE, stream.read_exact(&mut packet)).await??;
+        let view = shared.view();
+        let answer = match view.decide(&packet, client, gateway, shared.turn.fetch_add(1, Ordering::Relaxed), false) {
+            Decision::Ignore => return Ok(()),
+            Decision::Answer(bytes) => bytes,
+            Decision::Forward { failed } => {
+                let own: Vec<Ipv4Addr> = view.gateways().collect();
+                shared.upstream.ask(&packet, &own, true).await.unwrap_or(failed)
+            }
+        };
+        timeout(IDLE, stream.write_all(&framed(&answer))).await??;
+    }
+}

@@ -1,0 +1,235 @@
+//! Links, addresses and routes of one network namespace, by netlink. Synchronous on purpose: whoever needs it runs on a
+//! thread of its own, which may change its namespace. Knows nothing of networks and containers.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::runtime::Runtime;
+
+use super::error::NetworkError;
+
+/// A netlink socket in the network namespace that the thread was in when it opened it; it stays there.
+pub(super) struct Kernel {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub index: u32,
+    pub name: String,
+    pub up: bool,
+    /// The other end is up too.
+    pub carrier: bool,
+    pub controller: Option<u32>,
+    pub group: u32,
+    pub mtu: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    pub link: u32,
+    pub ip: Ipv4Addr,
+    pub prefix: u8,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    pub link: Option<u32>,
+}
+
+/// One end on the host, the other in a container.
+pub(super) struct Veth<'a> {
+    pub host_name: &'a str,
+    pub controller: u32,
+    pub group: u32,
+    pub mtu: u32,
+    pub namespace: BorrowedFd<'a>,
+    pub inner_name: &'a str,
+    pub inner_mac: [u8; 6],
+}
+
+impl Kernel {
+    pub(super) fn open() -> Result<Self, NetworkError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(NetworkError::Netlink)?;
+        let handle = {
+            let _inside = runtime.enter();
+            let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Netlink)?;
+            runtime.spawn(connection);
+            handle
+        };
+        Ok(Self { runtime, handle })
+    }
+
+    pub(super) fn links(&self) -> Result<Vec<Link>, NetworkError> {
+        let dump = self.handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]).execute();
+        let messages: Vec<LinkMessage> = self.wait("list", "links", dump.try_collect())?;
+        Ok(messages.into_iter().map(link).collect())
+    }
+
+    pub(super) fn link(&self, name: &str) -> Result<Option<Link>, NetworkError> {
+        let mut answer = std::pin::pin!(self.handle.link().get().match_name(name).execute());
+        match self.runtime.block_on(answer.try_next()) {
+            Ok(message) => Ok(message.map(link)),
+            Err(e) if is(&e, libc::ENODEV) => Ok(None),
+            Err(e) => Err(failed("look up link", name, e)),
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Result<Vec<Address>, NetworkError> {
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let messages: Vec<_> = self.wait("list", "addresses", request.execute().try_collect())?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| {
+                let local = message.attributes.iter().find_map(|a| match a {
+                    AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+                    _ => None,
+                });
+                local.map(|ip| Address { link: message.header.index, ip, prefix: message.header.prefix_len })
+            })
+            .collect())
+    }
+
+    /// Unicast IPv4 routes of all tables but those to the host's own addresses.
+    pub(super) fn routes(&self) -> Result<Vec<Route>, NetworkError> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().table_id(0).build();
+        let messages: Vec<_> = self.wait("list", "routes", self.handle.route().get(all).execute().try_collect())?;
+        Ok(messages
+            .into_iter()
+            .filter(|m| m.header.kind == RouteType::Unicast && m.header.address_family == AddressFamily::Inet)
+            .map(|message| {
+                let mut route =
+                    Route { destination: Ipv4Addr::UNSPECIFIED, prefix: message.header.destination_prefix_length, link: None };
+                for attribute in message.attributes {
+                    match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(ip)) => route.destination = ip,
+                        RouteAttribute::Oif(index) => route.link = Some(index),
+                        _ => {}
+                    }
+                }
+                route
+            })
+            .collect())
+    }
+
+    /// A bridge that is down.
+    pub(super) fn add_bridge(&self, name: &str, mac: [u8; 6], mtu: u32, group: u32) -> Result<(), NetworkError> {
+        let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Bridge)
+            .name(name)
+            .address(mac.to_vec())
+            .mtu(mtu)
+            .link_group(group)
+            .build();
+        self.wait("create bridge", name, self.handle.link().add(message).execute())
+    }
+
+    /// Both ends up, in one message: the kernel makes the pair whole or not at all.
+    pub(super) fn add_veth(&self, veth: &Veth<'_>) -> Result<(), NetworkError> {
+        let inner = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(veth.inner_name)
+            .setns_by_fd(veth.namespace.as_raw_fd())
+            .address(veth.inner_mac.to_vec())
+            .mtu(veth.mtu)
+            .up()
+            .build();
+        let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(veth.host_name)
+            .controller(veth.controller)
+            .link_group(veth.group)
+            .mtu(veth.mtu)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(inner)))
+            .up()
+            .build();
+        self.wait("create link", veth.host_name, self.handle.link().add(message).execute())
+    }
+
+    pub(super) fn set_up(&self, index: u32, name: &str) -> Result<(), NetworkError> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        self.wait("bring up link", name, self.handle.link().set(message).execute())
+    }
+
+    pub(super) fn set_controller(&self, index: u32, name: &str, controller: u32) -> Result<(), NetworkError> {
+        let message = LinkUnspec::new_with_index(index).controller(controller).up().build();
+        self.wait("attach to its bridge link", name, self.handle.link().set(message).execute())
+    }
+
+    /// What is not there is deleted already.
+    pub(super) fn delete_link(&self, name: &str) -> Result<(), NetworkError> {
+        let message = LinkUnspec::new_with_name(name).build();
+        match self.runtime.block_on(self.handle.link().del_with_message(message).execute()) {
+            Err(e) if !is(&e, libc::ENODEV) => Err(failed("delete link", name, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is there is added already.
+    pub(super) fn add_address(&self, index: u32, name: &str, ip: Ipv4Addr, prefix: u8) -> Result<(), NetworkError> {
+        match self.runtime.block_on(self.handle.address().add(index, IpAddr::V4(ip), prefix).execute()) {
+            Err(e) if !is(&e, libc::EEXIST) => Err(failed("add an address to link", name, e)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn add_default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+        match self.runtime.block_on(self.handle.route().add(message).execute()) {
+            Err(e) if !is(&e, libc::EEXIST) => Err(failed("add the default route by", &gateway.to_string(), e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait<T>(
+        &self,
+        step: &'static str,
+        object: &str,
+        work: impl Future<Output = Result<T, rtnetlink::Error>>,
+    ) -> Result<T, NetworkError> {
+        self.runtime.block_on(work).map_err(|e| failed(step, object, e))
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        controller: None,
+        group: 0,
+        mtu: 0,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            _ => {}
+        }
+    }
+    link
+}
+
+fn is(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code().abs() == errno)
+}
+
+fn failed(step: &'static str, object: &str, error: rtnetlink::Error) -> NetworkError {
+    let source = match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    };
+    NetworkError::Kernel { step, object: object.to_owned(), source }
+}

@@ -1,0 +1,316 @@
+//! The packet filter: one table of family `ip` that this instance owns. What differs by network or container is an
+//! element of a set or a map, so the rules are constant and a lookup does not grow with the number of containers.
+//! Every change is one transaction of `nft`. Touches no other table.
+//!
+//! Text goes in and JSON comes out: the text form is the one that every version of `nft` documents and accepts alike,
+//! and nothing in it comes from users (names of links and tables, addresses and numbers are all made here).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use super::error::NetworkError;
+use super::rows::{Published, Rows};
+use crate::model::{Digest, Instance};
+
+/// The sets and maps: name and declaration.
+const SETS: [(&str, &str, &str); 8] = [
+    ("set", "bridges", "type ifname;"),
+    ("set", "internal", "type ifname;"),
+    ("set", "gateways", "type ipv4_addr;"),
+    ("set", "subnets", "type ipv4_addr; flags interval;"),
+    // A bridge with its own subnet; and a bridge with itself.
+    ("set", "within", "type ifname . ipv4_addr; flags interval;"),
+    ("set", "same", "type ifname . ifname;"),
+    // Ports of all the host's addresses; and ports of one.
+    ("map", "published", "type inet_proto . inet_service : ipv4_addr . inet_service;"),
+    ("map", "published_at", "type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service;"),
+];
+
+struct Chain {
+    name: &'static str,
+    /// Type, hook and priority; none for a chain that others jump to.
+    hook: Option<(&'static str, &'static str, i32)>,
+    rules: &'static [&'static str],
+}
+
+/// In an order in which no chain jumps to a later one.
+const CHAINS: [Chain; 6] = [
+    // Bridges route to 127.0.0.0/8 so that the host's loopback can reach published ports. A container must not use that
+    // to reach what listens on the host's loopback only.
+    Chain { name: "guard", hook: Some(("filter", "prerouting", -300)), rules: &["iifname @bridges ip daddr 127.0.0.0/8 drop"] },
+    Chain {
+        name: "publish",
+        hook: None,
+        rules: &[
+            "meta l4proto != { tcp, udp } return",
+            "dnat ip to meta l4proto . ip daddr . th dport map @published_at",
+            "dnat ip to meta l4proto . th dport map @published",
+        ],
+    },
+    // The gateways' own DNS comes before any container that publishes port 53.
+    Chain {
+        name: "prerouting",
+        hook: Some(("nat", "prerouting", -100)),
+        rules: &["iifname @bridges ip daddr @gateways th dport 53 return", "fib daddr type local jump publish"],
+    },
+    Chain {
+        name: "output",
+        hook: Some(("nat", "output", -100)),
+        rules: &["ip daddr @gateways th dport 53 return", "fib daddr type local jump publish"],
+    },
+    // The answer must come back through here whenever the sender's address alone would not bring it: a container that
+    // reaches its own network by a published port; containers leaving their network; the host's own connections, which
+    // may have 127.0.0.1 as their source.
+    Chain {
+        name: "postrouting",
+        hook: Some(("nat", "postrouting", 100)),
+        rules: &[
+            "oifname . ip saddr @within ct status dnat masquerade",
+            "oifname . ip saddr @within return",
+            "ip saddr @subnets masquerade",
+            "oifname @bridges ct status dnat fib saddr type local masquerade",
+        ],
+    },
+    // Networks are apart from each other, internal ones from everything, and from outside only published ports are
+    // reached. Accepting here overrules no other table that drops.
+    Chain {
+        name: "forward",
+        hook: Some(("filter", "forward", 0)),
+        rules: &[
+            "iifname . oifname @same accept",
+            "iifname @internal drop",
+            "oifname @internal drop",
+            "ct state established,related accept",
+            "oifname @bridges ct status dnat accept",
+            "oifname @bridges drop",
+        ],
+    },
+];
+
+/// All elements that the rows need, by set.
+fn elements(rows: &Rows, instance: &Instance) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut all: BTreeMap<&'static str, BTreeSet<String>> = SETS.iter().map(|(_, name, _)| (*name, BTreeSet::new())).collect();
+    let mut add = |set: &'static str, element: String| all.entry(set).or_default().insert(element);
+    for network in &rows.networks {
+        let bridge = instance.bridge(&network.id);
+        add("bridges", bridge.clone());
+        if network.spec.internal {
+            add("internal", bridge.clone());
+        }
+        add("gateways", network.subnet.gateway().to_string());
+        add("subnets", network.subnet.to_string());
+        add("within", format!("{bridge} . {}", network.subnet));
+        add("same", format!("{bridge} . {bridge}"));
+    }
+    for port in &rows.published {
+        let (map, element) = element(port);
+        add(map, element);
+    }
+    all
+}
+
+fn element(port: &Published) -> (&'static str, String) {
+    let protocol = port.protocol.as_str();
+    let to = format!("{} . {}", port.address, port.container_port);
+    match port.host_ip {
+        None => ("published", format!("{protocol} . {} : {to}", port.host_port)),
+        Some(ip) => ("published_at", format!("{protocol} . {ip} . {} : {to}", port.host_port)),
+    }
+}
+
+/// A rule's comment tells which version of which rule it is, so that a look need not understand expressions.
+fn mark(rule: &str) -> String {
+    format!("{:.8}", Digest::of(rule.as_bytes()).hex())
+}
+
+/// Makes the table what the rows need, whatever it was, in one transaction.
+pub(super) fn rebuild(instance: &Instance, rows: &Rows) -> Result<(), NetworkError> {
+    let table = instance.nft_table();
+    run(&table, &whole(&table, &elements(rows, instance)))
+}
+
+fn whole(table: &str, elements: &BTreeMap<&'static str, BTreeSet<String>>) -> String {
+    let mut script = format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n");
+    for (kind, name, declaration) in SETS {
+        script.push_str(&format!("{kind} {name} {{ {declaration}"));
+        if let Some(all) = elements.get(name).filter(|all| !all.is_empty()) {
+            let list: Vec<String> = all.iter().map(|e| quoted(e)).collect();
+            script.push_str(&format!(" elements = {{ {} }};", list.join(", ")));
+        }
+        script.push_str(" }\n");
+    }
+    for chain in &CHAINS {
+        script.push_str(&format!("chain {} {{\n", chain.name));
+        if let Some((kind, hook, priority)) = chain.hook {
+            script.push_str(&format!("type {kind} hook {hook} priority {priority}; policy accept;\n"));
+        }
+        for rule in chain.rules {
+            script.push_str(&format!("{rule} comment \"{}\"\n", mark(rule)));
+        }
+        script.push_str("}\n");
+    }
+    script.push_str("}\n");
+    script
+}
+
+/// Names of bridges must be quoted in a script; nothing else may be.
+fn quoted(element: &str) -> String {
+    element
+        .split(" . ")
+        .map(|part| if part.starts_with("sp") { format!("\"{part}\"") } else { part.to_owned() })
+        .collect::<Vec<_>>()
+        .join(" . ")
+}
+
+/// Adds ports. Fails when the table or the maps are not there, or a port has another container's address.
+pub(super) fn publish(instance: &Instance, ports: &[Published]) -> Result<(), NetworkError> {
+    change(instance, "add", ports)
+}
+
+/// Removes ports. Fails when one is not there.
+pub(super) fn withdraw(instance: &Instance, ports: &[Published]) -> Result<(), NetworkError> {
+    change(instance, "delete", ports)
+}
+
+fn change(instance: &Instance, verb: &str, ports: &[Published]) -> Result<(), NetworkError> {
+    let table = instance.nft_table();
+    let script: String = ports
+        .iter()
+        .map(|port| {
+            let (map, element) = element(port);
+            format!("{verb} element ip {table} {map} {{ {element} }}\n")
+        })
+        .collect();
+    run(&table, &script)
+}
+
+/// Removes the table. One that is not there is removed already.
+pub(super) fn remove(instance: &Instance) -> Result<(), NetworkError> {
+    let table = instance.nft_table();
+    run(&table, &format!("table ip {table}\ndelete table ip {table}\n"))
+}
+
+/// What of the table differs from what the rows need; `None` when it is whole, or not there and not needed.
+pub(super) fn differences(instance: &Instance, rows: &Rows) -> Result<Option<String>, NetworkError> {
+    let table = instance.nft_table();
+    let output = nft(&["-j", "list", "table", "ip", &table], "")?;
+    if !output.status.success() {
+        let message = message(&output);
+        return if message.contains("No such file or directory") {
+            Ok((!rows.networks.is_empty()).then(|| format!("table {table} is gone")))
+        } else {
+            Err(NetworkError::Nft { table, message })
+        };
+    }
+    let listing: Value =
+        serde_json::from_slice(&output.stdout).map_err(|source| NetworkError::NftListing { table: table.clone(), source })?;
+    Ok(compare(&table, &listing, &elements(rows, instance)))
+}
+
+fn compare(table: &str, listing: &Value, needed: &BTreeMap<&'static str, BTreeSet<String>>) -> Option<String> {
+    let mut hooks: BTreeMap<&str, Option<(&str, &str, i64)>> = BTreeMap::new();
+    let mut rules: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut sets: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for object in listing["nftables"].as_array().into_iter().flatten() {
+        let text = |key: &str, field: &str| object[key][field].as_str().unwrap_or_default();
+        if object.get("chain").is_some() {
+            let hook = object["chain"]
+                .get("hook")
+                .is_some()
+                .then(|| (text("chain", "type"), text("chain", "hook"), object["chain"]["prio"].as_i64().unwrap_or_default()));
+            hooks.insert(text("chain", "name"), hook);
+        } else if object.get("rule").is_some() {
+            rules.entry(text("rule", "chain")).or_default().push(text("rule", "comment"));
+        } else if let Some(set) = object.get("set").or_else(|| object.get("map")) {
+            let elements = set["elem"].as_array().into_iter().flatten().map(listed).collect();
+            sets.insert(set["name"].as_str().unwrap_or_default(), elements);
+        }
+    }
+    for (name, needed) in needed {
+        match sets.get(name) {
+            None => return Some(format!("table {table} has no set {name}")),
+            Some(found) => {
+                if let Some(missing) = needed.difference(found).next() {
+                    return Some(format!("set {name} lacks {missing}"));
+                }
+                if let Some(extra) = found.difference(needed).next() {
+                    return Some(format!("set {name} has {extra}, which nothing needs"));
+                }
+            }
+        }
+    }
+    for chain in &CHAINS {
+        let name = chain.name;
+        match hooks.get(name) {
+            None => return Some(format!("chain {name} is gone")),
+            Some(hook) if *hook != chain.hook.map(|(kind, hook, priority)| (kind, hook, i64::from(priority))) => {
+                return Some(format!("chain {name} hooks elsewhere"));
+            }
+            Some(_) => {}
+        }
+        let needed: Vec<String> = chain.rules.iter().map(|rule| mark(rule)).collect();
+        if rules.get(name).map(Vec::as_slice).unwrap_or_default() != needed {
+            return Some(format!("chain {name} has other rules than setpoint's"));
+        }
+    }
+    hooks.keys().find(|name| CHAINS.iter().all(|c| c.name != **name)).map(|name| format!("chain {name} is not setpoint's"))
+}
+
+/// An element of a listing, in the form of [`elements`].
+fn listed(element: &Value) -> String {
+    match element {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        // A map's element is a pair.
+        Value::Array(pair) => pair.iter().map(listed).collect::<Vec<_>>().join(" : "),
+        Value::Object(object) => {
+            if let Some(parts) = object.get("concat").and_then(Value::as_array) {
+                parts.iter().map(listed).collect::<Vec<_>>().join(" . ")
+            } else if let Some(prefix) = object.get("prefix") {
+                format!("{}/{}", listed(&prefix["addr"]), listed(&prefix["len"]))
+            } else if let Some(element) = object.get("elem") {
+                listed(&element["val"])
+            } else {
+                element.to_string()
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+fn run(table: &str, script: &str) -> Result<(), NetworkError> {
+    let output = nft(&["-f", "-"], script)?;
+    if output.status.success() { Ok(()) } else { Err(NetworkError::Nft { table: table.to_owned(), message: message(&output) }) }
+}
+
+/// The first line that says something.
+fn message(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("it failed and did not say why");
+    line.trim_start_matches("/dev/stdin:").to_owned()
+}
+
+fn nft(arguments: &[&str], input: &str) -> Result<Output, NetworkError> {
+    // A service manager or a minimal PATH may leave out the folders of administrators' programs.
+    for program in ["nft", "/usr/sbin/nft", "/sbin/nft"] {
+        let child =
+            Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(NetworkError::NftRun(e)),
+        };
+        if let Some(mut stdin) = child.stdin.take()
+            && let Err(e) = stdin.write_all(input.as_bytes())
+            && e.kind() != io::ErrorKind::BrokenPipe
+        {
+            child.kill().and_then(|()| child.wait()).map_err(NetworkError::NftRun)?;
+            return Err(NetworkError::NftRun(e));
+        }
+        return child.wait_with_output().map_err(NetworkError::NftRun);
+    }
+    Err(NetworkError::NftMissing)
+}

@@ -1,0 +1,103 @@
+//! One look at what the kernel has of networks: one dump of links, one of addresses and one of the packet filter,
+//! however many containers there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kernel::{Address, Kernel, Link};
+use super::rows::{Lease, NetworkRow, Published};
+use super::{Inner, Result, nft};
+use crate::files;
+use crate::model::{ContainerId, Name, PortMapping};
+use crate::observed::{self, Endpoint};
+
+/// A container that runs, and the process whose network namespace is the container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    pub id: ContainerId,
+    pub pid: i32,
+}
+
+/// What a look has seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Look {
+    pub networks: Vec<observed::Network>,
+    /// Of the live containers: the networks they have a working link into.
+    pub endpoints: BTreeMap<ContainerId, BTreeMap<Name, Endpoint>>,
+    pub ports: BTreeMap<ContainerId, BTreeSet<PortMapping>>,
+    /// Only containers that have faults.
+    pub network_faults: BTreeMap<ContainerId, Vec<String>>,
+    /// What of the packet filter differs; `None` when it is whole.
+    pub firewall: Option<String>,
+}
+
+impl Inner {
+    pub(super) fn observe(&self, live: &[Live]) -> Result<Look> {
+        let rows = self.rows()?;
+        let kernel = Kernel::open()?;
+        let links: BTreeMap<String, Link> = kernel.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
+        let addresses = kernel.addresses()?;
+        let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
+        let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
+
+        let mut look = Look { firewall: nft::differences(&self.instance, &rows)?, ..Look::default() };
+        for network in &rows.networks {
+            let mut faults = self.bridge_faults(network, &links, &addresses)?;
+            if used.contains(network.id.as_str()) {
+                faults.extend(self.dns.fault(network.subnet.gateway())?);
+            }
+            look.networks.push(self.seen(network, faults));
+        }
+        for lease in rows.leases.iter().filter(|l| live.contains(&l.container)) {
+            let Some(network) = rows.network_by_id(&lease.network) else { continue };
+            match self.link_fault(network, lease, &links) {
+                Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
+                None => {
+                    let endpoint = Endpoint { address: lease.address, aliases: lease.names.clone() };
+                    look.endpoints.entry(lease.container.clone()).or_default().insert(network.name.clone(), endpoint);
+                }
+            }
+        }
+        for port in rows.published.iter().filter(|p| live.contains(&p.container)) {
+            look.ports.entry(port.container.clone()).or_default().insert(Published::mapping(port));
+        }
+        Ok(look)
+    }
+
+    fn bridge_faults(&self, network: &NetworkRow, links: &BTreeMap<String, Link>, addresses: &[Address]) -> Result<Vec<String>> {
+        let name = self.instance.bridge(&network.id);
+        let Some(bridge) = links.get(&name) else { return Ok(vec![format!("bridge {name} is gone")]) };
+        let mut faults = Vec::new();
+        if !bridge.up {
+            faults.push(format!("bridge {name} is down"));
+        }
+        let (gateway, prefix) = (network.subnet.gateway(), network.subnet.prefix());
+        if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
+            faults.push(format!("bridge {name} lacks its address {gateway}/{prefix}"));
+        }
+        for key in ["forwarding", "route_localnet"] {
+            let path = format!("/proc/sys/net/ipv4/conf/{name}/{key}");
+            let value = files::read_if_there(path.as_ref())?;
+            // A bridge that vanishes between the two looks is seen at the next.
+            if value.is_some_and(|value| value.trim_ascii() != b"1") {
+                faults.push(format!("setting {key} of bridge {name} is off"));
+            }
+        }
+        Ok(faults)
+    }
+
+    /// `None` when the container's link works.
+    fn link_fault(&self, network: &NetworkRow, lease: &Lease, links: &BTreeMap<String, Link>) -> Option<String> {
+        let name = self.instance.host_link(&lease.container, lease.link);
+        let bridge = links.get(&self.instance.bridge(&network.id));
+        let Some(link) = links.get(&name) else { return Some(format!("its link into network {} is gone", network.name)) };
+        if bridge.is_none_or(|bridge| link.controller != Some(bridge.index)) {
+            Some(format!("its link into network {} is not on the network's bridge", network.name))
+        } else if !link.up {
+            Some(format!("its link into network {} is down on the host", network.name))
+        } else if !link.carrier {
+            Some(format!("its link into network {} is down in the container", network.name))
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the database remembers of networks: the networks, who is attached to them at which address, and the ports that
+//! are published. Knows SQL, and nothing of the kernel.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Row, Transaction, params};
+
+use crate::engine::state::{Db, StateError};
+use crate::model::spec::{NetworkSpec, Subnet};
+use crate::model::{ContainerId, Name, Owner, PortMapping, Protocol};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct NetworkRow {
+    pub id: String,
+    pub name: Name,
+    pub owner: Option<Owner>,
+    pub spec: NetworkSpec,
+    pub subnet: Subnet,
+}
+
+/// A container's place in a network.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lease {
+    /// The network's id.
+    pub network: String,
+    pub container: ContainerId,
+    pub address: Ipv4Addr,
+    pub names: BTreeSet<String>,
+    /// Its link is `eth<link>` in the container.
+    pub link: u8,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Published {
+    pub container: ContainerId,
+    pub protocol: Protocol,
+    pub host_ip: Option<Ipv4Addr>,
+    pub host_port: u16,
+    pub container_port: u16,
+    /// The container's.
+    pub address: Ipv4Addr,
+}
+
+impl Published {
+    pub(super) fn mapping(&self) -> PortMapping {
+        PortMapping {
+            host_ip: self.host_ip,
+            host_port: Some(self.host_port),
+            container_port: self.container_port,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// All rows of the three tables, as one consistent view.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rows {
+    pub networks: Vec<NetworkRow>,
+    pub leases: Vec<Lease>,
+    pub published: Vec<Published>,
+}
+
+impl Rows {
+    pub(super) fn load(db: &Db) -> Result<Self, StateError> {
+        db.read(|t| {
+            Ok(Self {
+                networks: all(t, "SELECT id, name, stack, resource, spec, subnet FROM networks ORDER BY name", network)?,
+                leases: all(t, "SELECT network, container, address, names, link FROM leases ORDER BY container, link", lease)?,
+                published: all(
+                    t,
+                    "SELECT container, protocol, host_ip, host_port, container_port, address FROM published \
+                     ORDER BY container, protocol, host_port, host_ip",
+                    published,
+                )?,
+            })
+        })
+    }
+
+    pub(super) fn network(&self, name: &Name) -> Option<&NetworkRow> {
+        self.networks.iter().find(|n| n.name == *name)
+    }
+
+    pub(super) fn network_by_id(&self, id: &str) -> Option<&NetworkRow> {
+        self.networks.iter().find(|n| n.id == id)
+    }
+
+    pub(super) fn leases_of(&self, container: &ContainerId) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().filter(move |l| l.container == *container)
+    }
+
+    pub(super) fn published_by(&self, container: &ContainerId) -> impl Iterator<Item = &Published> {
+        self.published.iter().filter(move |p| p.container == *container)
+    }
+
+    pub(super) fn without(mut self, gone: impl Fn(&ContainerId) -> bool) -> Self {
+        self.leases.retain(|l| !gone(&l.container));
+        self.published.retain(|p| !gone(&p.container));
+        self
+    }
+}
+
+pub(super) fn insert_network(db: &Db, row: &NetworkRow) -> Result<(), StateError> {
+    db.write(|t| {
+        let (stack, resource) = match &row.owner {
+            Some(owner) => (Some(owner.stack.as_str()), Some(owner.resource.as_str())),
+            None => (None, None),
+        };
+        t.execute(
+            "INSERT INTO networks (id, name, stack, resource, spec, subnet) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![row.id, row.name.as_str(), stack, resource, json(&row.spec)?, row.subnet.to_string()],
+        )?;
+        Ok(())
+    })
+}
+
+pub(super) fn delete_network(db: &Db, id: &str) -> Result<(), StateError> {
+    db.write(|t| t.execute("DELETE FROM networks WHERE id = ?1", [id])).map(drop)
+}
+
+/// Replaces all that a container holds.
+pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], published: &[Published]) -> Result<(), StateError> {
+    db.write(|t| {
+        delete_of(t, container)?;
+        for lease in leases {
+            t.execute(
+                "INSERT INTO leases (network, container, address, names, link) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![lease.network, lease.container.as_str(), lease.address.to_string(), json(&lease.names)?, lease.link],
+            )?;
+        }
+        for port in published {
+            t.execute(
+                "INSERT INTO published (container, protocol, host_ip, host_port, container_port, address) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    port.container.as_str(),
+                    port.protocol.as_str(),
+                    port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                    port.host_port,
+                    port.container_port,
+                    port.address.to_string(),
+                ],
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Deletes all that these containers hold.
+pub(super) fn release<'a>(db: &Db, containers: impl IntoIterator<Item = &'a ContainerId>) -> Result<(), StateError> {
+    db.write(|t| containers.into_iter().try_for_each(|id| delete_of(t, id)))
+}
+
+fn delete_of(t: &Transaction<'_>, container: &ContainerId) -> rusqlite::Result<()> {
+    t.execute("DELETE FROM leases WHERE container = ?1", [container.as_str()])?;
+    t.execute("DELETE FROM published WHERE container = ?1", [container.as_str()])?;
+    Ok(())
+}
+
+fn all<T>(t: &Transaction<'_>, query: &str, one: fn(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+    t.prepare_cached(query)?.query_map([], one)?.collect()
+}
+
+fn network(row: &Row<'_>) -> rusqlite::Result<NetworkRow> {
+    let owner = match (row.get::<_, Option<String>>(2)?, row.get::<_, Option<String>>(3)?) {
+        (Some(stack), Some(resource)) => Some(Owner { stack: parse(2, &stack)?, resource: parse(3, &resource)? }),
+        _ => None,
+    };
+    Ok(NetworkRow {
+        id: row.get(0)?,
+        name: parse(1, &row.get::<_, String>(1)?)?,
+        owner,
+        spec: from_json(4, &row.get::<_, String>(4)?)?,
+        subnet: parse(5, &row.get::<_, String>(5)?)?,
+    })
+}
+
+fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
+    Ok(Lease {
+        network: row.get(0)?,
+        container: parse(1, &row.get::<_, String>(1)?)?,
+        address: parse(2, &row.get::<_, String>(2)?)?,
+        names: from_json(3, &row.get::<_, String>(3)?)?,
+        link: row.get(4)?,
+    })
+}
+
+fn published(row: &Row<'_>) -> rusqlite::Result<Published> {
+    let host_ip: String = row.get(2)?;
+    Ok(Published {
+        container: parse(0, &row.get::<_, String>(0)?)?,
+        protocol: match row.get::<_, String>(1)?.as_str() {
+            "udp" => Protocol::Udp,
+            _ => Protocol::Tcp,
+        },
+        host_ip: if host_ip.is_empty() { None } else { Some(parse(2, &host_ip)?) },
+        host_port: row.get(3)?,
+        container_port: row.get(4)?,
+        address: parse(5, &row.get::<_, String>(5)?)?,
+    })
+}
+
+fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(column: usize, text: &str) -> rusqlite::Result<T> {
+    text.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}

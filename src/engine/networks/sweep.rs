@@ -1,0 +1,73 @@
+//! Putting away: what belongs to no container and no network any more, and everything when the instance goes.
+
+use std::collections::BTreeSet;
+
+use super::error::NetworkError;
+use super::kernel::Kernel;
+use super::rows;
+use super::{Inner, Result, nft};
+use crate::model::ContainerId;
+
+impl Inner {
+    pub(super) fn recover(&self, keep: &BTreeSet<ContainerId>) -> Result<()> {
+        let _lock = self.lock()?;
+        let before = self.rows()?;
+        let gone: BTreeSet<ContainerId> = before
+            .leases
+            .iter()
+            .map(|l| &l.container)
+            .chain(before.published.iter().map(|p| &p.container))
+            .filter(|id| !keep.contains(*id))
+            .cloned()
+            .collect();
+        let ports_gone = before.published.iter().any(|p| gone.contains(&p.container));
+        let rows = before.without(|id| gone.contains(id));
+
+        let mut needed: BTreeSet<String> = rows.leases.iter().map(|l| self.instance.host_link(&l.container, l.link)).collect();
+        needed.extend(rows.networks.iter().map(|n| self.instance.bridge(&n.id)));
+        let mut errors = self.delete_links_but(&needed)?;
+        if ports_gone {
+            errors.extend(nft::rebuild(&self.instance, &rows).err());
+        }
+        if !gone.is_empty() || self.dns.is_alive()? {
+            errors.extend(self.publish_zone(&rows).err());
+        }
+        if errors.is_empty() {
+            rows::release(&self.db, &gone)?;
+        }
+        NetworkError::gather(errors)
+    }
+
+    pub(super) fn teardown(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        let rows = self.rows()?;
+        let mut errors: Vec<NetworkError> = self.dns.stop().err().into_iter().collect();
+        errors.extend(self.delete_links_but(&BTreeSet::new())?);
+        errors.extend(nft::remove(&self.instance).err());
+        if errors.is_empty() {
+            rows::release(&self.db, rows.leases.iter().map(|l| &l.container).chain(rows.published.iter().map(|p| &p.container)))?;
+        }
+        NetworkError::gather(errors)
+    }
+
+    /// Deletes this instance's links that are not in `needed`; what could not be deleted is returned.
+    fn delete_links_but(&self, needed: &BTreeSet<String>) -> Result<Vec<NetworkError>> {
+        let kernel = Kernel::open()?;
+        let ours = kernel
+            .links()?
+            .into_iter()
+            .filter(|link| link.group == self.group() && self.is_our_name(&link.name) && !needed.contains(&link.name));
+        Ok(ours.filter_map(|link| kernel.delete_link(&link.name).err()).collect())
+    }
+
+    /// Whether a link is named as [`crate::model::Instance::bridge`] and [`crate::model::Instance::host_link`] do. The
+    /// group already tells instances apart; the name makes sure that nobody else's use of the same group is touched.
+    fn is_our_name(&self, name: &str) -> bool {
+        let tag = self.instance.tag();
+        name.starts_with(&format!("sp{tag}-"))
+            || name
+                .strip_prefix('v')
+                .and_then(|rest| rest.get(1..))
+                .is_some_and(|rest| rest.len() == 13 && rest.starts_with(tag) && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+}

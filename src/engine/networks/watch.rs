@@ -1,0 +1,113 @@
+//! Wake-ups from the kernel: something about this instance's links, addresses, routes or table may have changed. What it
+//! was is for a look to find out.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Result;
+use super::error::NetworkError;
+use crate::model::Instance;
+
+/// Changes come in bursts, such as the deletion of a bridge; one look after the burst is enough.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Multicast groups, as the kernel numbers them: links, IPv4 addresses, IPv4 routes; and changes of nftables.
+const ROUTE_GROUPS: [u32; 3] = [1, 5, 7];
+const FILTER_GROUPS: [u32; 1] = [7];
+
+/// The message types of routes, whose messages name no link.
+const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
+
+pub(super) fn changes(instance: &Instance) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
+    // One place: an item that waits stands for all that come after it.
+    let (sender, receiver) = mpsc::channel(1);
+    let marks: Vec<Vec<u8>> =
+        [format!("sp{}-", instance.tag()), instance.nft_table()].into_iter().map(String::into_bytes).collect();
+    for (protocol, groups) in [(NETLINK_ROUTE, &ROUTE_GROUPS[..]), (NETLINK_NETFILTER, &FILTER_GROUPS[..])] {
+        let socket = subscribe(protocol, groups).map_err(NetworkError::Netlink)?;
+        tokio::spawn(relay(socket, protocol == NETLINK_ROUTE, marks.clone(), instance.tag().to_owned(), sender.clone()));
+    }
+    Ok(ReceiverStream::new(receiver).then(|()| tokio::time::sleep(SETTLE)).boxed())
+}
+
+fn subscribe(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(protocol)?;
+    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+    for group in groups {
+        socket.socket_mut().add_membership(*group)?;
+    }
+    Ok(socket)
+}
+
+/// Until nobody listens any more.
+async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: String, sender: mpsc::Sender<()>) {
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    loop {
+        buffer.clear();
+        let received = tokio::select! {
+            received = socket.recv(&mut buffer) => received,
+            () = sender.closed() => return,
+        };
+        // An overflow of the socket's buffer is reported as an error: something changed, and nobody knows what.
+        let ours = match received {
+            Err(_) => {
+                tokio::time::sleep(SETTLE).await;
+                true
+            }
+            Ok(()) => messages(&buffer).any(|(kind, payload)| {
+                (routes && matches!(kind, NEW_ROUTE | DELETE_ROUTE))
+                    || marks.iter().any(|mark| contains(payload, mark))
+                    || (routes && names_a_host_link(payload, &tag))
+            }),
+        };
+        if ours && matches!(sender.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
+            return;
+        }
+    }
+}
+
+/// The messages of a datagram: type and payload.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
+        let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
+        let payload = datagram.get(16..length)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, payload))
+    })
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Whether `v`, a digit, the tag and further digits occur, 15 characters and a NUL in all.
+fn names_a_host_link(payload: &[u8], tag: &str) -> bool {
+    payload
+        .windows(16)
+        .any(|w| w[0] == b'v' && w[15] == 0 && w[1..15].iter().all(u8::is_ascii_hexdigit) && w[2..].starts_with(tag.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_host_links_by_name() {
+        assert!(names_a_host_link(b"..v0abcdef1234567\0..", "abcdef"));
+        assert!(!names_a_host_link(b"..v0abcdef1234567\0..", "012345"));
+        assert!(!names_a_host_link(b"..veth1234567\0\0\0\0..", ""));
+        let mut datagram = vec![20, 0, 0, 0, 16, 0, 0, 0];
+        datagram.extend([0; 8]);
+        datagram.extend(*b"abcd");
+        assert_eq!(messages(&datagram).collect::<Vec<_>>(), [(16, &b"abcd"[..])]);
+        assert_eq!(messages(&datagram[..18]).count(), 0);
+    }
+}

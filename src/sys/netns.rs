@@ -1,0 +1,35 @@
+//! Network namespaces, entered by one thread at a time. The kernel keeps a namespace as long as a descriptor or a process
+//! refers to it, so none is pinned by a file. Knows nothing of what is put into one.
+//!
+//! Assumption: the calling thread was started for this work and ends with it, because it cannot be given back: a thread
+//! of a pool would carry the namespace into work that has nothing to do with it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// A new network namespace with nothing but a loopback that is down. The calling thread is back where it was.
+pub fn create() -> io::Result<OwnedFd> {
+    let home = current()?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let new = current();
+    enter(home)?;
+    new
+}
+
+/// The calling thread's network namespace.
+pub fn current() -> io::Result<OwnedFd> {
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+/// The network namespace of a process.
+pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
+    Ok(File::open(format!("/proc/{pid}/ns/net"))?.into())
+}
+
+/// Moves the calling thread into a network namespace.
+pub fn enter(namespace: impl AsFd) -> io::Result<()> {
+    Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
+}
