@@ -10,7 +10,7 @@ use super::cgroups::Cgroup;
 use super::error::RuntimeError;
 use super::failure::{Channel, Failure, Report};
 use super::launch::{Launch, Network, Process, Stdio};
-use super::{init, seccomp};
+use super::{init, seccomp, support};
 use crate::sys::clone::{Cloned, clone_process, exit_now};
 use crate::sys::process_start_ticks;
 
@@ -22,9 +22,7 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     if launch.network == Network::Given && netns.is_none() {
         return Err(RuntimeError::NoNetworkGiven);
     }
-    if launch.spec.process().is_none() {
-        return Err(RuntimeError::NoProcess);
-    }
+    support::check(&launch.spec, launch.network)?;
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let cgroup = Cgroup::create(&launch.cgroup)?;
     let started = cgroup

@@ -123,6 +123,37 @@ fn system_calls_are_filtered() {
 }
 
 #[test]
+fn the_runtimes_own_program_is_out_of_reach() {
+    with_bench(|bench| {
+        symlink("/proc/self/exe", bench.path("base/bin/steal")).unwrap();
+        for command in ["steal", "/bin/steal", "/proc/self/exe", "/proc/1/exe"] {
+            let error = bench.start(&[command]).unwrap_err();
+            assert_eq!(error.exit_code(), 126, "{error}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_supported_is_refused() {
+    with_bench(|bench| {
+        let null = || crate::sys::pty::null().unwrap();
+        let refused = |launch: &Launch| {
+            let error = start(launch, Stdio { stdin: null(), stdout: null(), stderr: null() }, None).unwrap_err();
+            assert!(matches!(error, RuntimeError::Unsupported { .. }), "{error}");
+        };
+        let mut launch = bench.launch(&["true"]);
+        launch.spec.set_hooks(Some(Default::default()));
+        refused(&launch);
+        let mut launch = bench.launch(&["true"]);
+        launch.network = Network::Host;
+        refused(&launch);
+        let mut launch = bench.launch(&["true"]);
+        launch.spec.set_linux(None);
+        refused(&launch);
+    });
+}
+
+#[test]
 fn ulimits() {
     with_bench(|bench| {
         bench.spec.ulimits.insert("nofile".into(), Ulimit { soft: 100, hard: 200 });
