@@ -107,12 +107,12 @@ fn the_device_program_restricts() {
             crate::sys::devices::restrict(folder.as_fd(), &super::super::cgroups::DEVICES).unwrap();
         }
         let child = crate::sys::clone::clone_process(nix::sched::CloneFlags::empty(), Some(folder.as_fd())).unwrap();
-        let crate::sys::clone::Cloned::Parent { pid, pidfd } = child else {
+        let crate::sys::clone::Cloned::Parent { pidfd, .. } = child else {
             let allowed = fs::read("/dev/null").is_ok() && fs::File::open("/dev/urandom").is_ok();
             let refused = fs::File::open("/dev/kmsg").is_err_and(|e| e.raw_os_error() == Some(libc::EPERM));
             crate::sys::clone::exit_now(i32::from(!allowed) + 2 * i32::from(!refused));
         };
-        assert_eq!(wait(&Process { pid, pidfd, started_ticks: 0 }), 0);
+        assert_eq!(wait_for(&pidfd), 0);
         cgroup.remove().unwrap();
     });
 }

@@ -220,7 +220,7 @@ fn networks_given_and_of_the_host() {
         let given = fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
         let name = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
         rustix::io::write(&hold_write, b"x").unwrap();
-        wait(&Process { pid, pidfd, started_ticks: 0 });
+        assert_eq!(wait_for(&pidfd), 0);
         use std::os::fd::AsFd;
         for _ in 0..2 {
             assert_eq!(run(&launch, Some(given.as_fd())).unwrap(), name);

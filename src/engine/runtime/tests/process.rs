@@ -229,6 +229,7 @@ fn time_of_a_start() {
                 let started = begun.elapsed().as_micros();
                 wait(&process);
                 let ended = begun.elapsed().as_micros();
+                drop(process);
                 bench.cgroup().remove().unwrap();
                 if round == 1 && times.len() < 5 {
                     eprintln!("start {started} us, end {ended} us, removed {} us", begun.elapsed().as_micros());
