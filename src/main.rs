@@ -1,6 +1,7 @@
 //! The program: chooses its role before anything else exists.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -9,10 +10,10 @@ use setpoint::cli::{self, Invocation};
 use setpoint::daemon::{self, DaemonError};
 use setpoint::engine;
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if let Some(code) = engine::roles::run(&args) {
-        std::process::exit(code);
+    if let Some(code) = args.get(1..).and_then(engine::roles::run) {
+        return code;
     }
     // Neither clap nor a runtime is worth its start for this.
     if let [_, flag] = args.as_slice()
