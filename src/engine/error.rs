@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::engine::containers::ContainersError;
 use crate::engine::images::ImagesError;
+use crate::engine::monitor::logs::LogError;
 use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
 use crate::engine::volumes::VolumesError;
@@ -25,6 +26,8 @@ pub enum EngineError {
     Containers(#[from] ContainersError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("image {reference} is not on this host")]
     NoSuchImage { reference: String },
     #[error("container {name} is running")]
@@ -64,7 +67,7 @@ impl EngineError {
             Self::NoSuchImage { .. } => Kind::NotFound,
             Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. } => Kind::Invalid,
-            Self::State(_) | Self::File(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => Kind::Internal,
+            Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => Kind::Internal,
         }
     }
 
@@ -87,5 +90,53 @@ impl EngineError {
             Self::Containers(error) => error.exit_code(),
             _ => None,
         }
+    }
+}
+
+fn container_kind(error: &ContainersError) -> Kind {
+    match error {
+        ContainersError::NotFound { .. } => Kind::NotFound,
+        ContainersError::NameTaken { .. }
+        | ContainersError::Ambiguous { .. }
+        | ContainersError::AlreadyRunning { .. }
+        | ContainersError::NotRunning { .. }
+        | ContainersError::StillRunning { .. }
+        | ContainersError::NeverStarted { .. }
+        | ContainersError::Lost { .. }
+        | ContainersError::Busy { .. } => Kind::Conflict,
+        ContainersError::Start { .. } | ContainersError::Spec { .. } => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
+fn network_kind(error: &NetworkError) -> Kind {
+    match error {
+        NetworkError::Unknown { .. } => Kind::NotFound,
+        NetworkError::Differs { .. }
+        | NetworkError::NotYours { .. }
+        | NetworkError::InUse { .. }
+        | NetworkError::SubnetTaken { .. }
+        | NetworkError::AddressTaken { .. }
+        | NetworkError::PortPublished { .. }
+        | NetworkError::PortInUse { .. } => Kind::Conflict,
+        NetworkError::AddressOutside { .. }
+        | NetworkError::Twice { .. }
+        | NetworkError::TooMany
+        | NetworkError::PortsWithoutNetwork
+        | NetworkError::PortAddress { .. } => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
+fn volume_kind(error: &VolumesError) -> Kind {
+    Kind::Internal
+}
+
+fn image_kind(error: &ImagesError) -> Kind {
+    match error {
+        ImagesError::Missing(_) => Kind::NotFound,
+        ImagesError::Ambiguous { .. } => Kind::Conflict,
+        ImagesError::Registry { .. } | ImagesError::Document { .. } | ImagesError::Import { .. } => Kind::Invalid,
+        _ => Kind::Internal,
     }
 }

@@ -13,6 +13,7 @@ pub mod volumes;
 mod error;
 mod look;
 mod recover;
+mod settle_role;
 mod start;
 
 use std::collections::BTreeSet;

@@ -149,7 +149,7 @@ impl Reconciler {
 
     async fn execute(&self, desired: Arc<Desired>, plan: &Plan, events: &mpsc::Sender<Event>) -> Outcome {
         execute::run(plan, events, |id, step| {
-            effects::perform(self.engine.clone(), Arc::clone(&desired), id, step.clone(), events.clone())
+            effects::perform(self.engine.clone(), Arc::clone(&desired), id, step, events.clone())
         })
         .await
     }

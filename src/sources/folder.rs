@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::engine::images;
+use crate::engine::images::Images;
 use crate::manifest::{self, LoadErrors, LoadOptions, Loaded};
 use crate::model::Name;
 
@@ -31,7 +31,7 @@ impl Folder {
 
     /// Reads and validates everything. Blocks the thread: files are read, and import sources looked through.
     pub fn load(&self, environment: BTreeMap<String, String>) -> Result<Loaded, LoadErrors> {
-        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &|path| images::fingerprint(path) };
+        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &|path| Ok(Images::fingerprint(path)?) };
         manifest::load(&self.path, &options)
     }
 }

@@ -63,11 +63,6 @@ impl Containers {
         }
     }
 
-    /// Whether somebody is changing the container now.
-    pub fn is_held(&self, id: &ContainerId) -> Result<bool, ContainersError> {
-        Ok(Lock::is_held(&self.lock_path(id))?)
-    }
-
     pub(super) fn locks_dir(&self) -> PathBuf {
         self.instance.state_dir().join("locks")
     }
