@@ -12,7 +12,7 @@ use setpoint::engine;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if let Some(code) = args.get(1..).and_then(engine::roles::run) {
+    if let Some(code) = engine::roles::run(args.get(1..).unwrap_or_default()) {
         return code;
     }
     // Neither clap nor a runtime is worth its start for this.

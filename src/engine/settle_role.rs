@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::Engine;
 use crate::model::{ContainerId, Instance};
 
-pub const ROLE: &str = "@settle";
+pub(super) const ROLE: &str = "@settle";
 
 #[derive(Debug, thiserror::Error)]
 enum SettleError {
@@ -22,7 +22,7 @@ enum SettleError {
 
 /// Arguments: `--state-dir DIR --run-dir DIR --socket PATH ID`. What fails is told on standard error, which is the
 /// monitor's log, and done by the next recovery.
-pub fn main(arguments: &[OsString]) -> ExitCode {
+pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -35,8 +35,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 
 fn run(arguments: &[OsString]) -> Result<(), SettleError> {
     let (instance, id) = parse(arguments).ok_or(SettleError::Usage)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SettleError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SettleError::Runtime)?;
     runtime.block_on(async {
         let engine = Engine::open(instance).await?;
         Ok(engine.settle(&id).await?)

@@ -1,7 +1,6 @@
 //! What a start needs of all parts: layers, volumes, a network namespace, name resolution. In this order, because each
 //! later one is undone more easily; an error undoes what was done.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -183,10 +182,7 @@ fn hosts(record: &Record, attached: Option<&Attached>) -> String {
 }
 
 fn line(address: &dyn std::fmt::Display, name: &str) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    drop(writeln!(text, "{address}\t{name}"));
-    text
+    format!("{address}\t{name}\n")
 }
 
 /// Networks bring their own name server; without one the container resolves as the host does.
@@ -205,12 +201,12 @@ fn resolv_conf(spec: &ContainerSpec, attached: Option<&Attached>) -> Result<Stri
 /// Two words, as Docker names containers that nobody named.
 pub(super) fn invented_name() -> Result<Name, EngineError> {
     const HOW: [&str; 16] = [
-        "calm", "steady", "brisk", "level", "keen", "quiet", "sturdy", "swift", "tidy", "warm", "bright", "clear", "firm", "fair",
-        "lucid", "sound",
+        "calm", "steady", "brisk", "level", "keen", "quiet", "sturdy", "swift", "tidy", "warm", "bright", "clear", "firm",
+        "fair", "lucid", "sound",
     ];
     const WHAT: [&str; 16] = [
-        "anchor", "beacon", "compass", "dial", "gauge", "governor", "lever", "needle", "pilot", "pivot", "relay", "rudder", "sensor",
-        "servo", "valve", "vane",
+        "anchor", "beacon", "compass", "dial", "gauge", "governor", "lever", "needle", "pilot", "pivot", "relay", "rudder",
+        "sensor", "servo", "valve", "vane",
     ];
     loop {
         let random = crate::sys::random_bytes::<4>().map_err(EngineError::Random)?;
