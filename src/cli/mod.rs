@@ -148,7 +148,7 @@ fn instance(global: &Global) -> Result<Instance, CliError> {
 
 /// Begins to log to stderr. A command says what matters itself, so that it logs warnings only; a daemon says what it does.
 fn log(global: &Global, daemon: bool, output: Output) -> Result<(), CliError> {
-    let level = global.log_level.as_deref().unwrap_or(if daemon { "info" } else { "warn" });
+    let level = global.log_level.as_deref().unwrap_or(if daemon { "warn,setpoint=info" } else { "warn" });
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(output.error_colour);
     let fail = |why: String| CliError::LogLevel { why };
     let plain = level.parse::<tracing_subscriber::filter::LevelFilter>();

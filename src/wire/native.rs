@@ -144,6 +144,9 @@ pub struct Exec {
     pub working_dir: Option<String>,
     #[serde(default)]
     pub tty: bool,
+    /// Rows and columns of our terminal.
+    #[serde(default)]
+    pub window: Option<(u16, u16)>,
 }
 
 // ---- images

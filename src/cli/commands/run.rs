@@ -119,7 +119,14 @@ pub(super) async fn exec(client: &Client, args: ExecArgs, output: Output) -> Res
     };
     let mut rest = args.rest.into_iter();
     let name = rest.next().unwrap_or_default();
-    let exec = Exec { argv: rest.collect(), env, user: args.user, working_dir: args.workdir, tty: args.tty };
+    let exec = Exec {
+        argv: rest.collect(),
+        env,
+        user: args.user,
+        working_dir: args.workdir,
+        tty: args.tty,
+        window: terminal::size().filter(|_| args.tty),
+    };
     let signals = Signals::catch()?;
     let session = client.exec(&name, &exec).await?;
     session::pump(session, signals, input, output).await

@@ -124,8 +124,9 @@ async fn attach(
     if attach.start {
         engine.start(&id).await?;
     }
+    let end = session::End::begin(&engine, &id, attach.reap).await?;
     let output = frames(engine.logs(&id, query)?, false);
-    tokio::spawn(session::attached(upgrade, engine, id, attach.reap, output));
+    tokio::spawn(session::attached(upgrade, end, output));
     Ok(switching())
 }
 
@@ -136,8 +137,14 @@ async fn exec(
     Json(exec): Json<Exec>,
 ) -> Result<Response, ApiError> {
     let id = handles.engine.find(&name)?;
-    let spec =
-        ExecSpec { argv: exec.argv, env: exec.env, user: exec.user, working_dir: exec.working_dir, tty: exec.tty, window: None };
+    let spec = ExecSpec {
+        argv: exec.argv,
+        env: exec.env,
+        user: exec.user,
+        working_dir: exec.working_dir,
+        tty: exec.tty,
+        window: exec.window,
+    };
     let child = handles.engine.exec(&id, spec).await?;
     tokio::spawn(session::executing(upgrade, child));
     Ok(switching())

@@ -1,6 +1,9 @@
 //! Upgraded connections: a container's output and exit, or a command's in a container, with input and signals the other way.
 //! A client that goes away ends the session, never the container.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -11,7 +14,8 @@ use tokio::process::{Child, ChildStdin};
 use tokio_util::codec::FramedRead;
 use tracing::debug;
 
-use crate::engine::Engine;
+use crate::engine::containers::Held;
+use crate::engine::{Engine, EngineError, Kind};
 use crate::model::{ContainerId, Signal};
 use crate::server::error::ApiError;
 use crate::wire::frame::{Frame, FrameCodec, FrameError, FrameWriter};
@@ -20,25 +24,70 @@ use crate::wire::native::ErrorKind;
 type Input = FramedRead<ReadHalf<TokioIo<Upgraded>>, FrameCodec>;
 type Output = FrameWriter<WriteHalf<TokioIo<Upgraded>>>;
 
-/// Sends `output` until it ends, which it does when the container has exited for good, and then the exit code.
-pub(super) async fn attached(
-    upgrade: OnUpgrade,
+/// The end of a container that somebody waits for.
+pub(super) struct End {
     engine: Engine,
     id: ContainerId,
     reap: bool,
-    output: impl Stream<Item = Frame> + Unpin,
-) {
-    let Some((mut input, mut writer)) = open(upgrade).await else { return };
-    let sending = async {
-        let mut output = output;
-        while let Some(frame) = output.next().await {
-            writer.send(frame).await?;
+    /// Keeps whoever settles a container that has exited from removing it before its exit code is known.
+    held: Option<Held>,
+}
+
+/// How long a container that was just started is held. By then its monitor knows that somebody waits for its end, and
+/// leaves the removal to us.
+const HOLD: Duration = Duration::from_millis(100);
+
+impl End {
+    /// With `reap`, a container that is to be removed at its end is removed by whoever waits here.
+    pub(super) async fn begin(engine: &Engine, id: &ContainerId, reap: bool) -> Result<Self, EngineError> {
+        let held = if reap { Some(engine.containers().hold(id).await?) } else { None };
+        Ok(Self { engine: engine.clone(), id: id.clone(), reap, held })
+    }
+
+    /// Waits until the container has exited for good.
+    async fn code(&mut self) -> Result<i32, EngineError> {
+        let mut waiting = pin!(self.engine.containers().wait(&self.id, self.reap));
+        if self.held.is_some() {
+            let early = tokio::time::timeout(HOLD, waiting.as_mut()).await;
+            self.held = None;
+            if let Ok(code) = early {
+                return Ok(code?);
+            }
         }
-        let last = match engine.wait(&id, reap).await {
-            Ok(code) => Frame::Exit(code),
-            Err(error) => Frame::Failure(ApiError::from(error).0),
+        Ok(waiting.await?)
+    }
+
+    async fn clear_away(&self) -> Result<(), EngineError> {
+        if !self.reap {
+            return Ok(());
+        }
+        match self.engine.remove(&self.id, true).await {
+            // Somebody else was faster.
+            Err(error) if error.status() == Kind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Sends `output` until it ends, which it does when the container has exited for good, and then the exit code.
+pub(super) async fn attached(upgrade: OnUpgrade, mut end: End, mut output: impl Stream<Item = Frame> + Unpin) {
+    let Some((mut input, mut writer)) = open(upgrade).await else { return };
+    let (engine, id) = (end.engine.clone(), end.id.clone());
+    let sending = async {
+        let relaying = async {
+            while let Some(frame) = output.next().await {
+                writer.send(frame).await?;
+            }
+            Ok::<(), FrameError>(())
         };
-        writer.send(last).await?;
+        // Both at once: the monitor must know soon that its container's end is waited for.
+        let (relayed, code) = tokio::join!(relaying, end.code());
+        relayed?;
+        let last = match code {
+            Ok(code) => end.clear_away().await.map(|()| Frame::Exit(code)),
+            Err(error) => Err(error),
+        };
+        writer.send(last.unwrap_or_else(|error| Frame::Failure(ApiError::from(error).0))).await?;
         writer.close().await
     };
     let receiving = async {
@@ -133,7 +182,7 @@ fn deliver(pid: Option<Pid>, signal: Signal) {
 
 const BUFFER: usize = 64 << 10;
 /// What others that hold the command's output still write is waited for so long, once the command has exited.
-const DRAIN: std::time::Duration = std::time::Duration::from_millis(100);
+const DRAIN: Duration = Duration::from_millis(100);
 
 /// Sends output until the command has exited and its output has ended. The inner error is of waiting for it.
 async fn relay(child: &mut Child, writer: &mut Output) -> Result<std::io::Result<i32>, FrameError> {
