@@ -5,6 +5,7 @@ pub mod containers;
 pub mod images;
 pub mod monitor;
 pub mod networks;
+pub mod roles;
 pub mod runtime;
 pub mod state;
 pub mod volumes;

@@ -75,7 +75,7 @@ pub(super) fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(
 }
 
 /// One record, with its own length in front of it.
-pub(super) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(in crate::engine::images) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
     let mut length = body;
     // The length counts its own digits.

@@ -1,0 +1,67 @@
+//! Reads compose files: other rooms, the same furniture. Each service is a container, and every section is read by what
+//! reads manifests.
+//! Source: the Compose Specification.
+
+use crate::model::Name;
+
+use super::declared::Declared;
+use super::fields;
+use super::reader::{Fields, Reader};
+use super::tree::{Key, Node, Value};
+use super::{container, resources};
+
+/// Reads the one document of a compose file into `declared`.
+pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
+    let Some(f) = reader.fields(root, &fields::COMPOSE) else { return };
+    if let Some(node) = f.get("name")
+        && let Some(text) = reader.text(node)
+    {
+        match reader.parse_text::<Name>(node.at, text) {
+            Some(name) if super::stack_name(text).as_ref() == Some(&name) => declared.stack = Some((name, node.at)),
+            Some(_) => {
+                let hint = "lower-case letters, digits, `-` and `_`, starting with a letter or digit";
+                reader.error_hint(node.at, format!("`{text}` is not a stack's name"), hint);
+            }
+            None => {}
+        }
+    }
+    if f.get("version").is_some() {
+        let at = f.place("version");
+        reader.problems.warn(at, "`version` is obsolete and without effect", Some("remove it".to_owned()));
+    }
+    for (name, key, node) in section(reader, &f, "services", false) {
+        declared.containers.extend(container::read(reader, name, key.at, &node));
+    }
+    for (name, key, node) in section(reader, &f, "networks", true) {
+        declared.networks.extend(resources::network(reader, name, key.at, &node));
+    }
+    for (name, key, node) in section(reader, &f, "volumes", true) {
+        declared.volumes.extend(resources::volume(reader, name, key.at, &node));
+    }
+    for (name, key, node) in section(reader, &f, "configs", false) {
+        declared.configs.extend(resources::config(reader, name, key.at, &node));
+    }
+}
+
+/// The named entries of a section. An entry without a value is an empty mapping where that is a whole description.
+fn section<'n>(
+    reader: &mut Reader,
+    f: &Fields<'n>,
+    name: &str,
+    may_be_empty: bool,
+) -> Vec<(Name, &'n Key, std::borrow::Cow<'n, Node>)> {
+    let Some(node) = f.get(name) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, value) in reader.map(node).unwrap_or_default() {
+        if key.text.starts_with("x-") {
+            continue;
+        }
+        let Some(name) = reader.parse_text::<Name>(key.at, &key.text) else { continue };
+        let node = match value.value {
+            Value::Null if may_be_empty => std::borrow::Cow::Owned(Node { at: key.at, value: Value::Map(Vec::new()) }),
+            _ => std::borrow::Cow::Borrowed(value),
+        };
+        found.push((name, key, node));
+    }
+    found
+}

@@ -1,0 +1,1 @@
+//! The laws of planning, and plans as people see them.
