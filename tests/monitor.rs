@@ -1,5 +1,5 @@
 //! Containers and their monitors on the real kernel: as root, with busybox from the host as the only layer.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and may say what it measured")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bench {
     use std::collections::BTreeMap;
@@ -618,6 +618,91 @@ async fn recovery_finishes_and_sweeps() {
     assert!(bench.instance.container_dir(&busy).exists());
     drop(held);
     assert_eq!(bench.containers.recover().await.unwrap().removed, [busy.to_string()]);
+}
+
+/// Not a test of its own: the life of containers that the next test cuts short.
+#[tokio::test]
+#[ignore = "is run by killed_commands_leave_nothing"]
+async fn lives() {
+    let Ok(root) = std::env::var("SETPOINT_TEST_ROOT") else { return };
+    let bench = Bench::at(root.into());
+    for number in 0.. {
+        let name = format!("c{}-{number}", std::process::id());
+        let id = bench.run(&name, FOR_EVER, |new| new.spec.restart = RestartPolicy::Always).await;
+        bench.exec(&id, &["touch", "/tmp/x"], "").await;
+        bench.containers.stop(&id, Some(Span::default())).await.unwrap();
+        bench.containers.remove(&id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn killed_commands_leave_nothing() {
+    let bench = Bench::new();
+    for round in 0..25u64 {
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lives", "--ignored"])
+            .env("SETPOINT_TEST_ROOT", bench.root())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Sooner or later in a life that takes some ten milliseconds, never twice at the same point.
+        tokio::time::sleep(Duration::from_micros(20_000 + round * 7_919 % 60_000)).await;
+        command.kill().await.unwrap();
+    }
+    // What a monitor was about to start, it starts.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let found = bench.containers.recover().await.unwrap();
+    assert!(found.failures.is_empty() && found.lost.is_empty() && found.unsettled.is_empty(), "{found:?}");
+    let mut alive = 0;
+    for record in bench.containers.list().unwrap() {
+        match bench.containers.state(&record.id).unwrap() {
+            ContainerState::Running { pid, .. } => {
+                assert!(exists(pid));
+                alive += 1;
+            }
+            ContainerState::Created | ContainerState::Exited { stopped: true, .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let cgroups = cgroups::list(&bench.instance.cgroup_parent()).unwrap().len();
+    let records = bench.containers.list().unwrap().len();
+    println!("{records} containers, {alive} alive, {} removed by the recovery", found.removed.len());
+    assert_eq!(cgroups, alive);
+    let folders = std::fs::read_dir(bench.instance.state_dir().join("containers")).unwrap().count();
+    assert_eq!(folders, records);
+}
+
+#[tokio::test]
+async fn want_of_memory_is_noted() {
+    let bench = Bench::new();
+    let id = bench
+        .run("a", "head -c 200000000 /dev/zero | tail", |new| {
+            new.spec.command = Some(["/bin/busybox", "sh", "-c", "x=$(yes | head -c 200000000)"].map(str::to_owned).to_vec());
+            new.spec.limits.memory = Some("16m".parse().unwrap());
+        })
+        .await;
+    let code = bench.containers.wait(&id, false).await.unwrap();
+    let status = bench.containers.status(&id).unwrap();
+    assert!(status.oom_killed && code != 0, "{code} {status:?}");
+}
+
+#[tokio::test]
+async fn a_life_takes_milliseconds() {
+    let bench = Bench::new();
+    let mut times = Vec::new();
+    for number in 0..20 {
+        let id = bench.create(&format!("c{number}"), "exit 0", |new| new.auto_remove = true).await;
+        let begun = Instant::now();
+        bench.start(&id).await;
+        let started = begun.elapsed();
+        bench.containers.wait(&id, true).await.unwrap();
+        let ended = begun.elapsed();
+        bench.containers.remove(&id).await.unwrap();
+        times.push((begun.elapsed(), started, ended));
+    }
+    times.sort();
+    println!("median of start, wait and remove (all, until started, until ended): {:?}", times[10]);
+    assert!(times[10].0 < Duration::from_secs(1));
 }
 
 #[tokio::test]

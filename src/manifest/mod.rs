@@ -85,6 +85,12 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, LoadErrors
     Ok(Loaded { desired, warnings: problems.into_warnings(), watched })
 }
 
+/// The name of a stack whose manifests do not give one: that of their folder. `None` when it does not make a name.
+pub fn default_stack_name(path: &Path) -> Option<Name> {
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    stack_name(&folder.file_name()?.to_string_lossy())
+}
+
 fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, watched: &mut Vec<PathBuf>) -> Option<Desired> {
     let sources = files::discover(path, problems, watched)?;
     let variables = files::variables(&sources.folder, &options.environment, problems, watched);

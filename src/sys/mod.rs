@@ -1,5 +1,6 @@
 //! The only unsafe code: what the kernel offers and no crate wraps safely. Knows nothing of containers.
 
+pub mod async_fd;
 pub mod clone;
 pub mod devices;
 pub mod handover;
@@ -10,6 +11,7 @@ pub mod process;
 pub mod pty;
 pub mod readiness;
 pub mod seccomp;
+pub mod signal;
 
 use std::io;
 

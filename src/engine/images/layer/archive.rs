@@ -174,16 +174,17 @@ impl<R: Read> Archive<R> {
             _ => (0, 0),
         };
         // Only files have content: writers put all sorts of sizes into other entries.
-        let stored = match (kind, record("size")) {
-            (Kind::File, Some(text)) => pax::integer(text).ok_or_else(|| wrong("size"))?,
-            (Kind::File, None) => field(124..136, "size")?,
+        let has_content = matches!(raw[156], 0 | b'0' | b'7' | b'S');
+        let stored = match (has_content, record("size")) {
+            (true, Some(text)) => pax::integer(text).ok_or_else(|| wrong("size"))?,
+            (true, None) => field(124..136, "size")?,
             _ => 0,
         };
         let stored = u64::try_from(stored).map_err(|_| wrong("size"))?;
         let padded = stored.checked_next_multiple_of(BLOCK).ok_or_else(|| wrong("size"))?;
         (self.content, self.padding) = (stored, padded - stored);
 
-        let mut size = stored;
+        let mut size = if kind == Kind::File { stored } else { 0 };
         let mut pieces = None;
         if raw[156] == b'S' {
             (size, pieces) = self.gnu_sparse(header).map(|(size, pieces)| (size, Some(pieces)))?.check(&name, stored)?;

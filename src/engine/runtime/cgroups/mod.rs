@@ -96,7 +96,8 @@ impl Cgroup {
         }
     }
 
-    fn at(path: &CgroupPath) -> Result<Self, CgroupError> {
+    /// Whether or not there is any: for whoever clears up.
+    pub fn at(path: &CgroupPath) -> Result<Self, CgroupError> {
         for name in [&path.parent, &path.name] {
             checked(name)?;
         }
