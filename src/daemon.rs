@@ -85,9 +85,7 @@ fn claim(instance: &Instance) -> Result<Lock, DaemonError> {
         return Err(DaemonError::AlreadyRunning { pid });
     };
     let mut file = lock.file();
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|e| FileError::new("write", &path, e))?;
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(|e| FileError::new("write", &path, e))?;
     Ok(lock)
 }
 

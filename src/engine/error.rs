@@ -8,7 +8,7 @@ use crate::engine::images::ImagesError;
 use crate::engine::monitor::logs::LogError;
 use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
-use crate::engine::volumes::VolumesError;
+use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
 use crate::model::{Digest, Name};
 
@@ -21,7 +21,7 @@ pub enum EngineError {
     #[error(transparent)]
     Networks(#[from] NetworkError),
     #[error(transparent)]
-    Volumes(#[from] VolumesError),
+    Volumes(#[from] VolumeError),
     #[error(transparent)]
     Containers(#[from] ContainersError),
     #[error(transparent)]
@@ -65,16 +65,22 @@ impl EngineError {
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
             Self::NoSuchImage { .. } => Kind::NotFound,
-            Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => Kind::Conflict,
+            Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
+                Kind::Conflict
+            }
             Self::NoBindSource { .. } => Kind::Invalid,
-            Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => Kind::Internal,
+            Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
+                Kind::Internal
+            }
         }
     }
 
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchImage { reference } => Some(format!("`setpoint pull {reference}` brings it, `setpoint import` makes one from files")),
+            Self::NoSuchImage { reference } => {
+                Some(format!("`setpoint pull {reference}` brings it, `setpoint import` makes one from files"))
+            }
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
@@ -128,8 +134,12 @@ fn network_kind(error: &NetworkError) -> Kind {
     }
 }
 
-fn volume_kind(error: &VolumesError) -> Kind {
-    Kind::Internal
+fn volume_kind(error: &VolumeError) -> Kind {
+    match error {
+        VolumeError::Unknown { .. } => Kind::NotFound,
+        VolumeError::NotYours { .. } => Kind::Conflict,
+        _ => Kind::Internal,
+    }
 }
 
 fn image_kind(error: &ImagesError) -> Kind {

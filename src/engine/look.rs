@@ -69,6 +69,8 @@ impl Engine {
 fn live(id: &ContainerId, state: &ContainerState) -> Option<Live> {
     match state {
         ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid }),
-        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => None,
+        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
+            None
+        }
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use error::{EngineError, Kind};
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{ImportConfig, ImportSource, Images};
+use crate::engine::images::{Images, ImportConfig, ImportSource};
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;

@@ -47,6 +47,7 @@ impl Engine {
             known.insert(record.id);
         }
         parts.networks.recover(&known, &live).await?;
+        parts.volumes.recover()?;
         let images = parts.images.clone();
         tokio::task::spawn_blocking(move || images.recover()).await.map_err(|_| EngineError::Interrupted)??;
         Ok(())
@@ -62,7 +63,10 @@ impl Engine {
                 ContainerState::Exited { stopped, error, .. } => !stopped && error.is_none(),
                 ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. } => false,
             };
-            if wanted && down && let Err(error) = self.start(&record.id).await {
+            if wanted
+                && down
+                && let Err(error) = self.start(&record.id).await
+            {
                 failed.push((record.name, error));
             }
         }

@@ -35,8 +35,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 
 fn run(arguments: &[OsString]) -> Result<(), SettleError> {
     let (instance, id) = parse(arguments).ok_or(SettleError::Usage)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SettleError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SettleError::Runtime)?;
     runtime.block_on(async {
         let engine = Engine::open(instance).await?;
         Ok(engine.settle(&id).await?)

@@ -201,12 +201,12 @@ fn resolv_conf(spec: &ContainerSpec, attached: Option<&Attached>) -> Result<Stri
 /// Two words, as Docker names containers that nobody named.
 pub(super) fn invented_name() -> Result<Name, EngineError> {
     const HOW: [&str; 16] = [
-        "calm", "steady", "brisk", "level", "keen", "quiet", "sturdy", "swift", "tidy", "warm", "bright", "clear", "firm", "fair",
-        "lucid", "sound",
+        "calm", "steady", "brisk", "level", "keen", "quiet", "sturdy", "swift", "tidy", "warm", "bright", "clear", "firm",
+        "fair", "lucid", "sound",
     ];
     const WHAT: [&str; 16] = [
-        "anchor", "beacon", "compass", "dial", "gauge", "governor", "lever", "needle", "pilot", "pivot", "relay", "rudder", "sensor",
-        "servo", "valve", "vane",
+        "anchor", "beacon", "compass", "dial", "gauge", "governor", "lever", "needle", "pilot", "pivot", "relay", "rudder",
+        "sensor", "servo", "valve", "vane",
     ];
     loop {
         let random = crate::sys::random_bytes::<4>().map_err(EngineError::Random)?;

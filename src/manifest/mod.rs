@@ -11,6 +11,7 @@
 //! Refuses to know: what the host has, and how anything here is made real.
 
 mod compose;
+mod connections;
 mod container;
 mod declared;
 pub mod desired;
@@ -18,6 +19,7 @@ mod document;
 mod fields;
 mod files;
 mod interpolate;
+mod limits;
 mod mounts;
 mod problem;
 mod reader;

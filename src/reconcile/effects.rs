@@ -46,7 +46,9 @@ impl EffectError {
             Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } => {
                 Some(format!("`setpoint logs {name}` tells why"))
             }
-            Self::NoHealthcheck { .. } => Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into()),
+            Self::NoHealthcheck { .. } => {
+                Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
+            }
             Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
         }
     }

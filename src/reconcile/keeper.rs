@@ -18,8 +18,8 @@ use super::{ReconcileError, Reconciler, record};
 use crate::engine::EngineError;
 use crate::manifest::{Desired, Loaded};
 use crate::model::{ContainerId, Name};
-use crate::sources::wakes::{WatchError, Wakes};
 use crate::sources::Folder;
+use crate::sources::wakes::{Wakes, WatchError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
@@ -196,7 +196,8 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
         Some(folder) => match load(folder).await {
             Ok(loaded) if loaded.desired.stack == *name => Some(loaded.desired),
             Ok(loaded) => {
-                complaint = Some(format!("the manifests name the stack {} now; restart the daemon to follow", loaded.desired.stack));
+                complaint =
+                    Some(format!("the manifests name the stack {} now; restart the daemon to follow", loaded.desired.stack));
                 None
             }
             Err(problems) => {

@@ -142,7 +142,9 @@ fn health_text(container: &Container) -> Option<String> {
             Health::Healthy => Some("healthy".into()),
             Health::Unhealthy => Some("unhealthy".into()),
         },
-        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => None,
+        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
+            None
+        }
     }
 }
 

@@ -136,7 +136,8 @@ async fn exec(
     Json(exec): Json<Exec>,
 ) -> Result<Response, ApiError> {
     let id = handles.engine.find(&name)?;
-    let spec = ExecSpec { argv: exec.argv, env: exec.env, user: exec.user, working_dir: exec.working_dir, tty: exec.tty };
+    let spec =
+        ExecSpec { argv: exec.argv, env: exec.env, user: exec.user, working_dir: exec.working_dir, tty: exec.tty, window: None };
     let child = handles.engine.exec(&id, spec).await?;
     tokio::spawn(session::executing(upgrade, child));
     Ok(switching())
