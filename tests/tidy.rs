@@ -1,6 +1,8 @@
 //! Keeps the house in order: who may use whom, how files begin, how long they are, what they may not contain, and that
 //! schemas and examples are as fresh as the code. What a rule is for is said in ARCHITECTURE.md.
 
+#![expect(clippy::unwrap_used, reason = "what helps tests may panic as they do")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

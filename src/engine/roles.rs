@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use super::{containers, monitor, networks};
+use super::{containers, monitor, networks, settle_role};
 
 /// Plays the role that the first argument (after the program's name) names. `None` when it names none.
 pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let (role, rest) = arguments.split_first()?;
     match role.to_str()? {
         monitor::ROLE => Some(monitor::main(rest)),
+        settle_role::ROLE => Some(settle_role::main(rest)),
         networks::dns::ROLE => Some(networks::dns::main(rest.iter().cloned())),
         containers::EXEC_ROLE => Some(containers::exec_main(rest)),
         _ => None,

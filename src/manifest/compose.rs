@@ -25,21 +25,26 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
             None => {}
         }
     }
-    if f.get("version").is_some() {
+    if let Some(node) = f.get("version") {
+        reader.word(node);
         let at = f.place("version");
         reader.problems.warn(at, "`version` is obsolete and without effect", Some("remove it".to_owned()));
     }
     for (name, key, node) in section(reader, &f, "services", false) {
-        declared.containers.extend(container::read(reader, name, key.at, &node));
+        let resource = container::read(reader, name.clone(), key.at, &node);
+        declared.note("container", &name, resource, |all| &mut all.containers);
     }
     for (name, key, node) in section(reader, &f, "networks", true) {
-        declared.networks.extend(resources::network(reader, name, key.at, &node));
+        let resource = resources::network(reader, name.clone(), key.at, &node);
+        declared.note("network", &name, resource, |all| &mut all.networks);
     }
     for (name, key, node) in section(reader, &f, "volumes", true) {
-        declared.volumes.extend(resources::volume(reader, name, key.at, &node));
+        let resource = resources::volume(reader, name.clone(), key.at, &node);
+        declared.note("volume", &name, resource, |all| &mut all.volumes);
     }
     for (name, key, node) in section(reader, &f, "configs", false) {
-        declared.configs.extend(resources::config(reader, name, key.at, &node));
+        let resource = resources::config(reader, name.clone(), key.at, &node);
+        declared.note("config", &name, resource, |all| &mut all.configs);
     }
 }
 

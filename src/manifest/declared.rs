@@ -17,6 +17,24 @@ pub(super) struct Declared {
     pub(super) networks: Vec<Resource<NetworkSpec>>,
     pub(super) volumes: Vec<Resource<VolumeSpec>>,
     pub(super) configs: Vec<Resource<ConfigSpec>>,
+    /// What is declared, but so wrong that it could not be read: names lead there all the same.
+    pub(super) broken: Vec<(&'static str, Name)>,
+}
+
+impl Declared {
+    /// Notes a resource, or that it could not be read.
+    pub(super) fn note<T>(
+        &mut self,
+        kind: &'static str,
+        name: &Name,
+        resource: Option<Resource<T>>,
+        list: fn(&mut Self) -> &mut Vec<Resource<T>>,
+    ) {
+        match resource {
+            Some(resource) => list(self).push(resource),
+            None => self.broken.push((kind, name.clone())),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -56,43 +56,57 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
     let empty = Node { at: named.map_or(root.at, |node| node.at), value: Value::Map(Vec::new()) };
     let spec = f.get("spec").unwrap_or(&empty);
     let at = named.map_or(root.at, |node| node.at);
-    // Without a name the spec is read all the same, for its problems.
-    let nameless = name.is_none();
-    let Some(name) = name.or_else(|| "unnamed".parse().ok()) else { return };
-    let mut found = Declared::default();
+    // Without a name the spec is read all the same, for its problems; nothing is made of it then.
+    let mut nowhere = Declared::default();
+    let (name, declared) = match name {
+        Some(name) => (name, declared),
+        None => {
+            let Ok(name) = "unnamed".parse::<Name>() else { return };
+            (name, &mut nowhere)
+        }
+    };
     match kind {
-        Kind::Image => found.images.extend(resources::image(reader, name, at, spec)),
-        Kind::Container => found.containers.extend(container::read(reader, name, at, spec).map(|mut it| {
-            it.body.spec.labels = over(labels, it.body.spec.labels);
-            it
-        })),
-        Kind::Network => found.networks.extend(resources::network(reader, name, at, spec).map(|mut it| {
-            it.body.labels = over(labels, it.body.labels);
-            it
-        })),
-        Kind::Volume => found.volumes.extend(resources::volume(reader, name, at, spec).map(|mut it| {
-            it.body.labels = over(labels, it.body.labels);
-            it
-        })),
-        Kind::Config => found.configs.extend(resources::config(reader, name, at, spec)),
+        Kind::Image => {
+            let image = resources::image(reader, name.clone(), at, spec);
+            declared.note("image", &name, image, |all| &mut all.images);
+        }
+        Kind::Container => {
+            let container = container::read(reader, name.clone(), at, spec).map(|mut container| {
+                let own = &mut container.body.spec.labels;
+                *own = over(labels, std::mem::take(own));
+                container
+            });
+            declared.note("container", &name, container, |all| &mut all.containers);
+        }
+        Kind::Network => {
+            let network = resources::network(reader, name.clone(), at, spec).map(|mut network| {
+                network.body.labels = over(labels, network.body.labels);
+                network
+            });
+            declared.note("network", &name, network, |all| &mut all.networks);
+        }
+        Kind::Volume => {
+            let volume = resources::volume(reader, name.clone(), at, spec).map(|mut volume| {
+                volume.body.labels = over(labels, volume.body.labels);
+                volume
+            });
+            declared.note("volume", &name, volume, |all| &mut all.volumes);
+        }
+        Kind::Config => {
+            let config = resources::config(reader, name.clone(), at, spec);
+            declared.note("config", &name, config, |all| &mut all.configs);
+        }
         Kind::Stack => {
             reader.fields(spec, &fields::STACK);
-            if let Some((first, place)) = &declared.stack {
-                let hint = format!("`{first}` is declared in {}", reader.problems.show(*place));
-                reader.error_hint(at, "a stack is declared twice", hint);
+            match &declared.stack {
+                Some((first, place)) => {
+                    let hint = format!("`{first}` is declared at {}", reader.problems.show(*place));
+                    reader.error_hint(at, "a stack is declared twice", hint);
+                }
+                None => declared.stack = Some((name, at)),
             }
-            found.stack = Some((name, at));
         }
     }
-    if nameless {
-        return;
-    }
-    declared.stack = declared.stack.take().or(found.stack);
-    declared.images.append(&mut found.images);
-    declared.containers.append(&mut found.containers);
-    declared.networks.append(&mut found.networks);
-    declared.volumes.append(&mut found.volumes);
-    declared.configs.append(&mut found.configs);
 }
 
 /// The labels of `metadata`, and over them those of `spec`.

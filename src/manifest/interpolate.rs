@@ -51,7 +51,7 @@ pub(super) fn interpolate(node: &mut Node, variables: &BTreeMap<String, String>,
                     scalar.text = text;
                     scalar.style = Style::Interpolated;
                 }
-                Err(error) => problems.error_hint(node.at, error.to_string(), error.hint()),
+                Err(error) => problems.spoil(node.at, error.to_string(), error.hint()),
             }
             for name in unset {
                 let hint = format!("set it, or write `${{{name}:-}}` if that is what you want");

@@ -11,6 +11,7 @@
 //! Refuses to know: what the host has, and how anything here is made real.
 
 mod compose;
+mod connections;
 mod container;
 mod declared;
 pub mod desired;
@@ -18,6 +19,7 @@ mod document;
 mod fields;
 mod files;
 mod interpolate;
+mod limits;
 mod mounts;
 mod problem;
 mod reader;
@@ -83,6 +85,12 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, LoadErrors
     watched.sort();
     watched.dedup();
     Ok(Loaded { desired, warnings: problems.into_warnings(), watched })
+}
+
+/// The name of a stack whose manifests do not give one: that of their folder. `None` when it does not make a name.
+pub fn default_stack_name(path: &Path) -> Option<Name> {
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    stack_name(&folder.file_name()?.to_string_lossy())
 }
 
 fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, watched: &mut Vec<PathBuf>) -> Option<Desired> {

@@ -114,6 +114,8 @@ pub(super) struct Problems {
     files: Vec<File>,
     errors: Vec<(Place, Problem)>,
     warnings: Vec<Problem>,
+    /// Places whose value is unknown because of an error: what else would be said of them is no news.
+    spoiled: Vec<Place>,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,12 @@ impl Problems {
 
     pub(super) fn error_hint(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
         self.push(place, message.into(), Some(hint.into()));
+    }
+
+    /// Reports an error that leaves the value at `place` unknown.
+    pub(super) fn spoil(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(place, message.into(), Some(hint.into()));
+        self.spoiled.push(place);
     }
 
     pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, hint: Option<String>) {
@@ -172,9 +180,12 @@ impl Problems {
     }
 
     fn push(&mut self, place: Place, message: String, hint: Option<String>) {
+        if self.full() || self.spoiled.contains(&place) {
+            return;
+        }
         let problem = self.problem(place, message, hint);
         // What is written once and used often (an anchor) is reported once.
-        if self.errors.len() < MOST && !self.errors.iter().any(|(_, known)| *known == problem) {
+        if !self.errors.iter().any(|(_, known)| *known == problem) {
             self.errors.push((place, problem));
         }
     }

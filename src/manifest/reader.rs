@@ -263,7 +263,7 @@ impl Reader<'_> {
 
     /// A mapping of names to values, or a list of `NAME=value`. `None` stands for a name without a value.
     pub(super) fn pairs(&mut self, node: &Node) -> BTreeMap<String, (Option<String>, Place)> {
-        let mut pairs = BTreeMap::new();
+        let mut pairs: BTreeMap<String, (Option<String>, Place)> = BTreeMap::new();
         match &node.value {
             Value::Map(entries) => {
                 for (key, value) in entries {
@@ -274,7 +274,9 @@ impl Reader<'_> {
                             None => continue,
                         },
                     };
-                    self.pair(&mut pairs, key.text.clone(), text, key.at);
+                    if self.is_name(key.at, &key.text) {
+                        pairs.insert(key.text.clone(), (text, key.at));
+                    }
                 }
             }
             Value::List(items) => {
@@ -284,7 +286,15 @@ impl Reader<'_> {
                         Some((name, value)) => (name, Some(value.to_owned())),
                         None => (text, None),
                     };
-                    self.pair(&mut pairs, name.to_owned(), value, item.at);
+                    if !self.is_name(item.at, name) {
+                        continue;
+                    }
+                    if let Some((_, first)) = pairs.get(name) {
+                        let hint = format!("it was given first at line {}", first.line);
+                        self.error_hint(item.at, format!("`{name}` is given twice"), hint);
+                        continue;
+                    }
+                    pairs.insert(name.to_owned(), (value, item.at));
                 }
             }
             _ => self.wrong_type(node, "a mapping or a list"),
@@ -292,12 +302,14 @@ impl Reader<'_> {
         pairs
     }
 
-    fn pair(&mut self, pairs: &mut BTreeMap<String, (Option<String>, Place)>, name: String, value: Option<String>, at: Place) {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            self.error(at, format!("`{}` is not a name", name.escape_debug()));
-        } else if pairs.insert(name.clone(), (value, at)).is_some() {
-            self.error(at, format!("`{name}` is given twice"));
+    fn is_name(&mut self, at: Place, name: &str) -> bool {
+        let ok = !name.is_empty() && !name.contains(['=', '\0']);
+        if name.is_empty() {
+            self.error_hint(at, "the name before `=` is missing", "write NAME=value");
+        } else if !ok {
+            self.error(at, format!("`{}` cannot be a name", name.escape_debug()));
         }
+        ok
     }
 
     /// Labels: as [`pairs`](Self::pairs), where no value is the empty one.

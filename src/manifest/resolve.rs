@@ -26,6 +26,7 @@ pub(super) fn resolve(
     watched: &mut Vec<PathBuf>,
 ) -> Option<Desired> {
     let default: Name = DEFAULT_NETWORK.parse().ok()?;
+    let broken = declared.broken;
     let mut places = HashMap::new();
     let mut desired = Desired::empty(stack.clone());
     desired.networks = place(&stack, "network", declared.networks, &mut places, problems);
@@ -56,17 +57,24 @@ pub(super) fn resolve(
     unique_engine_names("volume", &desired.volumes, &places, problems);
     unique_engine_names("container", &containers, &places, problems);
 
-    dependencies(&containers, problems);
+    dependencies(&containers, &broken, problems);
     let mut wanted = Wanted::new();
     let mut addresses = HashMap::new();
     for (name, placed) in containers {
         let Placed { engine_name, external, spec: container } = placed;
         note_image(&container, &mut wanted, problems);
-        let spec = join(&name, container, &default, &desired, &mut addresses, problems);
+        let spec = join(&name, container, &default, &desired, &broken, &mut addresses, problems);
         desired.containers.insert(name, Placed { engine_name, external, spec });
     }
     undeclared_images(wanted, &mut desired, problems);
     Some(desired)
+}
+
+/// Declared, but not readable: kind and name.
+type Broken = [(&'static str, Name)];
+
+fn is_broken(broken: &Broken, kind: &str, name: &Name) -> bool {
+    broken.iter().any(|(known_kind, known)| *known_kind == kind && known == name)
 }
 
 type Places = HashMap<(&'static str, Name), Place>;
@@ -246,12 +254,15 @@ fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems: &mut Probl
 }
 
 /// Reports dependencies on what is not there, on what can never be as wanted, and in circles.
-fn dependencies(containers: &BTreeMap<Name, Placed<Container>>, problems: &mut Problems) {
+fn dependencies(containers: &BTreeMap<Name, Placed<Container>>, broken: &Broken, problems: &mut Problems) {
     let mut graph: DiGraph<&Name, ()> = DiGraph::new();
     let nodes: BTreeMap<&Name, NodeIndex> = containers.keys().map(|name| (name, graph.add_node(name))).collect();
     for (name, placed) in containers {
         for (other, at) in &placed.spec.depends_on {
             let Some(target) = containers.get(other) else {
+                if is_broken(broken, "container", other) {
+                    continue;
+                }
                 let hint = did_you_mean(other.as_str(), containers.keys().map(Name::as_str))
                     .unwrap_or_else(|| "containers depend on containers of the same stack".to_owned());
                 problems.error_hint(*at, format!("there is no container `{other}`"), hint);
@@ -326,11 +337,15 @@ fn join(
     container: Container,
     default: &Name,
     desired: &Desired,
+    broken: &Broken,
     addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
     problems: &mut Problems,
 ) -> ContainerSpec {
     let Container { mut spec, networks, mounts: places, image_at, .. } = container;
     let unknown = |problems: &mut Problems, at: Place, kind: &str, name: &Name, known: Vec<&str>| {
+        if is_broken(broken, kind, name) {
+            return;
+        }
         let hint = did_you_mean(name.as_str(), known).unwrap_or_else(|| match kind {
             "volume" => "declare it, or begin a path of the host with `./` or `/`".to_owned(),
             _ => format!("declare the {kind}"),

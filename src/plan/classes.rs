@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::Digest;
 use crate::model::spec::ContainerSpec;
 
 use super::step::Cause;
@@ -11,7 +12,7 @@ use super::step::Cause;
 pub(crate) enum Change {
     /// The planner itself is all that uses the field.
     Nothing,
-    /// While the container runs.
+    /// While the container runs: its monitor is told, and its record is changed.
     Update,
     /// Stop, remove, create and start: the writable layer goes.
     Recreate,
@@ -26,8 +27,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("working_dir", Change::Recreate),
     ("user", Change::Recreate),
     ("hostname", Change::Recreate),
-    // Labels and the grace are the engine's own records: the container itself has never seen them.
-    ("labels", Change::Update),
+    ("labels", Change::Recreate),
     ("mounts", Change::Recreate),
     ("network_mode", Change::Recreate),
     ("networks", Change::Recreate),
@@ -38,7 +38,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("restart", Change::Update),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),
-    ("stop_grace_period", Change::Update),
+    ("stop_grace_period", Change::Recreate),
     ("cap_add", Change::Recreate),
     ("cap_drop", Change::Recreate),
     ("read_only", Change::Recreate),
@@ -74,11 +74,19 @@ pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<
     (change, causes)
 }
 
-/// The fields of a spec, with ports in their short form.
+/// The fields of a spec, with ports in their short form and mounts by their targets: two that are mounted at different
+/// places need no order but that of their paths, which they have in any spec.
 fn fields(spec: &ContainerSpec) -> Option<serde_json::Map<String, Value>> {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(spec) else { return None };
     let ports = spec.ports.iter().map(|port| Value::String(port.to_string())).collect();
     fields.insert("ports".to_owned(), Value::Array(ports));
+    let mut mounts = serde_json::Map::new();
+    for mount in &spec.mounts {
+        let Ok(Value::Object(mut mount_fields)) = serde_json::to_value(mount) else { return None };
+        mount_fields.remove("target");
+        mounts.insert(mount.target().to_owned(), Value::Object(mount_fields));
+    }
+    fields.insert("mounts".to_owned(), Value::Object(mounts));
     Some(fields)
 }
 
@@ -99,23 +107,6 @@ pub(crate) fn differences(path: &str, old: &Value, new: &Value, causes: &mut Vec
                 }
             }
         }
-        // Of lists only what is not in both is shown, where their order is the same apart from that.
-        (Value::Array(before), Value::Array(after)) => {
-            let gone: Vec<&Value> = before.iter().filter(|item| !after.contains(item)).collect();
-            let come: Vec<&Value> = after.iter().filter(|item| !before.contains(item)).collect();
-            let kept = |all: &[Value], other: &[Value]| -> Vec<Value> {
-                all.iter().filter(|item| other.contains(item)).cloned().collect()
-            };
-            let words = before.iter().chain(after).all(Value::is_string);
-            if words || (gone.is_empty() && come.is_empty()) || kept(before, after) != kept(after, before) {
-                causes.push(changed(path.to_owned(), show(old), show(new)));
-                return;
-            }
-            for index in 0..gone.len().max(come.len()) {
-                let (old, new) = (gone.get(index), come.get(index));
-                causes.push(changed(path.to_owned(), old.and_then(|v| show(v)), new.and_then(|v| show(v))));
-            }
-        }
         _ => causes.push(changed(path.to_owned(), show(old), show(new))),
     }
 }
@@ -128,7 +119,7 @@ pub(crate) fn changed(field: String, old: Option<String>, new: Option<String>) -
 fn show(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text.parse::<Digest>().map_or_else(|_| text.clone(), |digest| digest.short())),
         Value::Array(items) => {
             let shown: Vec<String> = items.iter().filter_map(show).collect();
             Some(format!("[{}]", shown.join(", ")))
@@ -144,6 +135,7 @@ fn show(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::spec::Mount;
 
     #[test]
     fn every_field_has_a_class() {
@@ -155,5 +147,53 @@ mod tests {
         for (name, _) in CLASSES {
             assert!(fields.contains_key(name), "{name} is not a field");
         }
+    }
+
+    #[test]
+    fn differences_are_told_by_their_paths() {
+        let old = ContainerSpec::new("app:1".parse().unwrap());
+        let mut new = old.clone();
+        new.command = Some(vec!["a".into(), "b".into()]);
+        new.environment.insert("X".into(), "1".into());
+        new.limits.memory = Some("64m".parse().unwrap());
+        let config = |text: &str| Mount::Config {
+            source: "conf".parse().unwrap(),
+            digest: Digest::of(text.as_bytes()),
+            target: "/etc/app".into(),
+            mode: 0o444,
+            uid: 0,
+            gid: 0,
+        };
+        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None };
+        let mut old = old;
+        old.mounts = vec![config("one"), tmpfs("/run"), tmpfs("/tmp")];
+        new.mounts = vec![tmpfs("/tmp"), tmpfs("/new"), config("two")];
+        let (change, causes) = compare(&old, &new);
+        assert_eq!(change, Change::Recreate);
+        let shown: Vec<String> = causes
+            .iter()
+            .map(|cause| match cause {
+                Cause::Changed { field, old, new } => format!("{field}: {old:?} {new:?}"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "spec.command: None Some(\"[a, b]\")",
+                "spec.environment.X: None Some(\"1\")",
+                "spec.mounts./etc/app.digest: Some(\"7692c3ad3540\") Some(\"3fc4ccfe7458\")",
+                "spec.mounts./run: Some(\"{type: tmpfs}\") None",
+                "spec.mounts./new: None Some(\"{type: tmpfs}\")",
+                "spec.limits.memory: None Some(\"64m\")",
+            ]
+        );
+        new = old.clone();
+        new.mounts.reverse();
+        assert_eq!(compare(&old, &new), (Change::Nothing, vec![]));
+        new.restart = "always".parse().unwrap();
+        assert_eq!(compare(&old, &new).0, Change::Update);
+        new.depends_on.insert("x".parse().unwrap(), crate::model::spec::Dependency { condition: Default::default() });
+        assert_eq!(compare(&old, &new).1.len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::manifest::Desired;
-use crate::model::{ContainerId, Digest, ImageRef, Name};
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner};
 use crate::observed::{Container, ContainerState, Image, Network, Observed, Volume};
 
 use super::step::{Action, Cause, Kind, Plan, Resource, Step, WaitFor};
@@ -76,6 +76,11 @@ impl<'a> Draft<'a> {
             graph: DiGraph::new(),
             index: HashMap::new(),
         }
+    }
+
+    /// Whether the stack owns what has this owner.
+    pub(super) fn owns(&self, owner: &Option<Owner>) -> bool {
+        owner.as_ref().is_some_and(|owner| owner.stack == self.desired.stack)
     }
 
     pub(super) fn image(&self, reference: &ImageRef) -> Option<&'a Image> {
@@ -210,10 +215,9 @@ impl<'a> Draft<'a> {
             ContainerState::Exited { .. } => "exited",
             ContainerState::Lost => "lost",
         };
-        let ours = |owner: &Option<crate::model::Owner>| owner.as_ref().is_some_and(|o| o.stack == self.desired.stack);
         let mut lines: Vec<String> = Vec::new();
         for container in &self.observed.containers {
-            if ours(&container.owner) {
+            if self.owns(&container.owner) {
                 let spec = serde_json::to_string(&container.spec).unwrap_or_default();
                 lines.push(format!(
                     "container {} {} {} {} {:?} {spec}",
@@ -229,10 +233,16 @@ impl<'a> Draft<'a> {
         }
         for network in &self.observed.networks {
             let spec = serde_json::to_string(&network.spec).unwrap_or_default();
-            lines.push(format!("network {} {} {} {:?} {spec}", network.id, network.name, ours(&network.owner), network.faults));
+            lines.push(format!(
+                "network {} {} {} {:?} {spec}",
+                network.id,
+                network.name,
+                self.owns(&network.owner),
+                network.faults
+            ));
         }
         for volume in &self.observed.volumes {
-            lines.push(format!("volume {} {} {}", volume.name, ours(&volume.owner), volume.present));
+            lines.push(format!("volume {} {} {}", volume.name, self.owns(&volume.owner), volume.present));
         }
         for image in self.desired.images.values() {
             let known = self.image(&image.reference).map(|image| (image.digest, image.imported_from));

@@ -62,7 +62,7 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
         if *external {
             continue;
         }
-        if !network.owner.as_ref().is_some_and(|owner| owner.stack == draft.desired.stack) {
+        if !draft.owns(&network.owner) {
             let owner = network.owner.clone();
             draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });
             continue;
@@ -90,7 +90,7 @@ pub(super) fn volumes(draft: &mut Draft<'_>) {
             }
             None => draft.add(Action::Create, resource, engine_name, None, vec![Cause::Missing]),
             Some(_) if *external => {}
-            Some(volume) if !volume.owner.as_ref().is_some_and(|owner| owner.stack == draft.desired.stack) => {
+            Some(volume) if !draft.owns(&volume.owner) => {
                 let owner = volume.owner.clone();
                 draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });
             }
@@ -109,7 +109,7 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
         let resource = resource(Kind::Container, name);
         let mine = draft.mine.get(name).copied();
         if let Some(other) = draft.container(engine_name)
-            && !other.owner.as_ref().is_some_and(|owner| owner.stack == draft.desired.stack)
+            && !draft.owns(&other.owner)
         {
             let owner = other.owner.clone();
             draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });

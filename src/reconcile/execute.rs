@@ -33,7 +33,7 @@ enum Stage {
 /// Assumption: `plan.steps` is in an order that satisfies `needs`.
 pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, mut effect: F) -> Outcome
 where
-    F: FnMut(StepId, &Step) -> Fut,
+    F: FnMut(StepId, Step) -> Fut,
     Fut: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let mut stages = vec![Stage::Waiting; plan.steps.len()];
@@ -52,7 +52,7 @@ where
             } else if running.len() < PARALLEL && step.needs.iter().all(|need| stages[*need] == Stage::Done) {
                 stages[id] = Stage::Running;
                 tell(events, Event::StepStarted { step: id }).await;
-                let work = effect(id, step);
+                let work = effect(id, step.clone());
                 running.spawn(async move {
                     let began = Instant::now();
                     // A task of its own, so that a panic is this step's failure and not the apply's.

@@ -167,9 +167,8 @@ pub fn forget(db: &Db, stack: &Name) -> Result<(), RecordError> {
 pub fn step_begins(db: &Db, stack: &Name, step: &Step) -> Result<i64, RecordError> {
     let cause = serde_json::to_string(&step.causes).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
     Ok(db.write(|t| {
-        t.prepare_cached("INSERT INTO journal (stack, action, resource, cause, started) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
-            params![stack.as_str(), verb(step.action), format!("{}", step.resource), cause, now_text()],
-        )?;
+        t.prepare_cached("INSERT INTO journal (stack, action, resource, cause, started) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![stack.as_str(), verb(step.action), format!("{}", step.resource), cause, now_text()])?;
         Ok(t.last_insert_rowid())
     })?)
 }

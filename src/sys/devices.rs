@@ -52,7 +52,6 @@ const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const CGROUP_DEVICE: u32 = 6;
-const ALLOW_MULTI: u32 = 2;
 
 /// The front of the kernel's `union bpf_attr` for loading a program.
 #[repr(C)]
@@ -81,14 +80,15 @@ struct AttachArgs {
 }
 
 /// From now on the processes of `cgroup` (a folder of the v2 hierarchy) may access only what `rules` allow. The program
-/// lives as long as the cgroup does.
+/// lives as long as the cgroup does, or until it is restricted anew.
 pub fn restrict(cgroup: BorrowedFd<'_>, rules: &[DeviceRule]) -> io::Result<()> {
     let program = load(&compile(rules))?;
     let args = AttachArgs {
         target: cgroup.as_raw_fd() as u32,
         program: program.as_fd().as_raw_fd() as u32,
         kind: CGROUP_DEVICE,
-        flags: ALLOW_MULTI,
+        // Without flags another call replaces this program instead of adding one. Those of the cgroups above go on.
+        flags: 0,
     };
     // SAFETY: `args` is laid out as the kernel wants it and outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const args, size_of::<AttachArgs>()) };

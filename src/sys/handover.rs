@@ -18,7 +18,7 @@ pub fn listen_fd() -> Option<OwnedFd> {
     // SAFETY: systemd says that descriptor 3 is open and meant for this process, nothing else here owns it (this is the
     // only place that takes it), and the flag above lets it be taken once.
     let fd = unsafe { OwnedFd::from_raw_fd(FIRST) };
-    // Children must not keep the socket open. Nobody can act on a failure, and the socket works all the same.
-    drop(rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC));
+    // Children must not keep the socket open; a descriptor that cannot be marked is not open at all.
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
     Some(fd)
 }

@@ -50,9 +50,12 @@ impl Containers {
         let spec = serde_json::to_string(&new.spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
         let created = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|e| invalid(id.as_str(), "created", &e))?;
         let (stack, resource) = new.owner.as_ref().map(|o| (o.stack.as_str(), o.resource.as_str())).unzip();
-        let taken = self.db.write(|t| {
-            let by =
-                t.query_row("SELECT id FROM containers WHERE name = ?1", [new.name.as_str()], |row| row.get(0)).optional()?;
+        let row = |t: &Transaction<'_>| {
+            let by: Option<(String, String)> = t
+                .query_row("SELECT id, phase FROM containers WHERE name = ?1", [new.name.as_str()], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
             if by.is_none() {
                 t.prepare_cached(
                     "INSERT INTO containers (id, name, stack, resource, spec, image_digest, created, auto_remove, phase)
@@ -70,22 +73,37 @@ impl Containers {
                     Phase::Creating.as_str(),
                 ])?;
             }
-            Ok::<Option<String>, _>(by)
-        });
-        let failed = match taken {
-            Ok(None) => match self.make_folders(&id).and_then(|()| self.set_phase(&id, Phase::Ready)) {
-                Ok(()) => return Ok(id),
-                Err(e) => e,
-            },
-            Ok(Some(by)) => match parse(&by, "id", &by) {
-                Ok(by) => ContainersError::NameTaken { name: new.name, by },
-                Err(e) => e,
-            },
-            Err(e) => e.into(),
+            Ok(by)
+        };
+        let failed = loop {
+            match self.db.write(row) {
+                Ok(None) => match self.make_folders(&id).and_then(|()| self.set_phase(&id, Phase::Ready)) {
+                    Ok(()) => return Ok(id),
+                    Err(e) => break e,
+                },
+                Ok(Some((by, phase))) => match parse(&by, "id", &by) {
+                    Ok(by) if phase == Phase::Ready.as_str() => break ContainersError::NameTaken { name: new.name, by },
+                    Ok(half_made) => match self.finish(&half_made).await {
+                        Ok(()) => {}
+                        Err(e) => break e,
+                    },
+                    Err(e) => break e,
+                },
+                Err(e) => break e.into(),
+            }
         };
         // The first failure is what matters; what stays behind is swept by the next recovery.
         drop(self.erase(held).await);
         Err(failed)
+    }
+
+    /// Waits for whoever creates or removes a container; when nobody does any more, it was left half-made, and goes.
+    async fn finish(&self, id: &ContainerId) -> Result<(), ContainersError> {
+        let held = self.hold(id).await?;
+        match self.phase(id)? {
+            Some(phase) if phase != Phase::Ready.as_str() => self.erase(held).await,
+            _ => Ok(()),
+        }
     }
 
     /// All containers, in the order of their creation.

@@ -35,7 +35,7 @@ pub enum DocumentError {
     #[error("no image for {wanted} in the index; it has {}", .there.join(", "))]
     NoPlatform { wanted: Platform, there: Vec<String> },
     #[error("the image is for {found}, and {wanted} is wanted; ask for its platform to have it all the same")]
-    WrongPlatform { found: Platform, wanted: Platform },
+    WrongPlatform { found: String, wanted: Platform },
     #[error("an index that leads to another index is not supported")]
     Nested,
     #[error("layer {digest} is of type {media_type:?}, which is not a file system layer")]
@@ -57,7 +57,7 @@ pub(super) struct Blob {
 
 #[derive(Debug)]
 pub(super) enum Document {
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     Manifest(Manifest),
 }
 
@@ -212,7 +212,7 @@ pub(super) fn check_platform(config: &ImageConfiguration, wanted: &Platform) -> 
     if found.os.is_empty() || found.architecture.is_empty() || settled(found.clone()).runs_on(&settled(wanted.clone())) {
         Ok(())
     } else {
-        Err(DocumentError::WrongPlatform { found, wanted: wanted.clone() })
+        Err(DocumentError::WrongPlatform { found: found.to_string(), wanted: wanted.clone() })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong with images, each with the image, layer or path it went wrong with.
 
+use std::path::PathBuf;
+
 use super::documents::DocumentError;
 use super::layer::{TreeError, UnpackError};
 use super::registry::RegistryError;
@@ -14,15 +16,15 @@ pub enum ImagesError {
     #[error(transparent)]
     State(#[from] StateError),
     #[error("pull {reference}: {source}")]
-    Registry { reference: ImageRef, source: RegistryError },
+    Registry { reference: Box<ImageRef>, source: Box<RegistryError> },
     #[error("pull {reference}: {source}")]
-    Document { reference: ImageRef, source: DocumentError },
+    Document { reference: Box<ImageRef>, source: Box<DocumentError> },
     #[error("unpack layer {layer}: {source}")]
-    Unpack { layer: String, source: UnpackError },
+    Unpack { layer: String, source: Box<UnpackError> },
     #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]
     DiffId { blob: Digest, expected: Digest, found: Digest },
-    #[error("import {source_path}: {source}")]
-    Import { source_path: String, source: TreeError },
+    #[error("import {}: {source}", path.display())]
+    Import { path: PathBuf, source: TreeError },
     #[error("import: read the archive: {0}")]
     ImportRead(std::io::Error),
     #[error("no image {0} here")]
@@ -34,7 +36,7 @@ pub enum ImagesError {
     #[error("the stored content {digest} is damaged; remove the image and pull it again")]
     Damaged { digest: Digest },
     #[error("the image {reference} was removed again and again while it was pulled")]
-    Contended { reference: ImageRef },
+    Contended { reference: Box<ImageRef> },
     #[error("a worker ended before its work: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }

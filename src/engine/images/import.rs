@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,12 +60,7 @@ impl Images {
         let limits = self.inner.limits.clone();
         let staged = match source {
             ImportSource::Path(path) => {
-                let part = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                let mut meter = Meter::new(&progress, part, None);
-                meter.enter(Phase::Unpacking, 0);
-                let staged = tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits)).await??;
-                meter.enter(Phase::Done, staged.layer.tar_size);
-                staged
+                tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits, &progress)).await??
             }
             ImportSource::Reader(reader) => {
                 let mut meter = Meter::new(&progress, "import".to_owned(), None);
@@ -78,7 +73,8 @@ impl Images {
                 let done = pump(reader, feed, &mut meter).await;
                 let staged = unpacking.await?;
                 let done = done.map_err(ImagesError::ImportRead)?;
-                let staged = staged.map_err(|source| ImagesError::Unpack { layer: "import".to_owned(), source })?;
+                let staged =
+                    staged.map_err(|source| ImagesError::Unpack { layer: "import".to_owned(), source: Box::new(source) })?;
                 meter.enter(Phase::Done, done);
                 staged
             }
@@ -88,17 +84,22 @@ impl Images {
         let images = self.clone();
         let published = tokio::task::spawn_blocking(move || images.publish_now(&package, &[&staged])).await??;
         // The one layer is ours and is there, so nobody can have taken it away.
-        if published { Ok(digest) } else { Err(ImagesError::Contended { reference: reference.clone() }) }
+        if published { Ok(digest) } else { Err(ImagesError::Contended { reference: Box::new(reference.clone()) }) }
     }
 }
 
-fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits) -> Result<Staged, ImagesError> {
+fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits, progress: &ProgressSink) -> Result<Staged, ImagesError> {
     let fail = |action, e| FileError::new(action, path, e);
-    let is_folder = fs::metadata(path).map_err(|e| fail("read", e))?.is_dir();
-    let of_unpack = |source| ImagesError::Unpack { layer: path.display().to_string(), source };
-    if !is_folder {
+    let meta = fs::metadata(path).map_err(|e| fail("read", e))?;
+    let part = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let mut meter = Meter::new(progress, part, meta.is_file().then_some(meta.len()));
+    meter.enter(Phase::Unpacking, 0);
+    let of_unpack = |source| ImagesError::Unpack { layer: path.display().to_string(), source: Box::new(source) };
+    if !meta.is_dir() {
         let file = File::open(path).map_err(|e| fail("open", e))?;
-        let layer = unpack_layer(file, scratch.path(), limits).map_err(of_unpack)?;
+        let layer =
+            unpack_layer(Metered { inner: file, done: 0, meter: &mut meter }, scratch.path(), limits).map_err(of_unpack)?;
+        meter.enter(Phase::Done, meta.len());
         return Ok(scratch.into_staged(layer));
     }
     let (reader, writer) = io::pipe().map_err(|e| fail("open a pipe for", e))?;
@@ -107,7 +108,7 @@ fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits) -> Result<St
             let mut writer = BufWriter::with_capacity(256 << 10, writer);
             write_tree(path, &mut writer).and_then(|()| writer.flush().map_err(TreeError::Write))
         });
-        let unpacked = unpack_layer(reader, scratch.path(), limits);
+        let unpacked = unpack_layer(Metered { inner: reader, done: 0, meter: &mut meter }, scratch.path(), limits);
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (written, unpacked) {
             // Whoever unpacks gave up first, and the pipe broke.
@@ -116,7 +117,26 @@ fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits) -> Result<St
             (Ok(()), unpacked) => unpacked.map_err(of_unpack),
         }
     })
-    .map(|layer: Layer| scratch.into_staged(layer))
+    .map(|layer: Layer| {
+        meter.enter(Phase::Done, layer.tar_size);
+        scratch.into_staged(layer)
+    })
+}
+
+/// Reports what passes.
+struct Metered<'a, R> {
+    inner: R,
+    done: u64,
+    meter: &'a mut Meter,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.done += n as u64;
+        self.meter.moved(Phase::Unpacking, self.done);
+        Ok(n)
+    }
 }
 
 async fn pump(
@@ -148,7 +168,7 @@ async fn pump(
 fn of_tree(path: &Path, source: TreeError) -> ImagesError {
     match source {
         TreeError::File(error) => error.into(),
-        source => ImagesError::Import { source_path: path.display().to_string(), source },
+        source => ImagesError::Import { path: path.to_owned(), source },
     }
 }
 

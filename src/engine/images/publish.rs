@@ -82,8 +82,8 @@ impl Images {
 
     /// Removes an image with all its references, and the layers that no other image has. Whether a container still
     /// needs it is the caller's to know.
-    pub fn remove(&self, digest: &Digest) -> Result<Freed, ImagesError> {
-        self.sweep(|_| Ok(vec![*digest]))
+    pub fn remove(&self, digest: Digest) -> Result<Freed, ImagesError> {
+        self.sweep(|_| Ok(vec![digest]))
     }
 
     /// Removes the images that have no reference and are not in `live`, and all content that no image needs.

@@ -14,7 +14,7 @@ use super::documents::{self, Blob, Document, DocumentError, Manifest};
 use super::layer::{ChannelReader, unpack_layer};
 use super::progress::Meter;
 use super::publish::Package;
-use super::registry::{RawManifest, Registry};
+use super::registry::{RawManifest, Registry, RegistryError};
 use super::rows::Record;
 use super::store::Staged;
 use super::{Images, ImagesError, rows};
@@ -41,8 +41,9 @@ impl Images {
         platform: Option<&Platform>,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
-        let of_registry = |source| ImagesError::Registry { reference: reference.clone(), source };
-        let of_document = |source| ImagesError::Document { reference: reference.clone(), source };
+        let of_registry = |source| of_registry(reference, source);
+        let of_document =
+            |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
         let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
 
@@ -72,13 +73,15 @@ impl Images {
             imported_from: None,
         };
         let package = Arc::new(Package { record, manifest: raw.content, config: config_content, reference: reference.clone() });
+        // What one attempt has fetched, the next one finds.
+        let mut staged = Vec::new();
         for _ in 0..ATTEMPTS {
-            let staged = self.stage(&registry, &manifest, &package, &progress).await?;
-            if self.publish(package.clone(), staged).await? {
+            staged.extend(self.stage(&registry, &manifest, &package, &progress).await?);
+            if self.publish(package.clone(), staged.clone()).await? {
                 return Ok(package.record.digest);
             }
         }
-        Err(ImagesError::Contended { reference: reference.clone() })
+        Err(ImagesError::Contended { reference: Box::new(reference.clone()) })
     }
 
     /// The configuration of an image that is here, so that a pull of what is here asks for the manifest only.
@@ -107,7 +110,8 @@ impl Images {
                 meter.enter(Phase::Exists, blob.size);
             } else {
                 meter.enter(Phase::Waiting, 0);
-                missing.push((diff_id, blob, meter));
+                // Its own, because a borrowed one in a stream's closure cannot be proven to go between threads.
+                missing.push((diff_id, blob.clone(), meter));
             }
         }
         // The big ones first: they decide when all is done.
@@ -126,11 +130,11 @@ impl Images {
         registry: &Registry,
         package: &Package,
         diff_id: Digest,
-        blob: &Blob,
+        blob: Blob,
         mut meter: Meter,
     ) -> Result<Shared, ImagesError> {
         let shared = self.inner.fetching.join(diff_id);
-        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, blob, &mut meter)).await;
+        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, &blob, &mut meter)).await;
         staged?;
         meter.enter(Phase::Done, blob.size);
         Ok(shared)
@@ -159,8 +163,9 @@ impl Images {
         }
         let unpacked = unpacking.await?;
         // A download that went wrong explains whatever the unpacking says.
-        downloaded.map_err(|source| ImagesError::Registry { reference: package.reference.clone(), source })?;
-        let staged = unpacked.map_err(|source| ImagesError::Unpack { layer: blob.digest.to_string(), source })?;
+        downloaded.map_err(|source| of_registry(&package.reference, source))?;
+        let staged =
+            unpacked.map_err(|source| ImagesError::Unpack { layer: blob.digest.to_string(), source: Box::new(source) })?;
         if staged.layer.diff_id != diff_id {
             return Err(ImagesError::DiffId { blob: blob.digest, expected: diff_id, found: staged.layer.diff_id });
         }
@@ -168,11 +173,15 @@ impl Images {
     }
 }
 
-async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, super::RegistryError> {
+async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
     match (reference.digest(), reference.tag()) {
         (Some(digest), _) => registry.manifest_of_digest(digest).await,
         (None, tag) => registry.manifest_of_tag(tag.unwrap_or("latest")).await,
     }
+}
+
+fn of_registry(reference: &ImageRef, source: RegistryError) -> ImagesError {
+    ImagesError::Registry { reference: Box::new(reference.clone()), source: Box::new(source) }
 }
 
 fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {

@@ -71,6 +71,10 @@ impl Inner {
             object: "a network namespace".to_owned(),
             source,
         })?;
+        for lease in &leases {
+            // What an earlier start left, whose namespace is not gone yet.
+            host.delete_link(&self.instance.host_link(container, lease.link))?;
+        }
         self.link_up(&host, &namespace, &rows, &leases)?;
         let way_out = way_out(&networks);
         Ok(Attached {
@@ -131,10 +135,14 @@ impl Inner {
         for lease in leases {
             let name = format!("eth{}", lease.link);
             sysctl("ipv6", &name, "disable_ipv6", "1")?;
-            if let (Some(link), Some(network)) = (inside.link(&name)?, rows.network_by_id(&lease.network)) {
-                inside.add_address(link.index, &name, lease.address, network.subnet.prefix())?;
-                inside.set_up(link.index, &name)?;
-            }
+            let Some(network) = rows.network_by_id(&lease.network) else { continue };
+            let link = inside.link(&name)?.ok_or_else(|| NetworkError::Kernel {
+                step: "find in the container link",
+                object: name.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            })?;
+            inside.add_address(link.index, &name, lease.address, network.subnet.prefix())?;
+            inside.set_up(link.index, &name)?;
         }
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
         match way_out(&networks) {
@@ -151,7 +159,7 @@ impl Inner {
             if link.carrier {
                 return host.set_controller(link.index, &host_name, bridge.index);
             }
-            // What an earlier start left, whose namespace is not gone yet.
+            // Down in the container, or what is there is no link into it: made anew.
             host.delete_link(&host_name)?;
         }
         host.add_veth(&Veth {

@@ -8,9 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use super::error::NetworkError;
@@ -134,14 +136,14 @@ impl Kernel {
         self.wait("create bridge", name, self.handle.link().add(message).execute())
     }
 
-    /// Both ends up, in one message: the kernel makes the pair whole or not at all.
+    /// In one message, so the kernel makes the pair whole or not at all. The inner end is down: it cannot come up before
+    /// the pair is one.
     pub(super) fn add_veth(&self, veth: &Veth<'_>) -> Result<(), NetworkError> {
         let inner = LinkMessageBuilder::<LinkUnspec>::new()
             .name(veth.inner_name)
             .setns_by_fd(veth.namespace.as_raw_fd())
             .address(veth.inner_mac.to_vec())
             .mtu(veth.mtu)
-            .up()
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(veth.host_name)
@@ -151,7 +153,16 @@ impl Kernel {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(inner)))
             .up()
             .build();
-        self.wait("create link", veth.host_name, self.handle.link().add(message).execute())
+        self.wait("create link", veth.host_name, self.handle.link().add(message).execute())?;
+        self.reflect(veth.host_name)
+    }
+
+    /// Lets a bridge send a packet out where it came in. A container that reaches itself by a published port needs it
+    /// where bridged packets pass the packet filter (`bridge-nf-call-iptables`).
+    fn reflect(&self, name: &str) -> Result<(), NetworkError> {
+        let message =
+            LinkMessageBuilder::<LinkBridgePort>::default().name(name).set_port_kind(InfoPortKind::Bridge).hairpin(true).build();
+        self.wait("set up the bridge port of link", name, self.handle.link().set_port(message).execute())
     }
 
     pub(super) fn set_up(&self, index: u32, name: &str) -> Result<(), NetworkError> {
@@ -161,7 +172,8 @@ impl Kernel {
 
     pub(super) fn set_controller(&self, index: u32, name: &str, controller: u32) -> Result<(), NetworkError> {
         let message = LinkUnspec::new_with_index(index).controller(controller).up().build();
-        self.wait("attach to its bridge link", name, self.handle.link().set(message).execute())
+        self.wait("attach to its bridge link", name, self.handle.link().set(message).execute())?;
+        self.reflect(name)
     }
 
     /// What is not there is deleted already.

@@ -164,7 +164,7 @@ fn host_addresses(rows: &Rows) -> io::Result<Vec<Ipv4Addr>> {
 fn process_at(protocol: Protocol, port: u16) -> Option<String> {
     let inodes: BTreeSet<String> = ["", "6"]
         .into_iter()
-        .flat_map(|family| sockets(&format!("/proc/net/{}{family}", protocol.as_str()), protocol, port))
+        .flat_map(|family| sockets(&format!("/proc/thread-self/net/{}{family}", protocol.as_str()), protocol, port))
         .collect();
     if inodes.is_empty() {
         return None;

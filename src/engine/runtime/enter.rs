@@ -75,6 +75,7 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     die_with_starter(b.channel)?;
     let env = complete_env(b.env, b.identity);
     let candidates = candidates(b.argv, &env)?;
+    refuse_own_program(&candidates)?;
     let argv = c_strings(b.argv)?;
     let env = c_strings(&env)?;
     b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
@@ -213,6 +214,20 @@ fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> 
         .map(|p| p.to_string_lossy().into_owned())
         .collect();
     c_strings(&paths)
+}
+
+/// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
+/// not get hold of, since it could be written to when nobody runs it.
+fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    for candidate in candidates {
+        if let Err(Errno::LOOP) =
+            openat2(CWD, candidate, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        {
+            return Err(Failure::new(Stage::Execute, candidate.to_string_lossy(), Errno::LOOP));
+        }
+    }
+    Ok(())
 }
 
 fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {

@@ -20,6 +20,8 @@ pub enum RuntimeError {
     NoNetworkGiven,
     #[error("the container is not running: process {pid} is gone")]
     NotRunning { pid: i32 },
+    #[error("the specification asks for what is not supported here: {part}; remove it")]
+    Unsupported { part: String },
     #[error("the specification names no process")]
     NoProcess,
     #[error("the system call filter cannot be built: {0}")]

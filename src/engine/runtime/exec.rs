@@ -16,6 +16,11 @@ use crate::sys::clone::{Cloned, clone_process};
 
 /// Starts a process in a running container. Returns when it executes its command.
 ///
+/// # Assumptions
+/// The caller waits for the process. Until it has, the container's first process cannot finish its own exit: the kernel
+/// keeps the last of a pid namespace until all others are gone for good. A caller that waits for both must not wait for
+/// the first one first.
+///
 /// # Errors
 /// Typed by the step that failed; then nothing of the process is left.
 pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError> {

@@ -64,6 +64,11 @@ pub struct Process {
     pub pidfd: OwnedFd,
     /// When it was started, in clock ticks since the boot: with the pid, its identity.
     pub started_ticks: u64,
+    /// Of a container's first process: keeps the container's mounts until it is dropped. Without it the process itself
+    /// takes them down as it ends, and the kernel then writes out the whole file system below the overlay, for
+    /// milliseconds or seconds, before anybody is told of the end. So: wait, tell, and then drop this, but before the
+    /// same root is started again or removed. Dropping it may block.
+    pub mounts: Option<OwnedFd>,
 }
 
 /// A further process in a running container.

@@ -22,6 +22,7 @@ mod root;
 mod seccomp;
 pub mod spec;
 mod start;
+mod support;
 mod sysctl;
 mod users;
 

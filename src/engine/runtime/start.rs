@@ -10,7 +10,7 @@ use super::cgroups::Cgroup;
 use super::error::RuntimeError;
 use super::failure::{Channel, Failure, Report};
 use super::launch::{Launch, Network, Process, Stdio};
-use super::{init, seccomp};
+use super::{init, seccomp, support};
 use crate::sys::clone::{Cloned, clone_process, exit_now};
 use crate::sys::process_start_ticks;
 
@@ -22,9 +22,7 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     if launch.network == Network::Given && netns.is_none() {
         return Err(RuntimeError::NoNetworkGiven);
     }
-    if launch.spec.process().is_none() {
-        return Err(RuntimeError::NoProcess);
-    }
+    support::check(&launch.spec, launch.network)?;
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let cgroup = Cgroup::create(&launch.cgroup)?;
     let started = cgroup
@@ -65,9 +63,24 @@ fn clone_init(
             let new = NewProcess { pid, pidfd };
             // Moving a process waits for the kernel's RCU, so it is done here while the child mounts.
             match cgroup.place(pid) {
-                Ok(()) => new.until_executed(&starter),
+                Ok(()) => new.until_executed(&starter).and_then(hold_mounts),
                 Err(e) => Err(new.abandon(e.into())),
             }
+        }
+    }
+}
+
+/// The mount namespace lives as long as a descriptor of it. Of a process that has ended already it is gone, and there is
+/// nothing to hold.
+fn hold_mounts(process: Process) -> Result<Process, RuntimeError> {
+    use rustix::fs::{Mode, OFlags};
+    let path = format!("/proc/{}/ns/mnt", process.pid);
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(mounts) => Ok(Process { mounts: Some(mounts), ..process }),
+        Err(rustix::io::Errno::NOENT) => Ok(process),
+        Err(e) => {
+            let error = RuntimeError::Starter { action: "open the mount namespace", source: e.into() };
+            Err(NewProcess { pid: process.pid, pidfd: process.pidfd }.abandon(error))
         }
     }
 }
@@ -110,7 +123,7 @@ impl NewProcess {
         }
         // Even if it has ended by now its record is there, because it has not been waited for.
         match process_start_ticks(self.pid) {
-            Ok(started_ticks) => Ok(Process { pid: self.pid, pidfd: self.pidfd, started_ticks }),
+            Ok(started_ticks) => Ok(Process { pid: self.pid, pidfd: self.pidfd, started_ticks, mounts: None }),
             Err(e) => Err(self.abandon(RuntimeError::Starter { action: "read the new process's start time", source: e })),
         }
     }

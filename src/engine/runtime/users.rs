@@ -111,13 +111,13 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
             (None, Err(_)) => return Err(wanted.to_owned()),
         },
     };
-    let additional = match (&entry, group_part) {
-        (Some(entry), None) => groups(group)
-            .filter(|g| g.gid != gid && g.members.split(',').any(|m| m.trim() == entry.name))
-            .map(|g| g.gid)
-            .collect(),
-        _ => Vec::new(),
-    };
+    // The main group is among the additional ones too, or a program could get around what is denied to the group by
+    // changing its main group.
+    let mut additional = vec![gid];
+    if let (Some(entry), None) = (&entry, group_part) {
+        let member_of = groups(group).filter(|g| g.members.split(',').any(|m| m.trim() == entry.name)).map(|g| g.gid);
+        additional.extend(member_of.filter(|g| *g != gid));
+    }
     Ok(Identity { uid, gid, groups: additional, home: if home.is_empty() { "/" } else { home }.to_owned() })
 }
 
@@ -133,17 +133,17 @@ mod tests {
     fn by_name_and_number() {
         let identity = |uid, gid, groups: &[u32], home: &str| Identity { uid, gid, groups: groups.to_vec(), home: home.into() };
         for (asked, expected) in [
-            ("web", identity(33, 44, &[4, 5], "/srv/web")),
-            ("33", identity(33, 44, &[4, 5], "/srv/web")),
-            ("web:log", identity(33, 4, &[], "/srv/web")),
-            ("web:1000", identity(33, 1000, &[], "/srv/web")),
-            ("4711", identity(4711, 0, &[], "/")),
-            ("4711:ssl", identity(4711, 5, &[], "/")),
-            ("", identity(0, 0, &[4], "/root")),
-            (":ssl", identity(0, 5, &[], "/root")),
-            ("homeless", identity(9, 9, &[], "/")),
+            ("web", identity(33, 44, &[44, 4, 5], "/srv/web")),
+            ("33", identity(33, 44, &[44, 4, 5], "/srv/web")),
+            ("web:log", identity(33, 4, &[4], "/srv/web")),
+            ("web:1000", identity(33, 1000, &[1000], "/srv/web")),
+            ("4711", identity(4711, 0, &[0], "/")),
+            ("4711:ssl", identity(4711, 5, &[5], "/")),
+            ("", identity(0, 0, &[0, 4], "/root")),
+            (":ssl", identity(0, 5, &[5], "/root")),
+            ("homeless", identity(9, 9, &[9], "/")),
             // A user may be called by digits, and the name wins.
-            ("12", identity(77, 78, &[], "/d")),
+            ("12", identity(77, 78, &[78], "/d")),
         ] {
             assert_eq!(resolve(asked, PASSWD, GROUP), Ok(expected), "{asked}");
         }

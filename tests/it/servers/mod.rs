@@ -188,7 +188,7 @@ fn data_is_there(expected: usize) {
     let expected = expected.to_string();
     wait_until("nginx answers", PATIENCE, || http(HTTP, "/").is_ok_and(|body| body == "in front\n"));
     let rows = wait_for("PostgreSQL answers", PATIENCE, || postgres::query(POSTGRES, "SELECT count(*) FROM visits").ok());
-    assert_eq!(rows, [expected.clone()], "rows in PostgreSQL");
+    assert_eq!(rows, std::slice::from_ref(&expected), "rows in PostgreSQL");
     let answer = wait_for("Redis answers", PATIENCE, || redis("GET visits").ok());
     assert!(answer.ends_with(&format!("\r\n{expected}")), "the key in Redis: {answer:?}");
 }

@@ -50,6 +50,9 @@ pub(in crate::engine::images) enum Kind {
     Fifo,
 }
 
+/// Offsets and lengths of what is stored of a sparse file; the rest is holes.
+pub(in crate::engine::images) type Pieces = Vec<(u64, u64)>;
+
 /// One entry, as the archive says it; nothing of it is trusted yet.
 #[derive(Debug)]
 pub(in crate::engine::images) struct Entry {
@@ -64,9 +67,9 @@ pub(in crate::engine::images) struct Entry {
     /// The file's size when it is unpacked.
     pub(in crate::engine::images) size: u64,
     pub(in crate::engine::images) device: (u32, u32),
-    pub(in crate::engine::images) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Offsets and lengths of what is stored of a sparse file; the rest is holes.
-    pub(in crate::engine::images) pieces: Option<Vec<(u64, u64)>>,
+    pub(in crate::engine::images) xattrs: Vec<pax::Attribute>,
+    /// Of a sparse file only.
+    pub(in crate::engine::images) pieces: Option<Pieces>,
 }
 
 /// An archive that is read from its start to its end, once.
@@ -174,31 +177,36 @@ impl<R: Read> Archive<R> {
             _ => (0, 0),
         };
         // Only files have content: writers put all sorts of sizes into other entries.
-        let stored = match (kind, record("size")) {
-            (Kind::File, Some(text)) => pax::integer(text).ok_or_else(|| wrong("size"))?,
-            (Kind::File, None) => field(124..136, "size")?,
+        let has_content = matches!(raw[156], 0 | b'0' | b'7' | b'S');
+        let stored = match (has_content, record("size")) {
+            (true, Some(text)) => pax::integer(text).ok_or_else(|| wrong("size"))?,
+            (true, None) => field(124..136, "size")?,
             _ => 0,
         };
         let stored = u64::try_from(stored).map_err(|_| wrong("size"))?;
         let padded = stored.checked_next_multiple_of(BLOCK).ok_or_else(|| wrong("size"))?;
         (self.content, self.padding) = (stored, padded - stored);
 
-        let mut size = stored;
+        let mut size = if kind == Kind::File { stored } else { 0 };
         let mut pieces = None;
         if raw[156] == b'S' {
-            (size, pieces) = self.gnu_sparse(header).map(|(size, pieces)| (size, Some(pieces)))?.check(&name, stored)?;
+            let (real, map) = self.gnu_sparse(header)?;
+            (size, pieces) = (real, Some(map));
         } else if kind == Kind::File && (record("GNU.sparse.major").is_some() || record("GNU.sparse.map").is_some()) {
             let malformed = || ArchiveError::Sparse { name: lossy(&name) };
             let real = record("GNU.sparse.realsize").or_else(|| record("GNU.sparse.size")).and_then(pax::integer);
-            let real = real.and_then(|s| u64::try_from(s).ok()).ok_or_else(malformed)?;
             let map = match record("GNU.sparse.map") {
-                Some(text) => pax::pairs(text.split(|b| *b == b',')).ok_or_else(malformed)?,
-                None => self.map_in_content().transpose().ok_or_else(malformed)??,
+                Some(text) => pax::pairs(text.split(|b| *b == b',')),
+                None => self.map_in_content()?,
             };
+            size = real.and_then(|size| u64::try_from(size).ok()).ok_or_else(malformed)?;
+            pieces = Some(map.ok_or_else(malformed)?);
             if let Some(real_name) = record("GNU.sparse.name") {
                 name = real_name.to_vec();
             }
-            (size, pieces) = (real, Some(map)).check(&name, self.content)?;
+        }
+        if pieces.as_ref().is_some_and(|map| !accounts_for(map, size, self.content)) {
+            return Err(ArchiveError::Sparse { name: lossy(&name) });
         }
         let xattrs = globals.xattrs().chain(own.xattrs()).collect();
         self.globals = globals;
@@ -206,7 +214,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The map in a GNU sparse header and the blocks behind it.
-    fn gnu_sparse(&mut self, header: &Header) -> Result<(u64, Vec<(u64, u64)>), ArchiveError> {
+    fn gnu_sparse(&mut self, header: &Header) -> Result<(u64, Pieces), ArchiveError> {
         let malformed = || ArchiveError::Sparse { name: lossy(&header.path_bytes()) };
         let gnu = header.as_gnu().ok_or_else(malformed)?;
         let mut pieces = Vec::new();
@@ -234,7 +242,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The map of PAX sparse format 1.0: decimal lines at the start of the content, padded to a block. `None`: malformed.
-    fn map_in_content(&mut self) -> Result<Option<Vec<(u64, u64)>>, ArchiveError> {
+    fn map_in_content(&mut self) -> Result<Option<Pieces>, ArchiveError> {
         let mut text = Vec::new();
         let mut expected = None;
         loop {
@@ -320,20 +328,16 @@ impl<R: Read> Read for Archive<R> {
 }
 
 /// A sparse file's map must be in order, within the file, and account for every stored byte.
-trait Check {
-    fn check(self, name: &[u8], stored: u64) -> Result<(u64, Option<Vec<(u64, u64)>>), ArchiveError>;
-}
-
-impl Check for (u64, Option<Vec<(u64, u64)>>) {
-    fn check(self, name: &[u8], stored: u64) -> Result<Self, ArchiveError> {
-        let (mut end, mut sum) = (0u64, 0u64);
-        for (offset, length) in self.1.iter().flatten() {
-            let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= self.0);
-            end = next.ok_or_else(|| ArchiveError::Sparse { name: lossy(name) })?;
-            sum += length;
+fn accounts_for(pieces: &Pieces, size: u64, stored: u64) -> bool {
+    let (mut end, mut sum) = (0u64, 0u64);
+    for (offset, length) in pieces {
+        match offset.checked_add(*length) {
+            Some(next) if *offset >= end && next <= size => end = next,
+            _ => return false,
         }
-        if sum == stored { Ok(self) } else { Err(ArchiveError::Sparse { name: lossy(name) }) }
+        sum += length;
     }
+    sum == stored
 }
 
 pub(in crate::engine::images) fn lossy(bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! One layer: a stream of a tar, perhaps compressed, becomes a folder and a diff id. Synchronous; knows nothing of
 //! registries or of the store.
 
+mod ahead;
 mod archive;
 pub(super) mod pax;
 mod unpack;
@@ -38,13 +39,13 @@ pub(super) struct Layer {
 }
 
 /// Unpacks `source` into the empty folder `root`.
-pub(super) fn unpack_layer(source: impl Read, root: &Path, limits: &Limits) -> Result<Layer, UnpackError> {
+pub(super) fn unpack_layer(source: impl Read + Send, root: &Path, limits: &Limits) -> Result<Layer, UnpackError> {
     let compressed = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: source, count: compressed.clone() };
     let plain = decompress(counted).map_err(ArchiveError::from)?;
-    let mut tar = Hashed { inner: plain, hash: Sha256::new(), count: 0, compressed, limits };
-    // Headers are small reads; contents pass the buffer by.
-    let unpacked = unpack::unpack(BufReader::with_capacity(128 << 10, &mut tar), root, limits)?;
+    let tar = Hashed { inner: plain, hash: Sha256::new(), count: 0, compressed, limits };
+    let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, limits));
+    let unpacked = unpacked?;
     Ok(Layer {
         diff_id: Digest::from_bytes(tar.hash.finalize().into()),
         tar_size: tar.count,
@@ -54,7 +55,7 @@ pub(super) fn unpack_layer(source: impl Read, root: &Path, limits: &Limits) -> R
 }
 
 /// Takes the compression from the first bytes, because media types are often wrong about it.
-fn decompress<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+fn decompress<'a>(mut source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut head = Vec::with_capacity(6);
     (&mut source).take(6).read_to_end(&mut head)?;
     let kind = match head.as_slice() {

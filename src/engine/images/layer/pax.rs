@@ -5,6 +5,9 @@ const XATTR: &str = "SCHILY.xattr.";
 
 use std::collections::BTreeMap;
 
+/// An extended attribute: its name and its value.
+pub(in crate::engine::images) type Attribute = (Vec<u8>, Vec<u8>);
+
 /// Records by key; a later one of the same key replaces an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -23,8 +26,8 @@ impl Records {
         self.0.get(key.as_bytes()).map(Vec::as_slice).filter(|value| !value.is_empty())
     }
 
-    /// Extended attributes: name and value.
-    pub(super) fn xattrs(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    /// The records that are extended attributes.
+    pub(super) fn xattrs(&self) -> impl Iterator<Item = Attribute> {
         self.0.iter().filter_map(|(key, value)| Some((key.strip_prefix(XATTR.as_bytes())?.to_vec(), value.clone())))
     }
 }

@@ -120,7 +120,7 @@ impl Target {
             let folder = self.beneath.make_folder(path.parent())?;
             return Ok(make_opaque(&folder).map_err(|e| self.beneath.error("mark as opaque", path.parent(), e))?);
         }
-        if bytes.starts_with(META) {
+        if path.as_path().iter().any(|component| component.as_bytes().starts_with(META)) {
             return Ok(());
         }
         let parent = self.beneath.make_folder(path.parent())?;

@@ -254,7 +254,7 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
 }
 
 /// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
-fn attributes(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FileError> {
+fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
     let fail = |e: Errno| FileError::new("read the extended attributes of", path, e);
     let mut names = vec![0u8; 64 << 10];
     let length = match llistxattr(path, names.as_mut_slice()) {

@@ -132,9 +132,9 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
         if let Some(tls) = error.downcast_ref() {
             return Some(tls);
         }
-        // An I/O error does not name what it wraps as its source.
+        // An I/O error does not name what it wraps as its source, and may wrap another one.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if let Some(tls) = wrapped.and_then(|inner| inner.downcast_ref()) {
+        if let Some(tls) = wrapped.and_then(|inner| tls_error(inner)) {
             return Some(tls);
         }
         next = error.source();

@@ -36,7 +36,7 @@ fn nothing_leads_out() {
         ("dangling folder", Tar::default().symlink("a", "/nowhere/at/all").file("a/x", "x").end()),
         ("overlay's own attribute", Tar::default().pax(&[("SCHILY.xattr.trusted.overlay.redirect", b"/etc")]).folder("a").end()),
         ("endless extension", Tar::default().raw(b'x', "x", "", 0, &vec![b'1'; 2 << 20]).end()),
-        ("root as a file", Tar::default().file("./", "x").end().iter().copied().collect::<Vec<_>>()),
+        ("root as a file", Tar::default().file(".", "x").end()),
         ("unknown kind", Tar::default().raw(b'?', "x", "", 0, b"").end()),
         ("not a tar", vec![b'x'; 4096]),
         ("cut in a header", Tar::default().file("a", "x").0[..300].to_vec()),
@@ -44,11 +44,6 @@ fn nothing_leads_out() {
     ];
     for (what, tar) in refused {
         let (_outer, result) = attempt(tar);
-        // A name that is only a slash is the root folder in every form.
-        if *what == "root as a file" {
-            result.unwrap();
-            continue;
-        }
         let error = result.expect_err(what);
         assert!(!error.is_empty(), "{what}");
     }

@@ -176,7 +176,7 @@ async fn names_removal_and_collection() {
     assert_eq!(images.collect(&BTreeSet::new()).unwrap(), Freed { images: 1, layers: 1, bytes: 1 });
     assert!(matches!(images.rootfs(one), Err(ImagesError::Missing(_))));
     assert!(images.untag(&"two".parse().unwrap()).unwrap() && !images.untag(&"two".parse().unwrap()).unwrap());
-    assert_eq!(images.remove(&moved).unwrap(), Freed { images: 1, layers: 1, bytes: 2 });
+    assert_eq!(images.remove(moved).unwrap(), Freed { images: 1, layers: 1, bytes: 2 });
     images.collect(&BTreeSet::new()).unwrap();
     assert_eq!((fixture.names("layers"), fixture.names("blobs/sha256")), (BTreeSet::new(), BTreeSet::new()));
     fixture.assert_no_work_left();

@@ -127,6 +127,7 @@ fn whiteouts_hide_in_a_real_overlay() {
             .file("opaque/.wh..wh..opq", "")
             // Hidden and made anew in the same layer, in both orders.
             .file(".wh.replaced", "")
+            .folder("replaced")
             .file("replaced/new", "y")
             .folder("turned")
             .file("turned/new", "y")

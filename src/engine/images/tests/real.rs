@@ -20,11 +20,15 @@ impl Drop for Registry {
 
 impl Registry {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, "")
+    }
+
+    fn start_with(folder: &Path, http: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.join("registry.yml");
         let data = folder.join("registry");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"{http}}}\n",
             data.display()
         );
         std::fs::write(&config, text).unwrap();
@@ -113,7 +117,7 @@ async fn pulls_the_platform_with_every_compression() {
     assert!(error.contains("no such manifest"), "{error}");
 
     // What one image shares with another stays when the other goes.
-    assert_eq!(images.remove(&digest).unwrap(), Freed { images: 1, layers: 2, bytes: 500_000 });
+    assert_eq!(images.remove(digest).unwrap(), Freed { images: 1, layers: 2, bytes: 500_000 });
     assert_eq!(fixture.names("layers").len(), 2);
     assert_eq!(images.rootfs(digest_of(&other)).unwrap().layers.len(), 2);
     fixture.assert_no_work_left();
@@ -130,4 +134,52 @@ async fn pulls_docker_schema_2() {
     let digest = fixture.images.pull(&reference, None, silent()).await.unwrap();
     assert_ne!(digest, digest_of(&image));
     assert_eq!(std::fs::read(fixture.images.rootfs(digest).unwrap().layers[0].join("a")).unwrap(), b"b");
+}
+
+const FOLDER: &str = "SETPOINT_TEST_TLS_FOLDER";
+const REFERENCE: &str = "SETPOINT_TEST_TLS_REFERENCE";
+
+/// Not a test by itself: pulls in a process whose environment names the certificates it trusts.
+#[tokio::test(flavor = "multi_thread")]
+async fn puller() {
+    let (Ok(folder), Ok(reference)) = (std::env::var(FOLDER), std::env::var(REFERENCE)) else { return };
+    let images = open(Path::new(&folder), Limits::default());
+    match images.pull(&reference.parse().unwrap(), None, silent()).await {
+        Ok(digest) => println!("pulled {digest}"),
+        Err(error) => println!("failed: {error}"),
+    }
+}
+
+#[test]
+fn pulls_over_tls_from_whom_it_trusts() {
+    let fixture = Fixture::new();
+    let (key, certificate) = (fixture.path().join("key.pem"), fixture.path().join("cert.pem"));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    command
+        .args(["-subj", "/CN=test", "-addext", "subjectAltName=IP:0.0.0.0", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key);
+    assert!(command.arg("-out").arg(&certificate).stderr(Stdio::null()).status().unwrap().success());
+    let tls = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+    let registry = Registry::start_with(fixture.path(), &tls);
+    let tar = Tar::default().file("a", "b").end();
+    let mut sample = Sample::default();
+    let image = sample.image(&here(), &[(&tar, gzip(&tar), GZIP)]);
+    registry.push(&sample.layout(fixture.path(), &image), "a:1", &[]);
+    let pull = |trusted: &Path| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "engine::images::tests::real::puller", "--nocapture"])
+            .env(FOLDER, fixture.path())
+            // It leads to this host, and does not look like it, so that it needs TLS.
+            .env(REFERENCE, format!("0.0.0.0:{}/a:1", registry.port))
+            .env("SSL_CERT_FILE", trusted)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = pull(&certificate);
+    assert!(said.contains(&format!("pulled {}", digest_of(&image))), "{said}");
+    let said = pull(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    assert!(said.contains("failed") && said.to_lowercase().contains("certificate"), "{said}");
 }

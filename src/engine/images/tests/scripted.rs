@@ -23,6 +23,22 @@ impl Request {
     }
 }
 
+/// Whether this is the start of a TLS handshake.
+fn is_tls(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0x16)
+}
+
+/// Whether a request has come with its body.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    if is_tls(bytes) {
+        return true;
+    }
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    body.len() >= length
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reply {
     status: u16,
@@ -74,10 +90,14 @@ impl Server {
                 let (handler, log) = (handler.clone(), kept.clone());
                 tokio::spawn(async move {
                     let mut bytes = Vec::new();
-                    while !bytes.windows(4).any(|w| w == b"\r\n\r\n") {
+                    while !is_whole(&bytes) {
                         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
                             return;
                         }
+                    }
+                    if is_tls(&bytes) {
+                        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+                        return;
                     }
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -392,8 +412,17 @@ async fn a_layer_is_fetched_once_however_many_want_it() {
     }
     assert_eq!(server.requests(&layer.hex()).len(), 1);
     assert_eq!(fixture.images.list().unwrap()[0].references.len(), 8);
+    // Processes do not know of each other's work: each fetches, and one of them publishes.
+    fixture.images.remove(image).unwrap();
+    let others: Vec<_> = (0..4).map(|_| open(fixture.path(), Limits::default())).collect();
+    let pulls = others.iter().zip(&references).map(|(other, reference)| other.pull(reference, None, silent()));
+    for result in futures_util::future::join_all(pulls).await {
+        assert_eq!(result.unwrap(), image);
+    }
+    drop(others);
+    assert_eq!((fixture.names("layers").len(), fixture.images.list().unwrap()[0].references.len()), (1, 4));
     // An abandoned pull leaves nothing, and does not spoil the next one.
-    fixture.images.remove(&image).unwrap();
+    fixture.images.remove(image).unwrap();
     for pause in [1, 5, 20, 60] {
         let pull = fixture.images.pull(&references[0], None, silent());
         drop(tokio::time::timeout(Duration::from_millis(pause), pull).await);
@@ -401,4 +430,47 @@ async fn a_layer_is_fetched_once_however_many_want_it() {
     assert_eq!(fixture.images.pull(&references[0], None, silent()).await.unwrap(), image);
     tokio::time::sleep(Duration::from_millis(500)).await;
     fixture.assert_no_work_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_goes_away_meanwhile_is_fetched_again() {
+    let mut sample = Sample::default();
+    let (shared, own) = (Tar::default().file("shared", "s").end(), Tar::default().file("own", "o").end());
+    let first = digest_of(&sample.image(&here(), &[(&shared, shared.clone(), PLAIN)]));
+    let second = digest_of(&sample.image(&here(), &[(&shared, shared.clone(), PLAIN), (&own, own.clone(), PLAIN)]));
+    let fixture = Fixture::new();
+    let (images, own_digest) = (fixture.images.clone(), Digest::of(&own));
+    let server = Server::start(move |request, _| {
+        // By now the pull has seen that the shared layer is here, and will not fetch it.
+        if request.path.contains(&own_digest.hex()) {
+            images.remove(first).unwrap();
+        }
+        sample.answer(if request.path.contains("/first/") { first } else { second }, request)
+    })
+    .await;
+    fixture.images.pull(&server.reference("first"), None, silent()).await.unwrap();
+    assert_eq!(fixture.images.pull(&server.reference("second"), None, silent()).await.unwrap(), second);
+    assert_eq!(fixture.images.rootfs(second).unwrap().layers.len(), 2);
+    assert_eq!(server.requests(&Digest::of(&shared).hex()).len(), 2);
+    assert_eq!(server.requests(&own_digest.hex()).len(), 1);
+    fixture.assert_no_work_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_needs_to_be_named() {
+    let (sample, _, image) = simple();
+    let server = Server::start(move |request, _| sample.answer(image, request)).await;
+    // An address that leads here and is not a loopback address by its text.
+    let name = format!("0.0.0.0:{}", server.port);
+    let reference: ImageRef = format!("{name}/a:1").parse().unwrap();
+    let fixture = Fixture::new();
+    let begun = Instant::now();
+    let error = fixture.images.pull(&reference, None, silent()).await.unwrap_err().to_string();
+    assert!(error.contains("SETPOINT_INSECURE_REGISTRIES"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let http = Http::new(BTreeSet::from([name]), None, Patience::default());
+    let instance = Instance::new(fixture.path().join("state"), fixture.path().join("run"), None);
+    let db = Arc::new(Db::open(instance.state_dir()).unwrap());
+    let images = Images::with(&instance, db, http, Limits::default()).unwrap();
+    assert_eq!(images.pull(&reference, None, silent()).await.unwrap(), image);
 }

@@ -137,7 +137,8 @@ impl View {
                 other => other,
             };
         }
-        if within(&visible, question) || visible.iter().all(|n| n.internal) {
+        // A name of one label is a container that does not run: nobody else is bothered with it.
+        if question.name().num_labels() < 2 || within(&visible, question) || visible.iter().all(|n| n.internal) {
             return fail(response, ResponseCode::NXDomain);
         }
         match fail(response, ResponseCode::ServFail) {
@@ -254,10 +255,10 @@ mod tests {
             ("web.front.", T::A, "10.1.0.3", "10.1.0.1", C::NoError, &["10.1.0.2"]),
             ("web.", T::AAAA, "10.1.0.3", "10.1.0.1", C::NoError, &none),
             // Only a container that is in both sees both.
-            ("db.", T::A, "10.1.0.3", "10.1.0.1", C::NoError, &["forward"]),
+            ("db.", T::A, "10.1.0.3", "10.1.0.1", C::NXDomain, &none),
             ("db.", T::A, "10.1.0.2", "10.1.0.1", C::NoError, &["10.2.0.3"]),
             ("web.", T::A, "10.2.0.2", "10.2.0.1", C::NoError, &["10.2.0.2"]),
-            ("2.0.1.10.in-addr.arpa.", T::PTR, "10.1.0.3", "10.1.0.1", C::NoError, &["Web.front."]),
+            ("2.0.1.10.in-addr.arpa.", T::PTR, "10.1.0.3", "10.1.0.1", C::NoError, &["web.front."]),
             ("9.0.1.10.in-addr.arpa.", T::PTR, "10.1.0.3", "10.1.0.1", C::NXDomain, &none),
             ("3.0.2.10.in-addr.arpa.", T::PTR, "10.2.0.2", "10.2.0.1", C::NoError, &["db.back."]),
             ("9.9.9.9.in-addr.arpa.", T::PTR, "10.1.0.3", "10.1.0.1", C::NoError, &["forward"]),

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use layout::Layout;
 pub use measure::Stats;
+#[cfg(test)]
+pub(super) use v1::kill_frozen;
 
 use crate::model::spec::ResourceLimits;
 use crate::sys::devices::{Access, DeviceKind, DeviceRule};
@@ -66,6 +68,8 @@ impl CgroupError {
 pub struct Cgroup {
     layout: &'static Layout,
     path: CgroupPath,
+    /// Made just now, so nothing of it needs to be undone.
+    fresh: bool,
 }
 
 /// How long [`Cgroup::remove`] waits for dead processes to leave.
@@ -74,14 +78,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Cgroup {
     /// Makes what of it is missing.
     pub fn create(path: &CgroupPath) -> Result<Self, CgroupError> {
-        let cgroup = Self::at(path)?;
+        let mut cgroup = Self::at(path)?;
         // Another process may remove an empty parent at this moment, which then is made again.
         let mut attempts = 0;
         loop {
             attempts += 1;
             match cgroup.make() {
                 Err(CgroupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound && attempts < 10 => {}
-                other => return other.map(|()| cgroup),
+                other => {
+                    cgroup.fresh = other?;
+                    return Ok(cgroup);
+                }
             }
         }
     }
@@ -101,25 +108,27 @@ impl Cgroup {
         for name in [&path.parent, &path.name] {
             checked(name)?;
         }
-        Ok(Self { layout: Layout::of_host(), path: path.clone() })
+        Ok(Self { layout: Layout::of_host(), path: path.clone(), fresh: false })
     }
 
-    fn make(&self) -> Result<(), CgroupError> {
+    /// Whether none of it was there.
+    fn make(&self) -> Result<bool, CgroupError> {
         if let Layout::Unified { root } = self.layout {
             let parent = root.join(&self.path.parent);
             make_folder(&parent)?;
             layout::enable_controllers(root, &parent);
         }
+        let mut fresh = true;
         for folder in self.layout.folders(&self.path) {
-            if let Err(CgroupError::File { source, .. }) = make_folder(&folder)
-                && source.kind() == io::ErrorKind::NotFound
-                && let Some(parent) = folder.parent()
-            {
-                make_folder(parent)?;
-                make_folder(&folder)?;
-            }
+            fresh &= match (make_folder(&folder), folder.parent()) {
+                (Err(CgroupError::File { source, .. }), Some(parent)) if source.kind() == io::ErrorKind::NotFound => {
+                    make_folder(parent)?;
+                    make_folder(&folder)?
+                }
+                (made, _) => made?,
+            };
         }
-        Ok(())
+        Ok(fresh)
     }
 
     /// The folder in which a process can be born. `None` where there is no unified hierarchy.
@@ -196,6 +205,9 @@ impl Cgroup {
 
     /// The folder of a limit's file. `None` when nothing is wanted and nothing can be there to lift.
     fn limited(&self, controller: &'static str, file: &str, wanted: bool) -> Result<Option<PathBuf>, CgroupError> {
+        if self.fresh && !wanted {
+            return Ok(None);
+        }
         match self.layout.folder(&self.path, controller).filter(|f| f.join(file).exists()) {
             Some(folder) => Ok(Some(folder)),
             None if wanted => Err(CgroupError::NoController { controller, path: self.layout.witness(&self.path) }),
@@ -316,7 +328,7 @@ pub fn remove_parent(parent: &str) -> Result<(), CgroupError> {
 }
 
 /// The same for every container: nodes can be made, and only the harmless ones and terminals be used.
-const DEVICES: [DeviceRule; 11] = {
+pub(super) const DEVICES: [DeviceRule; 11] = {
     const fn usable(major: u32, minor: Option<u32>) -> DeviceRule {
         DeviceRule { kind: DeviceKind::Character, major: Some(major), minor, access: Access::All }
     }
@@ -347,10 +359,12 @@ fn checked(name: &str) -> Result<(), CgroupError> {
     if ok { Ok(()) } else { Err(CgroupError::Name { text: name.chars().take(80).collect() }) }
 }
 
-fn make_folder(folder: &Path) -> Result<(), CgroupError> {
+/// Whether it was missing.
+fn make_folder(folder: &Path) -> Result<bool, CgroupError> {
     match fs::create_dir(folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(CgroupError::file("create", folder)(e)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(CgroupError::file("create", folder)(e)),
     }
 }
 

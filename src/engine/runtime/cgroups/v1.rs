@@ -1,7 +1,7 @@
 //! What only hierarchies of v1 need: moving, device files, and killing without a file for it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ pub(super) fn restrict_devices(folder: &Path, rules: &[DeviceRule]) -> Result<()
     let deny = folder.join("devices.deny");
     fs::write(&deny, "a").map_err(CgroupError::file("write", deny))?;
     let allow = folder.join("devices.allow");
+    let mut file = fs::OpenOptions::new().write(true).open(&allow).map_err(CgroupError::file("open", &allow))?;
     for rule in rules {
         let kind = match rule.kind {
             DeviceKind::Block => 'b',
@@ -34,13 +35,14 @@ pub(super) fn restrict_devices(folder: &Path, rules: &[DeviceRule]) -> Result<()
         };
         let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
         let line = format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor));
-        fs::write(&allow, line).map_err(CgroupError::file("write", &allow))?;
+        // One rule a write, or the kernel reads only the first.
+        file.write_all(line.as_bytes()).map_err(CgroupError::file("write", &allow))?;
     }
     Ok(())
 }
 
 /// Stops all first, so that none can fork while the others are killed.
-pub(super) fn kill_frozen(folder: &Path) -> Result<(), CgroupError> {
+pub(in crate::engine::runtime) fn kill_frozen(folder: &Path) -> Result<(), CgroupError> {
     let state = folder.join("freezer.state");
     match fs::write(&state, "FROZEN") {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

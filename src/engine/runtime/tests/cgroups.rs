@@ -96,6 +96,42 @@ fn all_are_killed_and_nothing_is_left() {
     });
 }
 
+/// On a hybrid host the program of the v2 hierarchy is not what restricts containers, but there is a v2 hierarchy to try it in.
+#[test]
+fn the_device_program_restricts() {
+    use std::os::fd::AsFd;
+    with_bench(|bench| {
+        let cgroup = Cgroup::create(&bench.cgroup).unwrap();
+        let Some(folder) = cgroup.birthplace().unwrap() else { return };
+        for _ in 0..100 {
+            crate::sys::devices::restrict(folder.as_fd(), &super::super::cgroups::DEVICES).unwrap();
+        }
+        let child = crate::sys::clone::clone_process(nix::sched::CloneFlags::empty(), Some(folder.as_fd())).unwrap();
+        let crate::sys::clone::Cloned::Parent { pidfd, .. } = child else {
+            let allowed = fs::read("/dev/null").is_ok() && fs::File::open("/dev/urandom").is_ok();
+            let refused = fs::File::open("/dev/kmsg").is_err_and(|e| e.raw_os_error() == Some(libc::EPERM));
+            crate::sys::clone::exit_now(i32::from(!allowed) + 2 * i32::from(!refused));
+        };
+        assert_eq!(wait_for(&pidfd), 0);
+        cgroup.remove().unwrap();
+    });
+}
+
+/// How a host without any v2 hierarchy kills.
+#[test]
+fn frozen_and_killed() {
+    with_bench(|bench| {
+        let Layout::Hybrid { controllers, .. } = Layout::of_host() else { return };
+        let freezer = controllers.iter().find(|h| h.controllers.iter().any(|c| c == "freezer")).unwrap();
+        let folder = freezer.root.join(&bench.cgroup.parent).join(&bench.cgroup.name);
+        let (process, ..) = bench.start(&["sh", "-c", "(while true; do sleep 1000 & sleep 0.01; done) & wait"]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        super::super::cgroups::kill_frozen(&folder).unwrap();
+        assert_eq!(wait(&process), 137);
+        bench.cgroup().remove().unwrap();
+    });
+}
+
 #[test]
 fn names_are_names() {
     for bad in ["", "..", "a/b", ".x", "a b"] {

@@ -80,7 +80,8 @@ fn joins_all_that_the_first_process_has() {
         assert!(matches!(run(&reused), Err(RuntimeError::NotRunning { .. })));
 
         bench.cgroup().kill_all().unwrap();
-        assert_eq!((wait(&first), wait(&process)), (137, 137));
+        // In this order: see the assumption of `exec`.
+        assert_eq!((wait(&process), wait(&first)), (137, 137));
         assert!(matches!(run(&request(bench, &launch, &first, &["true"])), Err(RuntimeError::NotRunning { .. })));
         bench.cgroup().remove().unwrap();
     });

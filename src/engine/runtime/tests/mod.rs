@@ -143,8 +143,12 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 }
 
 fn wait(process: &Process) -> i32 {
+    wait_for(&process.pidfd)
+}
+
+fn wait_for(pidfd: &OwnedFd) -> i32 {
     use std::os::fd::AsFd;
-    let status = rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
     status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
 }
 

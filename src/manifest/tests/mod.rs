@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+
+mod schemas;
+mod wrong;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::Builder::new().prefix("stack-").tempdir().unwrap();
@@ -243,138 +245,6 @@ fn stacks_are_named() {
 }
 
 #[test]
-fn all_errors_at_once_each_at_its_place() {
-    let found = errors_of(&[
-        (
-            "a.yaml",
-            "apiVersion: setpoint/v1\n\
-             kind: Container\n\
-             metadata:\n  name: web\n\
-             spec:\n\
-             \x20 image: app:1\n\
-             \x20 port: [80]\n\
-             \x20 command: 5\n\
-             \x20 read_only: yes\n\
-             \x20 image: app:2\n\
-             \x20 volumes: [\"dta:/x\", \"/a:b\"]\n\
-             \x20 depends_on: [bd]\n\
-             \x20 privileged: true\n\
-             \x20 deploy:\n    replicas: 2\n\
-             \x20 stop_grace_period: soon\n",
-        ),
-        (
-            "b.yaml",
-            "apiVersion: setpoint/v2\nkind: Contaner\nmetadata: {nam: x}\n---\n\
-             apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: db}\nspec: {image: \"A:1\", network_mode: none, networks: [x]}\n---\n\
-             apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: data}\n---\n\
-             apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: data}\n",
-        ),
-    ]);
-    insta::assert_snapshot!(found.join("\n"));
-}
-
-#[test]
-fn single_errors() {
-    let mut all = String::new();
-    let compose = |yaml: &str| format!("services:\n  a:\n    image: app:1\n    {}\n", yaml.replace('\n', "\n    "));
-    for yaml in [
-        "ports: [\"80:80\", \"80:81\"]",
-        "ports: [\"99999\"]",
-        "ports: {a: b}",
-        "volumes: [\"/just/target\"]",
-        "volumes: [\"a:/x\", \"b:/x/\"]",
-        "volumes: [\"./a:/x:Z\"]",
-        "volumes: [\"a\\\\b:/x\"]",
-        "volumes: [{type: bind, target: /x}]",
-        "volumes: [{type: npipe, source: x, target: /x}]",
-        "configs: [{source: nope, mode: 440}]",
-        "mem_limit: 1g\ndeploy: {resources: {limits: {memory: 2g}}}",
-        "network_mode: service:b",
-        "network_mode: hots",
-        "healthcheck: {interval: 5s}",
-        "healthcheck: {test: [curl]}",
-        "healthcheck: {test: x, retries: 0, timeout: 0s}",
-        "restart: false",
-        "restart: sometimes",
-        "cap_add: [NET_ADMN]",
-        "ulimits: {nofiles: 5}",
-        "environment: [=x]",
-        "environment: {A: [1]}",
-        "command: \"echo 'x\"",
-        "user: true",
-        "depends_on: [a]",
-        "networks: {default: {ipv4_address: 10.0.0.5}}",
-        "hostname: \"${NOPE:?give it}\"",
-        "hostname: \"${\"",
-        "env_file: gone.env",
-        "extra_hosts: [\"x:host-gateway\"]",
-        "tmpfs: \"/x:uid=5\"",
-        "working_dir: srv",
-        "labels: {a: b, a: c}",
-        "build: .",
-        "<<: 5",
-        "hostname: !secret x",
-        "hostname: *nothing",
-    ] {
-        let file = compose(yaml);
-        all.push_str(&format!("{}\n", yaml.replace('\n', " ⏎ ")));
-        for error in errors_of(&[("compose.yaml", &file)]) {
-            all.push_str(&format!("    {}\n", error.strip_prefix("compose.yaml:").unwrap_or(&error)));
-        }
-    }
-    insta::assert_snapshot!(all);
-}
-
-#[test]
-fn circles_are_shown_as_ways() {
-    let found = errors_of(&[(
-        "compose.yaml",
-        "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [c]}\n  c: {image: x, depends_on: [a]}\n",
-    )]);
-    assert_eq!(
-        found,
-        ["compose.yaml:2:30 containers depend on each other in a circle: a → b → c → a (remove one of these dependencies)"]
-    );
-}
-
-#[test]
-fn folders_that_are_no_stack() {
-    let volume = "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\n";
-    for (files, wanted) in [
-        (vec![("readme.txt", "")], "there are no manifests in this folder"),
-        (vec![("compose.yaml", "services: {}"), ("v.yaml", volume)], "v.yaml is a manifest, and stands beside"),
-        (vec![("compose.yaml", "services: {}"), ("compose.override.yaml", "")], "override files"),
-        (vec![("a.yaml", volume), ("b.yaml", "services: {}")], "a compose file does not stand among manifests"),
-        (vec![("compose.yaml", "")], "the file is empty"),
-        (vec![("v.yaml", "[]")], "expected a mapping, found a list"),
-        (vec![("v.yaml", "just text")], "expected a mapping, found a string"),
-    ] {
-        let found = errors_of(&files);
-        assert!(found[0].contains(wanted), "{files:?}: {found:?}");
-    }
-}
-
-#[test]
-fn hostile_files_are_errors_within_a_second() {
-    let big = format!("a: {}", "x".repeat(50 << 20));
-    let deep = format!("a: {}", "[".repeat(100_000));
-    let wide: String = (0..100_000).map(|i| format!("k{i}: 1\n")).collect();
-    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for level in 1..10 {
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", ")));
-    }
-    for text in [big, deep, wide, bomb, "\u{0}".to_owned(), "a: \u{7}".to_owned(), "? [a]\n: b".to_owned()] {
-        let dir = folder(&[("v.yaml", &text)]);
-        let started = Instant::now();
-        assert!(load_in(dir.path(), &[]).is_err(), "{}", &text[..text.len().min(20)]);
-        assert!(started.elapsed() < Duration::from_secs(1), "{}: {:?}", &text[..text.len().min(20)], started.elapsed());
-    }
-    let dir = folder(&[]);
-    std::fs::write(dir.path().join("v.yaml"), b"a: \xff").unwrap();
-    assert!(load_in(dir.path(), &[]).unwrap_err().to_string().contains("not UTF-8"));
-}
-
-#[test]
 fn warnings_do_not_stop() {
     let loaded = load_files(&[("compose.yaml", "version: \"3\"\nservices: {a: {image: x, hostname: \"x$NOPE\"}}\n")]);
     let shown: Vec<String> = loaded.warnings.iter().map(|w| format!("{}:{} {}", w.line, w.column, w.message)).collect();
@@ -445,102 +315,4 @@ fn a_changed_configuration_is_a_changed_import() {
     };
     assert_eq!(fingerprint(""), Digest::of(b"x"));
     assert_ne!(fingerprint(", command: a"), fingerprint(", command: b"));
-}
-
-#[test]
-fn errors_show_the_line_and_the_place() {
-    let dir = folder(&[("compose.yaml", "services:\n  a:\n    image: x\n    port: [80]\n")]);
-    let errors = load_in(dir.path(), &[]).unwrap_err();
-    let shown = errors.to_string().replace(dir.path().to_str().unwrap(), "");
-    assert_eq!(
-        shown,
-        "/compose.yaml:4:5: a container has no field `port`\n   |\n 4 |     port: [80]\n   |     ^^^^\n   = did you mean `ports`?\n\n1 error in the manifests"
-    );
-    assert!(errors.render(true).contains("\u{1b}["));
-}
-
-fn project() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// `SETPOINT_WRITE_SCHEMAS=1` writes them.
-#[test]
-fn schemas_on_disk_are_fresh() {
-    for (name, schema) in schemas() {
-        let path = project().join("schemas").join(name);
-        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-        if std::env::var_os("SETPOINT_WRITE_SCHEMAS").is_some() {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let known = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(known == text, "{} is stale: run the tests with SETPOINT_WRITE_SCHEMAS=1", path.display());
-    }
-}
-
-fn to_json(node: &Node) -> Value {
-    match &node.value {
-        super::tree::Value::Null => Value::Null,
-        super::tree::Value::List(items) => items.iter().map(to_json).collect(),
-        super::tree::Value::Map(entries) => entries.iter().map(|(key, value)| (key.text.clone(), to_json(value))).collect(),
-        super::tree::Value::Scalar(scalar) => match scalar.kind() {
-            super::tree::ScalarKind::Text => json!(scalar.text),
-            super::tree::ScalarKind::Bool => json!(scalar.text.eq_ignore_ascii_case("true")),
-            super::tree::ScalarKind::Number => {
-                scalar.text.parse::<i64>().map_or_else(|_| json!(scalar.text.parse::<f64>().unwrap()), |n| json!(n))
-            }
-        },
-    }
-}
-
-fn validate(schema: &str, text: &str) -> Vec<String> {
-    let validator = jsonschema::validator_for(&schemas()[schema]).unwrap();
-    let mut problems = Problems::default();
-    let file = problems.file(Path::new("x"), text);
-    let documents = super::tree::parse(file, text, &mut problems);
-    documents.iter().flat_map(|d| validator.iter_errors(&to_json(d)).map(|e| e.to_string()).collect::<Vec<_>>()).collect()
-}
-
-#[test]
-fn schemas_accept_what_the_reader_accepts() {
-    let manifest = "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec:\n  image: x\n  ports: [80, \"1:2\"]\n  mem_limit: ${M}\n  cpus: 0.5\n  environment: {A: 1, B: }\n  networks: {front: }\n";
-    assert_eq!(validate("setpoint-v1.json", manifest), [""; 0]);
-    assert_eq!(validate("setpoint-v1.json", "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: a}\n"), [""; 0]);
-    assert!(!validate("setpoint-v1.json", "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {nam: a}\n").is_empty());
-    assert!(
-        !validate("setpoint-v1.json", "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec: {port: [1]}\n")
-            .is_empty()
-    );
-    let compose = "name: x\nx-y: {}\nservices:\n  a: {image: x, depends_on: {b: {condition: service_healthy}}}\n  b: {image: y, healthcheck: {test: [CMD, a]}, volumes: [{type: tmpfs, target: /x}]}\nvolumes: {v: }\n";
-    assert_eq!(validate("compose.json", compose), [""; 0]);
-    assert!(!validate("compose.json", "services: {a: {image: x, command: 5}}").is_empty());
-}
-
-/// Every folder of `examples/` is a stack that loads, and its files obey the schemas.
-#[test]
-fn examples_load_and_obey_the_schemas() {
-    let Ok(examples) = std::fs::read_dir(project().join("examples")) else { return };
-    for example in examples {
-        let path = example.unwrap().path();
-        let has_yaml = |dir: &Path| {
-            std::fs::read_dir(dir).unwrap().any(|f| f.unwrap().path().extension().is_some_and(|e| e == "yaml" || e == "yml"))
-        };
-        if !path.is_dir() || !has_yaml(&path) {
-            continue;
-        }
-        // What is imported may be made by the example's own script.
-        let fingerprint = |_: &Path| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"")) };
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
-        if let Err(errors) = load(&path, &options) {
-            panic!("{errors}");
-        }
-        for file in std::fs::read_dir(&path).unwrap() {
-            let file = file.unwrap().path();
-            if file.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-                let schema = if files::is_compose_name(&file) { "compose.json" } else { "setpoint-v1.json" };
-                let text = std::fs::read_to_string(&file).unwrap();
-                assert_eq!(validate(schema, &text), [""; 0], "{}", file.display());
-            }
-        }
-    }
 }

@@ -1,1 +1,0 @@
-//! The laws of planning, and plans as people see them.
