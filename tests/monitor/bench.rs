@@ -146,12 +146,27 @@ impl Drop for Bench {
             cgroups::remove_parent(&instance.cgroup_parent()).unwrap();
         };
         let result = std::thread::spawn(clear).join();
+        // Monitors that have done their work settle what their containers had, and open the instance for it.
+        let end = Instant::now() + Duration::from_secs(10);
+        while busy_with(&self.root) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let removed = fs::remove_dir_all(&self.root);
         if !std::thread::panicking() {
             result.unwrap();
             removed.unwrap();
         }
     }
+}
+
+/// Whether a process of the program was started for an instance below this folder.
+fn busy_with(root: &Path) -> bool {
+    let root = root.to_string_lossy();
+    fs::read_dir("/proc").unwrap().any(|entry| {
+        let line = fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.starts_with("setpoint") && line.contains(&*root)
+    })
 }
 
 /// The process that a process was started by.

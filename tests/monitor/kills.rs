@@ -134,8 +134,9 @@ async fn recovery_finishes_and_sweeps() {
     let going = bench.create("going", "", |_| {}).await;
     let busy = bench.create("busy", "", |_| {}).await;
     let running = bench.run("running", FOR_EVER, |_| {}).await;
-    let exited = bench.run("exited", "exit 0", |new| new.auto_remove = true).await;
-    bench.containers.wait(&exited, false).await.unwrap();
+    let exited = bench.create("exited", "", |new| new.auto_remove = true).await;
+    let state = r#"{"state":{"phase":"exited","code":0,"at":"2026-11-23T10:00:00Z","stopped":false,"error":null}}"#;
+    std::fs::write(bench.instance.container_dir(&exited).join("state.json"), state).unwrap();
     let db = setpoint::engine::state::Db::open(bench.instance.state_dir()).unwrap();
     for (id, phase) in [(&half, "creating"), (&going, "removing"), (&busy, "creating")] {
         db.write(|t| t.execute("UPDATE containers SET phase = ?2 WHERE id = ?1", [id.as_str(), phase])).unwrap();
