@@ -151,7 +151,12 @@ impl Inner {
         if let Some(network) = way_out(&networks) {
             inside.add_default_route(network.subnet.gateway())?;
         }
-        leases.iter().try_for_each(|lease| host.settle(&self.instance.host_link(&lease.container, lease.link)))
+        for lease in leases {
+            // In this order: the bridge comes up with its first link.
+            host.settle(&self.instance.host_link(&lease.container, lease.link))?;
+            host.settle(&self.instance.bridge(&lease.network))?;
+        }
+        Ok(())
     }
 
     fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease) -> Result<()> {

@@ -160,8 +160,9 @@ impl Kernel {
         self.reflect(veth.host_name)
     }
 
-    /// Waits until the bridge forwards to a link whose both ends are up. The kernel sees to that later by itself, at once
-    /// mostly and after a second at worst; a first packet that came before would be lost.
+    /// Waits until a link passes packets: one whose both ends are up, or a bridge that has such a one. The kernel sees to
+    /// that by itself a little later, mostly at once and after a second at worst; what is sent before is lost. New
+    /// kernels see to it when they are asked.
     pub(super) fn settle(&self, name: &str) -> Result<(), NetworkError> {
         let deadline = Instant::now() + Duration::from_millis(1200);
         let mut pause = Duration::from_micros(100);
