@@ -1,9 +1,51 @@
 //! The program: chooses its role before anything else exists.
 
-fn main() -> std::process::ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|role| role == setpoint::engine::networks::dns::ROLE) {
-        return setpoint::engine::networks::dns::main(arguments);
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use setpoint::cli::args::Command;
+use setpoint::cli::{self, Invocation};
+use setpoint::daemon::{self, DaemonError};
+use setpoint::engine;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = engine::roles::run(args.get(1..).unwrap_or_default()) {
+        return code;
     }
-    std::process::ExitCode::SUCCESS
+    // Neither clap nor a runtime is worth its start for this.
+    if let [_, flag] = args.as_slice()
+        && (flag == "--version" || flag == "-V")
+    {
+        std::process::exit(cli::version());
+    }
+    let code = match cli::parse(args) {
+        Ok(Invocation { command: Command::Daemon(args), instance, output, .. }) => match serve(instance, args) {
+            Ok(()) => 0,
+            Err(error) => {
+                let hint = match error.downcast_ref::<DaemonError>() {
+                    Some(DaemonError::Engine(error)) => error.hint(),
+                    _ => None,
+                };
+                output.error(&format!("{error:#}"), hint.as_deref());
+                1
+            }
+        },
+        Ok(invocation) => cli::run(invocation),
+        Err(code) => code,
+    };
+    std::process::exit(code);
+}
+
+fn serve(instance: setpoint::model::Instance, args: cli::args::DaemonArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the asynchronous runtime")?;
+    let result = runtime.block_on(daemon::run(instance, args.sources, args.stack));
+    runtime.shutdown_background();
+    Ok(result?)
 }

@@ -1,10 +1,297 @@
-//! The engine: what makes containers, images, networks and volumes real on this host. Here are the façade and every rule
-//! that crosses two parts.
+//! The engine: what makes containers, images, networks and volumes real on this host. Here is the façade, and in the
+//! files beside it every rule that crosses two parts: what a start needs, what a look gathers, what an end releases.
 
 pub mod containers;
 pub mod images;
 pub mod monitor;
 pub mod networks;
+pub mod roles;
 pub mod runtime;
 pub mod state;
 pub mod volumes;
+
+mod error;
+mod look;
+mod recover;
+mod settle_role;
+mod start;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use error::{EngineError, Kind};
+
+use crate::engine::containers::{Containers, ExecSpec};
+use crate::engine::images::{Images, ImportConfig, ImportSource};
+use crate::engine::monitor::logs::{LogQuery, LogReader};
+use crate::engine::networks::Networks;
+use crate::engine::state::Db;
+use crate::engine::volumes::Volumes;
+use crate::files;
+use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
+use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, RestartPolicy, Signal, Span};
+use crate::observed;
+
+/// One instance's engine. Cheap to clone; any number of processes may have one open on the same roots.
+#[derive(Clone)]
+pub struct Engine(Arc<Parts>);
+
+struct Parts {
+    instance: Instance,
+    db: Arc<Db>,
+    images: Images,
+    networks: Networks,
+    volumes: Volumes,
+    containers: Containers,
+}
+
+/// A container to be made.
+#[derive(Clone, Debug)]
+pub struct NewContainer {
+    /// `None` lets the engine choose one.
+    pub name: Option<Name>,
+    pub owner: Option<Owner>,
+    pub spec: ContainerSpec,
+    /// Removed as soon as it has finally exited.
+    pub auto_remove: bool,
+}
+
+/// The network of containers that name none and belong to no stack.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
+impl Engine {
+    /// Opens the roots and creates them where they are missing. Starts nothing and repairs nothing.
+    pub async fn open(instance: Instance) -> Result<Self, EngineError> {
+        files::create_dirs(instance.state_dir(), 0o700)?;
+        files::create_dirs(&instance.state_dir().join("locks"), 0o700)?;
+        files::create_dirs(instance.run_dir(), 0o700)?;
+        let db = Arc::new(Db::open(instance.state_dir())?);
+        Ok(Self(Arc::new(Parts {
+            images: Images::open(&instance, Arc::clone(&db))?,
+            networks: Networks::open(&instance, Arc::clone(&db))?,
+            volumes: Volumes::open(&instance, Arc::clone(&db))?,
+            containers: Containers::new(instance.clone(), Arc::clone(&db)),
+            db,
+            instance,
+        })))
+    }
+
+    pub fn instance(&self) -> &Instance {
+        &self.0.instance
+    }
+
+    /// The database, for the tables of the floors above.
+    pub fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub fn networks(&self) -> &Networks {
+        &self.0.networks
+    }
+
+    pub fn volumes(&self) -> &Volumes {
+        &self.0.volumes
+    }
+
+    pub fn containers(&self) -> &Containers {
+        &self.0.containers
+    }
+
+    // Containers.
+
+    /// The container that a user means: by name, id, unique prefix of an id, or unique name of a stack's resource.
+    pub fn find(&self, text: &str) -> Result<ContainerId, EngineError> {
+        Ok(self.0.containers.find(text)?)
+    }
+
+    /// Records a container of an image that is on this host, and makes its folders. A container that belongs to no
+    /// stack and names no network joins the default one, which is created when it is not there.
+    pub async fn create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
+        let NewContainer { name, owner, mut spec, auto_remove } = new;
+        let image = self.image(&spec.image)?;
+        if owner.is_none() && spec.network_mode == NetworkMode::Bridge && spec.networks.is_empty() {
+            let default: Name = DEFAULT_NETWORK.parse().map_err(|_| EngineError::Interrupted)?;
+            self.0.networks.create(&default, None, &NetworkSpec::default()).await?;
+            spec.networks.insert(default, crate::model::spec::Attachment::default());
+        }
+        let name = match name {
+            Some(name) => name,
+            None => start::invented_name()?,
+        };
+        let new = containers::NewContainer { name, owner, spec, image_digest: image.digest, auto_remove };
+        Ok(self.0.containers.create(new).await?)
+    }
+
+    /// Starts a container; one that runs already is left alone.
+    pub async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+        start::start(&self.0, id).await
+    }
+
+    /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
+    pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
+        self.0.containers.stop(id, grace).await?;
+        Ok(self.0.networks.detach(id).await?)
+    }
+
+    pub async fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), EngineError> {
+        Ok(self.0.containers.signal(id, signal).await?)
+    }
+
+    /// Removes a container, its writable layer and its logs. A running one only when `force`.
+    pub async fn remove(&self, id: &ContainerId, force: bool) -> Result<(), EngineError> {
+        if self.0.containers.state(id)?.is_alive() {
+            if !force {
+                return Err(EngineError::Running { name: self.0.containers.get(id)?.name });
+            }
+            self.0.containers.stop(id, Some(Span::default())).await?;
+        }
+        let held = self.0.containers.hold(id).await?;
+        self.0.networks.detach(id).await?;
+        Ok(self.0.containers.remove_held(held).await?)
+    }
+
+    /// Where a container is in its life now. Reads one small file.
+    pub fn state(&self, id: &ContainerId) -> Result<observed::ContainerState, EngineError> {
+        Ok(self.0.containers.state(id)?)
+    }
+
+    /// Waits until a container has finally exited, and gives its exit code. With `reap` the caller also sees to the
+    /// removal of a container that was to be removed at its end: it is gone when this returns.
+    pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, EngineError> {
+        let auto_remove = self.0.containers.get(id)?.auto_remove;
+        let code = self.0.containers.wait(id, reap).await?;
+        if reap && auto_remove {
+            self.remove(id, true).await?;
+        }
+        Ok(code)
+    }
+
+    pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, EngineError> {
+        Ok(self.0.containers.logs(id, query)?)
+    }
+
+    /// Runs a command in a running container. The child's standard streams are piped, and it exits as the command does.
+    pub async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<tokio::process::Child, EngineError> {
+        Ok(self.0.containers.exec(id, spec).await?)
+    }
+
+    /// Changes what can change while a container runs, and records it.
+    pub async fn update(&self, id: &ContainerId, restart: RestartPolicy, limits: ResourceLimits) -> Result<(), EngineError> {
+        Ok(self.0.containers.update(id, Some(restart), Some(limits)).await?)
+    }
+
+    /// Stores the content of a config, for containers that mount it by its digest.
+    pub fn put_config(&self, content: &[u8]) -> Result<Digest, EngineError> {
+        Ok(self.0.containers.put_config(content)?)
+    }
+
+    // Images.
+
+    /// The image that a reference names on this host.
+    pub fn image(&self, reference: &ImageRef) -> Result<observed::Image, EngineError> {
+        self.0.images.find(reference)?.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
+    }
+
+    pub fn images(&self) -> Result<Vec<observed::Image>, EngineError> {
+        Ok(self.0.images.list()?)
+    }
+
+    pub async fn pull(
+        &self,
+        reference: &ImageRef,
+        platform: Option<&Platform>,
+        progress: ProgressSink,
+    ) -> Result<Digest, EngineError> {
+        Ok(self.0.images.pull(reference, platform, progress).await?)
+    }
+
+    /// The image's digest; pulls it when it is not on this host.
+    pub async fn ensure_image(&self, reference: &ImageRef, progress: ProgressSink) -> Result<Digest, EngineError> {
+        match self.0.images.find(reference)? {
+            Some(image) => Ok(image.digest),
+            None => self.pull(reference, None, progress).await,
+        }
+    }
+
+    /// Makes an image from a root file system. `fingerprint` is recorded as what it was made from.
+    pub async fn import(
+        &self,
+        source: ImportSource,
+        reference: &ImageRef,
+        config: ImportConfig,
+        fingerprint: Option<Digest>,
+        progress: ProgressSink,
+    ) -> Result<Digest, EngineError> {
+        Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
+    }
+
+    /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
+    /// people read it.
+    pub async fn remove_image(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+        let by_reference = match text.parse::<ImageRef>() {
+            Ok(reference) => self.0.images.find(&reference)?.map(|image| (image, reference)),
+            Err(_) => None,
+        };
+        let (image, references) = match by_reference {
+            Some((image, reference)) => (image, BTreeSet::from([reference])),
+            None => {
+                let image =
+                    self.0.images.find_by_id(text)?.ok_or_else(|| EngineError::NoSuchImage { reference: text.to_owned() })?;
+                let references = image.references.clone();
+                (image, references)
+            }
+        };
+        let last = image.references.iter().all(|r| references.contains(r));
+        let user = self.0.containers.list()?.into_iter().find(|c| c.image_digest == image.digest);
+        if let (true, false, Some(user)) = (last, force, &user) {
+            return Err(EngineError::ImageInUse { reference: text.to_owned(), by: user.name.clone() });
+        }
+        let mut removed = Vec::new();
+        for reference in &references {
+            self.0.images.untag(reference)?;
+            removed.push(format!("Untagged: {reference}"));
+        }
+        if last && user.is_none() {
+            self.0.images.remove(image.digest)?;
+            removed.push(format!("Deleted: {}", image.digest));
+            self.collect().await?;
+        }
+        Ok(removed)
+    }
+
+    /// Deletes what neither an image nor a container needs.
+    pub async fn collect(&self) -> Result<(), EngineError> {
+        let live = self.0.containers.list()?.into_iter().map(|c| c.image_digest).collect::<BTreeSet<_>>();
+        let images = self.0.images.clone();
+        tokio::task::spawn_blocking(move || images.collect(&live)).await.map_err(|_| EngineError::Interrupted)??;
+        Ok(())
+    }
+
+    // Networks and volumes.
+
+    pub async fn create_network(
+        &self,
+        name: &Name,
+        owner: Option<&Owner>,
+        spec: &NetworkSpec,
+    ) -> Result<observed::Network, EngineError> {
+        Ok(self.0.networks.create(name, owner, spec).await?)
+    }
+
+    /// Removes a network that no container is attached to.
+    pub async fn remove_network(&self, name: &Name) -> Result<(), EngineError> {
+        Ok(self.0.networks.remove(name).await?)
+    }
+
+    pub fn create_volume(&self, name: &Name, owner: Option<&Owner>, spec: &VolumeSpec) -> Result<observed::Volume, EngineError> {
+        Ok(self.0.volumes.create(name, owner, spec)?)
+    }
+
+    /// Removes a volume **and its data**; refused while a container mounts it.
+    pub fn remove_volume(&self, name: &Name) -> Result<(), EngineError> {
+        if let Some(user) = self.0.containers.list()?.into_iter().find(|c| start::volumes_of(&c.spec).any(|v| v == name)) {
+            return Err(EngineError::VolumeInUse { name: name.clone(), by: user.name });
+        }
+        Ok(self.0.volumes.remove(name)?)
+    }
+}

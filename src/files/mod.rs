@@ -1,6 +1,7 @@
 //! Files, with care: writes that are whole or absent, locks between processes, and errors that carry the path.
 //! Knows nothing of what the files mean.
 
+pub mod beneath;
 pub mod lock;
 pub mod write;
 
@@ -8,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use beneath::{Beneath, Inside};
 pub use lock::Lock;
 pub use write::{publish, publish_durably};
 

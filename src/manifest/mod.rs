@@ -1,5 +1,153 @@
 //! Desired state: manifests and compose files, parsed, defaulted, resolved and validated.
+//!
+//! ```text
+//! files → tree (YAML with places) → interpolate → document | compose → declared → resolve → Desired
+//! ```
+//!
+//! Guarantees: all problems of all files are told at once, each with its place; a hostile file is an error within a
+//! second; what comes out satisfies [`Desired`]'s guarantees. Values may hold variables, as in Compose, in manifests and
+//! compose files alike: those of a file `.env` in the stack's folder, and over them those that the caller gives.
+//!
+//! Refuses to know: what the host has, and how anything here is made real.
 
+mod compose;
+mod connections;
+mod container;
+mod declared;
 pub mod desired;
+mod document;
+mod fields;
+mod files;
+mod interpolate;
+mod limits;
+mod mounts;
+mod problem;
+mod reader;
+mod resolve;
+mod resources;
+mod schema;
+mod tree;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 pub use desired::{Desired, Placed};
+pub use problem::{LoadErrors, Problem};
+pub use schema::schemas;
+
+use crate::model::{Digest, Name};
+
+use declared::Declared;
+use problem::{Place, Problems};
+use reader::Reader;
+use tree::{Node, Value};
+
+/// What a load depends on beside the files.
+pub struct LoadOptions<'a> {
+    /// The stack's name, over all that the files say.
+    pub stack: Option<Name>,
+    /// Variables for `${VAR}` and for environment variables without a value, over those of `.env`.
+    pub environment: BTreeMap<String, String>,
+    /// Takes the fingerprint of a tar or folder that an image is imported from.
+    pub fingerprint: &'a Fingerprint,
+}
+
+pub type Fingerprint = dyn Fn(&Path) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A stack that was loaded without an error.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub desired: Desired,
+    /// What is doubtful, but no error.
+    pub warnings: Vec<Problem>,
+    /// Every file and folder that was read, and whose change may change the stack. Absolute.
+    pub watched: Vec<PathBuf>,
+}
+
+/// Loads the stack at `path`: a folder of manifests, a manifest file, a folder with a compose file, or a compose file.
+///
+/// The stack's name is, in this order: the option; the compose file's `name` or the name of the manifest of kind `Stack`;
+/// the folder's name in lower case, without what a stack's name cannot have.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, LoadErrors> {
+    let mut problems = Problems::default();
+    let mut watched = Vec::new();
+    let desired = match read_all(path, options, &mut problems, &mut watched) {
+        Some(desired) if !problems.any() => desired,
+        _ => return Err(problems.into_errors()),
+    };
+    watched.sort();
+    watched.dedup();
+    Ok(Loaded { desired, warnings: problems.into_warnings(), watched })
+}
+
+/// The name of a stack whose manifests do not give one: that of their folder. `None` when it does not make a name.
+pub fn default_stack_name(path: &Path) -> Option<Name> {
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    stack_name(&folder.file_name()?.to_string_lossy())
+}
+
+fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, watched: &mut Vec<PathBuf>) -> Option<Desired> {
+    let sources = files::discover(path, problems, watched)?;
+    let variables = files::variables(&sources.folder, &options.environment, problems, watched);
+    let mut declared = Declared::default();
+    for file in &sources.files {
+        watched.push(file.clone());
+        // Paths are shown as the user wrote them.
+        let shown = match file.file_name() {
+            Some(name) if path.is_dir() => path.join(name),
+            _ => path.to_owned(),
+        };
+        let Some((number, mut documents)) = files::read_documents(file, &shown, problems) else { continue };
+        for document in &mut documents {
+            interpolate::interpolate(document, &variables, problems);
+        }
+        let mut reader = Reader { problems, base: sources.folder.clone(), variables: &variables, watched };
+        if files::is_compose_name(file) || (sources.files.len() == 1 && documents.first().is_some_and(is_compose)) {
+            if let Some(second) = documents.get(1) {
+                reader.error(second.at, "a compose file has one document only");
+            }
+            if documents.is_empty() && !reader.problems.any() {
+                reader.error(Place::whole(number), "the file is empty");
+            }
+            if let Some(document) = documents.first() {
+                compose::read(&mut reader, document, &mut declared);
+            }
+        } else {
+            for document in &documents {
+                document::read(&mut reader, document, &mut declared);
+            }
+        }
+    }
+    let stack = options
+        .stack
+        .clone()
+        .or_else(|| declared.stack.as_ref().map(|(name, _)| name.clone()))
+        .or_else(|| stack_name(&sources.folder.file_name()?.to_string_lossy()));
+    let Some(stack) = stack else {
+        let file = problems.file(path, "");
+        let hint = "give it with `--stack`, or in a manifest of kind Stack";
+        problems.error_hint(Place::whole(file), "the stack has no name, and its folder's name does not make one", hint);
+        return None;
+    };
+    resolve::resolve(stack, declared, options.fingerprint, problems, watched)
+}
+
+/// Whether a document is a compose file's, where the file's name does not say so.
+fn is_compose(document: &Node) -> bool {
+    let Value::Map(entries) = &document.value else { return false };
+    let has = |name: &str| entries.iter().any(|(key, _)| key.text == name);
+    has("services") && !has("apiVersion")
+}
+
+/// A stack's name made of a folder's: in lower case, letters, digits, `-` and `_` only.
+fn stack_name(text: &str) -> Option<Name> {
+    let kept: String = text.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
+    kept.trim_start_matches(['-', '_']).parse().ok()
+}

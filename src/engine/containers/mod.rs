@@ -1,1 +1,66 @@
-//! The life of a container, from its record to its removal.
+//! The life of a container, from its record to its removal: records, the verbs on them, and what finishes or undoes what
+//! was left half-made. Knows neither images nor networks: layers, mounts and a network namespace are handed in.
+//!
+//! Guarantees: a container that has a row in phase `ready` has its folders; what is removed is gone with every file, cgroup
+//! and process; each verb may be repeated. Whoever creates, starts or removes holds the container's lock meanwhile.
+
+mod configs;
+mod error;
+mod exec;
+mod exec_role;
+mod find;
+mod hold;
+mod records;
+mod recover;
+mod remove;
+mod start;
+mod verbs;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::state::Db;
+use crate::model::spec::ContainerSpec;
+use crate::model::{Digest, Instance, Name, Owner};
+
+pub use error::ContainersError;
+pub use exec::ExecSpec;
+pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main};
+pub use hold::Held;
+pub use records::Record;
+pub use recover::Recovered;
+pub use start::StartWith;
+
+/// All containers of one instance. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    instance: Instance,
+    db: Arc<Db>,
+    /// What plays the roles of monitor and exec.
+    program: PathBuf,
+}
+
+/// What a container is created from.
+#[derive(Clone, Debug)]
+pub struct NewContainer {
+    pub name: Name,
+    pub owner: Option<Owner>,
+    pub spec: ContainerSpec,
+    /// The digest of the image's manifest.
+    pub image_digest: Digest,
+    /// It is removed when it has finally exited.
+    pub auto_remove: bool,
+}
+
+impl Containers {
+    pub fn new(instance: Instance, db: Arc<Db>) -> Self {
+        // Not its path: an upgrade may have put another program there.
+        Self { instance, db, program: "/proc/self/exe".into() }
+    }
+
+    /// Spawns another file than that of this process for its roles: for processes that are not this program.
+    #[must_use]
+    pub fn with_program(self, program: PathBuf) -> Self {
+        Self { program, ..self }
+    }
+}

@@ -1,1 +1,142 @@
-//! The image store and the registry client.
+//! The image store and the registry client: images are pulled or imported, unpacked once per layer, found, listed, and
+//! collected. Knows nothing of containers: which images are in use is handed in.
+//!
+//! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
+
+mod documents;
+mod error;
+mod import;
+mod layer;
+mod progress;
+mod publish;
+mod pull;
+mod registry;
+mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci_spec::image::ImageConfiguration;
+
+pub use self::documents::DocumentError;
+pub use self::error::ImagesError;
+pub use self::import::{ImportConfig, ImportSource};
+pub use self::layer::{ArchiveError, TreeError, UnpackError};
+pub use self::registry::RegistryError;
+
+use self::layer::Limits;
+use self::publish::Fetching;
+use self::registry::Http;
+use self::store::Store;
+use crate::engine::state::Db;
+use crate::model::{Digest, ImageRef, Instance};
+use crate::observed;
+
+/// The images of an instance. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Images {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    db: Arc<Db>,
+    store: Store,
+    http: Http,
+    limits: Limits,
+    fetching: Fetching,
+}
+
+/// What a container of an image is made from.
+#[derive(Clone, Debug)]
+pub struct RootFs {
+    /// Folders for overlayfs, the top one first. Nobody may write in them.
+    pub layers: Vec<PathBuf>,
+    pub config: ImageConfiguration,
+}
+
+/// What a removal or a collection has freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    pub images: u64,
+    pub layers: u64,
+    /// Bytes of the layers, unpacked.
+    pub bytes: u64,
+}
+
+impl Images {
+    /// Opens the store, and makes its folders. Cheap: registries are not thought of before the first pull.
+    pub fn open(instance: &Instance, db: Arc<Db>) -> Result<Self, ImagesError> {
+        Self::with(instance, db, Http::from_environment(), Limits::default())
+    }
+
+    fn with(instance: &Instance, db: Arc<Db>, http: Http, limits: Limits) -> Result<Self, ImagesError> {
+        let store = Store::open(instance.state_dir())?;
+        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, fetching: Fetching::default() }) })
+    }
+
+    /// The image that has this reference; one with a digest also finds the image of that digest under another name.
+    pub fn find(&self, reference: &ImageRef) -> Result<Option<observed::Image>, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::by_reference(t, reference))?)
+    }
+
+    /// The image with this digest, `sha256:…` or the start of its hexadecimal digits, if that is the start of one only.
+    pub fn find_by_id(&self, text: &str) -> Result<Option<observed::Image>, ImagesError> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(None);
+        }
+        let mut found = self.inner.db.read(|t| rows::by_prefix(t, hex))?;
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            _ => Err(ImagesError::Ambiguous { text: text.to_owned() }),
+        }
+    }
+
+    /// What a user means by `text`: a reference first, else the start of a digest.
+    pub fn resolve(&self, text: &str) -> Result<Option<observed::Image>, ImagesError> {
+        let named = match text.parse::<ImageRef>() {
+            Ok(reference) => self.find(&reference)?,
+            Err(_) => None,
+        };
+        named.map_or_else(|| self.find_by_id(text), |image| Ok(Some(image)))
+    }
+
+    /// All images, the oldest first.
+    pub fn list(&self) -> Result<Vec<observed::Image>, ImagesError> {
+        Ok(self.inner.db.read(rows::all)?)
+    }
+
+    /// What a container of this image is made from.
+    pub fn rootfs(&self, digest: Digest) -> Result<RootFs, ImagesError> {
+        let content = self.inner.db.read(|t| rows::content(t, &digest))?;
+        let (config, diff_ids) = content.ok_or(ImagesError::Missing(digest))?;
+        let content = self.inner.store.blob(&config)?;
+        let (config, _) =
+            documents::configuration(&content, diff_ids.len()).map_err(|_| ImagesError::Damaged { digest: config })?;
+        let mut layers = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids.iter().rev() {
+            let path = self.inner.store.layer_path(diff_id);
+            if !path.is_dir() {
+                return Err(ImagesError::LayerGone { diff_id: *diff_id });
+            }
+            layers.push(path);
+        }
+        Ok(RootFs { layers, config })
+    }
+
+    /// The image's configuration as it was published, with what no standard names.
+    pub fn raw_config(&self, digest: Digest) -> Result<Vec<u8>, ImagesError> {
+        let content = self.inner.db.read(|t| rows::content(t, &digest))?;
+        let (config, _) = content.ok_or(ImagesError::Missing(digest))?;
+        self.inner.store.blob(&config)
+    }
+
+    /// Takes a reference from its image; false when there was none. The image stays until it is collected.
+    pub fn untag(&self, reference: &ImageRef) -> Result<bool, ImagesError> {
+        Ok(self.inner.db.write(|t| rows::untag(t, reference))?)
+    }
+}

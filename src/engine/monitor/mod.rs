@@ -1,1 +1,183 @@
-//! One process a container: its stdio, logs, exit, health and restarts.
+//! One process a container: its stdio, logs, exit, health and restarts. It outlives whoever started it, needs no daemon
+//! and no database, and lives as long as its container.
+//!
+//! Guarantees: while the lock in the container's run-time folder is held, what `state.json` says is true; when it is free,
+//! the container's process is dead. A monitor that is killed takes its container with it (the kernel sees to that).
+
+mod child;
+mod client;
+mod connections;
+mod health;
+mod job;
+pub mod logs;
+mod probe;
+mod process;
+mod protocol;
+mod restarts;
+mod status;
+
+use std::ffi::OsString;
+use std::io::{Write, stderr, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+pub use client::{Client, ClientError};
+pub use job::{Job, JobError};
+pub use protocol::{Reply, Request};
+pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
+
+pub(crate) use job::VERSION as JOB_VERSION;
+pub(crate) use protocol::Started;
+pub(crate) use status::{LOGS, MONITOR_LOG};
+
+use status::LOCK;
+
+use crate::files::Lock;
+use crate::model::{ContainerId, Instance};
+use crate::sys::{self, Daemonized};
+use process::Monitor;
+
+/// The name of the role, as the first argument of this program.
+pub const ROLE: &str = "@monitor";
+/// The second argument of the role when its standard input is the network namespace to join.
+pub const NETNS_GIVEN: &str = "netns";
+
+/// The role's entry: `<run-time folder of the container> [netns]`. Standard output is where the starter is told how the
+/// start went, standard input the network namespace, and standard error the monitor's own log.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    match sys::daemonize() {
+        Ok(Daemonized::Starter) => return ExitCode::SUCCESS,
+        Ok(Daemonized::Daemon) => {}
+        Err(e) => {
+            tell(stdout(), &Started::Failed { code: 125, why: format!("leave the starter's session: {e}") });
+            return ExitCode::from(125);
+        }
+    }
+    match detach(arguments) {
+        Ok((starter, netns, folder)) => serve(starter, netns, Path::new(&folder)),
+        Err(e) => {
+            tell(stdout(), &Started::Failed { code: 125, why: format!("set up the monitor's own streams: {e}") });
+            ExitCode::from(125)
+        }
+    }
+}
+
+/// Takes what was passed as standard streams, and puts the null device in its place.
+fn detach(arguments: &[OsString]) -> std::io::Result<(OwnedFd, Option<OwnedFd>, OsString)> {
+    let [folder, rest @ ..] = arguments else {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "the container's folder is missing"));
+    };
+    let netns = match rest.first() {
+        Some(word) if word == NETNS_GIVEN => Some(sys::pty::duplicate(stdin().as_fd())?),
+        _ => None,
+    };
+    let starter = sys::pty::duplicate(stdout().as_fd())?;
+    let null = sys::pty::null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    // No folder is kept busy by a process that may live for years.
+    std::env::set_current_dir("/")?;
+    Ok((starter, netns, folder.clone()))
+}
+
+fn serve(starter: OwnedFd, netns: Option<OwnedFd>, folder: &Path) -> ExitCode {
+    let failed = |code: i32, why: String| {
+        note(&why);
+        tell(&starter, &Started::Failed { code, why });
+        ExitCode::from(u8::try_from(code).unwrap_or(125))
+    };
+    let lock = match take_lock(folder) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            tell(&starter, &Started::Busy);
+            return ExitCode::from(125);
+        }
+        Err(e) => return failed(125, e.to_string()),
+    };
+    let job = match Job::read(folder) {
+        Ok(job) => job,
+        Err(e) => return failed(125, e.to_string()),
+    };
+    let (instance, id) = (job.instance(), job.id.clone());
+    let mut monitor = match Monitor::new(job, lock, netns) {
+        Ok(monitor) => monitor,
+        Err(e) => return failed(125, e.to_string()),
+    };
+    match monitor.start() {
+        Ok(pid) => tell(&starter, &Started::Running { pid }),
+        Err(e) => {
+            // The starter is told last, when the state is written and the lock is free.
+            monitor.finish();
+            return failed(e.exit_code(), e.to_string());
+        }
+    }
+    // Whoever reads to the end is not to wait as long as the container lives.
+    drop(starter);
+    match monitor.run() {
+        Ok(true) => settle(&instance, &id),
+        Ok(false) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Its death ends the container and frees the lock: the state is then `Lost`, which is the truth.
+            note(&e.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Somebody who only looks whether the lock is held holds it for a moment, so one failure means nothing.
+fn take_lock(folder: &Path) -> Result<Option<Lock>, crate::files::FileError> {
+    for _ in 0..50 {
+        if let Some(lock) = Lock::try_take(&folder.join(LOCK))? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(None)
+}
+
+/// Becomes the role that gives back what the container had (addresses, published ports) and removes it where that is asked.
+fn settle(instance: &Instance, id: &ContainerId) -> ExitCode {
+    let error = Command::new("/proc/self/exe")
+        .arg0("setpoint")
+        .arg("@settle")
+        .arg("--state-dir")
+        .arg(instance.state_dir())
+        .arg("--run-dir")
+        .arg(instance.run_dir())
+        .arg("--socket")
+        .arg(instance.socket())
+        .arg(id.as_str())
+        .exec();
+    note(&format!("execute the settling of the container: {error}"));
+    ExitCode::FAILURE
+}
+
+/// What a monitor told its starter; `None` when it died before it could.
+pub(crate) fn decode_started(line: &[u8]) -> Option<Started> {
+    protocol::decode(line).ok()
+}
+
+/// One line for the starter, who may be gone.
+fn tell(to: impl AsFd, message: &Started) {
+    match protocol::encode(message) {
+        Ok(line) => {
+            if let Err(e) = rustix::io::write(to.as_fd(), &line)
+                && e != rustix::io::Errno::PIPE
+            {
+                note(&format!("tell the starter: {e}"));
+            }
+        }
+        Err(e) => note(&format!("tell the starter: {e}")),
+    }
+}
+
+/// A line in the monitor's own log. Where that cannot be written there is nowhere left to say so.
+fn note(text: &str) {
+    let at = OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+    drop(stderr().write_all(format!("{at} {text}\n").as_bytes()));
+}

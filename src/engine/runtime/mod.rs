@@ -1,1 +1,37 @@
 //! The OCI runtime: from a specification to a process in its namespaces. Synchronous and single-threaded.
+//!
+//! # Assumptions
+//! [`start`] and [`exec`] are called in a process with one thread (they refuse to work in another), as root.
+//!
+//! # Guarantees
+//! What fails leaves nothing: no process, no mount, no cgroup. What is returned runs the program that was asked for, and
+//! its end cannot be missed, because nobody has waited for it.
+
+mod capabilities;
+pub mod cgroups;
+mod dev;
+mod enter;
+mod error;
+mod exec;
+mod failure;
+mod init;
+mod launch;
+mod mounts;
+mod overlay;
+mod root;
+mod seccomp;
+pub mod spec;
+mod start;
+mod support;
+mod sysctl;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+pub use cgroups::CgroupPath;
+pub use error::RuntimeError;
+pub use exec::exec;
+pub use failure::Stage;
+pub use launch::{ExecRequest, Launch, Network, Process, RootFs, Stdio};
+pub use start::start;

@@ -1,0 +1,51 @@
+# make demo     build, and run examples/hello without a daemon
+# make test     all tests, on the real kernel
+# make build    target/release/setpoint
+# make bench    setpoint beside docker and crun, as ratios
+# make fmt      format
+# make lint     what CI refuses: formatting and lints
+# Needs root, Debian 12 or newer, and Rust. Debian packages that are missing are installed, and named before.
+
+BIN := target/release/setpoint
+
+.PHONY: help demo demo-clean build test bench fmt lint install deps-build deps-demo deps-test deps-bench FORCE
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+deps-build deps-demo deps-test deps-bench:
+	@scripts/deps.sh $(@:deps-%=%)
+
+build: deps-build $(BIN)
+
+# cargo knows whether there is anything to do, and builds for a named target (see .cargo/config.toml).
+$(BIN): FORCE
+	cargo build --release
+	@mkdir -p target/release
+	@ln -f "target/$$(rustc --print host-tuple)/release/setpoint" $(BIN)
+
+demo: deps-demo build
+	@scripts/demo.sh $(BIN)
+
+demo-clean:
+	@scripts/demo.sh --clean $(BIN)
+
+test: deps-test
+	cargo test
+
+bench: deps-bench build
+	@bench/run.py $(BIN)
+
+fmt:
+	cargo fmt
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+# For a machine of your own: the program and, where systemd runs, its units (not enabled).
+install: build
+	install -D -m 755 $(BIN) $(DESTDIR)/usr/local/bin/setpoint
+	install -D -m 644 systemd/setpoint.service $(DESTDIR)/etc/systemd/system/setpoint.service
+	install -D -m 644 systemd/setpoint.socket $(DESTDIR)/etc/systemd/system/setpoint.socket
+	install -d -m 755 $(DESTDIR)/etc/setpoint/manifests

@@ -1,0 +1,84 @@
+#!/bin/sh
+# deps.sh build|demo|test|bench: installs the Debian packages that are missing for it, and says which and what for.
+# Looks at programs and not at packages, so on other distributions it only names what is missing.
+set -eu
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+packages= reasons=
+need() { # program-or-file package what-for
+    case $1 in
+    /*) [ ! -e "$1" ] || return 0 ;;
+    *) ! command -v "$1" >/dev/null 2>&1 || return 0 ;;
+    esac
+    packages="$packages $2"
+    reasons="$reasons
+  $2: $3"
+}
+
+for_building() {
+    need cc gcc "links the program, compiles SQLite and zstd"
+    need /usr/include/stdio.h libc6-dev "the C library, linked statically"
+}
+for_running() {
+    need nft nftables "published ports and masquerading"
+}
+case ${1:-} in
+build)
+    for_building
+    ;;
+demo)
+    for_building
+    for_running
+    need /bin/busybox busybox-static "the image of examples/hello is made of it"
+    need curl curl "asks the published port"
+    ;;
+test)
+    for_building
+    for_running
+    need /bin/busybox busybox-static "most tests' image is made of it"
+    need ip iproute2 "looks at links, breaks them on purpose"
+    need docker-registry docker-registry "the registry that tests pull from"
+    need skopeo skopeo "pushes images into it"
+    need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
+    need readelf binutils "shows that the program is static"
+    ;;
+bench)
+    for_building
+    for_running
+    need /bin/busybox busybox-static "what is run is made of it"
+    need ip iproute2 "a network namespace for the bench"
+    need python3 python3 "measures"
+    need dockerd docker.io "measured beside setpoint; the bench starts its own"
+    need docker-compose docker-compose "measured beside setpoint"
+    need crun crun "measured beside setpoint"
+    ;;
+*)
+    echo "usage: $0 build|demo|test|bench" >&2
+    exit 2
+    ;;
+esac
+command -v cargo >/dev/null 2>&1 || { echo "cargo is missing: install Rust 1.95 or newer first (https://rustup.rs)" >&2; exit 1; }
+[ -n "$packages" ] || exit 0
+
+echo "Missing for \`make $1\`:$reasons"
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "This is no Debian: install them with this system's package manager." >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo "Not root: run \`apt-get install$packages\` as root." >&2
+    exit 1
+fi
+echo "Installing with apt-get:$packages"
+# The services that come with some packages (a registry, dockerd) must not start here: the tests run their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    trap 'rm -f $policy' EXIT
+    trap 'exit 1' INT TERM
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+# shellcheck disable=SC2086 # a list of words
+apt-get -q install -y --no-install-recommends $packages

@@ -1,0 +1,129 @@
+//! The command line's grammar. Knows names, help and types of arguments, and nothing of what they do.
+
+mod container;
+mod image;
+mod resource;
+mod run;
+mod stack;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
+pub use image::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
+pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
+pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
+pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
+
+use crate::model::Instance;
+
+/// Turns YAML manifests into running containers on this host, and keeps the host that way.
+///
+/// Manifests are files of `kind: Container`, `Image`, `Network`, `Volume` and `Config`, or a compose file. `setpoint apply DIR`
+/// makes the host what they say; `setpoint daemon` keeps it so. The verbs for single containers are those of Docker.
+#[derive(Debug, Parser)]
+#[command(name = "setpoint", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes, before or after its name.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where images, volumes and the database are kept
+    #[arg(long, global = true, value_name = "DIR", env = "SETPOINT_STATE_DIR", default_value = Instance::DEFAULT_STATE_DIR, hide_env_values = true)]
+    pub state_dir: PathBuf,
+    /// Where sockets and other state of this boot are kept
+    #[arg(long, global = true, value_name = "DIR", env = "SETPOINT_RUN_DIR", default_value = Instance::DEFAULT_RUN_DIR, hide_env_values = true)]
+    pub run_dir: PathBuf,
+    /// The daemon's socket [default: setpoint.sock in the run dir]. Without a daemon, the command does the work itself
+    #[arg(long, global = true, value_name = "PATH", env = "SETPOINT_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+    /// What goes to the log on stderr: error, warn, info, debug, trace, or directives such as `setpoint::engine=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "SETPOINT_LOG", hide_env_values = true)]
+    pub log_level: Option<String>,
+    /// When to use colours; NO_COLOR is obeyed
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = false)]
+    pub color: When,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    // ---- stacks
+    /// Make the host what the manifests say
+    Apply(ApplyArgs),
+    /// Show what an apply would do: exit code 0 nothing, 2 changes, 1 error
+    Plan(PlanArgs),
+    /// Check manifests without looking at the host
+    Validate(ValidateArgs),
+    /// Show how stacks stand: in sync, healthy, and what differs
+    Status(StatusArgs),
+    /// Remove what a stack has made; volumes only when asked
+    Destroy(DestroyArgs),
+    /// Print the JSON Schemas of manifests, for editors
+    Schema(SchemaArgs),
+    /// Watch manifests, keep the host as they say, and answer on the socket
+    Daemon(DaemonArgs),
+
+    // ---- containers
+    /// Create and start a container
+    Run(Box<RunArgs>),
+    /// Create a container without starting it
+    Create(Box<CreateArgs>),
+    /// List containers
+    Ps(PsArgs),
+    /// Show what a container printed
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Show all that is known of containers, images, networks or volumes, as JSON
+    Inspect(InspectArgs),
+    /// Start containers
+    Start(NamesArgs),
+    /// Stop containers: their stop signal, then SIGKILL
+    Stop(StopArgs),
+    /// Stop containers and start them again
+    Restart(StopArgs),
+    /// Send a signal to containers
+    Kill(KillArgs),
+    /// Remove containers
+    Rm(RmArgs),
+    /// Wait until containers exit, and print their exit codes
+    Wait(NamesArgs),
+
+    // ---- images
+    /// List images
+    Images(ImagesArgs),
+    /// Get an image from its registry
+    Pull(PullArgs),
+    /// Make an image from a root file system
+    Import(ImportArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+
+    // ---- the rest
+    /// List, inspect and remove networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// List, inspect, create and remove volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Care for the whole instance
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Show the version of this program and of the daemon
+    Version(ListArgs),
+}

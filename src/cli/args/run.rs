@@ -1,0 +1,164 @@
+//! Arguments of `run` and `create`: Docker's names for what a container is to be.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal, Span};
+
+#[derive(Clone, Debug, Args)]
+#[command(override_usage = "setpoint run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+pub struct RunArgs {
+    /// Print the container's id and leave it running
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub rm: bool,
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(override_usage = "setpoint create [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+pub struct CreateArgs {
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub rm: bool,
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PullWhen {
+    Always,
+    #[default]
+    Missing,
+    Never,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SpecArgs {
+    /// The container's name [default: the engine chooses one]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<Name>,
+    /// When to get the image from its registry
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
+    pub pull: PullWhen,
+
+    /// Set a variable of its environment; without a value, to what it is here
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read variables from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Replace the image's entrypoint; an empty one removes it
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// The folder that its command starts in
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run as this user[:group], by name or number
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Its host name [default: its short id]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Label it
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub label: Vec<String>,
+
+    /// Mount a volume by its name or a path of the host: SOURCE:TARGET[:ro]
+    #[arg(short, long, value_name = "VOLUME")]
+    pub volume: Vec<String>,
+    /// Mount in the long form: type=bind|volume|tmpfs,source=…,target=…[,readonly]
+    #[arg(long, value_name = "MOUNT")]
+    pub mount: Vec<String>,
+    /// Mount a file system in memory: TARGET[:size=64m,mode=1777]
+    #[arg(long, value_name = "TARGET")]
+    pub tmpfs: Vec<String>,
+    /// Make its root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Publish a port: [[IP:]HOST:]CONTAINER[/udp]
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<String>,
+    /// Join a network by its name, `host` or `none`; may be given several times
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
+    pub networks: Vec<String>,
+    /// A further name of it in its networks
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    pub network_alias: Vec<String>,
+    /// Its address in its network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<Ipv4Addr>,
+    /// A line of its /etc/hosts: NAME:ADDRESS
+    #[arg(long, value_name = "HOST")]
+    pub add_host: Vec<String>,
+
+    /// When to start it again: no, always, unless-stopped, on-failure[:MAX]
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub restart: RestartPolicy,
+    /// The signal that asks it to stop [default: the image's, else SIGTERM]
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<Signal>,
+    /// Seconds between its stop signal and SIGKILL [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<u64>,
+
+    /// At most so much memory, such as 512m
+    #[arg(short, long, value_name = "BYTES")]
+    pub memory: Option<ByteSize>,
+    /// At most so many processors, such as 0.5
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<Cpus>,
+    /// At most so many processes
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub pids_limit: Option<i64>,
+    /// A resource limit of its processes: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT")]
+    pub ulimit: Vec<String>,
+    /// A kernel parameter of its namespaces
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub sysctl: Vec<String>,
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    pub cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    pub cap_drop: Vec<String>,
+
+    /// A line for its shell that exits 0 when it is well
+    #[arg(long, value_name = "COMMAND", conflicts_with = "no_healthcheck")]
+    pub health_cmd: Option<String>,
+    /// Time between checks [default: 30s]
+    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
+    pub health_interval: Option<Span>,
+    /// How long a check may take [default: 30s]
+    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
+    pub health_timeout: Option<Span>,
+    /// Failures in a row that make it unhealthy [default: 3]
+    #[arg(long, value_name = "NUMBER", requires = "health_cmd")]
+    pub health_retries: Option<u32>,
+    /// Time after its start in which failures do not count [default: 0s]
+    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
+    pub health_start_period: Option<Span>,
+    /// Time between checks in the start period [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
+    pub health_start_interval: Option<Span>,
+    /// No health check, not even the image's
+    #[arg(long)]
+    pub no_healthcheck: bool,
+
+    /// Refused with advice: containers have no standard input or terminal yet
+    #[arg(short, long, hide = true)]
+    pub interactive: bool,
+    #[arg(short, long, hide = true)]
+    pub tty: bool,
+
+    /// The image, then the command and its arguments; options after the image belong to the command
+    #[arg(value_name = "IMAGE", trailing_var_arg = true, required = true, num_args = 1..)]
+    pub rest: Vec<String>,
+}

@@ -1,0 +1,106 @@
+//! `ps`, `logs`, and the verbs that take names of containers.
+
+use std::io::{self, Write};
+
+use futures_util::StreamExt;
+use time::OffsetDateTime;
+
+use super::each;
+use crate::cli::args::{KillArgs, LogsArgs, PsArgs, RmArgs, StopArgs};
+use crate::cli::error::CliError;
+use crate::cli::output::Output;
+use crate::cli::render;
+use crate::client::{Client, ClientError};
+use crate::model::Span;
+use crate::observed::Container;
+use crate::wire::frame::Frame;
+use crate::wire::native::{ErrorKind, Kill, Logs, Stop};
+
+pub(super) async fn ps(client: &Client, args: &PsArgs, output: Output) -> Result<i32, CliError> {
+    let all = client.containers().await?;
+    let mut shown: Vec<&Container> = all.iter().filter(|container| args.all || container.state.is_alive()).collect();
+    shown.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+    if args.json {
+        output.json(&shown)?;
+    } else if args.quiet {
+        for container in shown {
+            output.line(if args.no_trunc { container.id.as_str() } else { container.id.short() })?;
+        }
+    } else {
+        output.text(render::containers::table(&shown, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
+    }
+    Ok(0)
+}
+
+pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Result<i32, CliError> {
+    let now = OffsetDateTime::now_utc();
+    let query = Logs {
+        tail: args.tail.flatten(),
+        since: args.since.map(|when| when.resolve(now)),
+        until: args.until.map(|when| when.resolve(now)),
+        follow: args.follow,
+        timestamps: args.timestamps,
+    };
+    let mut frames = client.logs(&args.name, &query).await?;
+    let mut out = io::stdout().lock();
+    while let Some(frame) = frames.next().await {
+        match frame? {
+            Frame::Stdout(bytes) => {
+                out.write_all(&bytes)?;
+                out.flush()?;
+            }
+            Frame::Stderr(bytes) => output.error_bytes(&bytes)?,
+            Frame::Failure(error) => return Err(ClientError::Refused(error).into()),
+            Frame::Exit(_) | Frame::Stdin(_) | Frame::StdinEnd | Frame::Resize { .. } | Frame::Signal(_) => {}
+        }
+    }
+    Ok(0)
+}
+
+pub(super) async fn start(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| {
+        client.start(name).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn stop(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
+    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    each(&args.names, output, async |name: &str| {
+        client.stop(name, &stop).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn restart(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
+    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    each(&args.names, output, async |name: &str| {
+        client.restart(name, &stop).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn kill(client: &Client, args: &KillArgs, output: Output) -> Result<i32, CliError> {
+    let kill = Kill { signal: args.signal };
+    each(&args.names, output, async |name: &str| {
+        client.kill(name, &kill).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn remove(client: &Client, args: &RmArgs, output: Output) -> Result<i32, CliError> {
+    each(&args.names, output, async |name: &str| match client.remove(name, args.force).await {
+        // Whoever forces wants it gone, and it is.
+        Err(ClientError::Refused(body)) if args.force && body.kind == ErrorKind::NotFound => Ok(String::new()),
+        result => Ok(result.map(|()| name.to_owned())?),
+    })
+    .await
+}
+
+pub(super) async fn wait(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| Ok(client.wait(name).await?.code.to_string())).await
+}

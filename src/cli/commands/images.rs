@@ -1,0 +1,79 @@
+//! `images`, `pull`, `import` and `rmi`.
+
+use std::path::Path;
+use std::pin::Pin;
+
+use futures_util::StreamExt;
+use time::OffsetDateTime;
+use tokio::io::AsyncRead;
+
+use super::each;
+use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
+use crate::cli::error::CliError;
+use crate::cli::output::Output;
+use crate::cli::progress::Parts;
+use crate::cli::{change, render, terminal};
+use crate::client::{Client, ClientError, Events};
+use crate::files::FileError;
+use crate::model::Digest;
+use crate::wire::native::{ImageEvent, Import, Pull, RemoveImage};
+
+pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> Result<i32, CliError> {
+    let images = client.images().await?;
+    if args.json {
+        output.json(&images)?;
+    } else if args.quiet {
+        for image in images {
+            output.line(if args.no_trunc { image.digest.to_string() } else { image.digest.short() })?;
+        }
+    } else {
+        output.text(render::resources::images(&images, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
+    }
+    Ok(0)
+}
+
+pub(super) async fn pull(client: &Client, args: PullArgs, output: Output) -> Result<i32, CliError> {
+    let name = args.reference.to_string();
+    let pull = Pull { reference: args.reference, platform: args.platform, missing: false };
+    let digest = follow(client.pull(&pull).await?, args.quiet, output).await?;
+    output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    Ok(0)
+}
+
+pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) -> Result<i32, CliError> {
+    let name = args.reference.to_string();
+    let mut import = Import { reference: args.reference, folder: None, defaults: change::defaults(&args.change)? };
+    let fail = |e| CliError::File(FileError::new("open", &args.source, e));
+    let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if args.source == Path::new("-") {
+        Some(Box::pin(terminal::stdin().map_err(CliError::Input)?))
+    } else if args.source.is_dir() {
+        import.folder = Some(args.source.canonicalize().map_err(fail)?);
+        None
+    } else {
+        // A daemon may see other files than the person who types: what is in the file is sent.
+        Some(Box::pin(tokio::fs::File::open(&args.source).await.map_err(fail)?))
+    };
+    let digest = follow(client.import(&import, tar).await?, args.quiet, output).await?;
+    output.line(if args.quiet { digest.to_string() } else { format!("{name}: {digest}") })?;
+    Ok(0)
+}
+
+/// Tells how it goes on, and gives what it ends with.
+pub(super) async fn follow(mut events: impl Events<ImageEvent>, quiet: bool, output: Output) -> Result<Digest, CliError> {
+    let mut parts = Parts::new(output, quiet);
+    while let Some(event) = events.next().await {
+        match event? {
+            ImageEvent::Progress { progress } => parts.tell(&progress),
+            ImageEvent::Done { digest } => return Ok(digest),
+        }
+    }
+    Err(ClientError::Ended.into())
+}
+
+pub(super) async fn remove(client: &Client, args: &RmiArgs, output: Output) -> Result<i32, CliError> {
+    each(&args.images, output, async |image: &str| {
+        let removed = client.remove_image(&RemoveImage { image: image.to_owned(), force: args.force }).await?;
+        Ok(removed.join("\n"))
+    })
+    .await
+}

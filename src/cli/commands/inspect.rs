@@ -1,0 +1,89 @@
+//! `inspect`: all that is known of things, as a JSON array, whatever they are.
+
+use serde_json::Value;
+
+use crate::cli::args::{InspectArgs, InspectType};
+use crate::cli::error::CliError;
+use crate::cli::output::Output;
+use crate::client::{Client, ClientError};
+use crate::model::ImageRef;
+use crate::observed::Image;
+use crate::wire::native::ErrorKind;
+
+pub(super) async fn any(client: &Client, args: &InspectArgs, output: Output) -> Result<i32, CliError> {
+    use InspectType::{Container, Image, Network, Volume};
+    let kinds: &[InspectType] = match &args.kind {
+        Some(kind) => std::slice::from_ref(kind),
+        None => &[Container, Image, Network, Volume],
+    };
+    show(client, &args.names, kinds, output).await
+}
+
+pub(super) async fn networks(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    show(client, names, &[InspectType::Network], output).await
+}
+
+pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    show(client, names, &[InspectType::Volume], output).await
+}
+
+async fn show(client: &Client, names: &[String], kinds: &[InspectType], output: Output) -> Result<i32, CliError> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    'names: for name in names {
+        for kind in kinds {
+            if let Some(value) = one(client, name, *kind).await? {
+                found.push(value);
+                continue 'names;
+            }
+        }
+        let what = match kinds {
+            [InspectType::Container] => "container",
+            [InspectType::Image] => "image",
+            [InspectType::Network] => "network",
+            [InspectType::Volume] => "volume",
+            _ => "container, image, network or volume",
+        };
+        missing.push(CliError::NotFound { what, name: name.clone() });
+    }
+    output.json(&found)?;
+    for error in &missing {
+        output.error(&error.to_string(), error.hint().as_deref());
+    }
+    Ok(i32::from(!missing.is_empty()))
+}
+
+async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Value>, CliError> {
+    Ok(match kind {
+        InspectType::Container => match client.container(name).await {
+            Ok(container) => Some(value(&container)?),
+            Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        },
+        InspectType::Image => client.images().await?.iter().find(|image| is_meant(image, name)).map(value).transpose()?,
+        InspectType::Network => {
+            let networks = client.networks().await?;
+            let by_id = |id: &str| name.len() >= 4 && id.starts_with(name);
+            let network = networks
+                .iter()
+                .find(|network| network.name.as_str() == name)
+                .or_else(|| networks.iter().find(|network| by_id(&network.id)));
+            network.map(value).transpose()?
+        }
+        InspectType::Volume => {
+            client.volumes().await?.iter().find(|volume| volume.name.as_str() == name).map(value).transpose()?
+        }
+    })
+}
+
+/// By name, digest, or at least four digits of the digest.
+fn is_meant(image: &Image, text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    (digits.len() >= 4 && image.digest.hex().starts_with(digits))
+        || text
+            .parse::<ImageRef>()
+            .is_ok_and(|reference| image.references.contains(&reference) || reference.digest() == Some(image.digest))
+}
+
+fn value(thing: &impl serde::Serialize) -> Result<Value, CliError> {
+    serde_json::to_value(thing).map_err(CliError::Encode)
+}

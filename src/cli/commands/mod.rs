@@ -1,0 +1,147 @@
+//! The commands. Each is prepared without an engine as far as that goes (arguments, manifests), so that mistakes are told
+//! before anything is opened, and is then carried out through a client.
+
+mod containers;
+mod images;
+mod inspect;
+mod resources;
+mod run;
+mod session;
+mod stacks;
+
+use super::args::{Command, NetworkCommand, SystemCommand, VolumeCommand};
+use super::error::CliError;
+use super::output::Output;
+use crate::client::Client;
+use crate::manifest::Desired;
+use crate::model::Name;
+use crate::server::native::stacks::ApplyRequest;
+use crate::wire::native::CreateContainer;
+
+/// A command that is ready for an engine.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It needed none.
+    Done(i32),
+    Plan {
+        desired: Desired,
+        json: bool,
+        out: Option<std::path::PathBuf>,
+    },
+    Apply {
+        request: Box<ApplyRequest>,
+        json: bool,
+    },
+    Destroy {
+        stack: Name,
+        volumes: bool,
+        json: bool,
+    },
+    Run(Box<run::Run>),
+    Other(Command),
+}
+
+/// How a container is to be made, and what first becomes of its image.
+#[derive(Debug)]
+pub struct NewContainer {
+    pub create: CreateContainer,
+    pub pull: super::args::PullWhen,
+}
+
+/// The exit code of a failure that has none of its own.
+pub const fn failure_code(command: &Command) -> i32 {
+    match command {
+        // Codes below are the command's in the container.
+        Command::Run(_) | Command::Exec(_) => 125,
+        _ => 1,
+    }
+}
+
+pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
+    match command {
+        Command::Validate(args) => stacks::validate(&args, output).map(Prepared::Done),
+        Command::Schema(args) => stacks::schema(&args, output).map(Prepared::Done),
+        Command::Plan(args) => stacks::prepare_plan(args, output),
+        Command::Apply(args) => stacks::prepare_apply(&args, output),
+        Command::Destroy(args) => stacks::prepare_destroy(args, output),
+        Command::Run(args) => run::prepare(*args),
+        Command::Create(args) => run::prepare_create(*args),
+        other => Ok(Prepared::Other(other)),
+    }
+}
+
+impl Prepared {
+    /// Whether an engine in this process has work for more than one thread.
+    pub const fn is_heavy(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Other(Command::Pull(_) | Command::Import(_)))
+    }
+}
+
+/// Carries a command out, and gives the exit code.
+pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> Result<i32, CliError> {
+    let command = match prepared {
+        Prepared::Done(code) => return Ok(code),
+        Prepared::Plan { desired, json, out } => return stacks::plan(client, desired, json, out, output).await,
+        Prepared::Apply { request, json } => return stacks::apply(client, &request, json, output).await,
+        Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
+        Prepared::Run(run) => return run::run(client, *run, output).await,
+        Prepared::Other(command) => command,
+    };
+    match command {
+        Command::Status(args) => stacks::status(client, &args, output).await,
+        Command::Ps(args) => containers::ps(client, &args, output).await,
+        Command::Logs(args) => containers::logs(client, &args, output).await,
+        Command::Exec(args) => run::exec(client, args, output).await,
+        Command::Inspect(args) => inspect::any(client, &args, output).await,
+        Command::Start(args) => containers::start(client, &args.names, output).await,
+        Command::Stop(args) => containers::stop(client, &args, output).await,
+        Command::Restart(args) => containers::restart(client, &args, output).await,
+        Command::Kill(args) => containers::kill(client, &args, output).await,
+        Command::Rm(args) => containers::remove(client, &args, output).await,
+        Command::Wait(args) => containers::wait(client, &args.names, output).await,
+        Command::Images(args) => images::list(client, &args, output).await,
+        Command::Pull(args) => images::pull(client, args, output).await,
+        Command::Import(args) => images::import(client, args, output).await,
+        Command::Rmi(args) => images::remove(client, &args, output).await,
+        Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
+        Command::Network(NetworkCommand::Inspect(args)) => inspect::networks(client, &args.names, output).await,
+        Command::Network(NetworkCommand::Rm(args)) => resources::remove_networks(client, &args.names, output).await,
+        Command::Volume(VolumeCommand::Ls(args)) => resources::volumes(client, &args, output).await,
+        Command::Volume(VolumeCommand::Inspect(args)) => inspect::volumes(client, &args.names, output).await,
+        Command::Volume(VolumeCommand::Create { names, label }) => resources::create_volumes(client, names, &label, output).await,
+        Command::Volume(VolumeCommand::Rm(args)) => resources::remove_volumes(client, &args.names, output).await,
+        Command::System(SystemCommand::Reset(args)) => resources::reset(client, &args).await,
+        Command::Version(args) => resources::version(client, &args, output).await,
+        // These are prepared into something else, or are not for a client.
+        Command::Apply(_)
+        | Command::Plan(_)
+        | Command::Validate(_)
+        | Command::Destroy(_)
+        | Command::Schema(_)
+        | Command::Run(_)
+        | Command::Create(_)
+        | Command::Daemon(_) => Ok(0),
+    }
+}
+
+/// Does the same to each of several things: prints what each gives, tells each failure, and goes on.
+async fn each<'a, F, Fut>(names: &'a [String], output: Output, act: F) -> Result<i32, CliError>
+where
+    F: Fn(&'a str) -> Fut,
+    Fut: Future<Output = Result<String, CliError>>,
+{
+    let mut code = 0;
+    // At once: the grace periods of those that are stopped must not add up.
+    let results = futures_util::future::join_all(names.iter().map(|name| act(name))).await;
+    for result in results {
+        match result {
+            Ok(line) if line.is_empty() => {}
+            Ok(line) => output.line(line)?,
+            Err(error) => {
+                output.error(&error.to_string(), error.hint().as_deref());
+                code = error.exit_code(1);
+            }
+        }
+    }
+    Ok(code)
+}

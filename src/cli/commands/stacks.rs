@@ -1,0 +1,221 @@
+//! `validate`, `plan`, `apply`, `destroy`, `status`, `schema`. Manifests are read here, with the paths and variables of the
+//! person who types; what goes to the engine is what they say.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Prepared;
+use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
+use crate::cli::error::CliError;
+use crate::cli::output::Output;
+use crate::cli::progress::Story;
+use crate::cli::render;
+use crate::cli::spec::Surroundings;
+use crate::client::{Client, ClientError, Events};
+use crate::files;
+use crate::manifest::{self, Desired};
+use crate::model::Name;
+use crate::plan::{self, Plan};
+use crate::reconcile::report::Event;
+use crate::server::native::stacks::ApplyRequest;
+use crate::sources::Folder;
+use crate::wire::native::Destroy;
+
+/// What `plan --out` writes: the plan, and all that carrying it out needs.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedPlan {
+    format: Format,
+    plan: Plan,
+    desired: Desired,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Format {
+    #[serde(rename = "setpoint-plan/v1")]
+    V1,
+}
+
+/// Content of configs may be secret.
+const PLAN_MODE: u32 = 0o600;
+
+fn load(path: &Path, stack: Option<Name>, output: Output) -> Result<Desired, CliError> {
+    let environment = Surroundings::of_this_process().map_err(CliError::Surroundings)?.environment;
+    let loaded = Folder::new(path.to_owned(), stack)
+        .load(environment)
+        .map_err(|errors| CliError::Manifests { rendered: errors.render(output.error_colour) })?;
+    for warning in &loaded.warnings {
+        output.warning(warning.render(output.error_colour));
+    }
+    Ok(loaded.desired)
+}
+
+pub(super) fn validate(args: &ValidateArgs, output: Output) -> Result<i32, CliError> {
+    let desired = load(&args.path, args.stack.clone(), output)?;
+    if args.json {
+        output.json(&desired)?;
+        return Ok(0);
+    }
+    let counts = [
+        (desired.containers.len(), "container"),
+        (desired.images.len(), "image"),
+        (desired.networks.len(), "network"),
+        (desired.volumes.len(), "volume"),
+        (desired.configs.len(), "config"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> =
+        counts.map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" })).collect();
+    let what = if counts.is_empty() { "nothing in it".into() } else { counts.join(", ") };
+    output.line(format!("{}: valid: {what}", desired.stack))?;
+    Ok(0)
+}
+
+pub(super) fn schema(args: &SchemaArgs, output: Output) -> Result<i32, CliError> {
+    let schemas: BTreeMap<&'static str, Value> = manifest::schemas();
+    let Some(folder) = &args.out else {
+        output.json(&schemas)?;
+        return Ok(0);
+    };
+    files::create_dirs(folder, 0o755)?;
+    for (name, schema) in &schemas {
+        let mut text = serde_json::to_string_pretty(schema).map_err(CliError::Encode)?;
+        text.push('\n');
+        let path = folder.join(name);
+        files::publish(&path, text.as_bytes(), 0o644)?;
+        output.line(path.display().to_string())?;
+    }
+    Ok(0)
+}
+
+pub(super) fn prepare_plan(args: PlanArgs, output: Output) -> Result<Prepared, CliError> {
+    Ok(Prepared::Plan { desired: load(&args.path, args.stack, output)?, json: args.json, out: args.out })
+}
+
+/// Exit code 2 says that there is something to do.
+pub(super) async fn plan(
+    client: &Client,
+    desired: Desired,
+    json: bool,
+    out: Option<PathBuf>,
+    output: Output,
+) -> Result<i32, CliError> {
+    let plan = client.plan(&desired).await?;
+    if json {
+        output.json(&plan)?;
+    } else {
+        output.line(plan::render(&plan, output.colour).trim_end())?;
+    }
+    let code = if plan.is_empty() { 0 } else { 2 };
+    if let Some(path) = out {
+        let saved = SavedPlan { format: Format::V1, plan, desired };
+        files::publish(&path, &serde_json::to_vec(&saved).map_err(CliError::Encode)?, PLAN_MODE)?;
+    }
+    Ok(code)
+}
+
+pub(super) fn prepare_apply(args: &ApplyArgs, output: Output) -> Result<Prepared, CliError> {
+    let request = match saved(&args.path)? {
+        Some(SavedPlan { plan, desired, .. }) => {
+            if let Some(asked) = args.stack.as_ref().filter(|asked| **asked != desired.stack) {
+                return Err(CliError::OtherStack { saved: desired.stack, asked: asked.clone() });
+            }
+            ApplyRequest { desired, expected: Some(plan) }
+        }
+        None => ApplyRequest { desired: load(&args.path, args.stack.clone(), output)?, expected: None },
+    };
+    Ok(Prepared::Apply { request: Box::new(request), json: args.json })
+}
+
+/// A saved plan, where the file is one.
+fn saved(path: &Path) -> Result<Option<SavedPlan>, CliError> {
+    // Manifests may be JSON too; a saved plan begins with what no manifest has.
+    const BEGINNING: &[u8] = br#"{"format":"setpoint-plan/"#;
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = files::read(path)?;
+    if !bytes.starts_with(BEGINNING) {
+        return Ok(None);
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| CliError::SavedPlan { path: path.to_owned(), source })
+}
+
+pub(super) async fn apply(client: &Client, request: &ApplyRequest, json: bool, output: Output) -> Result<i32, CliError> {
+    follow(client.apply(request).await?, json, output).await
+}
+
+pub(super) fn prepare_destroy(args: DestroyArgs, output: Output) -> Result<Prepared, CliError> {
+    let stack = match (args.stack, args.path) {
+        (Some(stack), _) => stack,
+        (None, Some(path)) => load(&path, None, output)?.stack,
+        // The grammar asks for one of the two.
+        (None, None) => return Ok(Prepared::Done(1)),
+    };
+    Ok(Prepared::Destroy { stack, volumes: args.volumes, json: args.json })
+}
+
+pub(super) async fn destroy(client: &Client, stack: &Name, volumes: bool, json: bool, output: Output) -> Result<i32, CliError> {
+    follow(client.destroy(stack, &Destroy { volumes }).await?, json, output).await
+}
+
+/// Tells the events, and gives 1 when not every step was done.
+async fn follow(mut events: impl Events<Event>, json: bool, output: Output) -> Result<i32, CliError> {
+    let mut story = Story::new(output);
+    let mut outcome = None;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if json {
+            output.json_line(&event)?;
+            if let Event::Finished { outcome: last } = event {
+                outcome = Some(last);
+            }
+        } else if let Some(last) = story.tell(event)? {
+            outcome = Some(last);
+        }
+    }
+    match outcome {
+        Some(outcome) => Ok(i32::from(outcome.failed + outcome.skipped > 0)),
+        None => Err(ClientError::Ended.into()),
+    }
+}
+
+pub(super) async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<i32, CliError> {
+    let stacks = match &args.stack {
+        Some(stack) => client.stack(stack).await?,
+        None => client.stacks().await?,
+    };
+    if args.json {
+        output.json(&stacks)?;
+    } else if stacks.is_empty() {
+        output.note("no stack has been applied here");
+    } else {
+        output.text(render::status::render(&stacks, output.colour))?;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+
+    #[test]
+    fn saved_plans_are_told_from_manifests() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan");
+        let stack: Name = "demo".parse().unwrap();
+        let plan = Plan { stack: stack.clone(), base: Digest::of(b""), steps: vec![], unchanged: vec![] };
+        let written = SavedPlan { format: Format::V1, plan: plan.clone(), desired: Desired::empty(stack) };
+        files::publish(&path, &serde_json::to_vec(&written).unwrap(), PLAN_MODE).unwrap();
+        assert_eq!(saved(&path).unwrap().unwrap().plan, plan);
+        files::publish(&path, br#"{"format":"setpoint-plan/v9"}"#, PLAN_MODE).unwrap();
+        assert!(matches!(saved(&path), Err(CliError::SavedPlan { .. })));
+        files::publish(&path, br#"{"services": {}}"#, PLAN_MODE).unwrap();
+        assert!(saved(&path).unwrap().is_none());
+        assert!(saved(folder.path()).unwrap().is_none());
+    }
+}

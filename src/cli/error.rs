@@ -1,0 +1,99 @@
+//! What a command ends with when it does not succeed: the message, a hint where there is one, and the exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::spec::SpecError;
+use crate::client::ClientError;
+use crate::engine::EngineError;
+use crate::files::FileError;
+use crate::model::{Name, RestartPolicy, Signal};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Manifests that are not right; the text shows each place.
+    #[error("{rendered}")]
+    Manifests { rendered: String },
+    /// Nobody reads what is written any more.
+    #[error("write the output: {0}")]
+    Output(#[from] io::Error),
+    #[error("read standard input: {0}")]
+    Input(io::Error),
+    #[error("encode the output: {0}")]
+    Encode(serde_json::Error),
+    #[error("nobody answers at {}", path.display())]
+    NoDaemon { path: PathBuf },
+    #[error("--log-level: {why}")]
+    LogLevel { why: String },
+    #[error("--{option} {}: it is not a path from the root of the file system", path.display())]
+    RelativeRoot { option: &'static str, path: PathBuf },
+    #[error("start the asynchronous runtime: {0}")]
+    Runtime(io::Error),
+    #[error("handle signals: {0}")]
+    Signals(io::Error),
+    #[error("find the current folder: {0}")]
+    Surroundings(io::Error),
+    #[error("the saved plan {} is not understood: {source}", path.display())]
+    SavedPlan { path: PathBuf, source: serde_json::Error },
+    #[error("the saved plan is for stack {saved}, not {asked}")]
+    OtherStack { saved: Name, asked: Name },
+    #[error("there is no {what} {name:?}")]
+    NotFound { what: &'static str, name: String },
+    #[error("--tty: standard input is not a terminal")]
+    NotATerminal,
+    #[error("--rm and --restart {policy} exclude each other")]
+    RemovedAndRestarted { policy: RestartPolicy },
+    #[error(transparent)]
+    Change(#[from] super::change::InvalidChange),
+    /// All that there is to say has been said.
+    #[error("exit code {0}")]
+    Exit(i32),
+    #[error("ended by {0}")]
+    Interrupted(Signal),
+}
+
+impl CliError {
+    /// Whether this is only a reader of the output that has gone, such as `head`.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(error) => error.hint(),
+            Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
+            Self::Spec(error) => error.hint().map(Into::into),
+            Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),
+            Self::NoDaemon { .. } => Some(
+                "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"
+                    .into(),
+            ),
+            Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
+            Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
+            _ => None,
+        }
+    }
+
+    /// The exit code; `otherwise` where the error has none of its own: 1, or 125 for commands that pass another's code on.
+    pub fn exit_code(&self, otherwise: i32) -> i32 {
+        match self {
+            Self::Exit(code) => *code,
+            Self::Interrupted(signal) => 128 + signal.number(),
+            Self::Client(error) => error.refused().and_then(|body| body.exit_code).unwrap_or(otherwise),
+            Self::Engine(error) => error.exit_code().unwrap_or(otherwise),
+            _ => otherwise,
+        }
+    }
+}
+
+fn root_hint(lacking: bool) -> Option<String> {
+    lacking.then(|| "setpoint needs root: try again as root".into())
+}

@@ -1,0 +1,121 @@
+//! The steps of a plan as sentences, for the story of an apply.
+
+use crate::cli::output::{Tone, paint};
+use crate::plan::{Action, Step, WaitFor};
+use crate::reconcile::report::Outcome;
+
+/// What is being done: `pull`, `wait until healthy`.
+pub const fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Pull => "pull",
+        Action::Import => "import",
+        Action::Create => "create",
+        Action::Start => "start",
+        Action::Stop => "stop",
+        Action::Remove => "remove",
+        Action::Update => "update",
+        Action::Repair => "repair",
+        Action::Wait(WaitFor::Healthy) => "wait until healthy",
+        Action::Wait(WaitFor::Completed) => "wait until completed",
+    }
+}
+
+/// What has been done: `pulled`, `healthy`.
+pub const fn participle(action: Action) -> &'static str {
+    match action {
+        Action::Pull => "pulled",
+        Action::Import => "imported",
+        Action::Create => "created",
+        Action::Start => "started",
+        Action::Stop => "stopped",
+        Action::Remove => "removed",
+        Action::Update => "updated",
+        Action::Repair => "repaired",
+        Action::Wait(WaitFor::Healthy) => "healthy",
+        Action::Wait(WaitFor::Completed) => "completed",
+    }
+}
+
+pub fn running(step: &Step) -> String {
+    format!("{}: {}", step.resource, verb(step.action))
+}
+
+pub fn done(step: &Step, millis: u64, colour: bool) -> String {
+    let mark = paint(colour, Tone::Good, "✓");
+    let time = paint(colour, Tone::Faint, &seconds(millis));
+    format!("{mark} {}: {} {time}", step.resource, participle(step.action))
+}
+
+pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> String {
+    let mark = paint(colour, Tone::Bad, "✗");
+    let mut text = format!("{mark} {}: {}: {error}", step.resource, verb(step.action));
+    if let Some(hint) = hint {
+        text.push_str(&format!("\n  {}: {hint}", paint(colour, Tone::Hint, "hint")));
+    }
+    text
+}
+
+pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
+    let mark = paint(colour, Tone::Warn, "-");
+    format!("{mark} {}: {}: skipped, because {} failed", step.resource, verb(step.action), because.resource)
+}
+
+/// The last line of an apply or a destroy.
+pub fn summary(stack: &str, outcome: Outcome, unchanged: usize, colour: bool) -> String {
+    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let (tone, mut text) = match outcome {
+        Outcome { done: 0, failed: 0, skipped: 0, .. } => {
+            (Tone::Good, format!("{stack}: nothing to do, {} as declared", plural(unchanged, "resource")))
+        }
+        Outcome { done, failed: 0, skipped: 0, .. } => (Tone::Good, format!("{stack}: {} done", plural(done, "step"))),
+        Outcome { done, failed, skipped, .. } => {
+            (Tone::Bad, format!("{stack}: {} failed, {skipped} skipped, {done} done", plural(failed, "step")))
+        }
+    };
+    if outcome.generation > 0 {
+        text.push_str(&format!(" (generation {})", outcome.generation));
+    }
+    paint(colour, tone, &text)
+}
+
+fn seconds(millis: u64) -> String {
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..60_000 => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
+        _ => format!("{}m{:02}s", millis / 60_000, millis / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Cause, Kind, Resource};
+
+    fn step(action: Action) -> Step {
+        Step {
+            action,
+            resource: Resource { kind: Kind::Container, name: "web".parse().unwrap() },
+            target: "demo-web".into(),
+            container: None,
+            causes: vec![Cause::Missing],
+            needs: Default::default(),
+        }
+    }
+
+    #[test]
+    fn sentences() {
+        let (create, wait) = (step(Action::Create), step(Action::Wait(WaitFor::Healthy)));
+        assert_eq!(running(&wait), "container/web: wait until healthy");
+        assert_eq!(done(&create, 1_240, false), "✓ container/web: created 1.2s");
+        assert_eq!(failed(&create, "no", Some("do"), false), "✗ container/web: create: no\n  hint: do");
+        assert_eq!(skipped(&wait, &create, false), "- container/web: wait until healthy: skipped, because container/web failed");
+        for (outcome, text) in [
+            (Outcome { generation: 2, ..Outcome::default() }, "demo: nothing to do, 4 resources as declared (generation 2)"),
+            (Outcome { done: 1, ..Outcome::default() }, "demo: 1 step done"),
+            (Outcome { done: 1, failed: 2, skipped: 3, generation: 1 }, "demo: 2 steps failed, 3 skipped, 1 done (generation 1)"),
+        ] {
+            assert_eq!(summary("demo", outcome, 4, false), text);
+        }
+        assert_eq!((seconds(12), seconds(61_500)), ("12ms".into(), "1m01s".into()));
+    }
+}

@@ -1,0 +1,95 @@
+//! Tables: aligned columns under a line of headings, as Docker prints them.
+
+use crate::cli::output::{Tone, paint};
+
+/// One cell, and the tone that it is painted in after the widths are known.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
+        Self { text: text.into(), tone: Some(tone) }
+    }
+}
+
+impl<S: Into<String>> From<S> for Cell {
+    fn from(text: S) -> Self {
+        // A line break within a cell would break the table.
+        Self { text: text.into().replace(['\n', '\r', '\t'], " "), tone: None }
+    }
+}
+
+const GAP: usize = 3;
+
+/// Headings and rows, each line ended. The last column is as long as it is.
+pub fn render<const N: usize>(headings: [&str; N], rows: &[[Cell; N]], colour: bool) -> String {
+    let mut widths = headings.map(|heading| heading.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.text.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let head = headings.map(|heading| Cell { text: heading.to_owned(), tone: None });
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        let mut owed = 0;
+        for (cell, width) in row.iter().zip(widths) {
+            line.extend(std::iter::repeat_n(' ', owed));
+            match cell.tone {
+                Some(tone) => line.push_str(&paint(colour, tone, &cell.text)),
+                None => line.push_str(&cell.text),
+            }
+            owed = width - cell.text.chars().count() + GAP;
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// At most `max` characters, the last of them `…` where something was cut off.
+pub fn shorten(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Bytes as people read them, in decimal units as Docker lists images: `13.2MB`.
+pub fn bytes(size: u64) -> String {
+    let mut value = size as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 {
+            return if unit == "B" || value >= 99.95 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1}TB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_clean() {
+        let rows = [["a".into(), Cell::toned("long cell", Tone::Good), "".into()], ["bb".into(), "x\ny".into(), "z".into()]];
+        assert_eq!(render(["N", "WHAT", "LAST"], &rows, false), "N    WHAT        LAST\na    long cell\nbb   x y         z\n");
+        assert!(render(["N", "WHAT", "LAST"], &rows, true).contains("\u{1b}[32mlong cell"));
+    }
+
+    #[test]
+    fn sizes_and_lengths() {
+        for (size, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1.0kB"), (13_240_000, "13.2MB"), (187_000_000, "187MB"), (2_500_000_000, "2.5GB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+        assert_eq!(shorten("abcdef", 4), "abc…");
+        assert_eq!(shorten("abcd", 4), "abcd");
+    }
+}

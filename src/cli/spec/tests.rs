@@ -1,0 +1,133 @@
+//! Tables: a command line on one side, the spec on the other.
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::args::{Cli, Command};
+use crate::model::spec::Mount;
+use crate::model::{RestartPolicy, Signal};
+
+fn around() -> Surroundings {
+    let environment = [("HOME", "/root"), ("HERE", "yes")].map(|(k, v)| (k.into(), v.into()));
+    Surroundings { cwd: "/srv".into(), environment: environment.into() }
+}
+
+fn parse(line: &str) -> Result<ContainerSpec, SpecError> {
+    let cli = Cli::try_parse_from(["setpoint", "run"].into_iter().chain(line.split(' '))).unwrap();
+    match cli.command {
+        Command::Run(args) => container(&args.spec, &around()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn spec(line: &str) -> ContainerSpec {
+    parse(line).unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+fn strings(texts: &[&str]) -> Option<Vec<String>> {
+    Some(texts.iter().map(|text| text.to_string()).collect())
+}
+
+#[test]
+fn nothing_but_an_image_is_all_defaults() {
+    assert_eq!(spec("nginx"), ContainerSpec::new("nginx".parse().unwrap()));
+}
+
+#[test]
+fn what_follows_the_image_is_the_commands() {
+    let made = spec("--rm alpine ls -l --rm --name x -- y");
+    assert_eq!(made.command, strings(&["ls", "-l", "--rm", "--name", "x", "--", "y"]));
+    assert_eq!(spec("alpine -l").command, strings(&["-l"]));
+    assert_eq!(spec("alpine --help").command, strings(&["--help"]));
+    assert_eq!(spec("-- alpine ls").command, strings(&["ls"]));
+}
+
+#[test]
+fn process() {
+    let made = spec("-e A=1 -e HERE -e GONE -e E= --entrypoint /init -w /w -u app:2 --hostname h -l a=b -l c alpine x");
+    let variables: Vec<_> = made.environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(variables, ["A=1", "E=", "HERE=yes"]);
+    assert_eq!((made.entrypoint, made.command), (strings(&["/init"]), strings(&["x"])));
+    assert_eq!(
+        (made.working_dir.as_deref(), made.user.as_deref(), made.hostname.as_deref()),
+        (Some("/w"), Some("app:2"), Some("h"))
+    );
+    assert_eq!(made.labels.get("a").map(String::as_str), Some("b"));
+    assert_eq!(made.labels.get("c").map(String::as_str), Some(""));
+    assert_eq!(spec("--entrypoint= alpine").entrypoint, strings(&[]));
+}
+
+#[test]
+fn mounts_are_in_the_order_of_mounting() {
+    let made = spec("-v ./a:/x/y/z -v data:/x --tmpfs /x/y alpine");
+    assert_eq!(made.mounts.iter().map(Mount::target).collect::<Vec<_>>(), ["/x", "/x/y", "/x/y/z"]);
+    assert!(matches!(parse("-v a:/x -v b:/x/ alpine"), Err(SpecError::SameTarget { .. })));
+    assert!(parse("-v /x alpine").unwrap_err().to_string().contains("NAME:TARGET"));
+}
+
+#[test]
+fn network() {
+    let made = spec("--network front --network back --network-alias web -p 8080:80 -p 127.0.0.1:53:53/udp alpine");
+    assert_eq!(made.networks.keys().map(Name::as_str).collect::<Vec<_>>(), ["back", "front"]);
+    assert!(made.networks.values().all(|a| a.aliases.contains("web")));
+    assert_eq!(made.ports.len(), 2);
+    assert_eq!(spec("--net none alpine").network_mode, NetworkMode::None);
+    assert_eq!(spec("--net host alpine").network_mode, NetworkMode::Host);
+    assert_eq!(spec("--network bridge -p 80 alpine").ports.len(), 1);
+    let made = spec("--network front --ip 10.0.0.9 alpine");
+    assert_eq!(made.networks.values().next().and_then(|a| a.ipv4_address), Some([10, 0, 0, 9].into()));
+    for bad in ["--network none -p 80 a", "--ip 10.0.0.9 a", "--network host --network x a", "--network-alias x a", "-p 0:0 a"] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn limits_and_the_rest() {
+    let made = spec(
+        "-m 64m --cpus 0.5 --pids-limit 10 --restart on-failure:3 --stop-signal INT --stop-timeout 3 --read-only \
+         --cap-drop all --cap-add CAP_NET_ADMIN,chown --ulimit nofile=10:20 --sysctl net.a=1 --add-host db:10.0.0.2 alpine"
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .as_str(),
+    );
+    assert_eq!((made.limits.memory.map(|m| m.0), made.limits.pids), (Some(64 << 20), Some(10)));
+    assert_eq!(made.limits.cpus.map(|c| c.millis()), Some(500));
+    assert_eq!(made.restart, RestartPolicy::OnFailure(Some(3)));
+    assert_eq!((made.stop_signal, made.stop_grace_period), ("INT".parse::<Signal>().ok(), Span::seconds(3)));
+    assert!(made.read_only && made.cap_drop.contains("ALL"));
+    assert_eq!(made.cap_add.iter().map(String::as_str).collect::<Vec<_>>(), ["CHOWN", "NET_ADMIN"]);
+    assert_eq!(made.ulimits.get("nofile"), Some(&Ulimit { soft: 10, hard: 20 }));
+    assert_eq!(made.extra_hosts.get("db"), Some(&IpAddr::from([10, 0, 0, 2])));
+    assert_eq!(spec("-m 0 --pids-limit -1 alpine").limits, ResourceLimits::default());
+}
+
+#[test]
+fn health() {
+    let made = spec("--health-cmd true --health-interval 2s --health-retries 1 alpine").healthcheck.unwrap();
+    assert_eq!((made.test, made.interval, made.retries), (Probe::Shell("true".into()), Span::seconds(2), 1));
+    assert_eq!(spec("--no-healthcheck alpine").healthcheck.map(|h| h.test), Some(Probe::None));
+}
+
+#[test]
+fn env_files() {
+    let text = "# note\n\nA=1\n  B=two words\nHERE\nGONE\nQ=\"kept\"\n";
+    let read = super::env_file(text, &around()).unwrap();
+    let lines: Vec<_> = read.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(lines, ["A=1", "B=two words", "HERE=yes", "Q=\"kept\""]);
+    assert!(super::env_file("=x", &around()).unwrap_err().contains("line 1"));
+}
+
+#[test]
+fn what_is_not_supported_is_said() {
+    for (line, what) in [
+        ("-it alpine sh", "terminal"),
+        ("-w rel alpine", "absolute"),
+        ("-v a:/b:xyz alpine", "not supported"),
+        ("--ulimit nofile=9:1 alpine", "above"),
+        ("Alpine", "not an image reference"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(what), "{line}: {error}");
+    }
+}

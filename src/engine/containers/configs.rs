@@ -1,0 +1,75 @@
+//! Contents of configs: kept in the database by digest, written beside a container as files when it starts.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Containers, ContainersError, Record};
+use crate::engine::runtime::spec::HostMount;
+use crate::files::{self, FileError};
+use crate::model::Digest;
+use crate::model::spec::Mount;
+
+impl Containers {
+    /// Keeps a content. The same content again changes nothing.
+    pub fn put_config(&self, content: &[u8]) -> Result<Digest, ContainersError> {
+        let digest = Digest::of(content);
+        self.db.write(|t| {
+            t.prepare_cached("INSERT OR IGNORE INTO configs (digest, content) VALUES (?1, ?2)")?
+                .execute(params![digest.to_string(), content])
+        })?;
+        Ok(digest)
+    }
+
+    /// Forgets all contents but these and those that a container names.
+    pub fn collect_configs(&self, keep: &BTreeSet<Digest>) -> Result<usize, ContainersError> {
+        let mut keep: BTreeSet<String> = keep.iter().map(ToString::to_string).collect();
+        for record in self.list()? {
+            for mount in &record.spec.mounts {
+                if let Mount::Config { digest, .. } = mount {
+                    keep.insert(digest.to_string());
+                }
+            }
+        }
+        Ok(self.db.write(|t| {
+            let all = t
+                .prepare("SELECT digest FROM configs")?
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut removed = 0;
+            for digest in all.iter().filter(|digest| !keep.contains(*digest)) {
+                removed += t.execute("DELETE FROM configs WHERE digest = ?1", [digest])?;
+            }
+            Ok(removed)
+        })?)
+    }
+
+    /// Writes a container's configs as files of their mode and owner, and says where they are to be mounted.
+    pub(super) fn place_configs(&self, record: &Record) -> Result<Vec<HostMount>, ContainersError> {
+        let folder = self.instance.container_dir(&record.id).join("configs");
+        let mut mounts = Vec::new();
+        for (number, mount) in record.spec.mounts.iter().enumerate() {
+            let Mount::Config { digest, target, mode, uid, gid, .. } = mount else { continue };
+            let content: Option<Vec<u8>> = self.db.read(|t| {
+                t.prepare_cached("SELECT content FROM configs WHERE digest = ?1")?
+                    .query_row([digest.to_string()], |row| row.get(0))
+                    .optional()
+            })?;
+            let content = content.ok_or_else(|| ContainersError::NoConfig {
+                name: record.name.to_string(),
+                digest: *digest,
+                target: target.clone(),
+            })?;
+            files::create_dirs(&folder, 0o700)?;
+            let path = folder.join(number.to_string());
+            files::publish(&path, &content, 0o600)?;
+            chown(&path, Some(*uid), Some(*gid)).map_err(|e| FileError::new("set the owner of", &path, e))?;
+            // After the owner, because a change of owner takes the set-user-id bits away.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode & 0o7777))
+                .map_err(|e| FileError::new("set the mode of", &path, e))?;
+            mounts.push(HostMount::Bind { source: path, target: target.clone(), read_only: true });
+        }
+        Ok(mounts)
+    }
+}

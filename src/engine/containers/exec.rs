@@ -1,0 +1,89 @@
+//! A further process in a running container, from the side of whoever wants it: the order is written down, and a small
+//! process of its own (role `@exec`) carries it out.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+
+use super::{Containers, ContainersError, exec_role};
+use crate::engine::monitor::Job;
+use crate::engine::runtime::ExecRequest;
+use crate::files;
+use crate::model::ContainerId;
+use crate::observed::ContainerState;
+use crate::sys;
+
+/// What is to be executed.
+#[derive(Clone, Debug, Default)]
+pub struct ExecSpec {
+    pub argv: Vec<String>,
+    /// Beside the container's own environment.
+    pub env: BTreeMap<String, String>,
+    /// Instead of the container's user.
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    /// On a terminal of its own: standard error then arrives on standard output.
+    pub tty: bool,
+    /// Rows and columns of that terminal.
+    pub window: Option<(u16, u16)>,
+}
+
+/// How the names of files with orders begin.
+pub(super) const ORDER_PREFIX: &str = "exec-";
+
+/// What the role is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) request: ExecRequest,
+    pub(super) window: Option<(u16, u16)>,
+}
+
+impl Containers {
+    /// Executes a command in a running container. The child's streams are the command's, and its exit code too; 125, 126 and
+    /// 127 with a line on standard error say that the command was not executed.
+    pub async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Child, ContainersError> {
+        let status = self.status(id)?;
+        let ContainerState::Running { pid, .. } = status.state else {
+            return Err(ContainersError::NotRunning { name: self.called(id) });
+        };
+        let run = self.instance.container_run_dir(id);
+        let launch = Job::read(&run)?.launch;
+        let process = launch.spec.process().as_ref();
+        let mut env = process.and_then(|p| p.env().clone()).unwrap_or_default();
+        for (name, value) in &spec.env {
+            env.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
+            env.push(format!("{name}={value}"));
+        }
+        if spec.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
+            env.push("TERM=xterm".to_owned());
+        }
+        let cwd = spec
+            .working_dir
+            .unwrap_or_else(|| process.map_or_else(|| "/".to_owned(), |p| p.cwd().to_string_lossy().into_owned()));
+        let request = ExecRequest {
+            pid,
+            started_ticks: status.started_ticks,
+            argv: spec.argv,
+            env,
+            user: spec.user.or(launch.user),
+            cwd,
+            cgroup: launch.cgroup,
+            tty: spec.tty,
+            spec: launch.spec,
+        };
+        // By a file, because arguments and environments are open to all on the host.
+        let text = serde_json::to_vec(&Order { request, window: spec.window }).map_err(ContainersError::Order)?;
+        let token = sys::random_bytes::<8>().map_err(ContainersError::Random)?;
+        let order = run.join(format!("{ORDER_PREFIX}{:016x}.json", u64::from_ne_bytes(token)));
+        files::publish(&order, &text, 0o600)?;
+        let mut command = Command::new(&self.program);
+        command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|e| {
+            drop(files::remove_all(&order));
+            ContainersError::Spawn(e)
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The role `@exec`: one process that enters a container, passes its own standard streams on and exits with the command's
+//! code. It dies with the command, and the command with it.
+
+use std::ffi::OsString;
+use std::io::{self, Write, stderr, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions};
+
+use super::exec::Order;
+use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
+use crate::files::{self, FileError};
+use crate::sys;
+
+/// The name of the role, as the first argument of this program.
+pub const ROLE: &str = "@exec";
+
+#[derive(Debug, thiserror::Error)]
+enum ExecError {
+    #[error("the order is missing")]
+    NoOrder,
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the order cannot be read: {0}")]
+    Format(#[from] serde_json::Error),
+    #[error("pass the standard streams on: {0}")]
+    Streams(io::Error),
+    #[error("make a terminal: {0}")]
+    Terminal(io::Error),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("wait for the command: {0}")]
+    Wait(Errno),
+}
+
+/// The role's entry: `<file with the order>`, which is removed.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    match run(arguments) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
+        Err(e) => {
+            // Where standard error is closed there is nowhere left to say it.
+            drop(writeln!(stderr(), "{e}"));
+            let code = if let ExecError::Runtime(e) = &e { e.exit_code() } else { 125 };
+            ExitCode::from(u8::try_from(code).unwrap_or(125))
+        }
+    }
+}
+
+fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
+    let path = Path::new(arguments.first().ok_or(ExecError::NoOrder)?);
+    let text = files::read(path)?;
+    files::remove_all(path)?;
+    let order: Order = serde_json::from_slice(&text)?;
+    if order.request.tty { on_terminal(&order) } else { on_own_streams(&order) }
+}
+
+fn on_own_streams(order: &Order) -> Result<i32, ExecError> {
+    let own = |fd: &dyn AsFd| sys::pty::duplicate(fd.as_fd()).map_err(ExecError::Streams);
+    let stdio = Stdio { stdin: own(&stdin())?, stdout: own(&stdout())?, stderr: own(&stderr())? };
+    let process = runtime::exec(&order.request, stdio)?;
+    // The ends of the pipes are to be the command's alone, so that closing them means something.
+    let null = sys::pty::null().map_err(ExecError::Streams)?;
+    let replaced = rustix::stdio::dup2_stdin(&null).and(rustix::stdio::dup2_stdout(&null)).and(rustix::stdio::dup2_stderr(&null));
+    replaced.map_err(|e| ExecError::Streams(e.into()))?;
+    exit_code(&process)
+}
+
+fn on_terminal(order: &Order) -> Result<i32, ExecError> {
+    let sys::pty::Pty { controller, terminal } = sys::pty::open().map_err(ExecError::Terminal)?;
+    if let Some((rows, columns)) = order.window {
+        sys::pty::resize(&controller, rows, columns).map_err(ExecError::Terminal)?;
+    }
+    let same = || sys::pty::duplicate(&terminal).map_err(ExecError::Terminal);
+    let stdio = Stdio { stdin: same()?, stdout: same()?, stderr: same()? };
+    let process = runtime::exec(&order.request, stdio)?;
+    // Only while the command has it open does the terminal have another end.
+    drop(terminal);
+    rustix::io::ioctl_fionbio(&controller, true).map_err(|e| ExecError::Terminal(e.into()))?;
+    relay(&controller, &process).map_err(ExecError::Streams)?;
+    exit_code(&process)
+}
+
+/// Carries bytes between the own streams and the terminal until the command has ended.
+fn relay(controller: &OwnedFd, process: &Process) -> io::Result<()> {
+    let mut block = vec![0; 16 * 1024];
+    // Input that the terminal has not taken yet. No more is read before it has, so it stays small.
+    let mut typed: Vec<u8> = Vec::new();
+    let (mut input_open, mut ended) = (true, false);
+    let stdin = stdin();
+    loop {
+        let input = if input_open && typed.is_empty() { PollFlags::IN } else { PollFlags::empty() };
+        let output = if typed.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut fds = [
+            PollFd::from_borrowed_fd(controller.as_fd(), output),
+            PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stdin.as_fd(), input),
+        ];
+        // A closed input is ready for ever, so it is left out then.
+        let polled = if input.is_empty() { &mut fds[..2] } else { &mut fds[..] };
+        match poll(polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        ended |= !fds[1].revents().is_empty();
+        if fds[2].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            match rustix::io::read(&stdin, &mut block) {
+                Ok(0) => input_open = false,
+                Ok(count) => typed.extend_from_slice(&block[..count]),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => input_open = false,
+            }
+        }
+        if !typed.is_empty() {
+            match rustix::io::write(controller, &typed) {
+                Ok(count) => drop(typed.drain(..count)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => typed.clear(),
+            }
+        }
+        loop {
+            match rustix::io::read(controller, &mut block) {
+                // The end of a terminal whose other end is closed is an error.
+                Ok(0) | Err(Errno::IO) if ended => return Ok(()),
+                Ok(0) | Err(Errno::IO) => {
+                    // Nobody has it open now, and nobody can open it again but the command itself: only its end is left.
+                    wait(process).map_err(io::Error::from)?;
+                    return Ok(());
+                }
+                Ok(count) => stdout().write_all(&block[..count]).and_then(|()| stdout().flush())?,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits without taking the result away.
+fn wait(process: &Process) -> Result<(), Errno> {
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn exit_code(process: &Process) -> Result<i32, ExecError> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) | Ok(None) => {}
+            Ok(Some(status)) => {
+                return Ok(status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255));
+            }
+            Err(e) => return Err(ExecError::Wait(e)),
+        }
+    }
+}

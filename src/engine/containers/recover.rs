@@ -1,0 +1,120 @@
+//! What a crash or a power cut left half-made is finished or undone. What a living process is at work on is left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::records::Phase;
+use super::{Containers, ContainersError};
+use crate::engine::monitor;
+use crate::engine::runtime::cgroups;
+use crate::files::FileError;
+use crate::model::ContainerId;
+use crate::observed::ContainerState;
+
+/// What a recovery found.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Containers, or remains of one, that were removed.
+    pub removed: Vec<String>,
+    /// Containers that died with their monitor: their processes are cleared away; what they held elsewhere (addresses,
+    /// published ports) is for the caller to give back.
+    pub lost: Vec<ContainerId>,
+    /// Containers that have exited and were to be removed then: for the caller to remove.
+    pub unsettled: Vec<ContainerId>,
+    /// What could not be cleared away. The next recovery tries again.
+    pub failures: Vec<ContainersError>,
+}
+
+impl Containers {
+    /// Finishes and undoes what was left half-made, as far as nobody is at work on it.
+    pub async fn recover(&self) -> Result<Recovered, ContainersError> {
+        let mut found = Recovered::default();
+        // Folders before rows: a folder comes after its row and goes before it, so one without a row now is nobody's.
+        let remains = self.remains()?;
+        let cgroups = cgroups::list(&self.instance.cgroup_parent())?;
+        let rows: BTreeMap<_, _> = self.phases()?.into_iter().collect();
+        for (id, phase) in &rows {
+            let result = match phase {
+                Phase::Creating | Phase::Removing => self.undo(id, *phase, &mut found).await,
+                Phase::Ready => self.inspect(id, cgroups.contains(id.as_str()), &mut found),
+            };
+            found.failures.extend(result.err());
+        }
+        for name in remains {
+            let result = self.sweep(&name, &rows, &mut found).await;
+            found.failures.extend(result.err());
+        }
+        Ok(found)
+    }
+
+    async fn undo(&self, id: &ContainerId, phase: Phase, found: &mut Recovered) -> Result<(), ContainersError> {
+        let Some(held) = self.try_hold(id)? else { return Ok(()) };
+        // Under the lock once more: whoever held it may have finished.
+        if self.phase(id)?.as_deref() == Some(phase.as_str()) {
+            self.erase(held).await?;
+            found.removed.push(id.to_string());
+        }
+        Ok(())
+    }
+
+    fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
+        // Whoever holds it is starting it or removing it, and a monitor clears up by itself.
+        let Some(_held) = self.try_hold(id)? else { return Ok(()) };
+        if monitor::has_monitor(&self.instance, id)? {
+            return Ok(());
+        }
+        if has_cgroup {
+            self.clear_cgroup(id)?;
+        }
+        match self.state(id)? {
+            ContainerState::Lost => found.lost.push(id.clone()),
+            ContainerState::Exited { .. } if self.get(id)?.auto_remove => found.unsettled.push(id.clone()),
+            ContainerState::Exited { .. }
+            | ContainerState::Created
+            | ContainerState::Running { .. }
+            | ContainerState::Restarting { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Names of folders, cgroups and locks: a container's id, or the beginning of one.
+    fn remains(&self) -> Result<BTreeSet<String>, ContainersError> {
+        let mut names = BTreeSet::new();
+        names.extend(entries(&self.instance.state_dir().join("containers"))?);
+        names.extend(entries(&self.instance.run_dir().join("containers"))?);
+        names.extend(entries(&self.locks_dir())?.into_iter().filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)));
+        names.extend(cgroups::list(&self.instance.cgroup_parent())?);
+        Ok(names)
+    }
+
+    /// Removes what has a container's name and no row.
+    async fn sweep(&self, name: &str, rows: &BTreeMap<ContainerId, Phase>, found: &mut Recovered) -> Result<(), ContainersError> {
+        if rows.keys().any(|id| id.as_str().starts_with(name)) {
+            return Ok(());
+        }
+        // A run-time folder has only the beginning of an id, and all that is done here with the rest is to name paths.
+        let Ok(id) = format!("{name:0<64}").parse::<ContainerId>() else { return Ok(()) };
+        let Some(held) = self.try_hold(&id)? else { return Ok(()) };
+        if monitor::has_monitor(&self.instance, &id)? || self.phase(&id)?.is_some() {
+            return Ok(());
+        }
+        self.erase(held).await?;
+        found.removed.push(name.to_owned());
+        Ok(())
+    }
+}
+
+/// The names in a folder, none when there is no such folder.
+pub(super) fn entries(folder: &Path) -> Result<Vec<String>, ContainersError> {
+    let listing = match std::fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(FileError::new("list", folder, e).into()),
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(|e| FileError::new("list", folder, e))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}

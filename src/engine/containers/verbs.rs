@@ -1,0 +1,134 @@
+//! What is done to a container that has been started: the monitor is asked; when there is none, its last state answers.
+
+use std::time::{Duration, Instant};
+
+use super::{Containers, ContainersError};
+use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
+use crate::engine::monitor::{self, Client, ClientError, LOGS, Status};
+use crate::engine::runtime::cgroups::Cgroup;
+use crate::model::spec::ResourceLimits;
+use crate::model::{ContainerId, RestartPolicy, Signal, Span};
+use crate::observed::ContainerState;
+
+/// How long a monitor may be there without answering: while it starts, and after its container has exited.
+const TRANSITION: Duration = Duration::from_secs(60);
+
+impl Containers {
+    /// Where the container is in its life.
+    pub fn state(&self, id: &ContainerId) -> Result<ContainerState, ContainersError> {
+        Ok(monitor::read_state(&self.instance, id)?)
+    }
+
+    /// Its state, its restarts and its health checks.
+    pub fn status(&self, id: &ContainerId) -> Result<Status, ContainersError> {
+        Ok(monitor::read_status(&self.instance, id)?)
+    }
+
+    /// The process that looks after a container that is alive: its pid and, in ticks since the boot, its start. Its death
+    /// without a word of its own is the container's death.
+    pub fn monitor_of(&self, id: &ContainerId) -> Result<Option<(i32, u64)>, ContainersError> {
+        let status = self.status(id)?;
+        Ok(status.monitor.filter(|_| status.state.is_alive()))
+    }
+
+    /// Ends the container for good: by its stop signal and, after the grace (its own unless another is given), SIGKILL. What
+    /// does not run is stopped already.
+    pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), ContainersError> {
+        let grace = grace.map_or_else(|| self.get(id).map(|record| record.spec.stop_grace_period), Ok)?;
+        let client = Client::new(&self.instance, id);
+        let until = Instant::now() + TRANSITION;
+        loop {
+            match client.stop(grace.0).await {
+                Ok(_) => return Ok(()),
+                Err(ClientError::Gone) => {}
+                Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+            }
+            if !self.settling(id, until).await? {
+                break;
+            }
+        }
+        // A monitor that was killed took the container's first process along, and not necessarily all others.
+        if self.state(id)? == ContainerState::Lost {
+            self.clear_cgroup(id)?;
+        }
+        Ok(())
+    }
+
+    pub async fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), ContainersError> {
+        match Client::new(&self.instance, id).signal(signal).await {
+            Ok(()) => Ok(()),
+            Err(ClientError::Gone | ClientError::NotRunning) => Err(ContainersError::NotRunning { name: self.called(id) }),
+            Err(source) => Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+    }
+
+    /// Waits until the container has finally exited. Its exit code.
+    ///
+    /// Who asks to `reap` promises to remove the container if it is one that is removed when it exits: then nobody else does
+    /// as long as the asker lives.
+    pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, ContainersError> {
+        let client = Client::new(&self.instance, id);
+        let until = Instant::now() + TRANSITION;
+        loop {
+            match client.wait(reap).await {
+                Ok((code, _)) => return Ok(code),
+                Err(ClientError::Gone) => {}
+                Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+            }
+            if !self.settling(id, until).await? {
+                break;
+            }
+        }
+        match self.state(id)? {
+            ContainerState::Exited { code, .. } => Ok(code),
+            ContainerState::Created => Err(ContainersError::NeverStarted { name: self.called(id) }),
+            ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
+            ContainerState::Running { .. } | ContainerState::Restarting { .. } => {
+                Err(ContainersError::Busy { name: self.called(id) })
+            }
+        }
+    }
+
+    /// Changes the restart policy and the limits, of the running container too. `None` leaves as it is.
+    pub async fn update(
+        &self,
+        id: &ContainerId,
+        restart: Option<RestartPolicy>,
+        limits: Option<ResourceLimits>,
+    ) -> Result<(), ContainersError> {
+        let held = self.hold(id).await?;
+        match Client::new(&self.instance, id).update(restart, limits).await {
+            // Without a monitor the next start reads the record.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+        self.change_spec(&held.id, restart, limits)
+    }
+
+    /// What the container printed.
+    pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, LogError> {
+        let (instance, own) = (self.instance.clone(), id.clone());
+        // A state that cannot be read is no reason to wait for more.
+        let alive = move || monitor::read_state(&instance, &own).is_ok_and(|state| state.is_alive());
+        LogReader::open(&self.instance.container_dir(id).join(LOGS), &self.instance.container_run_dir(id), query, alive)
+    }
+
+    /// Kills what is left in the container's cgroup, and removes it.
+    pub(super) fn clear_cgroup(&self, id: &ContainerId) -> Result<(), ContainersError> {
+        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        cgroup.kill_all()?;
+        Ok(cgroup.remove()?)
+    }
+
+    /// Whether there is a monitor that does not answer now, be it that it starts or that it has done its work. Pauses then.
+    async fn settling(&self, id: &ContainerId, until: Instant) -> Result<bool, ContainersError> {
+        if !monitor::has_monitor(&self.instance, id).map_err(ContainersError::from)? {
+            return Ok(false);
+        }
+        if Instant::now() >= until {
+            return Err(ContainersError::Busy { name: self.called(id) });
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Ok(true)
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong in the engine, as one type for whoever uses it: what kind it is, what hint helps, what a command
+//! line exits with.
+
+use std::path::PathBuf;
+
+use crate::engine::containers::ContainersError;
+use crate::engine::images::ImagesError;
+use crate::engine::monitor::logs::LogError;
+use crate::engine::networks::NetworkError;
+use crate::engine::state::StateError;
+use crate::engine::volumes::VolumeError;
+use crate::files::FileError;
+use crate::model::{Digest, Name};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    #[error(transparent)]
+    Networks(#[from] NetworkError),
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
+    #[error(transparent)]
+    Containers(#[from] ContainersError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("image {reference} is not on this host")]
+    NoSuchImage { reference: String },
+    #[error("container {name} is running")]
+    Running { name: Name },
+    #[error("image {reference} is used by container {by}")]
+    ImageInUse { reference: String, by: Name },
+    #[error("{text:?} matches more than one image")]
+    AmbiguousImage { text: String },
+    #[error("volume {name} is used by container {by}")]
+    VolumeInUse { name: Name, by: Name },
+    #[error("bind mount: {} is not on this host", path.display())]
+    NoBindSource { path: PathBuf },
+    #[error("the configuration of image {digest} cannot be read: {source}")]
+    ImageConfig { digest: Digest, source: serde_json::Error },
+    #[error("no random numbers: {0}")]
+    Random(std::io::Error),
+    #[error("a work thread ended before its work did")]
+    Interrupted,
+}
+
+/// What kind of error it is, for whoever maps it to a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    NotFound,
+    Conflict,
+    Invalid,
+    Internal,
+}
+
+impl EngineError {
+    pub fn status(&self) -> Kind {
+        match self {
+            Self::Containers(error) => container_kind(error),
+            Self::Networks(error) => network_kind(error),
+            Self::Volumes(error) => volume_kind(error),
+            Self::Images(error) => image_kind(error),
+            Self::NoSuchImage { .. } => Kind::NotFound,
+            Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
+                Kind::Conflict
+            }
+            Self::NoBindSource { .. } => Kind::Invalid,
+            Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
+                Kind::Internal
+            }
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchImage { reference } => {
+                Some(format!("`setpoint pull {reference}` brings it, `setpoint import` makes one from files"))
+            }
+            Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
+            Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
+            Self::VolumeInUse { .. } => Some("remove the container first".into()),
+            Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
+            Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
+            _ => None,
+        }
+    }
+
+    /// What a command line that runs a command exits with, where the runtime has said it (125, 126, 127).
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Containers(error) => error.exit_code(),
+            _ => None,
+        }
+    }
+}
+
+fn container_kind(error: &ContainersError) -> Kind {
+    match error {
+        ContainersError::NotFound { .. } => Kind::NotFound,
+        ContainersError::NameTaken { .. }
+        | ContainersError::Ambiguous { .. }
+        | ContainersError::AlreadyRunning { .. }
+        | ContainersError::NotRunning { .. }
+        | ContainersError::StillRunning { .. }
+        | ContainersError::NeverStarted { .. }
+        | ContainersError::Lost { .. }
+        | ContainersError::Busy { .. } => Kind::Conflict,
+        ContainersError::Start { .. } | ContainersError::Spec { .. } => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
+fn network_kind(error: &NetworkError) -> Kind {
+    match error {
+        NetworkError::Unknown { .. } => Kind::NotFound,
+        NetworkError::Differs { .. }
+        | NetworkError::NotYours { .. }
+        | NetworkError::InUse { .. }
+        | NetworkError::SubnetTaken { .. }
+        | NetworkError::AddressTaken { .. }
+        | NetworkError::PortPublished { .. }
+        | NetworkError::PortInUse { .. } => Kind::Conflict,
+        NetworkError::AddressOutside { .. }
+        | NetworkError::Twice { .. }
+        | NetworkError::TooMany
+        | NetworkError::PortsWithoutNetwork
+        | NetworkError::PortAddress { .. } => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
+fn volume_kind(error: &VolumeError) -> Kind {
+    match error {
+        VolumeError::Unknown { .. } => Kind::NotFound,
+        VolumeError::NotYours { .. } => Kind::Conflict,
+        _ => Kind::Internal,
+    }
+}
+
+fn image_kind(error: &ImagesError) -> Kind {
+    match error {
+        ImagesError::Missing(_) => Kind::NotFound,
+        ImagesError::Ambiguous { .. } => Kind::Conflict,
+        ImagesError::Registry { .. } | ImagesError::Document { .. } | ImagesError::Import { .. } => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}

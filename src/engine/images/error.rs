@@ -1,0 +1,42 @@
+//! What can go wrong with images, each with the image, layer or path it went wrong with.
+
+use std::path::PathBuf;
+
+use super::documents::DocumentError;
+use super::layer::{TreeError, UnpackError};
+use super::registry::RegistryError;
+use crate::engine::state::StateError;
+use crate::files::FileError;
+use crate::model::{Digest, ImageRef};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("pull {reference}: {source}")]
+    Registry { reference: Box<ImageRef>, source: Box<RegistryError> },
+    #[error("pull {reference}: {source}")]
+    Document { reference: Box<ImageRef>, source: Box<DocumentError> },
+    #[error("unpack layer {layer}: {source}")]
+    Unpack { layer: String, source: Box<UnpackError> },
+    #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]
+    DiffId { blob: Digest, expected: Digest, found: Digest },
+    #[error("import {}: {source}", path.display())]
+    Import { path: PathBuf, source: TreeError },
+    #[error("import: read the archive: {0}")]
+    ImportRead(std::io::Error),
+    #[error("no image {0} here")]
+    Missing(Digest),
+    #[error("{text:?} is the start of more than one image's digest; give more digits")]
+    Ambiguous { text: String },
+    #[error("the folder of layer {diff_id} is gone from the store; remove the image and pull it again")]
+    LayerGone { diff_id: Digest },
+    #[error("the stored content {digest} is damaged; remove the image and pull it again")]
+    Damaged { digest: Digest },
+    #[error("the image {reference} was removed again and again while it was pulled")]
+    Contended { reference: Box<ImageRef> },
+    #[error("a worker ended before its work: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}

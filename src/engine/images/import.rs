@@ -1,0 +1,217 @@
+//! An import: a root file system, as a tar or a folder, becomes an image of one layer with a configuration of its own.
+//! The same content and configuration give the same image, whenever and wherever they are imported.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+use super::layer::{ChannelReader, Layer, TreeError, unpack_layer, write_tree};
+use super::progress::Meter;
+use super::publish::Package;
+use super::rows::Record;
+use super::store::{Scratch, Staged};
+use super::{Images, ImagesError, documents, layer};
+use crate::files::FileError;
+use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+
+/// Where a root file system comes from.
+pub enum ImportSource {
+    /// A tar (plain, gzip or zstd) or a folder.
+    Path(PathBuf),
+    /// A tar (plain, gzip or zstd).
+    Reader(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+/// What containers of an imported image run by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportConfig {
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Option<Vec<String>>,
+    pub environment: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+}
+
+impl Images {
+    /// Digest over what tells that an import's source changed: a file's bytes; of a folder, every entry's path, kind,
+    /// mode, owner, size, time of change and target.
+    pub fn fingerprint(path: &Path) -> Result<Digest, ImagesError> {
+        layer::fingerprint(path).map_err(|source| of_tree(path, source))
+    }
+
+    /// Makes an image from a root file system and gives it the reference.
+    pub async fn import(
+        &self,
+        source: ImportSource,
+        reference: &ImageRef,
+        config: ImportConfig,
+        fingerprint: Option<Digest>,
+        progress: ProgressSink,
+    ) -> Result<Digest, ImagesError> {
+        let scratch = self.inner.store.scratch()?;
+        let limits = self.inner.limits.clone();
+        let staged = match source {
+            ImportSource::Path(path) => {
+                tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits, &progress)).await??
+            }
+            ImportSource::Reader(reader) => {
+                let mut meter = Meter::new(&progress, "import".to_owned(), None);
+                meter.enter(Phase::Unpacking, 0);
+                let (feed, parts) = mpsc::channel(16);
+                let unpacking = tokio::task::spawn_blocking(move || {
+                    let unpacked = unpack_layer(ChannelReader::new(parts), scratch.path(), &limits);
+                    unpacked.map(|layer| scratch.into_staged(layer))
+                });
+                let done = pump(reader, feed, &mut meter).await;
+                let staged = unpacking.await?;
+                let done = done.map_err(ImagesError::ImportRead)?;
+                let staged =
+                    staged.map_err(|source| ImagesError::Unpack { layer: "import".to_owned(), source: Box::new(source) })?;
+                meter.enter(Phase::Done, done);
+                staged
+            }
+        };
+        let package = Arc::new(package(&staged.layer, reference, &config, fingerprint));
+        let digest = package.record.digest;
+        let images = self.clone();
+        let published = tokio::task::spawn_blocking(move || images.publish_now(&package, &[&staged])).await??;
+        // The one layer is ours and is there, so nobody can have taken it away.
+        if published { Ok(digest) } else { Err(ImagesError::Contended { reference: Box::new(reference.clone()) }) }
+    }
+}
+
+fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits, progress: &ProgressSink) -> Result<Staged, ImagesError> {
+    let fail = |action, e| FileError::new(action, path, e);
+    let meta = fs::metadata(path).map_err(|e| fail("read", e))?;
+    let part = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let mut meter = Meter::new(progress, part, meta.is_file().then_some(meta.len()));
+    meter.enter(Phase::Unpacking, 0);
+    let of_unpack = |source| ImagesError::Unpack { layer: path.display().to_string(), source: Box::new(source) };
+    if !meta.is_dir() {
+        let file = File::open(path).map_err(|e| fail("open", e))?;
+        let layer =
+            unpack_layer(Metered { inner: file, done: 0, meter: &mut meter }, scratch.path(), limits).map_err(of_unpack)?;
+        meter.enter(Phase::Done, meta.len());
+        return Ok(scratch.into_staged(layer));
+    }
+    let (reader, writer) = io::pipe().map_err(|e| fail("open a pipe for", e))?;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            let mut writer = BufWriter::with_capacity(256 << 10, writer);
+            write_tree(path, &mut writer).and_then(|()| writer.flush().map_err(TreeError::Write))
+        });
+        let unpacked = unpack_layer(Metered { inner: reader, done: 0, meter: &mut meter }, scratch.path(), limits);
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (written, unpacked) {
+            // Whoever unpacks gave up first, and the pipe broke.
+            (Err(TreeError::Write(e)), Err(source)) if e.kind() == io::ErrorKind::BrokenPipe => Err(of_unpack(source)),
+            (Err(source), _) => Err(of_tree(path, source)),
+            (Ok(()), unpacked) => unpacked.map_err(of_unpack),
+        }
+    })
+    .map(|layer: Layer| {
+        meter.enter(Phase::Done, layer.tar_size);
+        scratch.into_staged(layer)
+    })
+}
+
+/// Reports what passes.
+struct Metered<'a, R> {
+    inner: R,
+    done: u64,
+    meter: &'a mut Meter,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.done += n as u64;
+        self.meter.moved(Phase::Unpacking, self.done);
+        Ok(n)
+    }
+}
+
+async fn pump(
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    feed: mpsc::Sender<io::Result<bytes::Bytes>>,
+    meter: &mut Meter,
+) -> io::Result<u64> {
+    let mut done = 0;
+    loop {
+        let mut part = bytes::BytesMut::with_capacity(128 << 10);
+        match reader.read_buf(&mut part).await {
+            Ok(0) => return Ok(done),
+            Ok(n) => done += n as u64,
+            Err(error) => {
+                // The unpacking must not take this for the end of the archive.
+                let told = io::Error::new(error.kind(), error.to_string());
+                drop(feed.send(Err(told)).await);
+                return Err(error);
+            }
+        }
+        meter.moved(Phase::Unpacking, done);
+        // Whoever unpacks has given up, and says why.
+        if feed.send(Ok(part.freeze())).await.is_err() {
+            return Ok(done);
+        }
+    }
+}
+
+fn of_tree(path: &Path, source: TreeError) -> ImagesError {
+    match source {
+        TreeError::File(error) => error.into(),
+        source => ImagesError::Import { path: path.to_owned(), source },
+    }
+}
+
+/// The documents of an image of one layer.
+fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerprint: Option<Digest>) -> Package {
+    // As old as the newest thing in it, so that the same content gives the same image.
+    let created = OffsetDateTime::from_unix_timestamp(layer.newest).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let created_text = created.format(&Rfc3339).ok();
+    let platform = Platform::host();
+    let mut run = Map::new();
+    let mut say = |key: &str, value: Option<Value>| run.extend(value.map(|value| (key.to_owned(), value)));
+    let environment: Vec<String> = config.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    say("User", config.user.clone().map(Value::from));
+    say("Env", Some(environment.into()));
+    say("Entrypoint", config.entrypoint.clone().map(Value::from));
+    say("Cmd", config.command.clone().map(Value::from));
+    say("WorkingDir", config.working_dir.clone().map(Value::from));
+    let mut image = json!({
+        "created": created_text,
+        "architecture": platform.architecture,
+        "os": platform.os,
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+        "history": [{"created": created_text, "comment": "imported"}],
+    });
+    if let Some(variant) = platform.variant {
+        image["variant"] = variant.into();
+    }
+    let image = image.to_string().into_bytes();
+    let config_digest = Digest::of(&image);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": documents::OCI_MANIFEST,
+        "config": {"mediaType": documents::OCI_CONFIG, "digest": config_digest, "size": image.len()},
+        "layers": [{"mediaType": documents::OCI_TAR, "digest": layer.diff_id, "size": layer.tar_size}],
+    });
+    let manifest = manifest.to_string().into_bytes();
+    let record = Record {
+        digest: Digest::of(&manifest),
+        config: config_digest,
+        created,
+        layers: vec![layer.diff_id],
+        imported_from: fingerprint,
+    };
+    Package { record, manifest, config: image, reference: reference.clone() }
+}

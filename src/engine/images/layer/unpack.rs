@@ -1,0 +1,380 @@
+//! Unpacks a layer's archive into a folder that overlayfs can use as a lower layer. Knows nothing of where the archive
+//! comes from or of images.
+//!
+//! Guarantees: nothing outside the folder is touched, whatever the archive says. Assumption: nobody else writes in the
+//! folder meanwhile, and we may set owners and make device nodes.
+//! Sources: OCI Image Specification, layer.md, "Applying Changesets" and "Whiteouts"; the kernel's overlayfs.rst,
+//! "whiteouts and opaque directories".
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
+    ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, setxattr, statat, symlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::archive::{Archive, ArchiveError, Entry, Kind, lossy};
+use crate::files::beneath::{Escapes, remove_at};
+use crate::files::{Beneath, FileError, Inside};
+
+/// What a layer may cost, so that a few kilobytes cannot fill the host.
+#[derive(Clone, Debug)]
+pub(in crate::engine::images) struct Limits {
+    /// Bytes of all files, holes included.
+    pub(in crate::engine::images) bytes: u64,
+    pub(in crate::engine::images) entries: u64,
+    /// Unpacked bytes for each compressed one. Gzip cannot exceed 1032.
+    pub(in crate::engine::images) ratio: u64,
+    /// Below this many bytes the ratio does not matter.
+    pub(in crate::engine::images) small: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 256 << 30, entries: 10_000_000, ratio: 1500, small: 1 << 30 }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    #[error("the archive is broken: {0}")]
+    Archive(#[from] ArchiveError),
+    #[error("refused: {0}")]
+    Escapes(#[from] Escapes),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{name:?} is a hard link to {target:?}: {source}")]
+    Hardlink { name: String, target: String, source: FileError },
+    #[error("refused: {name:?} is a whiteout of nothing")]
+    Whiteout { name: String },
+    #[error("refused: {name:?} sets the attribute {attribute:?}, which belongs to overlayfs")]
+    OverlayAttribute { name: String, attribute: String },
+    #[error("refused: more than {limit} {what}")]
+    TooMuch { what: &'static str, limit: u64 },
+}
+
+/// What has been unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine::images) struct Unpacked {
+    /// Bytes of files.
+    pub(in crate::engine::images) size: u64,
+    /// The newest time of change of any entry, in seconds since 1970.
+    pub(in crate::engine::images) newest: i64,
+}
+
+/// Unpacks the whole of `reader` into the empty folder `root`, and reads it to its end.
+pub(in crate::engine::images) fn unpack(reader: impl Read, root: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
+    let mut archive = Archive::new(reader);
+    let mut target = Target {
+        beneath: Beneath::open(root)?,
+        folder_times: BTreeMap::new(),
+        buffer: vec![0; 256 << 10],
+        done: Unpacked::default(),
+    };
+    let mut entries = 0u64;
+    while let Some(entry) = archive.next_entry()? {
+        entries += 1;
+        if entries > limits.entries {
+            return Err(UnpackError::TooMuch { what: "entries", limit: limits.entries });
+        }
+        target.done.size = target.done.size.saturating_add(entry.size);
+        if target.done.size > limits.bytes {
+            return Err(UnpackError::TooMuch { what: "bytes", limit: limits.bytes });
+        }
+        target.done.newest = target.done.newest.max(entry.mtime.0);
+        target.apply(&entry, &mut archive)?;
+    }
+    archive.drain()?;
+    target.finish()
+}
+
+struct Target {
+    beneath: Beneath,
+    /// Set at the end, because every entry that is made in a folder changes the folder's time.
+    folder_times: BTreeMap<PathBuf, (i64, u32)>,
+    buffer: Vec<u8>,
+    done: Unpacked,
+}
+
+const WHITEOUT: &[u8] = b".wh.";
+/// Files of this prefix belong to an old storage driver; of those only the opaque mark means something.
+const META: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+impl Target {
+    fn apply(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), UnpackError> {
+        let path = Inside::new(&entry.name)?;
+        let Some(name) = path.name() else {
+            return if entry.kind == Kind::Folder { self.folder(Path::new(""), None, entry) } else { self.not_a_folder(&path) };
+        };
+        let bytes = name.as_bytes();
+        if bytes == OPAQUE {
+            let folder = self.beneath.make_folder(path.parent())?;
+            return Ok(make_opaque(&folder).map_err(|e| self.beneath.error("mark as opaque", path.parent(), e))?);
+        }
+        if path.as_path().iter().any(|component| component.as_bytes().starts_with(META)) {
+            return Ok(());
+        }
+        let parent = self.beneath.make_folder(path.parent())?;
+        if let Some(hidden) = bytes.strip_prefix(WHITEOUT) {
+            return self.whiteout(&parent, path.as_path(), OsStr::from_bytes(hidden));
+        }
+        match entry.kind {
+            Kind::Folder => self.folder(path.as_path(), Some((&parent, name)), entry),
+            Kind::File => self.file(&parent, path.as_path(), name, entry, content),
+            Kind::Hardlink => self.hardlink(&parent, path.as_path(), name, entry),
+            Kind::Symlink | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                let made = self.replacing(&parent, name, |dir| node(dir, name, entry));
+                made.map_err(|e| self.beneath.error("create", path.as_path(), e))?;
+                self.describe_node(&parent, path.as_path(), name, entry)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Unpacked, UnpackError> {
+        for (path, time) in &self.folder_times {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            match self.beneath.resolve(path, flags).and_then(|fd| futimens(&fd, &times(*time))) {
+                // A later entry has put something else in the folder's place.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(e) => return Err(self.beneath.error("set the time of", path, e).into()),
+            }
+        }
+        Ok(self.done)
+    }
+
+    /// Makes a folder, or takes the one that is there. `place` is `None` for the root.
+    fn folder(&mut self, path: &Path, place: Option<(&OwnedFd, &OsStr)>, entry: &Entry) -> Result<(), UnpackError> {
+        let fail = |e| self.beneath.error("create folder", path, e);
+        let mut replaced = false;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match place {
+            None => self.beneath.resolve(path, flags).map_err(fail)?,
+            Some((parent, name)) => {
+                let hides = match mkdirat(parent, name, Mode::RWXU) {
+                    Ok(()) => false,
+                    Err(Errno::EXIST) => {
+                        let there = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+                        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+                            false
+                        } else {
+                            remove_at(parent.as_fd(), name).and_then(|()| mkdirat(parent, name, Mode::RWXU)).map_err(fail)?;
+                            replaced = true;
+                            is_whiteout(&there)
+                        }
+                    }
+                    Err(e) => return Err(fail(e).into()),
+                };
+                let fd = openat(parent, name, flags, Mode::empty()).map_err(fail)?;
+                if hides {
+                    // The layer hides what is below and puts a new folder in its place.
+                    make_opaque(&fd).map_err(fail)?;
+                }
+                fd
+            }
+        };
+        self.describe(&fd, path, entry)?;
+        self.folder_times.insert(path.to_owned(), entry.mtime);
+        if replaced {
+            self.beneath.forget();
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        parent: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        entry: &Entry,
+        content: &mut impl Read,
+    ) -> Result<(), UnpackError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self
+            .replacing(parent, name, |dir| openat(dir, name, flags, Mode::RUSR | Mode::WUSR))
+            .map_err(|e| self.beneath.error("create", path, e))?;
+        let mut file = File::from(fd);
+        match &entry.pieces {
+            None => {
+                self.copy(content, entry.size, path, |bytes, _| file.write_all(bytes))?;
+            }
+            Some(pieces) => {
+                for (offset, length) in pieces {
+                    self.copy(content, *length, path, |bytes, done| file.write_all_at(bytes, offset + done))?;
+                }
+                ftruncate(&file, entry.size).map_err(|e| self.beneath.error("set the size of", path, e))?;
+            }
+        }
+        self.describe(file.as_fd(), path, entry)?;
+        futimens(&file, &times(entry.mtime)).map_err(|e| self.beneath.error("set the time of", path, e))?;
+        Ok(())
+    }
+
+    /// Copies `length` bytes; `write` gets each part and how many bytes went before it.
+    fn copy(
+        &mut self,
+        content: &mut impl Read,
+        length: u64,
+        path: &Path,
+        mut write: impl FnMut(&[u8], u64) -> std::io::Result<()>,
+    ) -> Result<(), UnpackError> {
+        let mut done = 0;
+        while done < length {
+            let most = usize::try_from(length - done).unwrap_or(usize::MAX).min(self.buffer.len());
+            let n = content.read(&mut self.buffer[..most]).map_err(ArchiveError::from)?;
+            if n == 0 {
+                return Err(ArchiveError::Truncated("a file").into());
+            }
+            write(&self.buffer[..n], done).map_err(|e| FileError::new("write", self.beneath.show(path), e))?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+
+    fn hardlink(&mut self, parent: &OwnedFd, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), UnpackError> {
+        let target = Inside::new(&entry.link)?;
+        let fail = |source| UnpackError::Hardlink { name: lossy(&entry.name), target: lossy(&entry.link), source };
+        let Some(target_name) = target.name() else {
+            return Err(fail(self.beneath.error("link", path, Errno::ISDIR)));
+        };
+        let place = self.beneath.folder(target.parent()).map_err(fail)?;
+        let link = |dir: BorrowedFd<'_>| linkat(&place, target_name, dir, name, AtFlags::empty());
+        match link(parent.as_fd()) {
+            Err(Errno::EXIST) => {}
+            result => return result.map_err(|e| fail(self.beneath.error("link", path, e))),
+        }
+        let same = || -> Result<bool, Errno> {
+            let there = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let wanted = statat(&place, target_name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino))
+        };
+        if same().map_err(|e| fail(self.beneath.error("link", path, e)))? {
+            return Ok(());
+        }
+        let made = self.replacing(parent, name, link);
+        made.map_err(|e| fail(self.beneath.error("link", path, e)))
+    }
+
+    /// Hides `hidden` of the layers below.
+    fn whiteout(&mut self, parent: &OwnedFd, path: &Path, hidden: &OsStr) -> Result<(), UnpackError> {
+        if matches!(hidden.as_bytes(), b"" | b"." | b"..") {
+            return Err(UnpackError::Whiteout { name: lossy(path.as_os_str().as_bytes()) });
+        }
+        let fail = |e| self.beneath.error("create", path, e);
+        match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+            // A whiteout never hides what its own layer has: a file replaces what is below anyway, and a folder
+            // does so when it is opaque.
+            Err(Errno::EXIST) => {
+                let there = statat(parent, hidden, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+                if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let folder = openat(parent, hidden, flags, Mode::empty()).map_err(fail)?;
+                    make_opaque(&folder).map_err(fail)?;
+                }
+                Ok(())
+            }
+            result => Ok(result.map_err(fail)?),
+        }
+    }
+
+    /// Makes something new; what has the name already is removed first.
+    fn replacing<T>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match make(parent.as_fd()) {
+            Err(Errno::EXIST) => {
+                remove_at(parent.as_fd(), name)?;
+                self.beneath.forget();
+                make(parent.as_fd())
+            }
+            result => result,
+        }
+    }
+
+    /// Owner, mode and extended attributes, in this order: a new owner clears set-id bits and capabilities.
+    fn describe(&self, fd: impl AsFd, path: &Path, entry: &Entry) -> Result<(), UnpackError> {
+        let fail = |action, e| self.beneath.error(action, path, e);
+        fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).map_err(|e| fail("set the owner of", e))?;
+        fchmod(&fd, Mode::from_raw_mode(entry.mode)).map_err(|e| fail("set the mode of", e))?;
+        self.attributes(path, entry, |name, value| fsetxattr(&fd, name, value, XattrFlags::empty()))
+    }
+
+    /// The same for what cannot be opened.
+    fn describe_node(&self, parent: &OwnedFd, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), UnpackError> {
+        let fail = |action, e| self.beneath.error(action, path, e);
+        let (owner, group) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+        chownat(parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("set the owner of", e))?;
+        if entry.kind != Kind::Symlink {
+            // It was made just now and is no link, so nothing is followed.
+            let mode = Mode::from_raw_mode(entry.mode);
+            chmodat(parent, name, mode, AtFlags::empty()).map_err(|e| fail("set the mode of", e))?;
+        }
+        if !entry.xattrs.is_empty() {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let place = openat(parent, name, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+            let through = format!("/proc/self/fd/{}", place.as_raw_fd());
+            self.attributes(path, entry, |name, value| setxattr(&through, name, value, XattrFlags::empty()))?;
+        }
+        let time = times(entry.mtime);
+        utimensat(parent, name, &time, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("set the time of", e))?;
+        Ok(())
+    }
+
+    fn attributes(&self, path: &Path, entry: &Entry, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<(), UnpackError> {
+        for (name, value) in &entry.xattrs {
+            if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+                return Err(UnpackError::OverlayAttribute { name: lossy(&entry.name), attribute: lossy(name) });
+            }
+            match set(name, value) {
+                // Labels of the builder's security module mean nothing on a host without it.
+                Err(Errno::OPNOTSUPP) if !name.starts_with(b"security.capability") => {
+                    tracing::warn!(path = %path.display(), attribute = %lossy(name), "the file system does not keep this attribute");
+                }
+                result => result.map_err(|e| self.beneath.error("set an extended attribute of", path, e))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn not_a_folder(&self, path: &Inside) -> Result<(), UnpackError> {
+        Err(self.beneath.error("replace the root by a file in", path.as_path(), Errno::EXIST).into())
+    }
+}
+
+fn node(dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(), Errno> {
+    let kind = match entry.kind {
+        Kind::CharDevice => FileType::CharacterDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::Fifo => FileType::Fifo,
+        Kind::Symlink | Kind::File | Kind::Hardlink | Kind::Folder => {
+            return symlinkat(OsStr::from_bytes(&entry.link), dir, name);
+        }
+    };
+    mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, makedev(entry.device.0, entry.device.1))
+}
+
+fn make_opaque(folder: &OwnedFd) -> Result<(), Errno> {
+    // The folder may be open as a place only, which takes no attributes by itself.
+    let through = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    setxattr(&through, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+}
+
+fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(0, 0)
+}
+
+fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
+    Timestamps { last_access: time, last_modification: time }
+}

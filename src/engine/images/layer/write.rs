@@ -1,0 +1,278 @@
+//! A folder as a canonical tar: the same folder gives the same bytes, wherever and whenever. Also the fingerprint that
+//! tells cheaply whether a source has changed. Knows nothing of images.
+//!
+//! Entries are sorted by name, owners are numeric, times have nanoseconds, hard links point to the first name.
+//! Refused: names that layers give a meaning to. Left out: sockets, which no archive can hold.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use tar::{EntryType, Header};
+
+use super::pax;
+use crate::files::FileError;
+use crate::model::Digest;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{} cannot be in an image: names that start with `.wh.` mean a deleted file there", .0.display())]
+    Whiteout(PathBuf),
+    #[error("{} changed while it was read", .0.display())]
+    Changed(PathBuf),
+    #[error("write the archive: {0}")]
+    Write(io::Error),
+}
+
+/// Digest over what tells that a source changed: a file's bytes; of a folder, every entry's path, kind, mode, owner,
+/// size, time of change and target.
+pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, TreeError> {
+    let meta = fs::metadata(path).map_err(|e| FileError::new("read", path, e))?;
+    let mut hash = Sha256::new();
+    if !meta.is_dir() {
+        let mut file = File::open(path).map_err(|e| FileError::new("open", path, e))?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer).map_err(|e| FileError::new("read", path, e))? {
+                0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    }
+    walk(path, &mut |found| {
+        let meta = &found.meta;
+        let size = if meta.is_file() { meta.len() } else { 0 };
+        let facts: [i64; 8] = [
+            meta.mode().into(),
+            meta.uid().into(),
+            meta.gid().into(),
+            size.cast_signed(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.rdev().cast_signed(),
+            found.link.as_bytes().len() as i64,
+        ];
+        hash.update((found.name.len() as u64).to_le_bytes());
+        hash.update(&found.name);
+        facts.iter().for_each(|fact| hash.update(fact.to_le_bytes()));
+        hash.update(found.link.as_bytes());
+        Ok(())
+    })?;
+    Ok(Digest::from_bytes(hash.finalize().into()))
+}
+
+/// Writes the folder `root` as a tar to `output`.
+pub(in crate::engine::images) fn write_tree(root: &Path, output: &mut impl Write) -> Result<(), TreeError> {
+    let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+    walk(root, &mut |found| {
+        let kind = found.meta.file_type();
+        if kind.is_socket() {
+            tracing::warn!(path = %found.path.display(), "a socket is left out of the image");
+            return Ok(());
+        }
+        if found.path.file_name().is_some_and(|n| n.as_bytes().starts_with(b".wh.")) && !found.name.is_empty() {
+            return Err(TreeError::Whiteout(found.path.to_owned()));
+        }
+        let identity = (found.meta.dev(), found.meta.ino());
+        let link = match first_names.get(&identity) {
+            Some(first) => Some(first.clone()),
+            None => {
+                if !kind.is_dir() && found.meta.nlink() > 1 {
+                    first_names.insert(identity, found.name.clone());
+                }
+                None
+            }
+        };
+        entry(found, link, output)
+    })?;
+    // The end of an archive is two empty blocks.
+    output.write_all(&[0; 1024]).map_err(TreeError::Write)
+}
+
+/// Something found in the tree.
+struct Found<'a> {
+    path: &'a Path,
+    /// Relative to the root, folders with a slash at the end; the root itself is `./`.
+    name: Vec<u8>,
+    meta: Metadata,
+    /// The target, of a symbolic link.
+    link: OsString,
+}
+
+/// Visits the root and everything beneath it, sorted by name, each folder before what is in it.
+fn walk(root: &Path, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
+    let meta = fs::metadata(root).map_err(|e| FileError::new("read", root, e))?;
+    visit(&Found { path: root, name: b"./".to_vec(), meta, link: OsString::new() })?;
+    // A stack of what is still to be visited, the next one last: a deep tree must not overflow the thread's own.
+    let mut waiting = children(root, b"")?;
+    while let Some((path, mut name)) = waiting.pop() {
+        let meta = fs::symlink_metadata(&path).map_err(|e| FileError::new("read", &path, e))?;
+        let link = if meta.is_symlink() {
+            fs::read_link(&path).map_err(|e| FileError::new("read link", &path, e))?.into_os_string()
+        } else {
+            OsString::new()
+        };
+        if meta.is_dir() {
+            name.push(b'/');
+            waiting.extend(children(&path, &name)?);
+        }
+        visit(&Found { path: &path, name, meta, link })?;
+    }
+    Ok(())
+}
+
+/// What is in a folder, in reverse order.
+fn children(folder: &Path, prefix: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>, FileError> {
+    let fail = |e| FileError::new("read folder", folder, e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        names.push(entry.map_err(fail)?.file_name().into_vec());
+    }
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(names.into_iter().map(|n| (folder.join(OsString::from_vec(n.clone())), [prefix, &n].concat())).collect())
+}
+
+fn entry(found: &Found<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) -> Result<(), TreeError> {
+    let meta = &found.meta;
+    let kind = meta.file_type();
+    let mut header = Header::new_ustar();
+    let mut records = Vec::new();
+    let target = hardlink.as_deref().unwrap_or(found.link.as_bytes());
+    header.set_entry_type(match () {
+        () if hardlink.is_some() => EntryType::Link,
+        () if kind.is_dir() => EntryType::Directory,
+        () if kind.is_symlink() => EntryType::Symlink,
+        () if kind.is_char_device() => EntryType::Char,
+        () if kind.is_block_device() => EntryType::Block,
+        () if kind.is_fifo() => EntryType::Fifo,
+        () => EntryType::Regular,
+    });
+    let size = if kind.is_file() && hardlink.is_none() { meta.len() } else { 0 };
+    if !place(&mut header.as_old_mut().name, &found.name) {
+        records.extend(pax::record(b"path", &found.name));
+    }
+    if !place(&mut header.as_old_mut().linkname, target) {
+        records.extend(pax::record(b"linkpath", target));
+    }
+    let wide = |records: &mut Vec<u8>, key: &str, value: u64, most: u64| {
+        if value > most {
+            records.extend(pax::record(key.as_bytes(), value.to_string().as_bytes()));
+        }
+        value.min(most)
+    };
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_uid(wide(&mut records, "uid", meta.uid().into(), 0o7_777_777));
+    header.set_gid(wide(&mut records, "gid", meta.gid().into(), 0o7_777_777));
+    header.set_size(wide(&mut records, "size", size, 0o77_777_777_777));
+    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(0o77_777_777_777));
+    if meta.mtime_nsec() != 0 || !(0..=0o77_777_777_777).contains(&meta.mtime()) {
+        records.extend(pax::record(b"mtime", decimal_time(meta.mtime(), meta.mtime_nsec()).as_bytes()));
+    }
+    if (kind.is_char_device() || kind.is_block_device())
+        && let Some(ustar) = header.as_ustar_mut()
+    {
+        ustar.set_device_major(major(meta.rdev()));
+        ustar.set_device_minor(minor(meta.rdev()));
+    }
+    if hardlink.is_none() {
+        for (name, value) in attributes(found.path)? {
+            records.extend(pax::xattr(&name, &value));
+        }
+    }
+    if !records.is_empty() {
+        let mut extension = Header::new_ustar();
+        extension.set_entry_type(EntryType::XHeader);
+        place(&mut extension.as_old_mut().name, b"pax");
+        extension.set_mode(0o644);
+        extension.set_uid(0);
+        extension.set_gid(0);
+        extension.set_mtime(0);
+        extension.set_size(records.len() as u64);
+        extension.set_cksum();
+        output.write_all(extension.as_bytes()).map_err(TreeError::Write)?;
+        output.write_all(&records).map_err(TreeError::Write)?;
+        pad(records.len() as u64, output)?;
+    }
+    header.set_cksum();
+    output.write_all(header.as_bytes()).map_err(TreeError::Write)?;
+    if size > 0 {
+        copy(found.path, size, output)?;
+        pad(size, output)?;
+    }
+    Ok(())
+}
+
+/// Exactly `size` bytes of the file: the header has promised them.
+fn copy(path: &Path, size: u64, output: &mut impl Write) -> Result<(), TreeError> {
+    let mut file = File::open(path).map_err(|e| FileError::new("open", path, e))?;
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
+    let mut left = size;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        match file.read(&mut buffer[..most]).map_err(|e| FileError::new("read", path, e))? {
+            0 => return Err(TreeError::Changed(path.to_owned())),
+            n => {
+                output.write_all(&buffer[..n]).map_err(TreeError::Write)?;
+                left -= n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pad(size: u64, output: &mut impl Write) -> Result<(), TreeError> {
+    let padding = (size.next_multiple_of(512) - size) as usize;
+    output.write_all(&[0; 512][..padding]).map_err(TreeError::Write)
+}
+
+/// Puts `text` into a field, cut when it is too long; then false.
+fn place(field: &mut [u8], text: &[u8]) -> bool {
+    let most = text.len().min(field.len());
+    field[..most].copy_from_slice(&text[..most]);
+    text.len() <= field.len() && text.is_ascii()
+}
+
+fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
+    // -1.25 s is stored as -2 s and 750,000,000 ns.
+    let (sign, whole, rest) = if seconds < 0 && nanoseconds > 0 {
+        ("-", seconds.unsigned_abs() - 1, 1_000_000_000 - nanoseconds)
+    } else if seconds < 0 {
+        ("-", seconds.unsigned_abs(), 0)
+    } else {
+        ("", seconds.unsigned_abs(), nanoseconds)
+    };
+    if rest == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest:09}") }
+}
+
+/// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
+fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
+    let fail = |e: Errno| FileError::new("read the extended attributes of", path, e);
+    let mut names = vec![0u8; 64 << 10];
+    let length = match llistxattr(path, names.as_mut_slice()) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(e) => return Err(fail(e)),
+    };
+    names.truncate(length);
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        if name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        let mut value = vec![0u8; 64 << 10];
+        let length = lgetxattr(path, name, value.as_mut_slice()).map_err(fail)?;
+        value.truncate(length);
+        found.push((name.to_vec(), value));
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,117 @@
+//! How content becomes an image: final names, one sync, then the rows in one transaction. And the way back: what no image
+//! needs loses its rows first and then its place on the disk.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::OnceCell;
+
+use super::pull::Shared;
+use super::rows::{self, Record};
+use super::store::Staged;
+use super::{Freed, Images, ImagesError};
+use crate::model::{Digest, ImageRef};
+
+/// An image that is ready to be recorded, but for its layers.
+#[derive(Debug)]
+pub(super) struct Package {
+    pub(super) record: Record,
+    pub(super) manifest: Vec<u8>,
+    pub(super) config: Vec<u8>,
+    pub(super) reference: ImageRef,
+}
+
+/// Layers that pulls of this process are fetching, so that none is fetched twice at a time.
+#[derive(Debug, Default)]
+pub(super) struct Fetching(Mutex<HashMap<Digest, Weak<OnceCell<Staged>>>>);
+
+impl Fetching {
+    /// The place of a layer. Whoever comes first fetches it, the others wait; if that fails, the next one tries.
+    pub(super) fn join(&self, diff_id: Digest) -> Shared {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, place| place.strong_count() > 0);
+        // A layer that has been published meanwhile has left its folder, and is no use to a later pull.
+        let known = all.get(&diff_id).and_then(Weak::upgrade);
+        if let Some(place) = known.filter(|place| place.get().is_none_or(Staged::is_there)) {
+            return place;
+        }
+        let place = Shared::default();
+        all.insert(diff_id, Arc::downgrade(&place));
+        place
+    }
+}
+
+impl Images {
+    /// Publishes an image. False when a layer that was here is not any more: then nothing has been recorded.
+    pub(super) async fn publish(&self, package: Arc<Package>, layers: Vec<Shared>) -> Result<bool, ImagesError> {
+        let images = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let staged = layers.iter().filter_map(|place| place.get());
+            images.publish_now(&package, &staged.collect::<Vec<_>>())
+        })
+        .await?
+    }
+
+    pub(super) fn publish_now(&self, package: &Package, staged: &[&Staged]) -> Result<bool, ImagesError> {
+        let inner = &self.inner;
+        let publishing = inner.store.publishing()?;
+        let mut fresh = Vec::new();
+        for diff_id in package.record.layers.iter().collect::<BTreeSet<_>>() {
+            if inner.db.read(|t| rows::has_layer(t, diff_id))? && inner.store.layer_path(diff_id).is_dir() {
+                continue;
+            }
+            match staged.iter().find(|staged| staged.layer.diff_id == *diff_id && staged.is_there()) {
+                Some(staged) => fresh.push(staged),
+                None => return Ok(false),
+            }
+        }
+        for staged in &fresh {
+            publishing.layer(staged)?;
+        }
+        publishing.blob(&package.record.config, &package.config)?;
+        publishing.blob(&package.record.digest, &package.manifest)?;
+        publishing.sync()?;
+        inner.db.write(|t| {
+            for staged in &fresh {
+                rows::insert_layer(t, &staged.layer.diff_id, staged.layer.size)?;
+            }
+            rows::insert(t, &package.record, &package.reference)
+        })?;
+        Ok(true)
+    }
+
+    /// Removes an image with all its references, and the layers that no other image has. Whether a container still
+    /// needs it is the caller's to know.
+    pub fn remove(&self, digest: Digest) -> Result<Freed, ImagesError> {
+        self.sweep(|_| Ok(vec![digest]))
+    }
+
+    /// Removes the images that have no reference and are not in `live`, and all content that no image needs.
+    pub fn collect(&self, live: &BTreeSet<Digest>) -> Result<Freed, ImagesError> {
+        self.sweep(|t| Ok(rows::unreferenced(t)?.into_iter().filter(|digest| !live.contains(digest)).collect()))
+    }
+
+    /// Puts right what a crash has left: work in progress of dead processes, content without a row.
+    pub fn recover(&self) -> Result<(), ImagesError> {
+        self.inner.store.sweep_work()?;
+        self.sweep(|_| Ok(Vec::new())).map(drop)
+    }
+
+    fn sweep(
+        &self,
+        doomed: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<Vec<Digest>>,
+    ) -> Result<Freed, ImagesError> {
+        let publishing = self.inner.store.publishing()?;
+        let (freed, layers, blobs) = self.inner.db.write(|t| {
+            let mut freed = Freed::default();
+            for digest in doomed(t)? {
+                freed.images += u64::from(rows::remove(t, &digest)?);
+            }
+            (freed.layers, freed.bytes) = rows::remove_unneeded_layers(t)?;
+            let (layers, blobs) = rows::names(t)?;
+            Ok((freed, layers, blobs))
+        })?;
+        publishing.sweep(|name| layers.contains(name), |name| blobs.contains(name))?;
+        Ok(freed)
+    }
+}

@@ -1,0 +1,195 @@
+//! A pull: from a reference to an image in the store. All layers at once, each streamed from the network through hash
+//! and decompression into its folder.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_spec::image::ImageConfiguration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::documents::{self, Blob, Document, DocumentError, Manifest};
+use super::layer::{ChannelReader, unpack_layer};
+use super::progress::Meter;
+use super::publish::Package;
+use super::registry::{RawManifest, Registry, RegistryError};
+use super::rows::Record;
+use super::store::Staged;
+use super::{Images, ImagesError, rows};
+use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+
+/// Layers of one pull that are fetched at a time.
+const PARALLEL: usize = 4;
+/// Parts of a layer, some kilobytes each, that may wait between the network and the disk.
+const AHEAD: usize = 64;
+/// How often a pull goes on after somebody removed a layer that it had found here.
+const ATTEMPTS: usize = 4;
+
+/// A layer that is being fetched or has been, shared by all pulls that want it.
+pub(super) type Shared = Arc<OnceCell<Staged>>;
+
+impl Images {
+    /// Pulls an image for `platform` (this host's by default) and gives it the reference.
+    ///
+    /// Guarantees: the image is whole, checked and on the disk when it becomes visible; before, nothing of it is. What
+    /// is here already is not downloaded again. Dropping the future abandons the pull and cleans up.
+    pub async fn pull(
+        &self,
+        reference: &ImageRef,
+        platform: Option<&Platform>,
+        progress: ProgressSink,
+    ) -> Result<Digest, ImagesError> {
+        let of_registry = |source| of_registry(reference, source);
+        let of_document =
+            |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
+        let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+
+        let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
+        let manifest = match parse(&raw).map_err(of_document)? {
+            Document::Manifest(manifest) => manifest,
+            Document::Index(index) => {
+                let chosen = documents::select(&index, &wanted).map_err(of_document)?;
+                raw = registry.manifest_of_digest(chosen.digest).await.map_err(of_registry)?;
+                match parse(&raw).map_err(of_document)? {
+                    Document::Manifest(manifest) => manifest,
+                    Document::Index(_) => return Err(of_document(DocumentError::Nested)),
+                }
+            }
+        };
+        let config_content = match self.blob_if_known(&raw.digest, &manifest.config.digest)? {
+            Some(content) => content,
+            None => registry.small_blob(&manifest.config).await.map_err(of_registry)?,
+        };
+        let (config, diff_ids) = documents::configuration(&config_content, manifest.layers.len()).map_err(of_document)?;
+        documents::check_platform(&config, &wanted).map_err(of_document)?;
+        let record = Record {
+            digest: raw.digest,
+            config: manifest.config.digest,
+            created: created(&config),
+            layers: diff_ids,
+            imported_from: None,
+        };
+        let package = Arc::new(Package { record, manifest: raw.content, config: config_content, reference: reference.clone() });
+        // What one attempt has fetched, the next one finds.
+        let mut staged = Vec::new();
+        for _ in 0..ATTEMPTS {
+            staged.extend(self.stage(&registry, &manifest, &package, &progress).await?);
+            if self.publish(package.clone(), staged.clone()).await? {
+                return Ok(package.record.digest);
+            }
+        }
+        Err(ImagesError::Contended { reference: Box::new(reference.clone()) })
+    }
+
+    /// The configuration of an image that is here, so that a pull of what is here asks for the manifest only.
+    fn blob_if_known(&self, manifest: &Digest, config: &Digest) -> Result<Option<Vec<u8>>, ImagesError> {
+        if self.inner.db.read(|t| rows::has_image(t, manifest))? {
+            // A damaged one is simply fetched again.
+            return Ok(self.inner.store.blob(config).ok());
+        }
+        Ok(None)
+    }
+
+    /// Fetches the layers that are not here.
+    async fn stage(
+        &self,
+        registry: &Registry,
+        manifest: &Manifest,
+        package: &Package,
+        progress: &ProgressSink,
+    ) -> Result<Vec<Shared>, ImagesError> {
+        // The same layer may be there several times; an empty one often is.
+        let layers: BTreeMap<Digest, &Blob> = package.record.layers.iter().copied().zip(&manifest.layers).collect();
+        let mut missing = Vec::new();
+        for (diff_id, blob) in layers {
+            let mut meter = Meter::new(progress, blob.digest.short(), Some(blob.size));
+            if self.has_layer(&diff_id)? {
+                meter.enter(Phase::Exists, blob.size);
+            } else {
+                meter.enter(Phase::Waiting, 0);
+                // Its own, because a borrowed one in a stream's closure cannot be proven to go between threads.
+                missing.push((diff_id, blob.clone(), meter));
+            }
+        }
+        // The big ones first: they decide when all is done.
+        missing.sort_by_key(|(_, blob, _)| std::cmp::Reverse(blob.size));
+        let fetches = missing.into_iter().map(|(diff_id, blob, meter)| self.layer(registry, package, diff_id, blob, meter));
+        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
+    }
+
+    fn has_layer(&self, diff_id: &Digest) -> Result<bool, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::has_layer(t, diff_id))? && self.inner.store.layer_path(diff_id).is_dir())
+    }
+
+    /// One layer, fetched by this pull or by another one that is at it already.
+    async fn layer(
+        &self,
+        registry: &Registry,
+        package: &Package,
+        diff_id: Digest,
+        blob: Blob,
+        mut meter: Meter,
+    ) -> Result<Shared, ImagesError> {
+        let shared = self.inner.fetching.join(diff_id);
+        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, &blob, &mut meter)).await;
+        staged?;
+        meter.enter(Phase::Done, blob.size);
+        Ok(shared)
+    }
+
+    async fn fetch_layer(
+        &self,
+        registry: &Registry,
+        package: &Package,
+        diff_id: Digest,
+        blob: &Blob,
+        meter: &mut Meter,
+    ) -> Result<Staged, ImagesError> {
+        let scratch = self.inner.store.scratch()?;
+        let (feed, parts) = mpsc::channel(AHEAD);
+        let limits = self.inner.limits.clone();
+        // The folder belongs to the thread that fills it, so that it outlives a pull that is abandoned.
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let layer = unpack_layer(ChannelReader::new(parts), scratch.path(), &limits)?;
+            Ok(scratch.into_staged(layer))
+        });
+        meter.enter(Phase::Downloading, 0);
+        let downloaded = registry.blob(blob, feed, |done| meter.moved(Phase::Downloading, done)).await;
+        if downloaded.is_ok() {
+            meter.enter(Phase::Unpacking, blob.size);
+        }
+        let unpacked = unpacking.await?;
+        // A download that went wrong explains whatever the unpacking says.
+        downloaded.map_err(|source| of_registry(&package.reference, source))?;
+        let staged =
+            unpacked.map_err(|source| ImagesError::Unpack { layer: blob.digest.to_string(), source: Box::new(source) })?;
+        if staged.layer.diff_id != diff_id {
+            return Err(ImagesError::DiffId { blob: blob.digest, expected: diff_id, found: staged.layer.diff_id });
+        }
+        Ok(staged)
+    }
+}
+
+async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => registry.manifest_of_digest(digest).await,
+        (None, tag) => registry.manifest_of_tag(tag.unwrap_or("latest")).await,
+    }
+}
+
+fn of_registry(reference: &ImageRef, source: RegistryError) -> ImagesError {
+    ImagesError::Registry { reference: Box::new(reference.clone()), source: Box::new(source) }
+}
+
+fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
+    documents::parse(&raw.content, raw.content_type.as_deref())
+}
+
+/// When the image was made; 1970 when it does not say.
+fn created(config: &ImageConfiguration) -> OffsetDateTime {
+    let said = config.created().as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    said.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

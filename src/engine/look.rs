@@ -1,0 +1,76 @@
+//! One look at the host: what is recorded, and what the kernel has of it.
+
+use std::collections::BTreeMap;
+
+use super::networks::Live;
+use super::{Engine, EngineError};
+use crate::model::ContainerId;
+use crate::observed::{Container, ContainerState, Observed};
+
+impl Engine {
+    /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
+    /// containers there are.
+    pub async fn observe(&self) -> Result<Observed, EngineError> {
+        let parts = &self.0;
+        let mut states = BTreeMap::new();
+        let mut records = Vec::new();
+        for record in parts.containers.list()? {
+            states.insert(record.id.clone(), parts.containers.status(&record.id)?);
+            records.push(record);
+        }
+        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, &status.state)).collect();
+        let mut network = parts.networks.observe(&live).await?;
+        let containers = records
+            .into_iter()
+            .filter_map(|record| {
+                let status = states.remove(&record.id)?;
+                Some(Container {
+                    networks: network.endpoints.remove(&record.id).unwrap_or_default(),
+                    ports: network.ports.remove(&record.id).unwrap_or_default(),
+                    network_faults: network.network_faults.remove(&record.id).unwrap_or_default(),
+                    id: record.id,
+                    name: record.name,
+                    owner: record.owner,
+                    created: record.created,
+                    spec: record.spec,
+                    image_digest: record.image_digest,
+                    restarts: status.restarts,
+                    state: status.state,
+                })
+            })
+            .collect();
+        Ok(Observed {
+            containers,
+            images: parts.images.list()?,
+            networks: network.networks,
+            volumes: parts.volumes.list()?,
+            firewall: network.firewall,
+        })
+    }
+
+    /// One container, as [`observe`](Self::observe) sees it.
+    pub async fn inspect(&self, id: &ContainerId) -> Result<Container, EngineError> {
+        let name = self.0.containers.get(id)?.name;
+        let found = self.observe().await?.containers.into_iter().find(|container| container.id == *id);
+        // It may have been removed between the two looks.
+        found.ok_or_else(|| super::containers::ContainersError::NotFound { text: name.to_string() }.into())
+    }
+
+    /// The containers that run now, for the repair of networks.
+    pub(super) fn live(&self) -> Result<Vec<Live>, EngineError> {
+        let mut all = Vec::new();
+        for record in self.0.containers.list()? {
+            all.extend(live(&record.id, &self.0.containers.state(&record.id)?));
+        }
+        Ok(all)
+    }
+}
+
+fn live(id: &ContainerId, state: &ContainerState) -> Option<Live> {
+    match state {
+        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid }),
+        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
+            None
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Asking a monitor. Every call has a deadline, except waiting for an exit, whose length is the container's.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::protocol::{self, ProtocolError, Reply, Request};
+use super::status::{SOCKET, Status};
+use crate::model::spec::ResourceLimits;
+use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
+
+/// How long a monitor may take to answer what it can answer at once.
+const PROMPT: Duration = Duration::from_secs(10);
+/// How long it may take to clear up after the last process has died.
+const CLEARING: Duration = Duration::from_secs(20);
+/// The longest reply: a state with the output of its health checks.
+const MAX_REPLY: u64 = 1 << 20;
+
+/// Talks to the monitor of one container.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no monitor (any more). What became of the container is in its state.
+    #[error("the container has no monitor")]
+    Gone,
+    #[error("the container is not running")]
+    NotRunning,
+    #[error("the monitor at {} did not answer within {}", socket.display(), crate::model::Span(*after))]
+    Silent { socket: PathBuf, after: Duration },
+    #[error("the monitor refused: {0}")]
+    Refused(String),
+    #[error("talk to the monitor at {}: {source}", socket.display())]
+    Io { socket: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("the monitor gave an answer to another question: {0}")]
+    Unexpected(String),
+}
+
+impl Client {
+    pub fn new(instance: &Instance, id: &ContainerId) -> Self {
+        Self { socket: instance.container_run_dir(id).join(SOCKET) }
+    }
+
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        match self.ask(&Request::State, Some(PROMPT)).await? {
+            Reply::State { status } => Ok(*status),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
+        done(self.ask(&Request::Signal { signal }, Some(PROMPT)).await?)
+    }
+
+    pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
+        done(self.ask(&Request::Update { restart, limits }, Some(PROMPT)).await?)
+    }
+
+    /// Ends the container for good. Its exit code.
+    pub async fn stop(&self, grace: Duration) -> Result<i32, ClientError> {
+        let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) };
+        Ok(exited(self.ask(&request, Some(grace.saturating_add(CLEARING))).await?)?.0)
+    }
+
+    /// Waits for the final exit. The exit code, and whether it is now for the caller to remove the container.
+    pub async fn wait(&self, reap: bool) -> Result<(i32, bool), ClientError> {
+        exited(self.ask(&Request::Wait { reap }, None).await?)
+    }
+
+    async fn ask(&self, request: &Request, within: Option<Duration>) -> Result<Reply, ClientError> {
+        match within {
+            None => self.exchange(request).await,
+            Some(after) => match timeout(after, self.exchange(request)).await {
+                Ok(reply) => reply,
+                Err(_) => Err(ClientError::Silent { socket: self.socket.clone(), after }),
+            },
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {
+        let line = protocol::encode(request).map_err(ProtocolError::from)?;
+        let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| self.failed(e))?;
+        stream.write_all(&line).await.map_err(|e| self.failed(e))?;
+        let mut reply = Vec::new();
+        BufReader::new(stream).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
+        if reply.last() != Some(&b'\n') {
+            return Err(ClientError::Gone);
+        }
+        match protocol::decode(&reply)? {
+            Reply::NotRunning => Err(ClientError::NotRunning),
+            Reply::Refused { why } => Err(ClientError::Refused(why)),
+            reply @ (Reply::Done | Reply::State { .. } | Reply::Exited { .. }) => Ok(reply),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> ClientError {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+        match source.kind() {
+            NotFound | ConnectionRefused | ConnectionReset | BrokenPipe => ClientError::Gone,
+            _ => ClientError::Io { socket: self.socket.clone(), source },
+        }
+    }
+}
+
+fn done(reply: Reply) -> Result<(), ClientError> {
+    if reply == Reply::Done { Ok(()) } else { Err(unexpected(reply)) }
+}
+
+fn exited(reply: Reply) -> Result<(i32, bool), ClientError> {
+    match reply {
+        Reply::Exited { code, reaper } => Ok((code, reaper)),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> ClientError {
+    ClientError::Unexpected(format!("{reply:?}"))
+}

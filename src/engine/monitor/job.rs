@@ -1,0 +1,65 @@
+//! All that a monitor is told: written by the one who starts it, read once.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::logs::LogBounds;
+use super::status;
+use crate::engine::runtime::Launch;
+use crate::files;
+use crate::model::spec::Healthcheck;
+use crate::model::{ContainerId, Instance, RestartPolicy, Signal, Span};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Job {
+    pub v: u32,
+    pub id: ContainerId,
+    pub launch: Launch,
+    pub restart: RestartPolicy,
+    /// `None` when its health is not checked.
+    pub healthcheck: Option<Healthcheck>,
+    pub stop_signal: Signal,
+    pub stop_grace: Span,
+    pub log_bounds: LogBounds,
+    /// It is removed when it has finally exited.
+    pub auto_remove: bool,
+    /// The roots of the instance.
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub socket: PathBuf,
+}
+
+/// The version of the form of a job. A job is only ever read by the program that wrote it.
+pub(crate) const VERSION: u32 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error(transparent)]
+    File(#[from] files::FileError),
+    #[error("the monitor's orders in {} cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: serde_json::Error },
+    #[error("write the monitor's orders: {0}")]
+    Write(serde_json::Error),
+    #[error("the monitor's orders in {} have form {found}, and this setpoint knows form {VERSION}", path.display())]
+    Version { path: PathBuf, found: u32 },
+}
+
+impl Job {
+    pub fn instance(&self) -> Instance {
+        Instance::new(self.state_dir.clone(), self.run_dir.clone(), Some(self.socket.clone()))
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), JobError> {
+        let text = serde_json::to_vec(self).map_err(JobError::Write)?;
+        // The environment of a container may hold secrets: nobody else reads this.
+        Ok(files::publish(&folder.join(status::JOB), &text, 0o600)?)
+    }
+
+    pub(crate) fn read(folder: &Path) -> Result<Self, JobError> {
+        let path = folder.join(status::JOB);
+        let text = files::read(&path)?;
+        let job: Self = serde_json::from_slice(&text).map_err(|source| JobError::Read { path: path.clone(), source })?;
+        if job.v == VERSION { Ok(job) } else { Err(JobError::Version { path, found: job.v }) }
+    }
+}

@@ -1,0 +1,511 @@
+//! The monitor's one loop: a container's process, its output, its clients, its signals and its timers. Single-threaded;
+//! it waits for nothing but `poll`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use time::OffsetDateTime;
+
+use super::child;
+use super::connections::{ClientId, Connections};
+use super::job::Job;
+use super::logs::{LogStream, LogWriter};
+use super::probe::Prober;
+use super::protocol::{Reply, Request};
+use super::restarts::Restarts;
+use super::status::{self, Status};
+use crate::engine::runtime::cgroups::Cgroup;
+use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
+use crate::files::{self, FileError, Lock};
+use crate::model::{Signal, Span};
+use crate::observed::{ContainerState, Health};
+use crate::sys;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MonitorError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("watch for signals: {0}")]
+    Signals(nix::errno::Errno),
+    #[error("read the monitor's own start time: {0}")]
+    Identity(std::io::Error),
+    #[error("make a pipe for the container's output: {0}")]
+    Pipe(std::io::Error),
+    #[error("wait for events: {0}")]
+    Poll(Errno),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+impl MonitorError {
+    pub(super) fn exit_code(&self) -> i32 {
+        match self {
+            Self::Runtime(e) => e.exit_code(),
+            _ => 125,
+        }
+    }
+}
+
+/// The process that owns one container.
+pub(super) struct Monitor {
+    job: Job,
+    netns: Option<OwnedFd>,
+    /// Held as long as this lives: it is what says that the container has a monitor.
+    lock: Lock,
+    log: LogWriter,
+    clients: Connections,
+    signals: SignalFd,
+    phase: Phase,
+    restarts: Restarts,
+    /// What is published.
+    status: Status,
+    /// How many processes the kernel had killed for want of memory when the last run ended.
+    oom_kills: u64,
+    /// The container is not to start again.
+    ending: bool,
+    /// A user asked for the end.
+    stopped: bool,
+    /// When SIGKILL follows the stop signal.
+    kill_at: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+enum Phase {
+    Running(Box<Run>),
+    /// Between two runs.
+    Pausing {
+        code: i32,
+        until: Instant,
+    },
+    Over {
+        code: i32,
+        error: Option<String>,
+    },
+}
+
+struct Run {
+    process: Process,
+    began: Instant,
+    began_at: OffsetDateTime,
+    /// The reading ends; `None` once all writers are gone.
+    output: [Option<OwnedFd>; 2],
+    prober: Option<Prober>,
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Exit,
+    Output(LogStream),
+    Signal,
+    Connect,
+    Client(ClientId),
+    Probe,
+    ProbeOutput,
+}
+
+/// What one `poll` is to wait for.
+#[derive(Default)]
+struct Watched<'a> {
+    events: Vec<Event>,
+    fds: Vec<PollFd<'a>>,
+}
+
+impl<'a> Watched<'a> {
+    fn add(&mut self, event: Event, fd: BorrowedFd<'a>, flags: PollFlags) {
+        self.events.push(event);
+        self.fds.push(PollFd::from_borrowed_fd(fd, flags));
+    }
+}
+
+const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
+
+impl Monitor {
+    pub(super) fn new(job: Job, lock: Lock, netns: Option<OwnedFd>) -> Result<Self, MonitorError> {
+        let instance = job.instance();
+        let durable = instance.container_dir(&job.id);
+        let log = LogWriter::open(durable.join(status::LOGS), job.log_bounds)?;
+        let clients = Connections::listen(&instance.container_run_dir(&job.id).join(status::SOCKET))?;
+        let mut mask = SigSet::empty();
+        mask.add(NixSignal::SIGTERM);
+        mask.add(NixSignal::SIGINT);
+        mask.thread_block().map_err(MonitorError::Signals)?;
+        let signals =
+            SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(MonitorError::Signals)?;
+        let mut status = Status::new(ContainerState::Created);
+        let pid = std::process::id().cast_signed();
+        status.monitor = Some((pid, sys::process_start_ticks(pid).map_err(MonitorError::Identity)?));
+        Ok(Self {
+            job,
+            netns,
+            lock,
+            log,
+            clients,
+            signals,
+            phase: Phase::Over { code: 125, error: None },
+            restarts: Restarts::default(),
+            status,
+            oom_kills: 0,
+            ending: false,
+            stopped: false,
+            kill_at: None,
+            buffer: vec![0; 64 * 1024],
+        })
+    }
+
+    /// Starts the container for the first time. Its process's number.
+    pub(super) fn start(&mut self) -> Result<i32, MonitorError> {
+        match self.begin_run() {
+            Ok(pid) => Ok(pid),
+            Err(e) => {
+                self.phase = Phase::Over { code: e.exit_code(), error: Some(e.to_string()) };
+                Err(e)
+            }
+        }
+    }
+
+    /// Looks after the container until it has finally exited. True when somebody must still settle what it leaves.
+    pub(super) fn run(mut self) -> Result<bool, MonitorError> {
+        while !matches!(self.phase, Phase::Over { .. }) {
+            let events = self.wait()?;
+            for event in events {
+                self.handle(event);
+            }
+            self.clients.sweep();
+            self.tick();
+        }
+        Ok(self.finish())
+    }
+
+    fn begin_run(&mut self) -> Result<i32, MonitorError> {
+        let pipe = || -> Result<_, MonitorError> {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| MonitorError::Pipe(e.into()))?;
+            rustix::io::ioctl_fionbio(&read, true).map_err(|e| MonitorError::Pipe(e.into()))?;
+            // A larger pipe only spares switches between the two processes; the kernel may refuse it.
+            fcntl_setpipe_size(&read, 1 << 20).ok();
+            Ok((read, write))
+        };
+        let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
+        let stdin = sys::pty::null().map_err(MonitorError::Pipe)?;
+        let stdio = Stdio { stdin, stdout: stdout_write, stderr: stderr_write };
+        let process = runtime::start(&self.job.launch, stdio, self.netns.as_ref().map(AsFd::as_fd))?;
+        let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
+        let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
+        self.status.started_ticks = process.started_ticks;
+        self.status.oom_killed = false;
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober }));
+        self.publish(true);
+        Ok(pid)
+    }
+
+    fn wait(&self) -> Result<Vec<Event>, MonitorError> {
+        let mut watched = Watched::default();
+        if let Phase::Running(run) = &self.phase {
+            for stream in STREAMS {
+                if let Some(fd) = &run.output[stream as usize] {
+                    watched.add(Event::Output(stream), fd.as_fd(), PollFlags::IN);
+                }
+            }
+            if let Some(prober) = &run.prober {
+                let (process, output) = prober.descriptors();
+                if let Some(fd) = output {
+                    watched.add(Event::ProbeOutput, fd, PollFlags::IN);
+                }
+                if let Some(fd) = process {
+                    watched.add(Event::Probe, fd, PollFlags::IN);
+                }
+            }
+        }
+        for (id, fd, writes) in self.clients.clients() {
+            watched.add(Event::Client(id), fd, if writes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN });
+        }
+        watched.add(Event::Connect, self.clients.listener(), PollFlags::IN);
+        watched.add(Event::Signal, self.signals.as_fd(), PollFlags::IN);
+        if let Phase::Running(run) = &self.phase {
+            watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
+        }
+        let Watched { events, mut fds } = watched;
+        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(e) => return Err(MonitorError::Poll(e)),
+        }
+        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        Ok(events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Running(run) => run.prober.as_ref().and_then(Prober::deadline),
+            Phase::Pausing { until, .. } => Some(*until),
+            Phase::Over { .. } => None,
+        };
+        phase.into_iter().chain(self.kill_at).min()
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Output(stream) => self.read_output(stream, false),
+            Event::Exit => self.exited(),
+            Event::Probe => {
+                if self.prober().is_some_and(Prober::ended) {
+                    self.publish(false);
+                }
+            }
+            Event::ProbeOutput => {
+                if let Some(prober) = self.prober() {
+                    prober.read();
+                }
+            }
+            Event::Signal => {
+                // The host goes down, or an administrator wants this container gone: neither is a stop for good.
+                while let Ok(Some(_)) = self.signals.read_signal() {
+                    self.end(self.job.stop_grace.0);
+                }
+            }
+            Event::Connect => {
+                if let Err(e) = self.clients.accept() {
+                    super::note(&format!("accept a client: {e}"));
+                    // Out of descriptors or memory: the next round would fail at once again.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            Event::Client(id) => {
+                self.clients.flush(id);
+                for request in self.clients.read(id) {
+                    self.answer(id, request);
+                }
+            }
+        }
+    }
+
+    fn prober(&mut self) -> Option<&mut Prober> {
+        match &mut self.phase {
+            Phase::Running(run) => run.prober.as_mut(),
+            Phase::Pausing { .. } | Phase::Over { .. } => None,
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if self.prober().is_some_and(|prober| prober.tick(now)) {
+            self.publish(false);
+        }
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = None;
+            self.kill();
+        }
+        if let Phase::Pausing { until, .. } = self.phase
+            && until <= now
+        {
+            self.status.restarts += 1;
+            if let Err(e) = self.begin_run() {
+                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()));
+            }
+        }
+    }
+
+    fn answer(&mut self, id: ClientId, request: Request) {
+        let reply = match request {
+            Request::State => Reply::State { status: Box::new(self.snapshot()) },
+            Request::Wait { reap } => return self.clients.wait(id, reap),
+            Request::Stop { grace_millis } => {
+                self.clients.wait(id, false);
+                self.stopped = true;
+                return self.end(Duration::from_millis(grace_millis));
+            }
+            Request::Signal { signal } => self.signal(signal),
+            Request::Update { restart, limits } => {
+                let applied = match limits {
+                    Some(limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(&limits)),
+                    None => Ok(()),
+                };
+                match applied {
+                    Ok(()) => {
+                        self.job.launch.limits = limits.unwrap_or(self.job.launch.limits);
+                        self.job.restart = restart.unwrap_or(self.job.restart);
+                        Reply::Done
+                    }
+                    Err(e) => Reply::Refused { why: e.to_string() },
+                }
+            }
+        };
+        self.clients.reply(id, &reply);
+    }
+
+    fn signal(&mut self, signal: Signal) -> Reply {
+        let Phase::Running(run) = &self.phase else { return Reply::NotRunning };
+        match sys::signal::send(&run.process.pidfd, signal.number()) {
+            Ok(()) => {
+                if signal == Signal::KILL || signal == self.job.stop_signal {
+                    (self.stopped, self.ending) = (true, true);
+                }
+                Reply::Done
+            }
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Reply::NotRunning,
+            Err(e) => Reply::Refused { why: format!("send {signal}: {e}") },
+        }
+    }
+
+    /// Ends the container for good: at once when it does not run, else by its stop signal and, after the grace, SIGKILL.
+    fn end(&mut self, grace: Duration) {
+        self.ending = true;
+        match &self.phase {
+            Phase::Over { .. } => {}
+            Phase::Pausing { code, .. } => self.phase = Phase::Over { code: *code, error: None },
+            Phase::Running(run) => {
+                if grace.is_zero() {
+                    return self.kill();
+                }
+                let at = Instant::now() + grace;
+                if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
+                    && e.raw_os_error() != Some(libc::ESRCH)
+                {
+                    super::note(&format!("send {}: {e}", self.job.stop_signal));
+                }
+                // Whoever has less patience than another decides.
+                self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+            }
+        }
+    }
+
+    fn kill(&self) {
+        if let Phase::Running(run) = &self.phase {
+            child::kill_group(&run.process);
+        }
+    }
+
+    /// Reads a stream once, or to its end.
+    fn read_output(&mut self, stream: LogStream, all: bool) {
+        let Phase::Running(run) = &mut self.phase else { return };
+        let slot = &mut run.output[stream as usize];
+        while let Some(fd) = slot {
+            match rustix::io::read(&*fd, &mut self.buffer) {
+                Ok(0) => *slot = None,
+                Ok(count) => {
+                    if let Err(e) = self.log.record(stream, &self.buffer[..count], OffsetDateTime::now_utc()) {
+                        super::note(&format!("output of the container is lost: {e}"));
+                    }
+                    if !all {
+                        return;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(e) => {
+                    super::note(&format!("read the container's {}: {e}", stream.as_str()));
+                    *slot = None;
+                }
+            }
+        }
+    }
+
+    fn exited(&mut self) {
+        let Phase::Running(run) = &self.phase else { return };
+        let Some(code) = child::reap(&run.process) else { return };
+        let ran = run.began.elapsed();
+        self.end_leftovers();
+        for stream in STREAMS {
+            self.read_output(stream, true);
+            if let Err(e) = self.log.finish(stream, OffsetDateTime::now_utc()) {
+                super::note(&format!("output of the container is lost: {e}"));
+            }
+        }
+        self.after_run(code, ran, None);
+    }
+
+    /// The processes that survived the first one, if any, must not meet the next run or hold the cgroup.
+    fn end_leftovers(&mut self) {
+        let result = Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| {
+            // The kernel counts over all runs in the same cgroup.
+            let kills = cgroup.oom_kills()?;
+            self.status.oom_killed = kills > self.oom_kills;
+            self.oom_kills = kills;
+            if cgroup.is_populated()? { cgroup.kill_all() } else { Ok(()) }
+        });
+        if let Err(e) = result {
+            super::note(&e.to_string());
+        }
+    }
+
+    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>) {
+        self.kill_at = None;
+        let pause = if self.ending { None } else { self.restarts.after_exit(self.job.restart, code, ran) };
+        match pause {
+            Some(delay) => {
+                if let Some(why) = error {
+                    super::note(&format!("the container could not be started again: {why}"));
+                }
+                self.phase = Phase::Pausing { code, until: Instant::now() + delay };
+                self.status.state = ContainerState::Restarting { code, since: OffsetDateTime::now_utc(), delay: Span(delay) };
+                self.publish(false);
+            }
+            None => self.phase = Phase::Over { code, error },
+        }
+    }
+
+    /// Brings the status up to date with the phase.
+    fn snapshot(&mut self) -> Status {
+        if let Phase::Running(run) = &self.phase {
+            let prober = run.prober.as_ref();
+            let health = prober.map_or(Health::None, |p| p.schedule.health());
+            self.status.failing = prober.map_or(0, |p| p.schedule.failing());
+            self.status.checks = prober.map(|p| p.checks.clone()).unwrap_or_default();
+            self.status.state = ContainerState::Running { pid: run.process.pid, started: run.began_at, health };
+        }
+        self.status.clone()
+    }
+
+    /// Publishes the status; in the durable folder too when a reboot must find that the container ran.
+    fn publish(&mut self, durable: bool) {
+        let status = self.snapshot();
+        let instance = self.job.instance();
+        let text = match serde_json::to_vec(&status) {
+            Ok(text) => text,
+            Err(e) => return super::note(&format!("write the state: {e}")),
+        };
+        let mut result = files::publish(&instance.container_run_dir(&self.job.id).join(status::STATE), &text, 0o600);
+        if durable {
+            result = result.and(files::publish(&instance.container_dir(&self.job.id).join(status::STATE), &text, 0o600));
+        }
+        if let Err(e) = result {
+            super::note(&e.to_string());
+        }
+    }
+
+    /// Says how it ended, in an order in which whoever is told finds all done. True when settling is left to do.
+    pub(super) fn finish(mut self) -> bool {
+        let Phase::Over { code, error } = &self.phase else { return true };
+        let (code, error) = (*code, error.clone());
+        let at = OffsetDateTime::now_utc();
+        self.status.state = ContainerState::Exited { code, at, stopped: self.stopped, error };
+        let cleared = Cgroup::at(&self.job.launch.cgroup).and_then(|cgroup| {
+            cgroup.kill_all()?;
+            cgroup.remove()
+        });
+        if let Err(e) = cleared {
+            super::note(&e.to_string());
+        }
+        self.publish(true);
+        let instance = self.job.instance();
+        if !self.job.auto_remove {
+            // What this container became must survive a power cut, or it would be started again.
+            let state = instance.container_dir(&self.job.id).join(status::STATE);
+            let text = serde_json::to_vec(&self.status).unwrap_or_default();
+            if let Err(e) = files::publish_durably(&state, &text, 0o600) {
+                super::note(&e.to_string());
+            }
+        }
+        if let Err(e) = files::remove_all(&instance.container_run_dir(&self.job.id).join(status::SOCKET)) {
+            super::note(&e.to_string());
+        }
+        drop(self.lock);
+        !self.clients.finish(code, self.job.auto_remove)
+    }
+}

@@ -1,0 +1,120 @@
+//! Ends: what is released when a container has exited for good, what a crash left half-made, and the end of everything.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, EngineError};
+use crate::files;
+use crate::model::{ContainerId, Name, Span};
+use crate::observed::ContainerState;
+
+impl Engine {
+    /// What a container that exited for good no longer needs goes: its addresses, links and published ports, and the
+    /// container itself when it was to be removed at its end. Called by its monitor, in a process of its own.
+    pub async fn settle(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let parts = &self.0;
+        let held = parts.containers.hold(id).await?;
+        // Somebody may have started it again, or removed it, in the meantime.
+        let Some(record) = parts.containers.list()?.into_iter().find(|record| record.id == *id) else { return Ok(()) };
+        if parts.containers.state(id)?.is_alive() {
+            return Ok(());
+        }
+        parts.networks.detach(id).await?;
+        if record.auto_remove {
+            parts.containers.remove_held(held).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes or undoes what a crash left half-made, and removes what belongs to nothing. What another live process
+    /// works on at this moment is left alone. Cheap when there is nothing to do.
+    pub async fn recover(&self) -> Result<(), EngineError> {
+        let parts = &self.0;
+        let found = parts.containers.recover().await?;
+        for error in found.failures {
+            // The next recovery tries again; what works now must not wait for it.
+            tracing::warn!(%error, "recover");
+        }
+        for id in &found.unsettled {
+            self.remove(id, true).await?;
+        }
+        let mut known = BTreeSet::new();
+        let mut live = BTreeSet::new();
+        for record in parts.containers.list()? {
+            // A container in the middle of its start is held, and has its addresses before it runs.
+            if parts.containers.state(&record.id)?.is_alive() || parts.containers.is_held(&record.id)? {
+                live.insert(record.id.clone());
+            }
+            known.insert(record.id);
+        }
+        parts.networks.recover(&known, &live).await?;
+        parts.volumes.recover()?;
+        let images = parts.images.clone();
+        tokio::task::spawn_blocking(move || images.recover()).await.map_err(|_| EngineError::Interrupted)??;
+        Ok(())
+    }
+
+    /// Starts the containers of no stack that ought to run and do not, as after a reboot. Gives those that could not.
+    pub async fn revive(&self) -> Result<Vec<(Name, EngineError)>, EngineError> {
+        let mut failed = Vec::new();
+        for record in self.0.containers.list()? {
+            let wanted = record.owner.is_none() && record.spec.restart.keeps_running();
+            let down = match self.0.containers.state(&record.id)? {
+                ContainerState::Lost => true,
+                ContainerState::Exited { stopped, error, .. } => !stopped && error.is_none(),
+                ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. } => false,
+            };
+            if wanted
+                && down
+                && let Err(error) = self.start(&record.id).await
+            {
+                failed.push((record.name, error));
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Puts a network back as it is recorded: its bridge, its address, the links of the containers that run.
+    pub async fn repair_network(&self, name: &Name) -> Result<(), EngineError> {
+        let live = self.live()?;
+        Ok(self.0.networks.repair_network(name, &live).await?)
+    }
+
+    /// Puts a running container's links back. One that does not run gets them when it starts.
+    pub async fn repair_links(&self, id: &ContainerId) -> Result<(), EngineError> {
+        match self.live()?.into_iter().find(|live| live.id == *id) {
+            Some(live) => Ok(self.0.networks.repair_container(live).await?),
+            None => Ok(()),
+        }
+    }
+
+    pub async fn repair_firewall(&self) -> Result<(), EngineError> {
+        Ok(self.0.networks.repair_firewall().await?)
+    }
+
+    /// Stops and removes every container and network of this instance, and what it holds of the kernel. Images and
+    /// volumes stay, the latter unless `volumes`.
+    pub async fn reset(&self, volumes: bool) -> Result<(), EngineError> {
+        self.recover().await?;
+        let mut work = tokio::task::JoinSet::new();
+        for record in self.0.containers.list()? {
+            let engine = self.clone();
+            work.spawn(async move {
+                engine.0.containers.stop(&record.id, Some(Span::seconds(1))).await?;
+                engine.remove(&record.id, true).await
+            });
+        }
+        while let Some(done) = work.join_next().await {
+            done.map_err(|_| EngineError::Interrupted)??;
+        }
+        self.0.networks.teardown().await?;
+        self.0.containers.teardown()?;
+        if volumes {
+            for volume in self.0.volumes.list()? {
+                self.remove_volume(&volume.name)?;
+            }
+        }
+        self.0.db.write(|t| t.execute("DELETE FROM stacks", []))?;
+        files::remove_all(&self.0.instance.run_dir().join("containers"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Where this host's cgroup hierarchies are, and which of them containers are put into.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode, mountinfo_self};
+
+use super::CgroupPath;
+
+/// The hierarchies of a host.
+#[derive(Debug)]
+pub(in crate::engine::runtime) enum Layout {
+    /// One hierarchy (v2) with all controllers.
+    Unified { root: PathBuf },
+    /// Controllers in hierarchies of v1, and perhaps a unified one without any, for the processes.
+    Hybrid { controllers: Vec<Hierarchy>, unified: Option<PathBuf> },
+}
+
+/// One hierarchy of v1.
+#[derive(Debug)]
+pub(in crate::engine::runtime) struct Hierarchy {
+    pub(in crate::engine::runtime) root: PathBuf,
+    /// In the order of the mount's options.
+    pub(in crate::engine::runtime) controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    pub(super) fn folder(&self, path: &CgroupPath) -> PathBuf {
+        self.root.join(&path.parent).join(&path.name)
+    }
+}
+
+/// The controllers of v1 that something here needs: three limits, the accounts, the freezer and the device filter. In all
+/// others a container stays where its monitor is.
+const NEEDED: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "freezer", "devices"];
+
+impl Layout {
+    /// Found once: hierarchies are mounted at the boot.
+    pub(in crate::engine::runtime) fn of_host() -> &'static Self {
+        static LAYOUT: OnceLock<Layout> = OnceLock::new();
+        LAYOUT.get_or_init(Self::detect)
+    }
+
+    fn detect() -> Self {
+        let root = Path::new(UNIFIED_MOUNTPOINT);
+        if is_cgroup2_unified_mode() {
+            return Self::Unified { root: root.to_owned() };
+        }
+        let mut controllers: Vec<Hierarchy> = Vec::new();
+        for mount in mountinfo_self() {
+            let names: Vec<String> = mount.super_opts.iter().filter(|o| KNOWN.contains(&o.as_str())).cloned().collect();
+            let seen = controllers.iter().any(|h| h.controllers == names);
+            if !seen && names.iter().any(|n| NEEDED.contains(&n.as_str())) {
+                controllers.push(Hierarchy { root: mount.mount_point, controllers: names });
+            }
+        }
+        let unified = root.join("unified");
+        // The file is there in every cgroup but the root, and in the root since kernel 5.14 only this one tells the version.
+        let unified = unified.join("cgroup.subtree_control").exists().then_some(unified);
+        Self::Hybrid { controllers, unified }
+    }
+
+    /// The cgroup's folder in every hierarchy.
+    pub(super) fn folders(&self, path: &CgroupPath) -> Vec<PathBuf> {
+        self.parents(&path.parent).into_iter().map(|p| p.join(&path.name)).collect()
+    }
+
+    /// A parent's folder in every hierarchy.
+    pub(super) fn parents(&self, parent: &str) -> Vec<PathBuf> {
+        match self {
+            Self::Unified { root } => vec![root.join(parent)],
+            Self::Hybrid { controllers, unified } => {
+                controllers.iter().map(|h| &h.root).chain(unified).map(|root| root.join(parent)).collect()
+            }
+        }
+    }
+
+    /// The cgroup's folder where this controller is.
+    pub(super) fn folder(&self, path: &CgroupPath, controller: &str) -> Option<PathBuf> {
+        match self {
+            // Devices have no controller there, but a program.
+            Self::Unified { .. } if controller == "devices" => None,
+            Self::Unified { .. } => self.unified(path),
+            Self::Hybrid { controllers, .. } => {
+                controllers.iter().find(|h| h.controllers.iter().any(|c| c == controller)).map(|h| h.folder(path))
+            }
+        }
+    }
+
+    /// The cgroup's folder in the unified hierarchy.
+    pub(super) fn unified(&self, path: &CgroupPath) -> Option<PathBuf> {
+        match self {
+            Self::Unified { root } => Some(root.join(&path.parent).join(&path.name)),
+            Self::Hybrid { unified, .. } => unified.as_ref().map(|root| root.join(&path.parent).join(&path.name)),
+        }
+    }
+
+    /// The folder that stands for the cgroup in messages and questions.
+    pub(super) fn witness(&self, path: &CgroupPath) -> PathBuf {
+        self.unified(path)
+            .or_else(|| self.folder(path, "freezer"))
+            .or_else(|| self.folders(path).pop())
+            .unwrap_or_else(|| Path::new(UNIFIED_MOUNTPOINT).join(&path.parent).join(&path.name))
+    }
+}
+
+/// All controllers that v1 ever had: what else stands among a mount's options is none.
+const KNOWN: [&str; 15] = [
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "net_cls",
+    "blkio",
+    "perf_event",
+    "net_prio",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
+    "debug",
+];
+
+/// Hands the controllers of the v2 hierarchy down to the children of `parent`. A controller that the host keeps to itself
+/// (because this root is a part of somebody else's hierarchy and has processes of its own, for example) is missing
+/// afterwards, and whoever wants to set its limit is told so then.
+pub(super) fn enable_controllers(root: &Path, parent: &Path) {
+    const WANTED: [&str; 3] = ["cpu", "memory", "pids"];
+    for folder in [root, parent] {
+        let file = folder.join("cgroup.subtree_control");
+        let enabled = fs::read_to_string(&file).unwrap_or_default();
+        for controller in WANTED {
+            if !enabled.split_ascii_whitespace().any(|e| e == controller) {
+                // One at a time, because one that is not to be had would take the others with it.
+                drop(fs::write(&file, format!("+{controller}")));
+            }
+        }
+    }
+}

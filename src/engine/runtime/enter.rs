@@ -1,0 +1,253 @@
+//! The last stretch, the same for a container's first process and for each further one: from a privileged process inside
+//! the container to the program, as its user, with no more than it may have.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process as ProcessSpec};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::{Gid, Uid};
+
+use super::failure::{At, Channel, Failure, Report, Stage};
+use super::launch::Stdio;
+use super::users::Identity;
+use super::{capabilities, seccomp};
+use crate::sys;
+
+/// Where programs are looked for when the environment does not say. Docker's.
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// All that decides what the process becomes.
+pub(super) struct Becoming<'a> {
+    pub(super) process: &'a ProcessSpec,
+    pub(super) identity: &'a Identity,
+    pub(super) argv: &'a [String],
+    pub(super) env: &'a [String],
+    pub(super) cwd: &'a str,
+    pub(super) terminal: bool,
+    pub(super) stdio: &'a Stdio,
+    pub(super) filter: &'a seccomp::Program,
+    pub(super) channel: &'a Channel,
+}
+
+/// To be done before the process is seen by anything in the container.
+pub(super) fn harden(channel: &Channel) -> Result<(), Failure> {
+    // Until `execve` nobody in the container may look into this process: it still holds the host's files, and its
+    // program file is the host's.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::ResetSignals, "dumpable")?;
+    die_with_starter(channel)
+}
+
+/// Becomes the program. Returns only what went wrong.
+pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
+    rustix::process::setsid().at(Stage::SetSession, "")?;
+    set_streams(b.stdio, b.identity)?;
+    if b.terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
+    }
+    close_all_but(b.channel)?;
+    for limit in b.process.rlimits().iter().flatten() {
+        set_limit(limit)?;
+    }
+    if let Some(score) = b.process.oom_score_adj() {
+        set_oom_score(score)?;
+    }
+    match sys::process::new_session_keyring() {
+        // A kernel without keyrings has none to protect.
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+        other => other.at(Stage::SetKeyring, "")?,
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(b.process.user().umask().unwrap_or(0o022)));
+    let wanted = b.process.capabilities().as_ref();
+    capabilities::limit_bounding(wanted)?;
+    become_user(b.identity)?;
+    enter_working_dir(b.cwd)?;
+    capabilities::set(wanted, b.identity.uid)?;
+    if b.process.no_new_privileges().unwrap_or(false) {
+        rustix::thread::set_no_new_privs(true).at(Stage::SetNoNewPrivileges, "")?;
+    }
+    // The change of credentials cleared it.
+    die_with_starter(b.channel)?;
+    let env = complete_env(b.env, b.identity);
+    let candidates = candidates(b.argv, &env)?;
+    refuse_own_program(&candidates)?;
+    let argv = c_strings(b.argv)?;
+    let env = c_strings(&env)?;
+    b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
+    // After this line only what the filter allows is possible.
+    if !b.filter.is_empty() {
+        sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "")?;
+    }
+    Err(execute(&b.argv[0], &candidates, &argv, &env))
+}
+
+/// Death of the starter is death of this process, and it has not happened already.
+fn die_with_starter(channel: &Channel) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::SetParentDeathSignal, "")?;
+    // The parent's pid says nothing in a pid namespace of one's own, so the channel is asked.
+    if channel.is_deserted().at(Stage::SetParentDeathSignal, "")? {
+        return Err(Failure::new(Stage::StarterDied, "", Errno::SRCH));
+    }
+    Ok(())
+}
+
+fn set_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
+    // All three may be among the numbers that are about to be replaced, so they are moved out of the way first.
+    let high = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).at(Stage::SetStreams, "");
+    let (stdin, stdout, stderr) = (high(&stdio.stdin)?, high(&stdio.stdout)?, high(&stdio.stderr)?);
+    for stream in [&stdin, &stdout, &stderr] {
+        give_to(stream, identity)?;
+    }
+    rustix::stdio::dup2_stdin(&stdin).at(Stage::SetStreams, "stdin")?;
+    rustix::stdio::dup2_stdout(&stdout).at(Stage::SetStreams, "stdout")?;
+    rustix::stdio::dup2_stderr(&stderr).at(Stage::SetStreams, "stderr")
+}
+
+/// A program opens `/dev/stdout` anew, which its user may do only as the owner of the pipe or terminal behind it.
+fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
+    let stat = rustix::fs::fstat(&stream).at(Stage::SetStreams, "")?;
+    let null = rustix::fs::makedev(1, 3);
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    let ours = match kind {
+        rustix::fs::FileType::Fifo => true,
+        rustix::fs::FileType::CharacterDevice => stat.st_rdev != null,
+        _ => false,
+    };
+    if !ours || stat.st_uid == identity.uid {
+        return Ok(());
+    }
+    match rustix::fs::fchown(&stream, Some(Uid::from_raw(identity.uid)), None) {
+        // A stream that belongs to somebody else stays theirs; it can be used all the same, just not opened anew.
+        Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => Ok(()),
+        other => other.at(Stage::SetStreams, "owner"),
+    }
+}
+
+/// Closed, not just marked: through an inherited folder the working directory could be one of the host's.
+fn close_all_but(channel: &Channel) -> Result<(), Failure> {
+    let kept = channel.fd().as_raw_fd() as u32;
+    if kept > 3 {
+        sys::process::close_range(3, kept - 1).at(Stage::CloseFiles, "")?;
+    }
+    sys::process::close_range(kept + 1, u32::MAX).at(Stage::CloseFiles, "")
+}
+
+fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {
+    let value = |n: u64| (n != u64::MAX).then_some(n);
+    let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
+    rustix::process::setrlimit(resource(limit.typ()), wanted).at(Stage::SetLimit, limit.typ().to_string())
+}
+
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    }
+}
+
+/// A container is never to be spared before the host, so a score below the starter's own is for who may set it.
+fn set_oom_score(score: i32) -> Result<(), Failure> {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::SetOomScore, score.to_string())
+}
+
+fn become_user(identity: &Identity) -> Result<(), Failure> {
+    let name = || identity.uid.to_string();
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let groups: Vec<Gid> = identity.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+    rustix::thread::set_thread_groups(&groups).at(Stage::SetUser, name())?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Stage::SetUser, name())?;
+    // The permitted capabilities are to survive until they are set as wanted.
+    rustix::thread::set_keep_capabilities(true).at(Stage::SetUser, name())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::SetUser, name())?;
+    rustix::thread::set_keep_capabilities(false).at(Stage::SetUser, name())
+}
+
+fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
+    rustix::process::chdir(cwd).at(Stage::EnterWorkingDir, cwd)?;
+    // A folder outside the root has no path from the root. However it was reached, it must not be reached.
+    let reached = rustix::process::getcwd(Vec::new()).at(Stage::EnterWorkingDir, cwd)?;
+    if reached.as_bytes().starts_with(b"/") { Ok(()) } else { Err(Failure::new(Stage::EnterWorkingDir, cwd, Errno::XDEV)) }
+}
+
+/// `PATH` and `HOME` when the environment has none.
+fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
+    let mut env = env.to_vec();
+    let has = |env: &[String], name: &str| env.iter().any(|line| line.split_once('=').is_some_and(|(n, _)| n == name));
+    if !has(&env, "PATH") {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    if !has(&env, "HOME") {
+        env.push(format!("HOME={}", identity.home));
+    }
+    env
+}
+
+/// The paths at which the command may be, in order.
+fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> {
+    let command = argv.first().filter(|c| !c.is_empty()).ok_or_else(|| Failure::new(Stage::Execute, "", Errno::NOENT))?;
+    if command.contains('/') {
+        return c_strings(std::slice::from_ref(command));
+    }
+    let path = env.iter().find_map(|line| line.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let paths: Vec<String> = path
+        .split(':')
+        .map(|folder| Path::new(if folder.is_empty() { "." } else { folder }).join(OsStr::new(command)))
+        .map(|p| p.to_string_lossy().into_owned())
+        .collect();
+    c_strings(&paths)
+}
+
+/// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
+/// not get hold of, since it could be written to when nobody runs it.
+fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    for candidate in candidates {
+        if let Err(Errno::LOOP) =
+            openat2(CWD, candidate, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        {
+            return Err(Failure::new(Stage::Execute, candidate.to_string_lossy(), Errno::LOOP));
+        }
+    }
+    Ok(())
+}
+
+fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {
+    let mut worst = nix::errno::Errno::ENOENT;
+    for candidate in candidates {
+        let Err(errno) = nix::unistd::execve(candidate, argv, env);
+        match errno {
+            nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => {}
+            // Something is there that may not be executed; a later folder may have something better.
+            nix::errno::Errno::EACCES => worst = errno,
+            _ => return Failure::new(Stage::Execute, command, errno),
+        }
+    }
+    Failure::new(Stage::Execute, command, worst)
+}
+
+fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
+    strings
+        .iter()
+        .map(|s| CString::new(OsStr::new(s).as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL)))
+        .collect::<Result<_, _>>()
+        .at(Stage::ReadSpec, "arguments and environment: a zero byte")
+}

@@ -1,0 +1,116 @@
+//! A further process in a running container: joins what the first one has.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::CloneFlags;
+
+use super::cgroups::Cgroup;
+use super::enter::{self, Becoming};
+use super::error::RuntimeError;
+use super::failure::{At, Channel, Failure, Stage};
+use super::launch::{ExecRequest, Process, Stdio};
+use super::start::{NewProcess, fail};
+use super::{seccomp, users};
+use crate::sys;
+use crate::sys::clone::{Cloned, clone_process};
+
+/// Starts a process in a running container. Returns when it executes its command.
+///
+/// # Assumptions
+/// The caller waits for the process. Until it has, the container's first process cannot finish its own exit: the kernel
+/// keeps the last of a pid namespace until all others are gone for good. A caller that waits for both must not wait for
+/// the first one first.
+///
+/// # Errors
+/// Typed by the step that failed; then nothing of the process is left.
+pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError> {
+    let target = open_identified(request.pid, request.started_ticks)?;
+    let spec_process = request.spec.process().as_ref().ok_or(RuntimeError::NoProcess)?;
+    let filter = seccomp::compile(request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
+    let cgroup = Cgroup::open(&request.cgroup)?;
+    let birthplace = cgroup.birthplace()?;
+    let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
+    match clone_into_pid_namespace(&target, birthplace.as_ref())? {
+        Cloned::Child => {
+            drop(starter);
+            let failure = match become_further(request, spec_process, &stdio, &target, &filter, &child) {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            fail(&child, failure)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(child);
+            let new = NewProcess { pid, pidfd };
+            match cgroup.place(pid) {
+                Ok(()) => new.until_executed(&starter),
+                Err(e) => Err(new.abandon(e.into())),
+            }
+        }
+    }
+}
+
+/// A descriptor of exactly this process. Once it is open the number cannot be reused behind our back: the start time is
+/// read after the opening, and a process that ended in between has no namespaces to join.
+fn open_identified(pid: i32, started_ticks: u64) -> Result<OwnedFd, RuntimeError> {
+    let gone = RuntimeError::NotRunning { pid };
+    let Some(number) = rustix::process::Pid::from_raw(pid) else { return Err(gone) };
+    let Ok(pidfd) = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()) else { return Err(gone) };
+    match sys::process_start_ticks(pid) {
+        Ok(ticks) if ticks == started_ticks => Ok(pidfd),
+        _ => Err(gone),
+    }
+}
+
+/// A pid namespace is entered by the children of who joins it, so the starter joins it for the length of one clone.
+fn clone_into_pid_namespace(target: &OwnedFd, birthplace: Option<&OwnedFd>) -> Result<Cloned, RuntimeError> {
+    let own = std::fs::File::open("/proc/self/ns/pid").map_err(RuntimeError::starter("open the own pid namespace"))?;
+    nix::sched::setns(target, CloneFlags::CLONE_NEWPID)
+        .map_err(|e| RuntimeError::Starter { action: "join the container's pid namespace", source: e.into() })?;
+    let cloned = clone_process(CloneFlags::empty(), birthplace.map(AsFd::as_fd));
+    if matches!(cloned, Ok(Cloned::Child)) {
+        return cloned.map_err(RuntimeError::Clone);
+    }
+    let restored = nix::sched::setns(&own, CloneFlags::CLONE_NEWPID);
+    match (cloned, restored) {
+        (Ok(cloned), Ok(())) => Ok(cloned),
+        (Ok(Cloned::Parent { pid, pidfd }), Err(e)) => Err(NewProcess { pid, pidfd }
+            .abandon(RuntimeError::Starter { action: "return to the own pid namespace", source: e.into() })),
+        (Ok(Cloned::Child), Err(e)) => Err(RuntimeError::Clone(e.into())),
+        (Err(e), _) => Err(RuntimeError::Clone(e)),
+    }
+}
+
+fn become_further(
+    request: &ExecRequest,
+    process: &oci_spec::runtime::Process,
+    stdio: &Stdio,
+    target: &OwnedFd,
+    filter: &seccomp::Program,
+    channel: &Channel,
+) -> Result<std::convert::Infallible, Failure> {
+    enter::harden(channel)?;
+    sys::process::reset_signals().at(Stage::ResetSignals, "")?;
+    channel.await_go().at(Stage::AwaitStarter, "")?;
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWCGROUP;
+    nix::sched::setns(target, namespaces).at(Stage::JoinNamespaces, "")?;
+    let identity = match &request.user {
+        Some(user) => users::look_up(user)?,
+        None => users::of_spec(process.user()),
+    };
+    enter::become_program(&Becoming {
+        process,
+        identity: &identity,
+        argv: &request.argv,
+        env: &request.env,
+        cwd: &request.cwd,
+        terminal: request.tty,
+        stdio,
+        filter,
+        channel,
+    })
+}

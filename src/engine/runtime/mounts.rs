@@ -1,0 +1,215 @@
+//! The mounts of a container: made detached, given their attributes, then attached to a descriptor inside the root. So no
+//! mount is ever seen with more rights than it is to have, and no name is resolved twice.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use oci_spec::runtime::Mount;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use super::cgroups::Layout;
+use super::dev;
+use super::failure::{At, Failure, Stage};
+use super::root::{Kind, Root, file_type};
+use crate::sys::mounts::set_attributes;
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
+/// Makes all mounts in order, except those of cgroups, which it returns: they can be made only in the cgroup itself.
+pub(super) fn mount_all<'a>(root: &Root, mounts: &'a [Mount], terminal: Option<&OwnedFd>) -> Result<Vec<&'a Mount>, Failure> {
+    let mut late = Vec::new();
+    for mount in mounts {
+        let options = Options::parse(mount)?;
+        match mount.typ().as_deref() {
+            Some("cgroup" | "cgroup2") => late.push(mount),
+            _ if options.bind => bind(root, mount, &options)?,
+            Some(kind) => mount_new(root, mount, kind, &options, terminal)?,
+            None => return Err(Failure::new(Stage::ReadSpec, format!("mount {}: no type", name(mount)), Errno::INVAL)),
+        }
+    }
+    Ok(late)
+}
+
+/// The container's view of its own cgroup. Call it in the new cgroup namespace.
+pub(super) fn mount_cgroups(root: &Root, mounts: &[&Mount]) -> Result<(), Failure> {
+    for mount in mounts {
+        let options = Options::parse(mount)?;
+        let target = root.ensure_plain_folder(mount.destination()).at(Stage::PrepareTarget, name(mount))?;
+        match Layout::of_host() {
+            Layout::Unified { .. } => {
+                attach(&new_file_system("cgroup2", &[], options.attributes).at(Stage::Mount, name(mount))?, &target)
+                    .at(Stage::Mount, name(mount))?;
+            }
+            Layout::Hybrid { controllers, unified } => {
+                let stage = || format!("{} (v1)", name(mount));
+                let folder =
+                    new_file_system("tmpfs", &[("mode", Some("755"))], MountAttrFlags::empty()).at(Stage::Mount, stage())?;
+                attach(&folder, &target).at(Stage::Mount, stage())?;
+                let attach_one = |directory: &str, kind: &str, data: &[(&str, Option<&str>)]| -> Result<(), Errno> {
+                    rustix::fs::mkdirat(&folder, directory, Mode::from_raw_mode(0o755))?;
+                    let place = rustix::fs::openat(&folder, directory, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+                    attach(&new_file_system(kind, data, options.attributes)?, &place)
+                };
+                for hierarchy in controllers {
+                    let data: Vec<(&str, Option<&str>)> = hierarchy.controllers.iter().map(|c| (c.as_str(), None)).collect();
+                    let directory = hierarchy.controllers.join(",");
+                    attach_one(&directory, "cgroup", &data).at(Stage::Mount, stage())?;
+                    for alias in hierarchy.controllers.iter().filter(|c| **c != directory) {
+                        rustix::fs::symlinkat(&directory, &folder, alias).at(Stage::Mount, stage())?;
+                    }
+                }
+                if unified.is_some() {
+                    attach_one("unified", "cgroup2", &[]).at(Stage::Mount, stage())?;
+                }
+                set_attributes(&folder, options.attributes, false).at(Stage::Mount, stage())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files become empty, folders become empty and read-only. What is not there needs no mask.
+pub(super) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
+    for path in paths {
+        let Some(target) = if_there(root, path).at(Stage::MaskPath, path)? else { continue };
+        let cover = match file_type(&target).at(Stage::MaskPath, path)? {
+            FileType::Directory => new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY),
+            _ => open_tree(CWD, "/dev/null", CLONE),
+        };
+        attach(&cover.at(Stage::MaskPath, path)?, &target).at(Stage::MaskPath, path)?;
+    }
+    Ok(())
+}
+
+pub(super) fn protect(root: &Root, paths: &[String]) -> Result<(), Failure> {
+    for path in paths {
+        let Some(target) = if_there(root, path).at(Stage::ProtectPath, path)? else { continue };
+        let tree = open_tree(&target, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)
+            .at(Stage::ProtectPath, path)?;
+        set_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, true).at(Stage::ProtectPath, path)?;
+        attach(&tree, &target).at(Stage::ProtectPath, path)?;
+    }
+    Ok(())
+}
+
+const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
+    .union(MountAttrFlags::MOUNT_ATTR_NOSUID)
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
+    match root.open_plain(Path::new(path), OFlags::PATH) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The source is the host's; it brings its own mounts along if the option says so, all with the attributes asked for.
+fn bind(root: &Root, mount: &Mount, options: &Options) -> Result<(), Failure> {
+    let missing = || Failure::new(Stage::ReadSpec, format!("mount {}: no source", name(mount)), Errno::INVAL);
+    let source = mount.source().as_ref().ok_or_else(missing)?;
+    let flags = if options.recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
+    let about = || format!("{} at {}", source.display(), name(mount));
+    let tree = open_tree(CWD, source, flags).at(Stage::Mount, about())?;
+    if !options.attributes.is_empty() {
+        set_attributes(&tree, options.attributes, options.recursive).at(Stage::Mount, about())?;
+    }
+    let kind = match file_type(&tree).at(Stage::Mount, about())? {
+        FileType::Directory => Kind::Folder,
+        _ => Kind::File,
+    };
+    let target = root.ensure(mount.destination(), kind).at(Stage::PrepareTarget, name(mount))?;
+    attach(&tree, &target).at(Stage::Mount, about())
+}
+
+fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+    let data: Vec<(&str, Option<&str>)> = options.data.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
+    let made = new_file_system(kind, &data, options.attributes).at(Stage::Mount, name(mount))?;
+    let is_dev = kind == "tmpfs" && mount.destination() == Path::new("/dev");
+    if is_dev {
+        dev::populate(&made)?;
+    }
+    let target = if is_dev || kind == "proc" || kind == "sysfs" {
+        // Later steps trust what is below these, so an image must not move them elsewhere by a symlink.
+        root.ensure_plain_folder(mount.destination())
+    } else {
+        root.ensure(mount.destination(), Kind::Folder)
+    };
+    attach(&made, target.at(Stage::PrepareTarget, name(mount))?).at(Stage::Mount, name(mount))?;
+    match terminal {
+        Some(terminal) if is_dev => dev::add_console(&made, terminal),
+        _ => Ok(()),
+    }
+}
+
+/// A new file system, mounted nowhere yet.
+fn new_file_system(kind: &str, data: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?;
+    for (key, value) in data {
+        match value {
+            Some(value) => fsconfig_set_string(&context, *key, *value)?,
+            None => fsconfig_set_flag(&context, *key)?,
+        }
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    move_mount(mount, "", target, "", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+fn name(mount: &Mount) -> String {
+    mount.destination().display().to_string()
+}
+
+/// A mount's options, sorted by who understands them.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    bind: bool,
+    recursive: bool,
+    attributes: MountAttrFlags,
+    /// The file system's own.
+    data: Vec<(String, Option<String>)>,
+}
+
+impl Options {
+    fn parse(mount: &Mount) -> Result<Self, Failure> {
+        let mut parsed = Self {
+            bind: mount.typ().as_deref() == Some("bind"),
+            recursive: false,
+            attributes: MountAttrFlags::empty(),
+            data: Vec::new(),
+        };
+        for option in mount.options().iter().flatten() {
+            match option.as_str() {
+                "bind" => parsed.bind = true,
+                "rbind" => (parsed.bind, parsed.recursive) = (true, true),
+                "ro" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
+                "nosuid" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NOSUID,
+                "nodev" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NODEV,
+                "noexec" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC,
+                "noatime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NOATIME,
+                "strictatime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+                "nodiratime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+                // What a mount is anyway, in a namespace whose mounts are all private.
+                "rw" | "suid" | "dev" | "exec" | "relatime" | "defaults" | "private" | "rprivate" => {}
+                "shared" | "rshared" | "slave" | "rslave" | "unbindable" | "runbindable" => {
+                    let about = format!("mount {}: the propagation {option} is not supported; leave it out", name(mount));
+                    return Err(Failure::new(Stage::ReadSpec, about, Errno::OPNOTSUPP));
+                }
+                _ => parsed.data.push(match option.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (option.clone(), None),
+                }),
+            }
+        }
+        Ok(parsed)
+    }
+}

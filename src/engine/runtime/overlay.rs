@@ -1,0 +1,56 @@
+//! The root file system, mounted in the mount namespace of the process that becomes the container, and nowhere else.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount as mount_old, move_mount, open_tree};
+
+use super::failure::{At, Failure, Stage};
+use super::launch::RootFs;
+use super::root::Root;
+
+/// Mounts the root file system over a folder of the host, in this namespace only.
+pub(super) fn mount(root: &RootFs) -> Result<Root, Failure> {
+    let place = match root {
+        RootFs::Overlay { lower, upper, work } => {
+            mount_overlay(lower.iter().map(|p| p.as_path()), upper, work)?;
+            upper
+        }
+        RootFs::Folder(folder) => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+            let name = folder.to_string_lossy();
+            let tree = open_tree(CWD, folder, flags).at(Stage::MountRoot, name.clone())?;
+            move_mount(&tree, "", CWD, folder, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at(Stage::MountRoot, name)?;
+            folder
+        }
+    };
+    Root::open_at(place).at(Stage::MountRoot, place.to_string_lossy())
+}
+
+/// The layers are named by descriptor, from within `/proc/self/fd`: so 127 of them fit into the one page that the kernel
+/// takes, no character of a path needs escaping, and the container's own mount table does not tell paths of the host.
+fn mount_overlay<'a>(lower: impl Iterator<Item = &'a Path>, upper: &Path, work: &Path) -> Result<(), Failure> {
+    let layers: Vec<OwnedFd> = lower.map(open_folder).collect::<Result<_, _>>()?;
+    let (upper_fd, work_fd) = (open_folder(upper)?, open_folder(work)?);
+    let names: Vec<String> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
+    // The upper folder is to be a plain difference, from which a layer can be made: no redirects, no metadata-only copies.
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},index=off,redirect_dir=off,metacopy=off",
+        names.join(":"),
+        upper_fd.as_raw_fd(),
+        work_fd.as_raw_fd()
+    );
+    let options = CString::new(options).map_err(std::io::Error::from).at(Stage::MountRoot, "")?;
+    rustix::process::chdir("/proc/self/fd").at(Stage::MountRoot, "/proc/self/fd")?;
+    // The mount point is the upper folder: it exists, and nobody in this namespace needs what it hides.
+    mount_old("overlay", upper, "overlay", MountFlags::empty(), options.as_c_str())
+        .at(Stage::MountRoot, format!("overlay of {} layers", layers.len()))
+}
+
+/// Opened in this mount namespace, because a mount of another one is refused as a layer.
+fn open_folder(path: &Path) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::MountRoot, path.to_string_lossy())
+}

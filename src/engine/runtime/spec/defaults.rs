@@ -1,0 +1,65 @@
+//! What every container has: mounts, and paths of the kernel's file systems that are hidden or read-only. Docker's lists.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Mount;
+
+use super::HostMount;
+
+/// They tell of the host, or act on it.
+pub(super) const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+pub(super) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+pub(super) fn mounts() -> Vec<Mount> {
+    [
+        ("/proc", "proc", "nosuid,noexec,nodev"),
+        ("/dev", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+        ("/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        ("/sys", "sysfs", "nosuid,noexec,nodev,ro"),
+        ("/sys/fs/cgroup", "cgroup", "nosuid,noexec,nodev,ro"),
+        ("/dev/mqueue", "mqueue", "nosuid,noexec,nodev"),
+        ("/dev/shm", "tmpfs", "nosuid,noexec,nodev,mode=1777,size=67108864"),
+    ]
+    .into_iter()
+    .map(|(target, kind, options)| mount(target, kind, PathBuf::from(kind), options.split(',').map(str::to_owned).collect()))
+    .collect()
+}
+
+pub(super) fn own_mount(own: &HostMount) -> Mount {
+    match own {
+        HostMount::Bind { source, target, read_only } => {
+            let options = ["rbind", "rprivate", if *read_only { "ro" } else { "rw" }];
+            mount(target, "bind", source.clone(), options.map(str::to_owned).to_vec())
+        }
+        HostMount::Tmpfs { target, size, mode } => {
+            let mut options = ["nosuid", "nodev", "noexec"].map(str::to_owned).to_vec();
+            options.extend(size.map(|bytes| format!("size={bytes}")));
+            options.extend(mode.map(|bits| format!("mode={bits:o}")));
+            mount(target, "tmpfs", PathBuf::from("tmpfs"), options)
+        }
+    }
+}
+
+fn mount(target: &str, kind: &str, source: PathBuf, options: Vec<String>) -> Mount {
+    let mut mount = Mount::default();
+    mount
+        .set_destination(PathBuf::from(target))
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source))
+        .set_options(Some(options));
+    mount
+}

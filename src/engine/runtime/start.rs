@@ -1,0 +1,154 @@
+//! The starter's side: makes the cgroup, clones the process that becomes the container, and waits until it has.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sched::CloneFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use super::cgroups::Cgroup;
+use super::error::RuntimeError;
+use super::failure::{Channel, Failure, Report};
+use super::launch::{Launch, Network, Process, Stdio};
+use super::{init, seccomp, support};
+use crate::sys::clone::{Cloned, clone_process, exit_now};
+use crate::sys::process_start_ticks;
+
+/// Starts a container's first process. Returns when it executes its command.
+///
+/// # Errors
+/// Typed by the step that failed; then nothing of the container is left.
+pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Result<Process, RuntimeError> {
+    if launch.network == Network::Given && netns.is_none() {
+        return Err(RuntimeError::NoNetworkGiven);
+    }
+    support::check(&launch.spec, launch.network)?;
+    let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
+    let cgroup = Cgroup::create(&launch.cgroup)?;
+    let started = cgroup
+        .apply(&launch.limits)
+        .and_then(|()| cgroup.restrict_devices())
+        .map_err(RuntimeError::from)
+        .and_then(|()| clone_init(launch, stdio, netns, &cgroup, &filter));
+    if started.is_err() {
+        // The failure is what the caller is told; what cannot be removed now is found by the caller's own sweep.
+        drop(cgroup.kill_all());
+        drop(cgroup.remove());
+    }
+    started
+}
+
+fn clone_init(
+    launch: &Launch,
+    stdio: Stdio,
+    netns: Option<BorrowedFd<'_>>,
+    cgroup: &Cgroup,
+    filter: &seccomp::Program,
+) -> Result<Process, RuntimeError> {
+    // The cgroup namespace is missing here: its root is to be the container's cgroup, so the child makes it when it is there.
+    let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    if launch.network == Network::New {
+        namespaces |= CloneFlags::CLONE_NEWNET;
+    }
+    let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
+    let birthplace = cgroup.birthplace()?;
+    match clone_process(namespaces, birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)? {
+        Cloned::Child => {
+            drop(starter);
+            let failure = init::run(launch, &stdio, netns, filter, &child);
+            fail(&child, failure)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(child);
+            let new = NewProcess { pid, pidfd };
+            // Moving a process waits for the kernel's RCU, so it is done here while the child mounts.
+            match cgroup.place(pid) {
+                Ok(()) => new.until_executed(&starter).and_then(hold_mounts),
+                Err(e) => Err(new.abandon(e.into())),
+            }
+        }
+    }
+}
+
+/// The mount namespace lives as long as a descriptor of it. Of a process that has ended already it is gone, and there is
+/// nothing to hold.
+fn hold_mounts(process: Process) -> Result<Process, RuntimeError> {
+    use rustix::fs::{Mode, OFlags};
+    let path = format!("/proc/{}/ns/mnt", process.pid);
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(mounts) => Ok(Process { mounts: Some(mounts), ..process }),
+        Err(rustix::io::Errno::NOENT) => Ok(process),
+        Err(e) => {
+            let error = RuntimeError::Starter { action: "open the mount namespace", source: e.into() };
+            Err(NewProcess { pid: process.pid, pidfd: process.pidfd }.abandon(error))
+        }
+    }
+}
+
+/// Tells the starter and ends the child. When nobody listens there is nobody to tell.
+pub(super) fn fail(channel: &Channel, failure: Failure) -> ! {
+    drop(channel.report(&Report::Failed(failure)));
+    exit_now(125)
+}
+
+/// A child that has not yet said that it executes its command.
+pub(super) struct NewProcess {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+}
+
+impl NewProcess {
+    /// Lets the child go on and waits until it has become its program.
+    pub(super) fn until_executed(self, channel: &Channel) -> Result<Process, RuntimeError> {
+        if let Err(e) = channel.go() {
+            return Err(self.abandon(RuntimeError::Starter { action: "let the new process go on", source: e }));
+        }
+        let mut executing = false;
+        loop {
+            match channel.next_report() {
+                Ok(Some(Report::Executing)) => executing = true,
+                Ok(Some(Report::Failed(failure))) => return Err(self.abandon(failure.into())),
+                Ok(None) if executing => break,
+                Ok(None) => {
+                    let how = match self.reap() {
+                        Ok(how) => how,
+                        Err(e) => format!("and could not be waited for: {e}"),
+                    };
+                    return Err(RuntimeError::Died { how });
+                }
+                Err(e) => {
+                    return Err(self.abandon(RuntimeError::Starter { action: "read the new process's report", source: e }));
+                }
+            }
+        }
+        // Even if it has ended by now its record is there, because it has not been waited for.
+        match process_start_ticks(self.pid) {
+            Ok(started_ticks) => Ok(Process { pid: self.pid, pidfd: self.pidfd, started_ticks, mounts: None }),
+            Err(e) => Err(self.abandon(RuntimeError::Starter { action: "read the new process's start time", source: e })),
+        }
+    }
+
+    /// Kills and reaps the child; the error passes through.
+    pub(super) fn abandon(self, error: RuntimeError) -> RuntimeError {
+        // The signal fails only for a process that is dead, and then there is still the reaping to do.
+        let _signalled = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ended = self.reap();
+        error
+    }
+
+    fn reap(&self) -> io::Result<String> {
+        let status = loop {
+            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        Ok(match status {
+            Some(status) if status.killed() || status.dumped() => {
+                format!("killed by signal {}", status.terminating_signal().unwrap_or_default())
+            }
+            Some(status) => format!("exit code {}", status.exit_status().unwrap_or_default()),
+            None => "unknown".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Reads how a container is reached and what it reaches: host names, networks, ports and hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::model::spec::{Attachment, NetworkMode};
+use crate::model::{Name, PortMapping, Protocol};
+
+use super::fields;
+use super::problem::Place;
+use super::reader::Reader;
+use super::tree::{Node, Value};
+
+pub(super) fn host_name(reader: &mut Reader, node: &Node) -> Option<String> {
+    let text = reader.text(node)?;
+    let ok = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        && !text.starts_with(['-', '.']);
+    if ok {
+        return Some(text.to_owned());
+    }
+    reader.error_hint(node.at, format!("`{text}` is not a host name"), "letters, digits, `-` and `.`, at most 63");
+    None
+}
+
+pub(super) fn network_mode(reader: &mut Reader, node: &Node, modes: &[(&str, NetworkMode)]) -> Option<NetworkMode> {
+    if let Value::Scalar(scalar) = &node.value
+        && scalar.text.contains(':')
+    {
+        let hint = "put both containers in one network, where they find each other by name";
+        reader.error_hint(node.at, "the network of another container is not supported yet", hint);
+        return None;
+    }
+    reader.choice(node, modes)
+}
+
+pub(super) fn networks(reader: &mut Reader, node: &Node) -> Vec<(Name, Place, Attachment)> {
+    let mut found: Vec<(Name, Place, Attachment)> = Vec::new();
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let Some(name) = reader.parse_text(key.at, &key.text) else { continue };
+                let attachment = match value.value {
+                    Value::Null => Attachment::default(),
+                    _ => attachment(reader, value),
+                };
+                found.push((name, key.at, attachment));
+            }
+        }
+        _ => {
+            for item in reader.list(node) {
+                let Some(name) = reader.parse::<Name>(item) else { continue };
+                if found.iter().any(|(known, ..)| *known == name) {
+                    reader.error(item.at, format!("the network `{name}` is given twice"));
+                } else {
+                    found.push((name, item.at, Attachment::default()));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
+    let mut attachment = Attachment::default();
+    let Some(f) = reader.fields(node, &fields::ATTACHMENT) else { return attachment };
+    if let Some(node) = f.get("aliases") {
+        for item in reader.list(node) {
+            attachment.aliases.extend(host_name(reader, item));
+        }
+    }
+    attachment.ipv4_address = f.get("ipv4_address").and_then(|node| {
+        let text = reader.text(node)?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            reader.error(node.at, format!("`{text}` is not an IPv4 address"));
+        }
+        address
+    });
+    attachment
+}
+
+pub(super) fn ports(reader: &mut Reader, node: &Node) -> BTreeSet<PortMapping> {
+    let mut ports = BTreeSet::new();
+    for item in reader.list(node) {
+        let found = match &item.value {
+            Value::Map(_) => long_port(reader, item),
+            _ => reader.word(item).and_then(|text| match PortMapping::parse_all(text) {
+                Ok(found) => Some(found),
+                Err(error) => {
+                    reader.error_hint(item.at, error.to_string(), "such as \"8080:80\" or \"127.0.0.1:5353:53/udp\"");
+                    None
+                }
+            }),
+        };
+        for port in found.unwrap_or_default() {
+            if let Some(host_port) = port.host_port {
+                let clash = |other: &&PortMapping| {
+                    other.host_port == Some(host_port)
+                        && other.protocol == port.protocol
+                        && (other.host_ip.is_none() || port.host_ip.is_none() || other.host_ip == port.host_ip)
+                };
+                if let Some(other) = ports.iter().find(clash) {
+                    reader.error(item.at, format!("the host's port {host_port} is taken by `{other}` already"));
+                    continue;
+                }
+            }
+            ports.insert(port);
+        }
+    }
+    ports
+}
+
+/// The long form is put together in the short form's spelling, so that both obey the same rules.
+fn long_port(reader: &mut Reader, node: &Node) -> Option<Vec<PortMapping>> {
+    let f = reader.fields(node, &fields::PORT)?;
+    let target = f.get("target").and_then(|node| reader.word(node));
+    let published = f.get("published").and_then(|node| reader.word(node));
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let protocol = f.get("protocol").and_then(|node| reader.choice(node, &protocols)).unwrap_or_default();
+    let ip = f.get("host_ip").and_then(|node| reader.text(node));
+    let mut text = String::new();
+    if let Some(ip) = ip {
+        text.push_str(ip);
+        text.push(':');
+    }
+    if published.is_some() || ip.is_some() {
+        text.push_str(published.unwrap_or_default());
+        text.push(':');
+    }
+    text.push_str(target?);
+    text.push('/');
+    text.push_str(protocol.as_str());
+    match PortMapping::parse_all(&text) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            reader.error(node.at, error.to_string());
+            None
+        }
+    }
+}
+
+pub(super) fn expose(reader: &mut Reader, node: &Node) {
+    for item in reader.list(node) {
+        let Some(text) = reader.word(item) else { continue };
+        if text.contains(':') || PortMapping::parse_all(text).is_err() {
+            reader.error_hint(item.at, format!("`{text}` is not a container's port"), "such as \"80\" or \"53/udp\"");
+        }
+    }
+}
+
+pub(super) fn extra_hosts(reader: &mut Reader, node: &Node) -> BTreeMap<String, IpAddr> {
+    let mut found = BTreeMap::new();
+    let pairs: Vec<(String, String, Place)> = match &node.value {
+        // `name:address` is Compose's older spelling; an IPv6 address has colons of its own.
+        Value::List(items) => items
+            .iter()
+            .filter_map(|item| {
+                let text = reader.text(item)?;
+                let Some((name, address)) = text.split_once('=').or_else(|| text.split_once(':')) else {
+                    reader.error_hint(item.at, format!("`{text}` is not a host"), "write name=address");
+                    return None;
+                };
+                Some((name.trim().to_owned(), address.trim().to_owned(), item.at))
+            })
+            .collect(),
+        _ => reader
+            .map(node)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|(key, value)| Some((key.text.clone(), reader.text(value)?.to_owned(), value.at)))
+            .collect(),
+    };
+    for (name, address, at) in pairs {
+        if address == "host-gateway" {
+            reader.error_hint(at, "`host-gateway` is not supported yet", "write an address of the host");
+            continue;
+        }
+        let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(&address);
+        match bare.parse() {
+            Ok(ip) => {
+                found.insert(name, ip);
+            }
+            Err(_) => reader.error(at, format!("`{address}` is not an IP address")),
+        }
+    }
+    found
+}

@@ -1,0 +1,80 @@
+//! What manifests and compose files say, read but not yet joined: names are those of the stack, and each remembers its
+//! place, so that one that leads nowhere can be reported there. The seam between reading and resolving.
+
+use std::path::PathBuf;
+
+use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSource, NetworkSpec, PullPolicy, VolumeSpec};
+use crate::model::{ImageRef, Name, Platform};
+
+use super::problem::Place;
+
+/// Everything that a stack's files declare.
+#[derive(Debug, Default)]
+pub(super) struct Declared {
+    pub(super) stack: Option<(Name, Place)>,
+    pub(super) images: Vec<Resource<Image>>,
+    pub(super) containers: Vec<Resource<Container>>,
+    pub(super) networks: Vec<Resource<NetworkSpec>>,
+    pub(super) volumes: Vec<Resource<VolumeSpec>>,
+    pub(super) configs: Vec<Resource<ConfigSpec>>,
+    /// What is declared, but so wrong that it could not be read: names lead there all the same.
+    pub(super) broken: Vec<(&'static str, Name)>,
+}
+
+impl Declared {
+    /// Notes a resource, or that it could not be read.
+    pub(super) fn note<T>(
+        &mut self,
+        kind: &'static str,
+        name: &Name,
+        resource: Option<Resource<T>>,
+        list: fn(&mut Self) -> &mut Vec<Resource<T>>,
+    ) {
+        match resource {
+            Some(resource) => list(self).push(resource),
+            None => self.broken.push((kind, name.clone())),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Resource<T> {
+    pub(super) name: Name,
+    pub(super) at: Place,
+    /// Instead of `<stack>-<name>`.
+    pub(super) engine_name: Option<Name>,
+    pub(super) external: bool,
+    pub(super) body: T,
+}
+
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) reference: ImageRef,
+    pub(super) source: Source,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Known(ImageSource),
+    /// The fingerprint of `path` is to be taken, and put into `image`.
+    Import {
+        path: PathBuf,
+        at: Place,
+        image: ImageSource,
+    },
+}
+
+/// A container whose `networks` and `depends_on`, and whose mounts of volumes and configs, are apart from its `spec`.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) spec: ContainerSpec,
+    pub(super) image_at: Place,
+    pub(super) pull_policy: Option<(PullPolicy, Place)>,
+    pub(super) platform: Option<(Platform, Place)>,
+    /// `None` when nothing is said of networks: the stack's `default`.
+    pub(super) networks: Option<Vec<(Name, Place, Attachment)>>,
+    /// Where each of `spec.mounts` stands; a volume's or config's `source` is the stack's name for it.
+    pub(super) mounts: Vec<Place>,
+    /// Where each of `spec.depends_on` stands.
+    pub(super) depends_on: Vec<(Name, Place)>,
+}

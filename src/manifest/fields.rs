@@ -1,0 +1,476 @@
+//! The fields that manifests and compose files may have: one table a kind of mapping. The reader accepts what stands
+//! here, the schemas are made from it, and what Compose knows but setpoint does not yet is told apart from mistakes.
+
+use schemars::{Schema, SchemaGenerator};
+
+use crate::model::spec::{Condition, PullPolicy, Subnet};
+use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, RestartPolicy, Signal, Span};
+
+/// The fields of one kind of mapping.
+pub(super) struct Table {
+    /// For messages: "a container", "`healthcheck`".
+    pub(super) what: &'static str,
+    pub(super) fields: &'static [Field],
+    /// Fields that Compose knows and setpoint does not support, each with what to do instead.
+    pub(super) unsupported: &'static [(&'static str, &'static str)],
+}
+
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) form: Form,
+    pub(super) about: &'static str,
+    pub(super) required: bool,
+}
+
+/// What a field's value looks like. For the schemas; the reader's functions say the same in code.
+pub(super) enum Form {
+    Text,
+    /// A string, or a number that is taken as it is spelled.
+    Word,
+    Bool,
+    Integer,
+    Choice(&'static [&'static str]),
+    /// A type of the model, by its own schema.
+    Of(fn(&mut SchemaGenerator) -> Schema),
+    Object(&'static Table),
+    List(&'static Form),
+    Map(&'static Form),
+    /// A mapping of names to a mapping, which may be left empty.
+    Named(&'static Form),
+    Either(&'static [Form]),
+}
+
+const fn field(name: &'static str, form: Form, about: &'static str) -> Field {
+    Field { name, form, about, required: false }
+}
+
+const fn required(name: &'static str, form: Form, about: &'static str) -> Field {
+    Field { name, form, about, required: true }
+}
+
+impl Table {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name)
+    }
+}
+
+const NAME: Form = Form::Of(|g| g.subschema_for::<Name>());
+const SPAN: Form = Form::Of(|g| g.subschema_for::<Span>());
+const SIZE: Form = Form::Either(&[Form::Of(|g| g.subschema_for::<ByteSize>()), Form::Integer]);
+const CPUS: Form = Form::Either(&[
+    Form::Of(|g| g.subschema_for::<Cpus>()),
+    Form::Of(|_| schemars::json_schema!({"type": "number", "exclusiveMinimum": 0})),
+]);
+const PLATFORM: Form = Form::Of(|g| g.subschema_for::<Platform>());
+const REFERENCE: Form = Form::Of(|g| g.subschema_for::<ImageRef>());
+const SUBNET: Form = Form::Of(|g| g.subschema_for::<Subnet>());
+const SCALAR: Form = Form::Of(|_| schemars::json_schema!({"type": ["string", "number", "boolean", "null"]}));
+/// A mapping of names to values, or a list of `NAME=value`.
+const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);
+/// Words in a list, or a line that is split as a shell would.
+const WORDS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+
+pub(super) static DOCUMENT: Table = Table {
+    what: "a manifest",
+    fields: &[
+        required("apiVersion", Form::Choice(&["setpoint/v1"]), "The version of this format"),
+        required("kind", Form::Choice(&super::document::KINDS), "What the manifest declares"),
+        required("metadata", Form::Object(&METADATA), "What the resource is called"),
+        field("spec", Form::Of(|_| schemars::json_schema!({})), "What the resource is to be"),
+    ],
+    unsupported: &[("status", "a manifest says what is wanted; `setpoint status` says what is")],
+};
+
+pub(super) static METADATA: Table = Table {
+    what: "`metadata`",
+    fields: &[
+        required("name", NAME, "The resource's name, unique in its stack per kind"),
+        field("labels", Form::Map(&SCALAR), "Labels of the resource"),
+        field("annotations", Form::Map(&SCALAR), "Remarks for people and tools; setpoint does not read them"),
+    ],
+    unsupported: &[("namespace", "the stack is the name space: it is the folder's name or `--stack`")],
+};
+
+pub(super) static STACK: Table = Table { what: "a stack", fields: &[], unsupported: &[] };
+
+pub(super) static IMAGE: Table = Table {
+    what: "an image",
+    fields: &[
+        field("reference", REFERENCE, "What containers name it by; metadata.name unless given"),
+        field("pull", Form::Object(&PULL), "Obtain it from its registry"),
+        field("import", Form::Object(&IMPORT), "Make it of a root file system"),
+    ],
+    unsupported: &[
+        ("build", "build it elsewhere and `pull` it, or `import` its root file system"),
+        ("commit", "build it elsewhere and `pull` it, or `import` its root file system"),
+        ("push", "push it with `setpoint push`"),
+    ],
+};
+
+pub(super) static PULL: Table = Table {
+    what: "`pull`",
+    fields: &[
+        field("policy", Form::Of(|g| g.subschema_for::<PullPolicy>()), "When to ask the registry; `missing` unless given"),
+        field("platform", PLATFORM, "The platform to take, where it is not this host's"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static IMPORT: Table = Table {
+    what: "`import`",
+    fields: &[
+        required("source", Form::Text, "A tar (plain, gzip or zstd) or a folder, relative to the manifest"),
+        field("entrypoint", WORDS, "The image's entrypoint"),
+        field("command", WORDS, "The image's command"),
+        field("environment", PAIRS, "The image's environment"),
+        field("working_dir", Form::Text, "The folder that commands start in"),
+        field("user", Form::Word, "user[:group], by name or number"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static NETWORK: Table = Table {
+    what: "a network",
+    fields: &[
+        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
+        field("external", Form::Bool, "It belongs to somebody else: it must be there, and is left as it is"),
+        field("driver", Form::Choice(&["bridge"]), "All networks are bridges"),
+        field("internal", Form::Bool, "Without a way out of the host"),
+        field("ipam", Form::Object(&IPAM), "Its addresses"),
+        field("labels", PAIRS, "Labels of the network"),
+    ],
+    unsupported: &[
+        ("driver_opts", "remove it"),
+        ("attachable", "remove it: every network is attachable"),
+        ("enable_ipv4", "remove it: networks are IPv4"),
+        ("enable_ipv6", "remove it: networks are IPv4"),
+    ],
+};
+
+pub(super) static IPAM: Table = Table {
+    what: "`ipam`",
+    fields: &[
+        field("driver", Form::Choice(&["default"]), "There is one"),
+        field("config", Form::List(&Form::Object(&IPAM_CONFIG)), "At most one subnet"),
+    ],
+    unsupported: &[("options", "remove it")],
+};
+
+pub(super) static IPAM_CONFIG: Table = Table {
+    what: "`ipam.config`",
+    fields: &[field("subnet", SUBNET, "The network's IPv4 subnet")],
+    unsupported: &[
+        ("gateway", "remove it: the gateway is the subnet's first address"),
+        ("ip_range", "remove it: addresses are taken from the whole subnet"),
+        ("aux_addresses", "remove it"),
+    ],
+};
+
+pub(super) static VOLUME: Table = Table {
+    what: "a volume",
+    fields: &[
+        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
+        field("external", Form::Bool, "It belongs to somebody else: it must be there, and is left as it is"),
+        field("driver", Form::Choice(&["local"]), "All volumes are folders of the host"),
+        field("labels", PAIRS, "Labels of the volume"),
+    ],
+    unsupported: &[("driver_opts", "mount a host's path with a volume of type `bind` instead")],
+};
+
+pub(super) static CONFIG: Table = Table {
+    what: "a config",
+    fields: &[
+        field("file", Form::Text, "A file whose content it is, relative to the manifest"),
+        field("content", Form::Text, "Its content"),
+    ],
+    unsupported: &[
+        ("environment", "use `content: ${VARIABLE}`"),
+        ("external", "use `file` or `content`"),
+        ("name", "remove it: a config belongs to its stack"),
+        ("labels", "remove it"),
+        ("template_driver", "remove it"),
+    ],
+};
+
+pub(super) static COMPOSE: Table = Table {
+    what: "a compose file",
+    fields: &[
+        field("name", Form::Text, "The stack's name"),
+        field("version", Form::Word, "Obsolete, without effect"),
+        field("services", Form::Map(&Form::Object(&CONTAINER)), "The containers"),
+        field("networks", Form::Named(&Form::Object(&NETWORK)), "The networks"),
+        field("volumes", Form::Named(&Form::Object(&VOLUME)), "The volumes"),
+        field("configs", Form::Map(&Form::Object(&CONFIG)), "The configs"),
+    ],
+    unsupported: &[
+        ("secrets", "use `configs` with `mode: 0400`"),
+        ("include", "put all services into one file"),
+        ("models", "remove it"),
+    ],
+};
+
+pub(super) static CONTAINER: Table = Table {
+    what: "a container",
+    fields: &[
+        required("image", REFERENCE, "The image it is made from"),
+        field(
+            "pull_policy",
+            Form::Choice(&["always", "missing", "if_not_present", "never"]),
+            "When to ask the registry for an image that no manifest declares",
+        ),
+        field("platform", PLATFORM, "The platform of an image that no manifest declares"),
+        field("container_name", NAME, "Its name in the engine, instead of <stack>-<name>"),
+        field("entrypoint", WORDS, "The program, instead of the image's entrypoint"),
+        field("command", WORDS, "Arguments, instead of the image's command"),
+        field("environment", PAIRS, "Variables; one without a value is taken from setpoint's environment"),
+        field(
+            "env_file",
+            Form::Either(&[Form::Text, Form::List(&Form::Either(&[Form::Text, Form::Object(&ENV_FILE)]))]),
+            "Files of variables; `environment` wins",
+        ),
+        field("working_dir", Form::Text, "The folder that commands start in"),
+        field("user", Form::Word, "user[:group], by name or number"),
+        field("hostname", Form::Text, "Its host name"),
+        field("labels", PAIRS, "Labels of the container"),
+        field(
+            "volumes",
+            Form::List(&Form::Either(&[Form::Text, Form::Object(&MOUNT)])),
+            "Volumes, paths of the host and tmpfs: source:target[:ro], or the long form",
+        ),
+        field("tmpfs", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Folders in memory: target[:size=64m,mode=1777]"),
+        field("configs", Form::List(&Form::Either(&[Form::Text, Form::Object(&CONFIG_MOUNT)])), "Configs, as files"),
+        field(
+            "networks",
+            Form::Either(&[Form::List(&Form::Text), Form::Named(&Form::Object(&ATTACHMENT))]),
+            "Networks; `default` unless given",
+        ),
+        field("network_mode", Form::Choice(&["bridge", "none", "host"]), "Where its network comes from"),
+        field(
+            "ports",
+            Form::List(&Form::Either(&[Form::Word, Form::Object(&PORT)])),
+            "Published ports: [[IP:]HOST:]CONTAINER[/PROTOCOL], or the long form",
+        ),
+        field("expose", Form::List(&Form::Word), "Ports that others use within the networks; for the reader only"),
+        field(
+            "depends_on",
+            Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
+            "Containers that must be there before",
+        ),
+        field("healthcheck", Form::Object(&HEALTHCHECK), "How to find out whether it is well"),
+        field("restart", Form::Of(|g| g.subschema_for::<RestartPolicy>()), "When it is started again after it exited"),
+        field("deploy", Form::Object(&DEPLOY), "Limits, in Compose's place for them"),
+        field("mem_limit", SIZE, "Most memory; the same as deploy.resources.limits.memory"),
+        field("cpus", CPUS, "Most processors; the same as deploy.resources.limits.cpus"),
+        field("pids_limit", Form::Integer, "Most processes; the same as deploy.resources.limits.pids"),
+        field("stop_signal", Form::Of(|g| g.subschema_for::<Signal>()), "The signal that asks it to stop"),
+        field("stop_grace_period", SPAN, "How long it has to stop before it is killed"),
+        field("cap_add", Form::List(&Form::Text), "Capabilities to add"),
+        field("cap_drop", Form::List(&Form::Text), "Capabilities to take away"),
+        field("read_only", Form::Bool, "Its root file system cannot be written"),
+        field("sysctls", PAIRS, "Kernel parameters of its namespaces"),
+        field("ulimits", Form::Map(&Form::Either(&[Form::Integer, Form::Object(&ULIMIT)])), "Limits of its processes"),
+        field("extra_hosts", PAIRS, "Further lines of /etc/hosts: name to address"),
+    ],
+    unsupported: &[
+        ("annotations", "use `labels`"),
+        ("attach", "remove it; `setpoint logs` shows what you ask for"),
+        ("blkio_config", "remove it"),
+        ("build", "build the image elsewhere, or declare an Image with `import`"),
+        ("cgroup", "remove it"),
+        ("cgroup_parent", "remove it"),
+        ("cpu_count", "use `cpus`"),
+        ("cpu_percent", "use `cpus`"),
+        ("cpu_period", "use `cpus`"),
+        ("cpu_quota", "use `cpus`"),
+        ("cpu_rt_period", "remove it"),
+        ("cpu_rt_runtime", "remove it"),
+        ("cpu_shares", "use `cpus`"),
+        ("cpuset", "use `cpus`"),
+        ("credential_spec", "remove it"),
+        ("develop", "remove it"),
+        ("device_cgroup_rules", "remove it"),
+        ("devices", "remove it; containers have the standard devices only"),
+        ("dns", "remove it; names that the stack does not know are asked of the host's resolvers"),
+        ("dns_opt", "remove it"),
+        ("dns_search", "remove it"),
+        ("domainname", "write the full name in `hostname`"),
+        ("driver_opts", "remove it"),
+        ("extends", "use YAML anchors and `<<` merges"),
+        ("external_links", "put both containers in one network"),
+        ("gpus", "remove it"),
+        ("group_add", "use `user: user:group`"),
+        ("init", "remove it"),
+        ("ipc", "remove it"),
+        ("isolation", "remove it"),
+        ("label_file", "use `labels`"),
+        ("links", "containers of a network find each other by name; use `networks` with `aliases`"),
+        ("logging", "remove it; logs are kept and rotated by setpoint"),
+        ("mac_address", "remove it"),
+        ("mem_reservation", "use `mem_limit`"),
+        ("mem_swappiness", "remove it"),
+        ("memswap_limit", "use `mem_limit`"),
+        ("models", "remove it"),
+        ("oom_kill_disable", "remove it"),
+        ("oom_score_adj", "remove it"),
+        ("pid", "remove it"),
+        ("post_start", "use a second container with `depends_on`"),
+        ("pre_stop", "handle the stop signal in the container"),
+        ("privileged", "use `cap_add` for what the container needs"),
+        ("profiles", "put optional services into a stack of their own"),
+        ("provider", "remove it"),
+        ("runtime", "remove it"),
+        ("scale", "declare each container by a name of its own"),
+        ("secrets", "use `configs` with `mode: 0400`"),
+        ("security_opt", "remove it"),
+        ("shm_size", "mount a tmpfs of that size at /dev/shm"),
+        ("stdin_open", "remove it"),
+        ("storage_opt", "remove it"),
+        ("tty", "remove it"),
+        ("use_api_socket", "mount the socket as a volume of type `bind`"),
+        ("userns_mode", "remove it"),
+        ("uts", "remove it"),
+        ("volumes_from", "name the volumes in both containers"),
+    ],
+};
+
+pub(super) static ENV_FILE: Table = Table {
+    what: "`env_file`",
+    fields: &[
+        required("path", Form::Text, "The file, relative to the manifest"),
+        field("required", Form::Bool, "Whether it must be there; true unless given"),
+    ],
+    unsupported: &[("format", "remove it")],
+};
+
+pub(super) static MOUNT: Table = Table {
+    what: "a mount",
+    fields: &[
+        required("type", Form::Choice(&["volume", "bind", "tmpfs"]), "What is mounted"),
+        field("source", Form::Text, "A volume's name, or a path of the host"),
+        required("target", Form::Text, "Where it is mounted in the container"),
+        field("read_only", Form::Bool, "It cannot be written"),
+        field("bind", Form::Object(&BIND), "Settings of a bind mount"),
+        field("tmpfs", Form::Object(&TMPFS), "Settings of a tmpfs"),
+    ],
+    unsupported: &[("volume", "remove it"), ("image", "remove it"), ("consistency", "remove it: it has no meaning on Linux")],
+};
+
+pub(super) static BIND: Table = Table {
+    what: "`bind`",
+    fields: &[field("create_host_path", Form::Bool, "Make a folder where there is none; true unless given")],
+    unsupported: &[("propagation", "remove it"), ("selinux", "remove it"), ("recursive", "remove it")],
+};
+
+pub(super) static TMPFS: Table = Table {
+    what: "`tmpfs`",
+    fields: &[field("size", SIZE, "Most bytes"), field("mode", Form::Word, "Permissions in octal, such as 1777")],
+    unsupported: &[],
+};
+
+pub(super) static CONFIG_MOUNT: Table = Table {
+    what: "a container's config",
+    fields: &[
+        required("source", NAME, "The config's name"),
+        field("target", Form::Text, "The file in the container; /<source> unless given"),
+        field("uid", Form::Word, "The file's user, by number"),
+        field("gid", Form::Word, "The file's group, by number"),
+        field("mode", Form::Word, "The file's permissions in octal, such as 0440"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static ATTACHMENT: Table = Table {
+    what: "a container's network",
+    fields: &[
+        field("aliases", Form::List(&Form::Text), "Further names in the network"),
+        field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
+    ],
+    unsupported: &[
+        ("driver_opts", "remove it"),
+        ("gw_priority", "remove it"),
+        ("interface_name", "remove it"),
+        ("ipv6_address", "remove it: networks are IPv4"),
+        ("link_local_ips", "remove it"),
+        ("mac_address", "remove it"),
+        ("priority", "remove it"),
+    ],
+};
+
+pub(super) static PORT: Table = Table {
+    what: "a port",
+    fields: &[
+        required("target", Form::Word, "The container's port"),
+        field("published", Form::Word, "The host's port; a free one unless given"),
+        field("protocol", Form::Choice(&["tcp", "udp"]), "`tcp` unless given"),
+        field("host_ip", Form::Text, "The host's IPv4 address; all unless given"),
+    ],
+    unsupported: &[
+        ("app_protocol", "remove it"),
+        ("mode", "remove it: ports are published at the host"),
+        ("name", "write a YAML comment"),
+    ],
+};
+
+pub(super) static DEPENDENCY: Table = Table {
+    what: "`depends_on`",
+    fields: &[field("condition", Form::Of(|g| g.subschema_for::<Condition>()), "`service_started` unless given")],
+    unsupported: &[("restart", "remove it"), ("required", "remove it, or the dependency")],
+};
+
+pub(super) static HEALTHCHECK: Table = Table {
+    what: "`healthcheck`",
+    fields: &[
+        field(
+            "test",
+            Form::Either(&[Form::Text, Form::List(&Form::Text)]),
+            "[CMD, …], [CMD-SHELL, line], [NONE], or a line for the shell",
+        ),
+        field("interval", SPAN, "Between two checks; 30s unless given"),
+        field("timeout", SPAN, "How long a check may take; 30s unless given"),
+        field("retries", Form::Integer, "Failures in a row that make it unhealthy; 3 unless given"),
+        field("start_period", SPAN, "Failures do not count for so long after the start"),
+        field("start_interval", SPAN, "Between two checks during start_period; 5s unless given"),
+        field("disable", Form::Bool, "No check, not even the image's"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static DEPLOY: Table = Table {
+    what: "`deploy`",
+    fields: &[field("resources", Form::Object(&RESOURCES), "What it may use")],
+    unsupported: &[
+        ("endpoint_mode", "remove it"),
+        ("labels", "use the container's `labels`"),
+        ("mode", "remove it"),
+        ("placement", "remove it: there is one host"),
+        ("replicas", "declare each container by a name of its own"),
+        ("restart_policy", "use `restart`"),
+        ("rollback_config", "remove it"),
+        ("update_config", "remove it"),
+    ],
+};
+
+pub(super) static RESOURCES: Table = Table {
+    what: "`resources`",
+    fields: &[field("limits", Form::Object(&LIMITS), "What it may use at most")],
+    unsupported: &[("reservations", "use `limits`")],
+};
+
+pub(super) static LIMITS: Table = Table {
+    what: "`limits`",
+    fields: &[
+        field("cpus", CPUS, "Most processors"),
+        field("memory", SIZE, "Most memory"),
+        field("pids", Form::Integer, "Most processes"),
+    ],
+    unsupported: &[("devices", "remove it")],
+};
+
+pub(super) static ULIMIT: Table = Table {
+    what: "a ulimit",
+    fields: &[
+        required("soft", Form::Integer, "The limit; -1 is none"),
+        required("hard", Form::Integer, "What the container may raise it to; -1 is none"),
+    ],
+    unsupported: &[],
+};

@@ -1,0 +1,411 @@
+//! Joins what was declared: every name leads somewhere, everything has its name in the engine, and what was left out is
+//! filled in. The last step of a load.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::model::spec::{Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, PullPolicy};
+use crate::model::{Digest, ImageRef, Name, Platform};
+
+use super::Fingerprint;
+use super::declared::{Container, Declared, Image, Resource, Source};
+use super::desired::{Desired, Placed};
+use super::problem::{Place, Problems, did_you_mean};
+
+/// The network of containers that name none.
+const DEFAULT_NETWORK: &str = "default";
+
+pub(super) fn resolve(
+    stack: Name,
+    declared: Declared,
+    fingerprint: &Fingerprint,
+    problems: &mut Problems,
+    watched: &mut Vec<PathBuf>,
+) -> Option<Desired> {
+    let default: Name = DEFAULT_NETWORK.parse().ok()?;
+    let broken = declared.broken;
+    let mut places = HashMap::new();
+    let mut desired = Desired::empty(stack.clone());
+    desired.networks = place(&stack, "network", declared.networks, &mut places, problems);
+    desired.volumes = place(&stack, "volume", declared.volumes, &mut places, problems);
+    for config in declared.configs {
+        once("config", &config.name, config.at, &mut places, problems);
+        desired.configs.insert(config.name, config.body);
+    }
+    images(declared.images, fingerprint, &mut places, &mut desired, problems, watched);
+    let containers = place(&stack, "container", declared.containers, &mut places, problems);
+
+    // The default network is there for whoever names it, or names none.
+    let uses_default = |placed: &Placed<Container>| {
+        placed.spec.spec.network_mode == NetworkMode::Bridge
+            && match placed.spec.networks.as_deref() {
+                None | Some([]) => true,
+                Some(networks) => networks.iter().any(|(name, ..)| *name == default),
+            }
+    };
+    if containers.values().any(uses_default)
+        && !desired.networks.contains_key(&default)
+        && let Ok(engine_name) = stack.join(&default)
+    {
+        let spec = NetworkSpec::default();
+        desired.networks.insert(default.clone(), Placed { engine_name, external: false, spec });
+    }
+    unique_engine_names("network", &desired.networks, &places, problems);
+    unique_engine_names("volume", &desired.volumes, &places, problems);
+    unique_engine_names("container", &containers, &places, problems);
+
+    dependencies(&containers, &broken, problems);
+    let mut wanted = Wanted::new();
+    let mut addresses = HashMap::new();
+    for (name, placed) in containers {
+        let Placed { engine_name, external, spec: container } = placed;
+        note_image(&container, &mut wanted, problems);
+        let spec = join(&name, container, &default, &desired, &broken, &mut addresses, problems);
+        desired.containers.insert(name, Placed { engine_name, external, spec });
+    }
+    undeclared_images(wanted, &mut desired, problems);
+    Some(desired)
+}
+
+/// Declared, but not readable: kind and name.
+type Broken = [(&'static str, Name)];
+
+fn is_broken(broken: &Broken, kind: &str, name: &Name) -> bool {
+    broken.iter().any(|(known_kind, known)| *known_kind == kind && known == name)
+}
+
+type Places = HashMap<(&'static str, Name), Place>;
+
+/// Reports a resource that is declared twice.
+fn once(kind: &'static str, name: &Name, at: Place, places: &mut Places, problems: &mut Problems) {
+    if let Some(first) = places.get(&(kind, name.clone())) {
+        let hint = format!("the first is in {}", problems.show(*first));
+        problems.error_hint(at, format!("the {kind} `{name}` is declared twice"), hint);
+    } else {
+        places.insert((kind, name.clone()), at);
+    }
+}
+
+fn place<T>(
+    stack: &Name,
+    kind: &'static str,
+    resources: Vec<Resource<T>>,
+    places: &mut Places,
+    problems: &mut Problems,
+) -> BTreeMap<Name, Placed<T>> {
+    let mut placed = BTreeMap::new();
+    for Resource { name, at, engine_name, external, body } in resources {
+        once(kind, &name, at, places, problems);
+        let engine_name = match engine_name {
+            Some(engine_name) => engine_name,
+            // What belongs to somebody else is not named after this stack.
+            None if external => name.clone(),
+            None => match stack.join(&name) {
+                Ok(joined) => joined,
+                Err(_) => {
+                    let hint = "give it a shorter name, or a `name` of its own";
+                    problems.error_hint(at, format!("`{stack}-{name}` is too long for a name"), hint);
+                    continue;
+                }
+            },
+        };
+        placed.insert(name, Placed { engine_name, external, spec: body });
+    }
+    placed
+}
+
+fn unique_engine_names<T>(kind: &'static str, resources: &BTreeMap<Name, Placed<T>>, places: &Places, problems: &mut Problems) {
+    let mut known: HashMap<&Name, &Name> = HashMap::new();
+    for (name, placed) in resources {
+        if let Some(other) = known.insert(&placed.engine_name, name)
+            && let Some(at) = places.get(&(kind, name.clone()))
+        {
+            let message = format!("the {kind}s `{other}` and `{name}` have the same name `{}`", placed.engine_name);
+            problems.error_hint(*at, message, "change the `name` or `container_name` of one of them");
+        }
+    }
+}
+
+fn images(
+    images: Vec<Resource<Image>>,
+    fingerprint: &Fingerprint,
+    places: &mut Places,
+    desired: &mut Desired,
+    problems: &mut Problems,
+    watched: &mut Vec<PathBuf>,
+) {
+    let mut references: HashMap<ImageRef, Name> = HashMap::new();
+    for Resource { name, at, body: Image { reference, source }, .. } in images {
+        once("image", &name, at, places, problems);
+        if let Some(other) = references.insert(reference.clone(), name.clone())
+            && other != name
+        {
+            problems.error(at, format!("the images `{other}` and `{name}` have the same reference `{reference}`"));
+        }
+        let source = match source {
+            Source::Known(source) => source,
+            Source::Import { path, at, image } => {
+                watched.push(path.clone());
+                match fingerprint(&path) {
+                    Ok(digest) => with_fingerprint(image, digest),
+                    Err(error) => {
+                        problems.error(at, format!("the source {} cannot be read: {error}", path.display()));
+                        image
+                    }
+                }
+            }
+        };
+        desired.images.insert(name, ImageSpec { reference, source });
+    }
+}
+
+/// Puts the fingerprint in. What the image's configuration is to be is part of it, because a change of that makes another
+/// image just as a change of the source does.
+fn with_fingerprint(image: ImageSource, digest: Digest) -> ImageSource {
+    match image {
+        ImageSource::Import { path, entrypoint, command, environment, working_dir, user, .. } => {
+            let plain =
+                entrypoint.is_none() && command.is_none() && environment.is_empty() && working_dir.is_none() && user.is_none();
+            let fingerprint = if plain {
+                digest
+            } else {
+                Digest::of(format!("{digest} {entrypoint:?} {command:?} {environment:?} {working_dir:?} {user:?}").as_bytes())
+            };
+            ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user }
+        }
+        pull @ ImageSource::Pull { .. } => pull,
+    }
+}
+
+/// What containers ask of images, by reference.
+type Wanted = BTreeMap<ImageRef, Request>;
+
+struct Request {
+    at: Place,
+    policy: Option<(PullPolicy, Place)>,
+    platform: Option<(Platform, Place)>,
+}
+
+fn note_image(container: &Container, wanted: &mut Wanted, problems: &mut Problems) {
+    let reference = container.spec.image.clone();
+    let request = wanted.entry(reference).or_insert(Request { at: container.image_at, policy: None, platform: None });
+    if let Some((policy, at)) = container.pull_policy {
+        // Where containers disagree, the image is asked for as often as the most eager of them wants.
+        let eager = |policy| match policy {
+            PullPolicy::Always => 2,
+            PullPolicy::Missing => 1,
+            PullPolicy::Never => 0,
+        };
+        request.policy = request.policy.filter(|(known, _)| eager(*known) >= eager(policy)).or(Some((policy, at)));
+    }
+    if let Some((platform, at)) = &container.platform {
+        match &request.platform {
+            Some((known, first)) if known != platform => {
+                let hint = format!("it is `{known}` in {}", problems.show(*first));
+                problems.error_hint(*at, "containers of one image want different platforms", hint);
+            }
+            _ => request.platform = Some((platform.clone(), *at)),
+        }
+    }
+}
+
+/// An image that a container names and no manifest declares is pulled.
+fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems: &mut Problems) {
+    let declared: HashMap<ImageRef, Name> =
+        desired.images.iter().map(|(name, image)| (image.reference.clone(), name.clone())).collect();
+    for (reference, Request { at, policy, platform }) in wanted {
+        if let Some(image) = declared.get(&reference) {
+            let clash = [("pull_policy", policy.map(|(_, at)| at)), ("platform", platform.map(|(_, at)| at))];
+            for (field, at) in clash {
+                if let Some(at) = at {
+                    let hint = format!("say it in the `pull` of the Image `{image}`");
+                    problems.error_hint(at, format!("`{field}` is for images that no manifest declares"), hint);
+                }
+            }
+            continue;
+        }
+        let base: String = reference
+            .to_string()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+            .take(120)
+            .collect();
+        let free = (1..).find_map(|number| {
+            let text = if number == 1 { base.clone() } else { format!("{base}-{number}") };
+            match text.parse::<Name>() {
+                Ok(name) if !desired.images.contains_key(&name) => Some(Some(name)),
+                Ok(_) => None,
+                Err(_) => Some(None),
+            }
+        });
+        let Some(name) = free.flatten() else {
+            problems.error(at, format!("`{reference}` does not make a name: declare the image in a manifest"));
+            continue;
+        };
+        let source = ImageSource::Pull {
+            policy: policy.map(|(policy, _)| policy).unwrap_or_default(),
+            platform: platform.map(|(platform, _)| platform),
+        };
+        desired.images.insert(name, ImageSpec { reference, source });
+    }
+}
+
+/// Reports dependencies on what is not there, on what can never be as wanted, and in circles.
+fn dependencies(containers: &BTreeMap<Name, Placed<Container>>, broken: &Broken, problems: &mut Problems) {
+    let mut graph: DiGraph<&Name, ()> = DiGraph::new();
+    let nodes: BTreeMap<&Name, NodeIndex> = containers.keys().map(|name| (name, graph.add_node(name))).collect();
+    for (name, placed) in containers {
+        for (other, at) in &placed.spec.depends_on {
+            let Some(target) = containers.get(other) else {
+                if is_broken(broken, "container", other) {
+                    continue;
+                }
+                let hint = did_you_mean(other.as_str(), containers.keys().map(Name::as_str))
+                    .unwrap_or_else(|| "containers depend on containers of the same stack".to_owned());
+                problems.error_hint(*at, format!("there is no container `{other}`"), hint);
+                continue;
+            };
+            if let (Some(from), Some(to)) = (nodes.get(name), nodes.get(other)) {
+                graph.add_edge(*from, *to, ());
+            }
+            let target = &target.spec.spec;
+            let condition = placed.spec.spec.depends_on.get(other).map(|d| d.condition).unwrap_or_default();
+            match condition {
+                Condition::ServiceHealthy if target.healthcheck.as_ref().is_some_and(|c| c.test == Probe::None) => {
+                    let hint = format!("give `{other}` a `test`, or wait for `service_started`");
+                    problems.error_hint(*at, format!("`{other}` is never healthy: its health check is disabled"), hint);
+                }
+                Condition::ServiceCompletedSuccessfully if target.restart.keeps_running() => {
+                    let hint = format!("give `{other}` another `restart` policy than `{}`", target.restart);
+                    problems.error_hint(*at, format!("`{other}` never completes: it is always restarted"), hint);
+                }
+                _ => {}
+            }
+        }
+    }
+    for circle in petgraph::algo::tarjan_scc(&graph) {
+        let Some(first) = circle.iter().min_by_key(|node| graph[**node]).copied() else { continue };
+        if circle.len() == 1 && !graph.contains_edge(first, first) {
+            continue;
+        }
+        let path: Vec<&Name> = walk(&graph, first).into_iter().map(|node| graph[node]).collect();
+        let [start, next, ..] = path.as_slice() else { continue };
+        let depends_on = containers.get(*start).map(|c| c.spec.depends_on.as_slice()).unwrap_or_default();
+        if let Some((_, at)) = depends_on.iter().find(|(other, _)| other == *next) {
+            let shown: Vec<&str> = path.iter().map(|name| name.as_str()).collect();
+            let message = format!("containers depend on each other in a circle: {}", shown.join(" → "));
+            problems.error_hint(*at, message, "remove one of these dependencies");
+        }
+    }
+}
+
+/// A shortest way from `first` back to it.
+fn walk(graph: &DiGraph<&Name, ()>, first: NodeIndex) -> Vec<NodeIndex> {
+    let mut from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
+    let mut queue = std::collections::VecDeque::from([first]);
+    while let Some(at) = queue.pop_front() {
+        for next in graph.neighbors(at) {
+            if next == first {
+                let mut path = vec![first, at];
+                let mut step = at;
+                while let Some(before) = from.get(&step) {
+                    path.push(*before);
+                    step = *before;
+                }
+                path.dedup();
+                path.reverse();
+                if at == first {
+                    path.push(first);
+                }
+                return path;
+            }
+            if next != first && !from.contains_key(&next) {
+                from.insert(next, at);
+                queue.push_back(next);
+            }
+        }
+    }
+    vec![first]
+}
+
+/// A container's spec with the engine's names of networks and volumes, and the digests of configs.
+fn join(
+    name: &Name,
+    container: Container,
+    default: &Name,
+    desired: &Desired,
+    broken: &Broken,
+    addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
+    problems: &mut Problems,
+) -> ContainerSpec {
+    let Container { mut spec, networks, mounts: places, image_at, .. } = container;
+    let unknown = |problems: &mut Problems, at: Place, kind: &str, name: &Name, known: Vec<&str>| {
+        if is_broken(broken, kind, name) {
+            return;
+        }
+        let hint = did_you_mean(name.as_str(), known).unwrap_or_else(|| match kind {
+            "volume" => "declare it, or begin a path of the host with `./` or `/`".to_owned(),
+            _ => format!("declare the {kind}"),
+        });
+        problems.error_hint(at, format!("there is no {kind} `{name}`"), hint);
+    };
+    if spec.network_mode == NetworkMode::Bridge {
+        let networks = networks
+            .filter(|networks| !networks.is_empty())
+            .unwrap_or_else(|| vec![(default.clone(), image_at, Default::default())]);
+        for (network, at, attachment) in networks {
+            let Some(placed) = desired.networks.get(&network) else {
+                unknown(problems, at, "network", &network, desired.networks.keys().map(Name::as_str).collect());
+                continue;
+            };
+            if let Some(address) = attachment.ipv4_address {
+                fixed_address(name, &network, address, placed, at, addresses, problems);
+            }
+            spec.networks.insert(placed.engine_name.clone(), attachment);
+        }
+    }
+    for (mount, at) in spec.mounts.iter_mut().zip(places) {
+        match mount {
+            Mount::Volume { source, .. } => match desired.volumes.get(source) {
+                Some(placed) => *source = placed.engine_name.clone(),
+                None => unknown(problems, at, "volume", source, desired.volumes.keys().map(Name::as_str).collect()),
+            },
+            Mount::Config { source, digest, .. } => match desired.configs.get(source) {
+                Some(config) => *digest = config.digest(),
+                None => unknown(problems, at, "config", source, desired.configs.keys().map(Name::as_str).collect()),
+            },
+            Mount::Bind { .. } | Mount::Tmpfs { .. } => {}
+        }
+    }
+    spec
+}
+
+fn fixed_address(
+    container: &Name,
+    network: &Name,
+    address: Ipv4Addr,
+    placed: &Placed<NetworkSpec>,
+    at: Place,
+    addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
+    problems: &mut Problems,
+) {
+    if !placed.external {
+        match placed.spec.subnet {
+            None => {
+                let hint = "give the network a subnet: `ipam: {config: [{subnet: 10.5.0.0/24}]}`";
+                problems.error_hint(at, format!("a fixed address needs a fixed subnet, and `{network}` has none"), hint);
+            }
+            Some(subnet) if !subnet.hosts().any(|host| host == address) => {
+                let hint = format!("the subnet is {subnet}, and {} is its gateway", subnet.gateway());
+                problems.error_hint(at, format!("{address} is not an address for containers of `{network}`"), hint);
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(other) = addresses.insert((network.clone(), address), container.clone()) {
+        problems.error(at, format!("{address} is the address of `{other}` already"));
+    }
+}

@@ -1,0 +1,318 @@
+//! Tables of manifests: what they come to, and what is said of those that are wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+
+mod schemas;
+mod wrong;
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::Builder::new().prefix("stack-").tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn load_in(dir: &Path, variables: &[(&str, &str)]) -> Result<Loaded, LoadErrors> {
+    let fingerprint =
+        |path: &Path| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(&std::fs::read(path)?)) };
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    load(dir, &LoadOptions { stack: Some("s".parse().unwrap()), environment, fingerprint: &fingerprint })
+}
+
+fn load_files(files: &[(&str, &str)]) -> Loaded {
+    let dir = folder(files);
+    load_in(dir.path(), &[("HOME", "/home/me"), ("TOKEN", "t")]).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The errors as `file:line:column message (hint)`.
+fn errors_of(files: &[(&str, &str)]) -> Vec<String> {
+    let dir = folder(files);
+    let root = dir.path().to_str().unwrap().to_owned();
+    let Err(errors) = load_in(dir.path(), &[]) else { panic!("it loads") };
+    let show = |problem: &Problem| {
+        let file = problem.file.strip_prefix(dir.path()).unwrap().display().to_string();
+        let hint = problem.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{file}:{}:{} {}{hint}", problem.line, problem.column, problem.message).replace(&root, "")
+    };
+    errors.problems.iter().map(show).collect()
+}
+
+fn service(yaml: &str) -> Value {
+    let indented: String = yaml.lines().map(|line| format!("    {line}\n")).collect();
+    let loaded = load_files(&[
+        (
+            "compose.yaml",
+            &format!(
+                "services:\n  a:\n    image: app:1\n{indented}  b: {{image: app:1, healthcheck: {{test: [CMD, \"true\"]}}}}\n\
+                 volumes: {{data: }}\nnetworks:\n  front: {{ipam: {{config: [{{subnet: 10.9.0.0/24}}]}}}}\n\
+                 configs: {{conf: {{content: hello}}}}\n"
+            ),
+        ),
+        ("vars.env", "ONE=1\nTWO=two words\n"),
+    ]);
+    let mut spec = serde_json::to_value(&loaded.desired.containers["a"].spec).unwrap();
+    // Only what differs from the defaults.
+    let plain = serde_json::to_value(crate::model::spec::ContainerSpec::new("app:1".parse().unwrap())).unwrap();
+    let fields = spec.as_object_mut().unwrap();
+    fields.retain(|field, value| plain[field] != *value);
+    if fields.get("networks") == Some(&json!({"s-default": {"aliases": [], "ipv4_address": null}})) {
+        fields.remove("networks");
+    }
+    spec
+}
+
+#[test]
+fn fields_of_containers_in_their_forms() {
+    let conf = Digest::of(b"hello").to_string();
+    for (yaml, wanted) in [
+        ("", json!({})),
+        ("command: sh -c 'exit 3'", json!({"command": ["sh", "-c", "exit 3"]})),
+        ("command: [sh, -c, \"exit 3\"]\nentrypoint: []", json!({"command": ["sh", "-c", "exit 3"], "entrypoint": []})),
+        (
+            "environment: {A: x, B: 1, C: true, D: 0755, TOKEN: , NOT_SET: }",
+            json!({"environment": {"A": "x", "B": "1", "C": "true", "D": "0755", "TOKEN": "t"}}),
+        ),
+        ("environment: [A=x=y, TOKEN, B=]", json!({"environment": {"A": "x=y", "B": "", "TOKEN": "t"}})),
+        ("env_file: vars.env\nenvironment: {ONE: eins}", json!({"environment": {"ONE": "eins", "TWO": "two words"}})),
+        ("env_file: [{path: none.env, required: false}, ./vars.env]", json!({"environment": {"ONE": "1", "TWO": "two words"}})),
+        ("working_dir: /srv\nuser: 1000\nhostname: box", json!({"working_dir": "/srv", "user": "1000", "hostname": "box"})),
+        ("labels: [a=b, c]", json!({"labels": {"a": "b", "c": ""}})),
+        ("labels: {a: 1, c: }", json!({"labels": {"a": "1", "c": ""}})),
+        (
+            "volumes: [\"data:/d\", \"data:/e/:ro\"]",
+            json!({"mounts": [
+            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false},
+            {"type": "volume", "source": "s-data", "target": "/e", "read_only": true}]}),
+        ),
+        (
+            "volumes: [\"/a//b/../c:/deep/in\", \"~/x:/y:rw\"]",
+            json!({"mounts": [
+            {"type": "bind", "source": "/home/me/x", "target": "/y", "read_only": false, "create_host_path": true},
+            {"type": "bind", "source": "/a/c", "target": "/deep/in", "read_only": false, "create_host_path": true}]}),
+        ),
+        (
+            "volumes:\n- {type: bind, source: /a, target: /b, bind: {create_host_path: false}, read_only: true}\n- {type: tmpfs, target: /t, tmpfs: {size: 64m, mode: 01777}}\n- {type: volume, source: data, target: /v}",
+            json!({"mounts": [
+            {"type": "bind", "source": "/a", "target": "/b", "read_only": true, "create_host_path": false},
+            {"type": "tmpfs", "target": "/t", "size": "64m", "mode": 0o1777},
+            {"type": "volume", "source": "s-data", "target": "/v", "read_only": false}]}),
+        ),
+        ("tmpfs: /run", json!({"mounts": [{"type": "tmpfs", "target": "/run", "size": null, "mode": null}]})),
+        (
+            "tmpfs: [\"/run:size=1k,mode=700\"]",
+            json!({"mounts": [{"type": "tmpfs", "target": "/run", "size": "1k", "mode": 0o700}]}),
+        ),
+        (
+            "configs: [conf]",
+            json!({"mounts": [
+            {"type": "config", "source": "conf", "digest": conf, "target": "/conf", "mode": 0o444, "uid": 0, "gid": 0}]}),
+        ),
+        (
+            "configs: [{source: conf, target: /etc/c, uid: \"5\", gid: 6, mode: 0440}]",
+            json!({"mounts": [
+            {"type": "config", "source": "conf", "digest": conf, "target": "/etc/c", "mode": 0o440, "uid": 5, "gid": 6}]}),
+        ),
+        ("networks: [front]", json!({"networks": {"s-front": {"aliases": [], "ipv4_address": null}}})),
+        (
+            "networks: {front: {aliases: [x], ipv4_address: 10.9.0.9}, default: }",
+            json!({"networks": {
+            "s-default": {"aliases": [], "ipv4_address": null},
+            "s-front": {"aliases": ["x"], "ipv4_address": "10.9.0.9"}}}),
+        ),
+        ("network_mode: host", json!({"network_mode": "host"})),
+        (
+            "ports: [80, \"8080:80\", \"127.0.0.1:53:53/udp\"]",
+            json!({"ports": [
+            {"host_ip": null, "host_port": null, "container_port": 80, "protocol": "tcp"},
+            {"host_ip": null, "host_port": 8080, "container_port": 80, "protocol": "tcp"},
+            {"host_ip": "127.0.0.1", "host_port": 53, "container_port": 53, "protocol": "udp"}]}),
+        ),
+        (
+            "ports: [{target: 80, published: \"8080\", host_ip: 127.0.0.1}]\nexpose: [80, \"90/udp\"]",
+            json!({"ports": [
+            {"host_ip": "127.0.0.1", "host_port": 8080, "container_port": 80, "protocol": "tcp"}]}),
+        ),
+        ("depends_on: [b]", json!({"depends_on": {"b": {"condition": "service_started"}}})),
+        ("depends_on: {b: {condition: service_healthy}}", json!({"depends_on": {"b": {"condition": "service_healthy"}}})),
+        (
+            "healthcheck: {test: curl -f localhost, interval: 1m30s, retries: 5}",
+            json!({"healthcheck": {
+            "test": {"shell": "curl -f localhost"}, "interval": "1m30s", "timeout": "30s", "retries": 5,
+            "start_period": "0s", "start_interval": "5s"}}),
+        ),
+        (
+            "healthcheck: {disable: true}",
+            json!({"healthcheck": {
+            "test": "none", "interval": "30s", "timeout": "30s", "retries": 3, "start_period": "0s", "start_interval": "5s"}}),
+        ),
+        ("restart: on-failure:3\nread_only: true", json!({"restart": "on-failure:3", "read_only": true})),
+        ("restart: no", json!({})),
+        (
+            "deploy: {resources: {limits: {cpus: 0.5, memory: 64M, pids: 100}}}",
+            json!({"limits": {"memory": "64m", "cpus": "0.5", "pids": 100}}),
+        ),
+        ("mem_limit: 1gb\ncpus: \"2\"\npids_limit: -1", json!({"limits": {"memory": "1g", "cpus": "2", "pids": null}})),
+        ("stop_signal: int\nstop_grace_period: 1m", json!({"stop_signal": "SIGINT", "stop_grace_period": "1m"})),
+        (
+            "cap_add: [net_admin, CAP_SYS_TIME]\ncap_drop: [ALL]",
+            json!({"cap_add": ["CAP_NET_ADMIN", "CAP_SYS_TIME"], "cap_drop": ["ALL"]}),
+        ),
+        ("sysctls: [net.core.somaxconn=1024]", json!({"sysctls": {"net.core.somaxconn": "1024"}})),
+        (
+            "ulimits: {nofile: {soft: 10, hard: 20}, core: -1}",
+            json!({"ulimits": {
+            "nofile": {"soft": 10, "hard": 20}, "core": {"soft": u64::MAX, "hard": u64::MAX}}}),
+        ),
+        ("extra_hosts: [\"a:10.0.0.1\", \"b=::1\"]", json!({"extra_hosts": {"a": "10.0.0.1", "b": "::1"}})),
+        ("extra_hosts: {a: 10.0.0.1}", json!({"extra_hosts": {"a": "10.0.0.1"}})),
+        ("hostname: ${NAME:-box}\nread_only: ${RO:-true}\nx-mine: {any: thing}", json!({"hostname": "box", "read_only": true})),
+        ("command: [echo, \"$$HOME ${TOKEN}\"]", json!({"command": ["echo", "$HOME t"]})),
+    ] {
+        assert_eq!(service(yaml), wanted, "{yaml}");
+    }
+}
+
+#[test]
+fn a_folder_of_manifests_becomes_a_stack() {
+    let loaded = load_files(&[
+        (
+            "a.yaml",
+            "apiVersion: setpoint/v1\nkind: Image\nmetadata: {name: app}\nspec:\n  import: {source: ./rootfs.tar, command: serve}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: web, labels: {tier: front}, annotations: {note: x}}\n\
+             spec:\n  image: app\n  labels: {own: \"1\"}\n  volumes: [\"data:/data\", \"./conf:/etc/app:ro\"]\n  networks: [front]\n  configs: [greeting]\n",
+        ),
+        (
+            "b.yml",
+            "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: data}\n---\n\
+             apiVersion: setpoint/v1\nkind: Network\nmetadata: {name: front}\nspec: {internal: true}\n---\n\
+             apiVersion: setpoint/v1\nkind: Config\nmetadata: {name: greeting}\nspec: {file: files/greeting}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: db}\nspec: {image: \"db:2\", network_mode: none}\n",
+        ),
+        ("rootfs.tar", "tar"),
+        ("files/greeting", "hello"),
+        ("files/not-read.yaml", "{"),
+        (".hidden.yaml", "{"),
+    ]);
+    let Desired { stack, images, containers, networks, volumes, configs } = &loaded.desired;
+    assert_eq!(stack.as_str(), "s");
+    assert_eq!(images.keys().map(Name::as_str).collect::<Vec<_>>(), ["app", "db-2"]);
+    assert_eq!(networks.keys().map(Name::as_str).collect::<Vec<_>>(), ["front"]);
+    assert_eq!(networks["front"].engine_name.as_str(), "s-front");
+    assert_eq!(volumes["data"].engine_name.as_str(), "s-data");
+    assert_eq!(configs["greeting"].content, b"hello");
+    let web = &containers["web"];
+    assert_eq!(web.engine_name.as_str(), "s-web");
+    assert_eq!(web.spec.labels, BTreeMap::from([("own".into(), "1".into()), ("tier".into(), "front".into())]));
+    let watched: Vec<String> =
+        loaded.watched.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    for name in ["a.yaml", "b.yml", "rootfs.tar", "greeting"] {
+        assert!(watched.iter().any(|known| known == name), "{name} is not among {watched:?}");
+    }
+    assert!(loaded.watched.iter().all(|path| path.is_absolute()));
+}
+
+#[test]
+fn stacks_are_named() {
+    let fingerprint = |_: &Path| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"")) };
+    let name = |dir: &Path| {
+        let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
+        load(dir, &options).map(|loaded| loaded.desired.stack.to_string()).map_err(|e| e.to_string())
+    };
+    let volume = "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\n";
+    let dir = folder(&[
+        ("My Shop.1/v.yaml", volume),
+        ("named/v.yaml", &format!("{volume}---\napiVersion: setpoint/v1\nkind: Stack\nmetadata: {{name: shop}}\n")),
+        ("composed/docker-compose.yml", "name: shop2\nservices: {}\n"),
+        ("composed/other.yaml", "a: [b"),
+        ("single/my.yaml", "services: {}\n"),
+        ("___/v.yaml", volume),
+    ]);
+    assert_eq!(name(&dir.path().join("My Shop.1")).unwrap(), "myshop1");
+    assert_eq!(name(&dir.path().join("named")).unwrap(), "shop");
+    assert_eq!(name(&dir.path().join("composed")).unwrap(), "shop2");
+    assert_eq!(name(&dir.path().join("single/my.yaml")).unwrap(), "single");
+    assert!(name(&dir.path().join("___")).unwrap_err().contains("--stack"));
+    assert!(name(&dir.path().join("nowhere")).unwrap_err().contains("No such file"));
+}
+
+#[test]
+fn warnings_do_not_stop() {
+    let loaded = load_files(&[("compose.yaml", "version: \"3\"\nservices: {a: {image: x, hostname: \"x$NOPE\"}}\n")]);
+    let shown: Vec<String> = loaded.warnings.iter().map(|w| format!("{}:{} {}", w.line, w.column, w.message)).collect();
+    assert_eq!(
+        shown,
+        ["2:36 the variable `NOPE` is not set: nothing is put in its place", "1:1 `version` is obsolete and without effect"]
+    );
+}
+
+#[test]
+fn dot_env_is_below_the_environment() {
+    let dir = folder(&[
+        ("compose.yaml", "services: {a: {image: \"${I}:${T}\", environment: [T]}}"),
+        (".env", "I=app\nT=1\nX=${T}$I\n"),
+    ]);
+    let loaded = load_in(dir.path(), &[("T", "2")]).unwrap();
+    let spec = &loaded.desired.containers["a"].spec;
+    assert_eq!(spec.image.to_string(), "app:2");
+    assert_eq!(spec.environment["T"], "2");
+    assert!(loaded.watched.iter().any(|path| path.ends_with(".env")));
+    let found = errors_of(&[("compose.yaml", "services: {}"), (".env", "A=1\nwrong\n")]);
+    assert_eq!(found, [".env:2:1 expected NAME=value"]);
+}
+
+#[test]
+fn externals_and_names() {
+    let loaded = load_files(&[(
+        "compose.yaml",
+        "services:\n  a: {image: x, container_name: mine, networks: [n, o], volumes: [\"v:/v\"]}\n\
+         networks: {n: {external: true}, o: {external: true, name: other}}\nvolumes: {v: {name: kept}}\n",
+    )]);
+    let desired = &loaded.desired;
+    assert_eq!(desired.containers["a"].engine_name.as_str(), "mine");
+    let attached: Vec<&str> = desired.containers["a"].spec.networks.keys().map(Name::as_str).collect();
+    assert_eq!(attached, ["n", "other"]);
+    assert!(desired.networks["n"].external && !desired.networks.contains_key("default"));
+    assert_eq!(desired.volumes["v"].engine_name.as_str(), "kept");
+}
+
+#[test]
+fn images_that_nobody_declares_are_pulled() {
+    let loaded = load_files(&[(
+        "compose.yaml",
+        "services:\n  a: {image: \"localhost:5000/x/app:1\", pull_policy: never}\n  b: {image: \"localhost:5000/x/app:1\", pull_policy: always}\n  c: {image: \"localhost:5000/x-app:1\"}\n",
+    )]);
+    let shown: Vec<String> =
+        loaded.desired.images.iter().map(|(name, image)| format!("{name} {} {:?}", image.reference, image.source)).collect();
+    assert_eq!(
+        shown,
+        [
+            "localhost-5000-x-app-1 localhost:5000/x-app:1 Pull { policy: Missing, platform: None }",
+            "localhost-5000-x-app-1-2 localhost:5000/x/app:1 Pull { policy: Always, platform: None }",
+        ]
+    );
+}
+
+#[test]
+fn a_changed_configuration_is_a_changed_import() {
+    let fingerprint = |command: &str| {
+        let yaml = format!(
+            "apiVersion: setpoint/v1\nkind: Image\nmetadata: {{name: app}}\nspec: {{import: {{source: r.tar{command}}}}}\n"
+        );
+        let loaded = load_files(&[("a.yaml", &yaml), ("r.tar", "x")]);
+        match &loaded.desired.images["app"].source {
+            crate::model::spec::ImageSource::Import { fingerprint, .. } => *fingerprint,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(fingerprint(""), Digest::of(b"x"));
+    assert_ne!(fingerprint(", command: a"), fingerprint(", command: b"));
+}

@@ -1,0 +1,199 @@
+//! What a change of each field of a container takes: one table. Knows nothing of plans.
+
+use serde_json::Value;
+
+use crate::model::Digest;
+use crate::model::spec::ContainerSpec;
+
+use super::step::Cause;
+
+/// The least disruptive way in which a change becomes real, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// The planner itself is all that uses the field.
+    Nothing,
+    /// While the container runs: its monitor is told, and its record is changed.
+    Update,
+    /// Stop, remove, create and start: the writable layer goes.
+    Recreate,
+}
+
+/// Every field of [`ContainerSpec`], and what its change takes.
+const CLASSES: [(&str, Change); 24] = [
+    ("image", Change::Recreate),
+    ("entrypoint", Change::Recreate),
+    ("command", Change::Recreate),
+    ("environment", Change::Recreate),
+    ("working_dir", Change::Recreate),
+    ("user", Change::Recreate),
+    ("hostname", Change::Recreate),
+    ("labels", Change::Recreate),
+    ("mounts", Change::Recreate),
+    ("network_mode", Change::Recreate),
+    ("networks", Change::Recreate),
+    ("ports", Change::Recreate),
+    // It says when a container is started, not what it is; the next start obeys what is declared then.
+    ("depends_on", Change::Nothing),
+    ("healthcheck", Change::Recreate),
+    ("restart", Change::Update),
+    ("limits", Change::Update),
+    ("stop_signal", Change::Recreate),
+    ("stop_grace_period", Change::Recreate),
+    ("cap_add", Change::Recreate),
+    ("cap_drop", Change::Recreate),
+    ("read_only", Change::Recreate),
+    ("sysctls", Change::Recreate),
+    ("ulimits", Change::Recreate),
+    ("extra_hosts", Change::Recreate),
+];
+
+/// What the change of a field takes.
+fn class(field: &str) -> Change {
+    CLASSES.iter().find(|(name, _)| *name == field).map_or(Change::Recreate, |(_, change)| *change)
+}
+
+/// How two specs differ: the strongest change that is needed, and each difference that needs one.
+pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<Cause>) {
+    if old == new {
+        return (Change::Nothing, Vec::new());
+    }
+    let mut change = Change::Nothing;
+    let mut causes = Vec::new();
+    // A spec is plain data, so both always have a JSON form; its field names are those that users write.
+    let (Some(old), Some(new)) = (fields(old), fields(new)) else {
+        return (Change::Recreate, vec![changed("spec".to_owned(), None, None)]);
+    };
+    for (field, after) in &new {
+        let before = old.get(field).unwrap_or(&Value::Null);
+        if before == after || class(field) == Change::Nothing {
+            continue;
+        }
+        change = change.max(class(field));
+        differences(&format!("spec.{field}"), before, after, &mut causes);
+    }
+    (change, causes)
+}
+
+/// The fields of a spec, with ports in their short form and mounts by their targets: two that are mounted at different
+/// places need no order but that of their paths, which they have in any spec.
+fn fields(spec: &ContainerSpec) -> Option<serde_json::Map<String, Value>> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(spec) else { return None };
+    let ports = spec.ports.iter().map(|port| Value::String(port.to_string())).collect();
+    fields.insert("ports".to_owned(), Value::Array(ports));
+    let mut mounts = serde_json::Map::new();
+    for mount in &spec.mounts {
+        let Ok(Value::Object(mut mount_fields)) = serde_json::to_value(mount) else { return None };
+        mount_fields.remove("target");
+        mounts.insert(mount.target().to_owned(), Value::Object(mount_fields));
+    }
+    fields.insert("mounts".to_owned(), Value::Object(mounts));
+    Some(fields)
+}
+
+/// The differences of two values, at the deepest paths at which both are mappings.
+pub(crate) fn differences(path: &str, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (key, old) in before {
+                match after.get(key) {
+                    Some(new) if old == new => {}
+                    Some(new) => differences(&format!("{path}.{key}"), old, new, causes),
+                    None => causes.push(changed(format!("{path}.{key}"), show(old), None)),
+                }
+            }
+            for (key, new) in after {
+                if !before.contains_key(key) {
+                    causes.push(changed(format!("{path}.{key}"), None, show(new)));
+                }
+            }
+        }
+        _ => causes.push(changed(path.to_owned(), show(old), show(new))),
+    }
+}
+
+pub(crate) fn changed(field: String, old: Option<String>, new: Option<String>) -> Cause {
+    Cause::Changed { field, old, new }
+}
+
+/// A value as people read it.
+fn show(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.parse::<Digest>().map_or_else(|_| text.clone(), |digest| digest.short())),
+        Value::Array(items) => {
+            let shown: Vec<String> = items.iter().filter_map(show).collect();
+            Some(format!("[{}]", shown.join(", ")))
+        }
+        Value::Object(fields) => {
+            let shown: Vec<String> = fields.iter().filter_map(|(key, value)| Some(format!("{key}: {}", show(value)?))).collect();
+            Some(format!("{{{}}}", shown.join(", ")))
+        }
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec::Mount;
+
+    #[test]
+    fn every_field_has_a_class() {
+        let spec = ContainerSpec::new("x".parse().unwrap());
+        let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { panic!("a spec is a mapping") };
+        for field in fields.keys() {
+            assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
+        }
+        for (name, _) in CLASSES {
+            assert!(fields.contains_key(name), "{name} is not a field");
+        }
+    }
+
+    #[test]
+    fn differences_are_told_by_their_paths() {
+        let old = ContainerSpec::new("app:1".parse().unwrap());
+        let mut new = old.clone();
+        new.command = Some(vec!["a".into(), "b".into()]);
+        new.environment.insert("X".into(), "1".into());
+        new.limits.memory = Some("64m".parse().unwrap());
+        let config = |text: &str| Mount::Config {
+            source: "conf".parse().unwrap(),
+            digest: Digest::of(text.as_bytes()),
+            target: "/etc/app".into(),
+            mode: 0o444,
+            uid: 0,
+            gid: 0,
+        };
+        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None };
+        let mut old = old;
+        old.mounts = vec![config("one"), tmpfs("/run"), tmpfs("/tmp")];
+        new.mounts = vec![tmpfs("/tmp"), tmpfs("/new"), config("two")];
+        let (change, causes) = compare(&old, &new);
+        assert_eq!(change, Change::Recreate);
+        let shown: Vec<String> = causes
+            .iter()
+            .map(|cause| match cause {
+                Cause::Changed { field, old, new } => format!("{field}: {old:?} {new:?}"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "spec.command: None Some(\"[a, b]\")",
+                "spec.environment.X: None Some(\"1\")",
+                "spec.mounts./etc/app.digest: Some(\"7692c3ad3540\") Some(\"3fc4ccfe7458\")",
+                "spec.mounts./run: Some(\"{type: tmpfs}\") None",
+                "spec.mounts./new: None Some(\"{type: tmpfs}\")",
+                "spec.limits.memory: None Some(\"64m\")",
+            ]
+        );
+        new = old.clone();
+        new.mounts.reverse();
+        assert_eq!(compare(&old, &new), (Change::Nothing, vec![]));
+        new.restart = "always".parse().unwrap();
+        assert_eq!(compare(&old, &new).0, Change::Update);
+        new.depends_on.insert("x".parse().unwrap(), crate::model::spec::Dependency { condition: Default::default() });
+        assert_eq!(compare(&old, &new).1.len(), 1);
+    }
+}

@@ -1,0 +1,269 @@
+//! A plan in the making: what is compared, the steps so far, and which needs which. Knows no rules; those are the passes'.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::manifest::Desired;
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner};
+use crate::observed::{Container, ContainerState, Image, Network, Observed, Volume};
+
+use super::step::{Action, Cause, Kind, Plan, Resource, Step, WaitFor};
+use super::{Obstacle, PlanError};
+
+pub(super) struct Draft<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    /// Whether the stack's volumes may be removed.
+    pub(super) drop_volumes: bool,
+    /// The stack's containers on the host, by resource.
+    pub(super) mine: BTreeMap<&'a Name, &'a Container>,
+    /// Containers of the stack that are not declared, or are one too many.
+    pub(super) strays: Vec<&'a Container>,
+    pub(super) obstacles: Vec<Obstacle>,
+    images: HashMap<&'a ImageRef, &'a Image>,
+    networks: HashMap<&'a Name, &'a Network>,
+    volumes: HashMap<&'a Name, &'a Volume>,
+    containers: HashMap<&'a Name, &'a Container>,
+    graph: DiGraph<Draught, ()>,
+    index: HashMap<(Kind, String, Action), NodeIndex>,
+}
+
+/// A step before its place is known.
+struct Draught {
+    action: Action,
+    resource: Resource,
+    target: String,
+    container: Option<ContainerId>,
+    causes: Vec<Cause>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, drop_volumes: bool) -> Self {
+        let mut mine: BTreeMap<&Name, &Container> = BTreeMap::new();
+        let mut strays = Vec::new();
+        let mut owned: Vec<_> = observed
+            .containers
+            .iter()
+            .filter_map(|container| Some((container.owner.as_ref().filter(|o| o.stack == desired.stack)?, container)))
+            .collect();
+        owned.sort_by_key(|(owner, container)| {
+            let declared = desired.containers.get(&owner.resource);
+            let right_name = declared.is_some_and(|placed| placed.engine_name == container.name);
+            (&owner.resource, !right_name, container.created, &container.id)
+        });
+        for (owner, container) in owned {
+            if desired.containers.contains_key(&owner.resource) && !mine.contains_key(&owner.resource) {
+                mine.insert(&owner.resource, container);
+            } else {
+                strays.push(container);
+            }
+        }
+        let images = observed.images.iter().flat_map(|image| image.references.iter().map(move |r| (r, image))).collect();
+        Self {
+            desired,
+            observed,
+            drop_volumes,
+            mine,
+            strays,
+            obstacles: Vec::new(),
+            images,
+            networks: observed.networks.iter().map(|network| (&network.name, network)).collect(),
+            volumes: observed.volumes.iter().map(|volume| (&volume.name, volume)).collect(),
+            containers: observed.containers.iter().map(|container| (&container.name, container)).collect(),
+            graph: DiGraph::new(),
+            index: HashMap::new(),
+        }
+    }
+
+    /// Whether the stack owns what has this owner.
+    pub(super) fn owns(&self, owner: &Option<Owner>) -> bool {
+        owner.as_ref().is_some_and(|owner| owner.stack == self.desired.stack)
+    }
+
+    pub(super) fn image(&self, reference: &ImageRef) -> Option<&'a Image> {
+        self.images.get(reference).copied()
+    }
+
+    pub(super) fn network(&self, engine_name: &Name) -> Option<&'a Network> {
+        self.networks.get(engine_name).copied()
+    }
+
+    pub(super) fn volume(&self, engine_name: &Name) -> Option<&'a Volume> {
+        self.volumes.get(engine_name).copied()
+    }
+
+    /// Whoever's container has this name in the engine.
+    pub(super) fn container(&self, engine_name: &Name) -> Option<&'a Container> {
+        self.containers.get(engine_name).copied()
+    }
+
+    /// Adds a step, or further causes to the one that is there. The target is the name in the engine.
+    pub(super) fn add(
+        &mut self,
+        action: Action,
+        resource: Resource,
+        target: impl ToString,
+        container: Option<&Container>,
+        causes: Vec<Cause>,
+    ) {
+        let target = target.to_string();
+        let key = (resource.kind, target.clone(), action);
+        if let Some(known) = self.index.get(&key) {
+            let draught = &mut self.graph[*known];
+            for cause in causes {
+                if !draught.causes.contains(&cause) {
+                    draught.causes.push(cause);
+                }
+            }
+            return;
+        }
+        let container = container.map(|container| container.id.clone());
+        let node = self.graph.add_node(Draught { action, resource, target, container, causes });
+        self.index.insert(key, node);
+    }
+
+    pub(super) fn has(&self, kind: Kind, target: &impl ToString, action: Action) -> bool {
+        self.index.contains_key(&(kind, target.to_string(), action))
+    }
+
+    /// Where both steps are in the plan, the first needs the second.
+    pub(super) fn need(
+        &mut self,
+        (kind, target, action): (Kind, &dyn ToString, Action),
+        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
+    ) {
+        let step = self.index.get(&(kind, target.to_string(), action));
+        let other = self.index.get(&(other_kind, other_target.to_string(), other_action));
+        if let (Some(step), Some(other)) = (step, other)
+            && step != other
+        {
+            self.graph.update_edge(*other, *step, ());
+        }
+    }
+
+    /// The steps in an order in which each comes after all that it needs: among those that could be next, what prepares
+    /// comes before what disturbs, and names decide between equals.
+    pub(super) fn finish(self) -> Result<Plan, PlanError> {
+        let base = self.base();
+        let Self { desired, graph, mut obstacles, .. } = self;
+        let mut missing: Vec<usize> =
+            graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
+        let rank = |node: NodeIndex| {
+            let draught = &graph[node];
+            Reverse((rank(draught), draught.target.clone(), node))
+        };
+        let mut ready: BinaryHeap<_> = graph.node_indices().filter(|node| missing[node.index()] == 0).map(rank).collect();
+        let mut position: Vec<Option<usize>> = vec![None; graph.node_count()];
+        let mut steps = Vec::with_capacity(graph.node_count());
+        while let Some(Reverse((_, _, node))) = ready.pop() {
+            let Draught { action, resource, target, container, causes } = &graph[node];
+            let needs = graph.neighbors_directed(node, Direction::Incoming).filter_map(|need| position[need.index()]).collect();
+            position[node.index()] = Some(steps.len());
+            steps.push(Step {
+                action: *action,
+                resource: resource.clone(),
+                target: target.clone(),
+                container: container.clone(),
+                causes: causes.clone(),
+                needs,
+            });
+            for next in graph.neighbors_directed(node, Direction::Outgoing) {
+                missing[next.index()] -= 1;
+                if missing[next.index()] == 0 {
+                    ready.push(rank(next));
+                }
+            }
+        }
+        if steps.len() < graph.node_count() {
+            let stuck: BTreeSet<&Resource> = petgraph::algo::tarjan_scc(&graph)
+                .into_iter()
+                .filter(|circle| circle.len() > 1)
+                .flatten()
+                .map(|node| &graph[node].resource)
+                .collect();
+            obstacles.push(Obstacle::Circle { resources: stuck.into_iter().cloned().collect() });
+        }
+        if !obstacles.is_empty() {
+            return Err(PlanError { obstacles });
+        }
+        let changing: BTreeSet<&Resource> = steps.iter().map(|step| &step.resource).collect();
+        let kinds = [
+            (Kind::Image, desired.images.keys().collect::<Vec<_>>()),
+            (Kind::Network, desired.networks.iter().filter(|(_, p)| !p.external).map(|(name, _)| name).collect()),
+            (Kind::Volume, desired.volumes.iter().filter(|(_, p)| !p.external).map(|(name, _)| name).collect()),
+            (Kind::Container, desired.containers.keys().collect()),
+        ];
+        let unchanged = kinds
+            .into_iter()
+            .flat_map(|(kind, names)| names.into_iter().map(move |name| Resource { kind, name: name.clone() }))
+            .filter(|resource| !changing.contains(resource))
+            .collect();
+        Ok(Plan { stack: desired.stack.clone(), base, steps, unchanged })
+    }
+
+    /// The digest of what was observed and mattered: nothing that changes by itself, as health and times do.
+    fn base(&self) -> Digest {
+        let phase = |state: &ContainerState| match state {
+            ContainerState::Created => "created",
+            ContainerState::Running { .. } | ContainerState::Restarting { .. } => "alive",
+            ContainerState::Exited { stopped: true, .. } => "stopped",
+            ContainerState::Exited { error: Some(_), .. } => "failed",
+            ContainerState::Exited { code: 0, .. } => "completed",
+            ContainerState::Exited { .. } => "exited",
+            ContainerState::Lost => "lost",
+        };
+        let mut lines: Vec<String> = Vec::new();
+        for container in &self.observed.containers {
+            if self.owns(&container.owner) {
+                let spec = serde_json::to_string(&container.spec).unwrap_or_default();
+                lines.push(format!(
+                    "container {} {} {} {} {:?} {spec}",
+                    container.id,
+                    container.name,
+                    container.image_digest,
+                    phase(&container.state),
+                    container.network_faults,
+                ));
+            } else {
+                lines.push(format!("name {}", container.name));
+            }
+        }
+        for network in &self.observed.networks {
+            let spec = serde_json::to_string(&network.spec).unwrap_or_default();
+            lines.push(format!(
+                "network {} {} {} {:?} {spec}",
+                network.id,
+                network.name,
+                self.owns(&network.owner),
+                network.faults
+            ));
+        }
+        for volume in &self.observed.volumes {
+            lines.push(format!("volume {} {} {}", volume.name, self.owns(&volume.owner), volume.present));
+        }
+        for image in self.desired.images.values() {
+            let known = self.image(&image.reference).map(|image| (image.digest, image.imported_from));
+            lines.push(format!("image {} {known:?}", image.reference));
+        }
+        lines.push(format!("firewall {:?}", self.observed.firewall));
+        lines.sort();
+        Digest::of(lines.join("\n").as_bytes())
+    }
+}
+
+fn rank(draught: &Draught) -> u8 {
+    match (draught.action, draught.resource.kind) {
+        (Action::Pull | Action::Import, _) => 0,
+        (Action::Repair, Kind::Firewall) => 1,
+        (Action::Stop, _) => 2,
+        (Action::Remove, _) => 3,
+        (Action::Create, Kind::Network | Kind::Volume) | (Action::Repair, Kind::Network) => 4,
+        (Action::Repair | Action::Update, _) => 5,
+        (Action::Create, _) => 6,
+        (Action::Start, _) => 7,
+        (Action::Wait(WaitFor::Healthy | WaitFor::Completed), _) => 8,
+    }
+}

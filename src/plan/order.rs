@@ -1,0 +1,212 @@
+//! The passes that say what each step needs first.
+
+use std::collections::HashMap;
+
+use crate::manifest::Placed;
+use crate::model::Name;
+use crate::model::spec::{Condition, Mount};
+use crate::observed::Container;
+
+use super::draft::Draft;
+use super::step::{Action, Kind, WaitFor};
+use super::steps::FIREWALL;
+
+const C: Kind = Kind::Container;
+
+/// What a container is made of is there before it is made, and before it is started or repaired.
+pub(super) fn references(draft: &mut Draft<'_>) {
+    for Placed { engine_name, spec, .. } in draft.desired.containers.values() {
+        for action in [Action::Create, Action::Start, Action::Repair] {
+            let step = (C, engine_name as &dyn ToString, action);
+            for obtain in [Action::Pull, Action::Import] {
+                draft.need(step, (Kind::Image, &spec.image, obtain));
+            }
+            for network in spec.networks.keys() {
+                for make in [Action::Create, Action::Repair] {
+                    draft.need(step, (Kind::Network, network, make));
+                }
+            }
+            for mount in &spec.mounts {
+                if let Mount::Volume { source, .. } = mount {
+                    draft.need(step, (Kind::Volume, source, Action::Create));
+                }
+            }
+            draft.need(step, (Kind::Firewall, &FIREWALL, Action::Repair));
+        }
+    }
+    for network in draft.desired.networks.values() {
+        for make in [Action::Create, Action::Repair] {
+            draft.need((Kind::Network, &network.engine_name, make), (Kind::Firewall, &FIREWALL, Action::Repair));
+        }
+    }
+}
+
+/// The verbs of one container, under its old name and its new one; and nothing is stopped before its image is there.
+pub(super) fn verbs(draft: &mut Draft<'_>) {
+    let old_names: Vec<(&Name, &Placed<_>)> = draft
+        .desired
+        .containers
+        .iter()
+        .map(|(name, placed)| (draft.mine.get(name).map_or(&placed.engine_name, |old| &old.name), placed))
+        .collect();
+    for (old, Placed { engine_name: new, spec, .. }) in old_names {
+        for obtain in [Action::Pull, Action::Import] {
+            draft.need((C, old, Action::Stop), (Kind::Image, &spec.image, obtain));
+            draft.need((C, old, Action::Remove), (Kind::Image, &spec.image, obtain));
+        }
+        draft.need((C, old, Action::Remove), (C, old, Action::Stop));
+        draft.need((C, new, Action::Create), (C, old, Action::Remove));
+        draft.need((C, new, Action::Start), (C, new, Action::Create));
+        draft.need((C, new, Action::Start), (C, old, Action::Stop));
+        draft.need((C, new, Action::Start), (C, new, Action::Update));
+    }
+    for stray in draft.strays.clone() {
+        draft.need((C, &stray.name, Action::Remove), (C, &stray.name, Action::Stop));
+    }
+}
+
+pub(super) fn networks(draft: &mut Draft<'_>) {
+    for container in owned(draft) {
+        for network in container.spec.networks.keys() {
+            draft.need((Kind::Network, network, Action::Remove), (C, &container.name, Action::Remove));
+        }
+    }
+    for network in draft.desired.networks.values() {
+        let name = &network.engine_name;
+        draft.need((Kind::Network, name, Action::Create), (Kind::Network, name, Action::Remove));
+    }
+    // A subnet may be one that an old network of the stack still has.
+    for old in &draft.observed.networks {
+        for new in draft.desired.networks.values() {
+            if new.spec.subnet.is_some_and(|subnet| subnet.overlaps(old.subnet)) {
+                draft.need((Kind::Network, &new.engine_name, Action::Create), (Kind::Network, &old.name, Action::Remove));
+            }
+        }
+    }
+}
+
+pub(super) fn dependencies(draft: &mut Draft<'_>) {
+    let desired = draft.desired;
+    for Placed { engine_name, spec, .. } in desired.containers.values() {
+        for (other, dependency) in &spec.depends_on {
+            let Some(target) = desired.containers.get(other) else { continue };
+            let target = &target.engine_name;
+            let start = (C, engine_name as &dyn ToString, Action::Start);
+            draft.need(start, (C, target, Action::Start));
+            match dependency.condition {
+                Condition::ServiceStarted => {}
+                Condition::ServiceHealthy => draft.need(start, (C, target, Action::Wait(WaitFor::Healthy))),
+                Condition::ServiceCompletedSuccessfully => {
+                    draft.need(start, (C, target, Action::Wait(WaitFor::Completed)));
+                }
+            }
+        }
+        for wait in [WaitFor::Healthy, WaitFor::Completed] {
+            for before in [Action::Start, Action::Update, Action::Repair] {
+                draft.need((C, engine_name, Action::Wait(wait)), (C, engine_name, before));
+            }
+        }
+    }
+}
+
+/// Of two containers that both stop, the one that depends on the other stops first. What is declared goes by what is
+/// declared now; strays go by what they were created from, and that need not be free of circles, since it may come from
+/// different times.
+pub(super) fn stops(draft: &mut Draft<'_>) {
+    let desired = draft.desired;
+    for (name, placed) in &desired.containers {
+        let Some(old) = draft.mine.get(name).copied() else { continue };
+        for other in placed.spec.depends_on.keys() {
+            if let Some(target) = draft.mine.get(other).copied() {
+                draft.need((C, &target.name, Action::Stop), (C, &old.name, Action::Stop));
+            }
+        }
+        for other in old.spec.depends_on.keys() {
+            for stray in strays_called(draft, other) {
+                draft.need((C, &stray.name, Action::Stop), (C, &old.name, Action::Stop));
+            }
+        }
+    }
+    let strays = draft.strays.clone();
+    let by_name: HashMap<&Name, &Container> =
+        strays.iter().filter_map(|stray| Some((&stray.owner.as_ref()?.resource, *stray))).collect();
+    // A dependency that was met before all of its dependents were is part of a circle, and is passed over.
+    let mut number: HashMap<&Name, usize> = HashMap::new();
+    for stray in &strays {
+        let mut stack = vec![(*stray, false)];
+        let mut open = std::collections::HashSet::new();
+        while let Some((container, done)) = stack.pop() {
+            if done {
+                let next = number.len();
+                number.entry(&container.name).or_insert(next);
+            } else if !number.contains_key(&container.name) && open.insert(&container.name) {
+                stack.push((container, true));
+                let needs = container.spec.depends_on.keys().filter_map(|name| by_name.get(name));
+                stack.extend(needs.map(|need| (*need, false)));
+            }
+        }
+    }
+    for stray in &strays {
+        for other in stray.spec.depends_on.keys() {
+            let Some(target) = by_name.get(other) else { continue };
+            if number.get(&target.name) < number.get(&stray.name) {
+                draft.need((C, &target.name, Action::Stop), (C, &stray.name, Action::Stop));
+                draft.need((C, &target.name, Action::Stop), (C, &stray.name, Action::Remove));
+                draft.need((C, &target.name, Action::Remove), (C, &stray.name, Action::Remove));
+            }
+        }
+    }
+}
+
+fn strays_called<'a>(draft: &Draft<'a>, resource: &Name) -> Vec<&'a Container> {
+    let called = |stray: &&&Container| stray.owner.as_ref().is_some_and(|owner| owner.resource == *resource);
+    draft.strays.iter().filter(called).copied().collect()
+}
+
+pub(super) fn takings(draft: &mut Draft<'_>) {
+    let mut ports: HashMap<u16, Vec<&Container>> = HashMap::new();
+    let mut addresses: HashMap<std::net::Ipv4Addr, Vec<&Container>> = HashMap::new();
+    for container in owned(draft) {
+        for port in container.ports.iter().chain(&container.spec.ports) {
+            ports.entry(port.host_port.unwrap_or(0)).or_default().push(container);
+        }
+        for endpoint in container.networks.values() {
+            addresses.entry(endpoint.address).or_default().push(container);
+        }
+        for address in container.spec.networks.values().filter_map(|attachment| attachment.ipv4_address) {
+            addresses.entry(address).or_default().push(container);
+        }
+    }
+    for Placed { engine_name, spec, .. } in draft.desired.containers.values() {
+        draft.need((C, engine_name, Action::Create), (C, engine_name, Action::Remove));
+        let fixed = spec.networks.values().filter_map(|attachment| attachment.ipv4_address);
+        let holders = spec
+            .ports
+            .iter()
+            .filter_map(|port| ports.get(&port.host_port?))
+            .chain(fixed.filter_map(|address| addresses.get(&address)))
+            .flatten();
+        for holder in holders {
+            for end in [Action::Stop, Action::Remove] {
+                draft.need((C, engine_name, Action::Start), (C, &holder.name, end));
+            }
+        }
+    }
+}
+
+pub(super) fn volumes(draft: &mut Draft<'_>) {
+    for container in owned(draft) {
+        for mount in &container.spec.mounts {
+            if let Mount::Volume { source, .. } = mount {
+                draft.need((Kind::Volume, source, Action::Remove), (C, &container.name, Action::Remove));
+                // A folder that is gone is made anew once nothing has the old one mounted.
+                draft.need((Kind::Volume, source, Action::Create), (C, &container.name, Action::Stop));
+            }
+        }
+    }
+}
+
+/// The stack's containers on the host.
+fn owned<'a>(draft: &Draft<'a>) -> Vec<&'a Container> {
+    draft.mine.values().chain(&draft.strays).copied().collect()
+}

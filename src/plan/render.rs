@@ -1,0 +1,165 @@
+//! A plan as people read it: one entry a resource, with a glyph for what becomes of it and a line for each cause.
+
+use std::collections::BTreeMap;
+
+use super::step::{Action, Cause, Kind, Plan, Step, WaitFor};
+
+/// What becomes of a resource, all its steps taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verb {
+    Pull,
+    Import,
+    Create,
+    Recreate,
+    Update,
+    Restart,
+    Start,
+    Stop,
+    Remove,
+    Repair,
+    Wait,
+}
+
+impl Verb {
+    /// The glyph, the word, and the colour.
+    const fn look(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Pull => ("↓", "pull", "36"),
+            Self::Import => ("↓", "import", "36"),
+            Self::Create => ("+", "create", "32"),
+            Self::Recreate => ("-/+", "recreate", "33"),
+            Self::Update => ("~", "update", "33"),
+            Self::Restart => ("↻", "restart", "33"),
+            Self::Start => ("▶", "start", "32"),
+            Self::Stop => ("■", "stop", "31"),
+            Self::Remove => ("-", "remove", "31"),
+            Self::Repair => ("!", "repair", "35"),
+            Self::Wait => ("…", "wait", "2"),
+        }
+    }
+}
+
+/// Steps that people see as one.
+struct Entry<'p> {
+    verb: Verb,
+    title: String,
+    causes: Vec<&'p Cause>,
+}
+
+/// The plan in lines of text: entries in the order of their first steps, and a summary.
+pub fn render(plan: &Plan, colour: bool) -> String {
+    let paint = |code: &str, text: &str| {
+        if colour && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    };
+    if plan.is_empty() {
+        return format!("Nothing to do: the stack {} is as its manifests say.", plan.stack);
+    }
+    let mut out = String::new();
+    let mut counts: BTreeMap<Verb, usize> = BTreeMap::new();
+    for entry in entries(plan) {
+        *counts.entry(entry.verb).or_default() += 1;
+        let (glyph, word, code) = entry.verb.look();
+        let pad = " ".repeat(3 - glyph.chars().count());
+        out.push_str(&format!("{pad}{} {}: {word}\n", paint(code, glyph), paint("1", &entry.title)));
+        for cause in entry.causes {
+            if let Some(line) = cause_line(cause) {
+                out.push_str(&format!("      {line}\n"));
+            }
+        }
+    }
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(verb, _)| **verb != Verb::Wait)
+        .map(|(verb, count)| format!("{count} to {}", verb.look().1))
+        .collect();
+    out.push_str(&format!("\nPlan: {}; {} unchanged.", parts.join(", "), plan.unchanged.len()));
+    out
+}
+
+fn entries(plan: &Plan) -> Vec<Entry<'_>> {
+    let mut groups: Vec<Vec<&Step>> = Vec::new();
+    let mut index: BTreeMap<_, usize> = BTreeMap::new();
+    for step in &plan.steps {
+        // A wait is an entry of its own: it is about others.
+        let wait = matches!(step.action, Action::Wait(_));
+        // A container that is removed because it is one too many is not the one that is declared.
+        let stray = step.causes.contains(&Cause::NotDeclared).then_some(&step.target);
+        let at = *index.entry((&step.resource, wait, stray)).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[at].push(step);
+    }
+    groups.into_iter().map(|steps| entry(&steps)).collect()
+}
+
+fn entry<'p>(steps: &[&'p Step]) -> Entry<'p> {
+    let has = |action: Action| steps.iter().any(|step| step.action == action);
+    let verb = if has(Action::Remove) && has(Action::Create) {
+        Verb::Recreate
+    } else if has(Action::Create) {
+        Verb::Create
+    } else if has(Action::Remove) {
+        Verb::Remove
+    } else if has(Action::Update) {
+        Verb::Update
+    } else if has(Action::Stop) && has(Action::Start) {
+        Verb::Restart
+    } else if has(Action::Start) {
+        Verb::Start
+    } else if has(Action::Stop) {
+        Verb::Stop
+    } else if has(Action::Pull) {
+        Verb::Pull
+    } else if has(Action::Import) {
+        Verb::Import
+    } else if has(Action::Repair) {
+        Verb::Repair
+    } else {
+        Verb::Wait
+    };
+    let mut causes: Vec<&Cause> = Vec::new();
+    for cause in steps.iter().flat_map(|step| &step.causes) {
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    let mut title = String::new();
+    if let Some(step) = steps.first() {
+        title = step.resource.to_string();
+        if step.resource.kind == Kind::Image {
+            title = format!("image/{}", step.target);
+        }
+        if let Action::Wait(condition) = step.action {
+            title.push_str(match condition {
+                WaitFor::Healthy => " healthy",
+                WaitFor::Completed => " completed",
+            });
+        }
+    }
+    Entry { verb, title, causes }
+}
+
+/// `None` for what the verb says already.
+fn cause_line(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::Missing => None,
+        Cause::NotDeclared => Some("no longer declared".to_owned()),
+        Cause::Changed { field, old, new } => {
+            let show = |value: &Option<String>| value.as_deref().map_or("∅".to_owned(), clip);
+            Some(format!("{field}: {} → {}", show(old), show(new)))
+        }
+        Cause::Drift { what } => Some(format!("drift: {}", clip(what))),
+        Cause::Follows { resource, why } => Some(format!("because {resource} {why}")),
+    }
+}
+
+/// One line of at most so many characters, whatever the value is.
+fn clip(text: &str) -> String {
+    const MOST: usize = 100;
+    let mut shown: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().count() > MOST {
+        shown.push('…');
+    }
+    if shown.is_empty() { "\"\"".to_owned() } else { shown }
+}

@@ -1,0 +1,307 @@
+//! The passes that say which steps there are, and why.
+
+use serde_json::to_value;
+
+use crate::manifest::Placed;
+use crate::model::spec::{Condition, ContainerSpec, ImageSource, Mount, PullPolicy};
+use crate::model::{Name, RestartPolicy};
+use crate::observed::{Container, ContainerState, Health};
+
+use super::Obstacle;
+use super::classes::{Change, changed, compare, differences};
+use super::draft::Draft;
+use super::step::{Action, Cause, Kind, Resource, WaitFor};
+
+pub(super) fn resource(kind: Kind, name: &Name) -> Resource {
+    Resource { kind, name: name.clone() }
+}
+
+/// The name of the packet filter's resource, and its target.
+pub(super) const FIREWALL: &str = "firewall";
+
+pub(super) fn firewall(draft: &mut Draft<'_>) {
+    if let Some(what) = &draft.observed.firewall
+        && let Ok(name) = FIREWALL.parse::<Name>()
+    {
+        let causes = vec![Cause::Drift { what: what.clone() }];
+        draft.add(Action::Repair, resource(Kind::Firewall, &name), FIREWALL, None, causes);
+    }
+}
+
+pub(super) fn images(draft: &mut Draft<'_>) {
+    for (name, image) in &draft.desired.images {
+        let here = draft.image(&image.reference);
+        let (action, cause) = match (&image.source, here) {
+            // What may not be pulled is not planned; creating its containers says what is missing.
+            (ImageSource::Pull { policy: PullPolicy::Never, .. }, _) | (ImageSource::Pull { .. }, Some(_)) => continue,
+            (ImageSource::Pull { .. }, None) => (Action::Pull, Cause::Missing),
+            (ImageSource::Import { .. }, None) => (Action::Import, Cause::Missing),
+            (ImageSource::Import { fingerprint, .. }, Some(here)) => {
+                if here.imported_from == Some(*fingerprint) {
+                    continue;
+                }
+                let old = here.imported_from.map(|digest| digest.short());
+                (Action::Import, changed("spec.import.source".to_owned(), old, Some(fingerprint.short())))
+            }
+        };
+        draft.add(action, resource(Kind::Image, name), &image.reference, None, vec![cause]);
+    }
+}
+
+pub(super) fn networks(draft: &mut Draft<'_>) {
+    for (name, Placed { engine_name, external, spec }) in &draft.desired.networks {
+        let resource = resource(Kind::Network, name);
+        let Some(network) = draft.network(engine_name) else {
+            if *external {
+                draft.obstacles.push(Obstacle::ExternalMissing { resource, name: engine_name.clone() });
+            } else {
+                draft.add(Action::Create, resource, engine_name, None, vec![Cause::Missing]);
+            }
+            continue;
+        };
+        if *external {
+            continue;
+        }
+        if !draft.owns(&network.owner) {
+            let owner = network.owner.clone();
+            draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });
+            continue;
+        }
+        if network.spec != *spec {
+            let mut causes = Vec::new();
+            if let (Ok(old), Ok(new)) = (to_value(&network.spec), to_value(spec)) {
+                differences("spec", &old, &new, &mut causes);
+            }
+            draft.add(Action::Remove, resource.clone(), engine_name, None, causes.clone());
+            draft.add(Action::Create, resource, engine_name, None, causes);
+        } else if !network.faults.is_empty() {
+            let causes = network.faults.iter().map(|fault| Cause::Drift { what: fault.clone() }).collect();
+            draft.add(Action::Repair, resource, engine_name, None, causes);
+        }
+    }
+}
+
+pub(super) fn volumes(draft: &mut Draft<'_>) {
+    for (name, Placed { engine_name, external, .. }) in &draft.desired.volumes {
+        let resource = resource(Kind::Volume, name);
+        match draft.volume(engine_name) {
+            None if *external => {
+                draft.obstacles.push(Obstacle::ExternalMissing { resource, name: engine_name.clone() });
+            }
+            None => draft.add(Action::Create, resource, engine_name, None, vec![Cause::Missing]),
+            Some(_) if *external => {}
+            Some(volume) if !draft.owns(&volume.owner) => {
+                let owner = volume.owner.clone();
+                draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });
+            }
+            Some(volume) if !volume.present => {
+                let what = format!("its folder {} is gone", volume.path.display());
+                draft.add(Action::Create, resource, engine_name, None, vec![Cause::Drift { what }]);
+            }
+            // Labels of a volume stay as they were when it was made: making it anew would lose what it holds.
+            Some(_) => {}
+        }
+    }
+}
+
+pub(super) fn containers(draft: &mut Draft<'_>) {
+    for (name, Placed { engine_name, spec, .. }) in &draft.desired.containers {
+        let resource = resource(Kind::Container, name);
+        let mine = draft.mine.get(name).copied();
+        if let Some(other) = draft.container(engine_name)
+            && !draft.owns(&other.owner)
+        {
+            let owner = other.owner.clone();
+            draft.obstacles.push(Obstacle::NameTaken { resource, name: engine_name.clone(), owner });
+            continue;
+        }
+        let Some(old) = mine else {
+            draft.add(Action::Create, resource.clone(), engine_name, None, vec![Cause::Missing]);
+            draft.add(Action::Start, resource, engine_name, None, vec![Cause::Missing]);
+            continue;
+        };
+        let (mut change, mut causes) = compare(&old.spec, spec);
+        let mut recreate: Vec<Cause> = Vec::new();
+        if old.name != *engine_name {
+            let (before, after) = (old.name.to_string(), engine_name.to_string());
+            recreate.push(changed("container_name".to_owned(), Some(before), Some(after)));
+        }
+        recreate.extend(image_moved(draft, old, spec));
+        for network in spec.networks.keys() {
+            if draft.has(Kind::Network, network, Action::Create) {
+                recreate.push(follows(draft, Kind::Network, network, "is made anew"));
+            }
+        }
+        if !recreate.is_empty() {
+            change = Change::Recreate;
+            causes.extend(recreate);
+        }
+        let lost_volumes: Vec<Cause> = spec
+            .mounts
+            .iter()
+            .filter_map(|mount| match mount {
+                Mount::Volume { source, .. } if draft.has(Kind::Volume, source, Action::Create) => {
+                    Some(follows(draft, Kind::Volume, source, "is made anew"))
+                }
+                _ => None,
+            })
+            .collect();
+        match change {
+            Change::Recreate => {
+                if old.state.is_alive() {
+                    draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
+                }
+                draft.add(Action::Remove, resource.clone(), &old.name, Some(old), causes.clone());
+                draft.add(Action::Create, resource.clone(), engine_name, None, causes.clone());
+                draft.add(Action::Start, resource, engine_name, None, causes);
+                continue;
+            }
+            Change::Update => draft.add(Action::Update, resource.clone(), engine_name, Some(old), causes),
+            Change::Nothing => {}
+        }
+        if let Some(cause) = must_start(&old.state, spec.restart) {
+            draft.add(Action::Start, resource, engine_name, Some(old), vec![cause]);
+        } else if old.state.is_alive() && !lost_volumes.is_empty() {
+            // It still has the folder that is gone mounted.
+            draft.add(Action::Stop, resource.clone(), engine_name, Some(old), lost_volumes.clone());
+            draft.add(Action::Start, resource, engine_name, Some(old), lost_volumes);
+        } else if old.state.is_alive() && !old.network_faults.is_empty() {
+            let causes = old.network_faults.iter().map(|fault| Cause::Drift { what: fault.clone() }).collect();
+            draft.add(Action::Repair, resource, engine_name, Some(old), causes);
+        }
+    }
+}
+
+/// Why the container must be made of another image than it was, though its spec names the same one.
+fn image_moved(draft: &Draft<'_>, old: &Container, spec: &ContainerSpec) -> Option<Cause> {
+    // Another reference is a difference of the spec already.
+    if old.spec.image != spec.image {
+        return None;
+    }
+    for (action, why) in [(Action::Import, "is imported"), (Action::Pull, "is pulled")] {
+        if draft.has(Kind::Image, &spec.image, action) {
+            let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == spec.image)?;
+            return Some(Cause::Follows { resource: resource(Kind::Image, name), why: why.to_owned() });
+        }
+    }
+    let digest = draft.image(&spec.image)?.digest;
+    (digest != old.image_digest)
+        .then(|| changed(format!("image {}", spec.image), Some(old.image_digest.short()), Some(digest.short())))
+}
+
+/// Why a container that exists and is kept has to be started; `None` when it is as it should be.
+///
+/// A container that exited by itself is left alone: whether it starts again was its restart policy's decision, except that
+/// one which is to run whatever happens has lost its monitor when it does not.
+fn must_start(state: &ContainerState, restart: RestartPolicy) -> Option<Cause> {
+    let what = match state {
+        ContainerState::Running { .. } | ContainerState::Restarting { .. } => return None,
+        ContainerState::Created => return Some(Cause::Drift { what: "it was never started".to_owned() }),
+        ContainerState::Lost => "its monitor is gone".to_owned(),
+        ContainerState::Exited { stopped: true, .. } => "it was stopped".to_owned(),
+        ContainerState::Exited { error: Some(error), .. } => format!("it could not start: {error}"),
+        ContainerState::Exited { code, .. } if restart.keeps_running() => format!("it exited with {code}"),
+        ContainerState::Exited { .. } => return None,
+    };
+    Some(Cause::Drift { what })
+}
+
+/// The cause of a step that another resource's step brings with it, by that one's name in the engine.
+fn follows(draft: &Draft<'_>, kind: Kind, engine_name: &Name, why: &str) -> Cause {
+    let desired = draft.desired;
+    let name = match kind {
+        Kind::Network => desired.networks.iter().find(|(_, p)| p.engine_name == *engine_name).map(|(name, _)| name),
+        Kind::Volume => desired.volumes.iter().find(|(_, p)| p.engine_name == *engine_name).map(|(name, _)| name),
+        _ => None,
+    };
+    Cause::Follows { resource: resource(kind, name.unwrap_or(engine_name)), why: why.to_owned() }
+}
+
+/// Where a container starts and waits for another one, that one is waited for, and started where it would not become what
+/// is waited for by itself.
+pub(super) fn revive_dependencies(draft: &mut Draft<'_>) {
+    for name in dependents_first(draft) {
+        let Some(Placed { engine_name, spec, .. }) = draft.desired.containers.get(name) else { continue };
+        if !draft.has(Kind::Container, engine_name, Action::Start) {
+            continue;
+        }
+        for (other, dependency) in &spec.depends_on {
+            let Some(target) = draft.desired.containers.get(other) else { continue };
+            let (wait, why) = match dependency.condition {
+                Condition::ServiceStarted => continue,
+                Condition::ServiceHealthy => (WaitFor::Healthy, "needs it healthy"),
+                Condition::ServiceCompletedSuccessfully => (WaitFor::Completed, "needs it completed"),
+            };
+            let cause = Cause::Follows { resource: resource(Kind::Container, name), why: why.to_owned() };
+            let mine = draft.mine.get(other).copied();
+            let starts = draft.has(Kind::Container, &target.engine_name, Action::Start);
+            if let Some(old) = mine
+                && !starts
+            {
+                match (&old.state, wait) {
+                    (ContainerState::Running { health: Health::Healthy, .. }, WaitFor::Healthy)
+                    | (ContainerState::Exited { code: 0, stopped: false, error: None, .. }, WaitFor::Completed) => continue,
+                    (ContainerState::Exited { .. }, _) => {
+                        let resource = resource(Kind::Container, other);
+                        draft.add(Action::Start, resource, &target.engine_name, Some(old), vec![cause.clone()]);
+                    }
+                    _ => {}
+                }
+            }
+            let recreated = draft.has(Kind::Container, &target.engine_name, Action::Create);
+            let same = mine.filter(|_| !recreated);
+            draft.add(Action::Wait(wait), resource(Kind::Container, other), &target.engine_name, same, vec![cause]);
+        }
+    }
+}
+
+/// The declared containers, each before those that it depends on.
+fn dependents_first<'a>(draft: &Draft<'a>) -> Vec<&'a Name> {
+    let containers = &draft.desired.containers;
+    let mut order: Vec<&Name> = Vec::with_capacity(containers.len());
+    let mut seen = std::collections::HashSet::new();
+    for start in containers.keys() {
+        // Depth first without recursion: a name comes out when all that it depends on has.
+        let mut stack = vec![(start, false)];
+        while let Some((name, done)) = stack.pop() {
+            if done {
+                order.push(name);
+            } else if seen.insert(name) {
+                stack.push((name, true));
+                let needs = containers.get(name).into_iter().flat_map(|placed| placed.spec.depends_on.keys());
+                stack.extend(needs.filter_map(|need| Some((containers.get_key_value(need)?.0, false))));
+            }
+        }
+    }
+    order.reverse();
+    order
+}
+
+pub(super) fn removals(draft: &mut Draft<'_>) {
+    for container in draft.strays.clone() {
+        let Some(owner) = &container.owner else { continue };
+        let resource = resource(Kind::Container, &owner.resource);
+        if container.state.is_alive() {
+            draft.add(Action::Stop, resource.clone(), &container.name, Some(container), vec![Cause::NotDeclared]);
+        }
+        draft.add(Action::Remove, resource, &container.name, Some(container), vec![Cause::NotDeclared]);
+    }
+    let desired = draft.desired;
+    for network in &draft.observed.networks {
+        let Some(owner) = network.owner.as_ref().filter(|owner| owner.stack == desired.stack) else { continue };
+        if !desired.networks.values().any(|placed| placed.engine_name == network.name) {
+            let resource = resource(Kind::Network, &owner.resource);
+            draft.add(Action::Remove, resource, &network.name, None, vec![Cause::NotDeclared]);
+        }
+    }
+    if !draft.drop_volumes {
+        return;
+    }
+    for volume in &draft.observed.volumes {
+        let Some(owner) = volume.owner.as_ref().filter(|owner| owner.stack == desired.stack) else { continue };
+        if !desired.volumes.values().any(|placed| placed.engine_name == volume.name) {
+            let resource = resource(Kind::Volume, &owner.resource);
+            draft.add(Action::Remove, resource, &volume.name, None, vec![Cause::NotDeclared]);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The laws of planning, and plans as people see them. Applying is played on plain values, and the play is strict: a step
+//! that could not work on a real host fails the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use time::OffsetDateTime;
+
+use super::*;
+use crate::manifest::Placed;
+use crate::model::spec::*;
+use crate::model::{ByteSize, ContainerId, Digest, ImageRef, Name, RestartPolicy, Span};
+use crate::observed::{Container, ContainerState, Endpoint, Health, Image, Network, Observed, Volume};
+
+mod golden;
+mod laws;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn name(text: impl AsRef<str>) -> Name {
+    text.as_ref().parse().unwrap()
+}
+
+fn stack() -> Name {
+    name("s")
+}
+
+fn owner(resource: &str) -> Option<Owner> {
+    Some(Owner { stack: stack(), resource: name(resource) })
+}
+
+fn placed<T>(resource: &str, spec: T) -> (Name, Placed<T>) {
+    (name(resource), Placed { engine_name: name(format!("s-{resource}")), external: false, spec })
+}
+
+/// A host that has nothing, where every id is new.
+#[derive(Clone, Default)]
+struct Host {
+    observed: Observed,
+    ids: u32,
+}
+
+fn running(spec: &ContainerSpec) -> ContainerState {
+    let health = if spec.healthcheck.is_some() { Health::Starting } else { Health::None };
+    ContainerState::Running { pid: 1, started: NOW, health }
+}
+
+impl Host {
+    /// Plays a plan, step by step.
+    fn apply(&mut self, desired: &Desired, plan: &Plan) {
+        for (at, step) in plan.steps.iter().enumerate() {
+            assert!(step.needs.iter().all(|need| *need < at), "{step:?} needs what comes later");
+            assert!(!step.causes.is_empty(), "{step:?} has no cause");
+            self.step(desired, step);
+        }
+    }
+
+    fn container(&mut self, step: &Step) -> &mut Container {
+        let found = self.observed.containers.iter_mut().find(|c| c.name.as_str() == step.target).expect("a container");
+        assert_eq!(found.owner.as_ref().map(|o| &o.stack), Some(&stack()), "{step:?} touches what is not the stack's");
+        if let Some(id) = &step.container {
+            assert_eq!(*id, found.id);
+        }
+        found
+    }
+
+    fn step(&mut self, desired: &Desired, step: &Step) {
+        let resource = &step.resource.name;
+        match (step.action, step.resource.kind) {
+            (Action::Pull | Action::Import, Kind::Image) => {
+                let reference: ImageRef = step.target.parse().unwrap();
+                let (digest, imported_from) = match &desired.images[resource].source {
+                    ImageSource::Pull { .. } => (Digest::of(step.target.as_bytes()), None),
+                    ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint)),
+                };
+                self.observed.images.iter_mut().for_each(|image| {
+                    image.references.remove(&reference);
+                });
+                self.observed.images.retain(|image| image.digest != digest);
+                let references = BTreeSet::from([reference]);
+                self.observed.images.push(Image { digest, references, size: 1, created: NOW, imported_from });
+            }
+            (Action::Create, Kind::Network) => {
+                let Placed { engine_name, spec, .. } = &desired.networks[resource];
+                assert!(self.observed.networks.iter().all(|n| n.name != *engine_name), "the network is there already");
+                let taken = |subnet: Subnet| self.observed.networks.iter().any(|n| n.subnet.overlaps(subnet));
+                let subnet = spec.subnet.unwrap_or_else(|| {
+                    (0..=255).map(|i| format!("10.{i}.0.0/16").parse().unwrap()).find(|s| !taken(*s)).unwrap()
+                });
+                assert!(!taken(subnet), "the subnet is taken");
+                self.ids += 1;
+                self.observed.networks.push(Network {
+                    id: self.ids.to_string(),
+                    name: engine_name.clone(),
+                    owner: owner(resource.as_str()),
+                    spec: spec.clone(),
+                    subnet,
+                    bridge: "b".into(),
+                    faults: Vec::new(),
+                });
+            }
+            (Action::Create, Kind::Volume) => {
+                let Placed { engine_name, spec, .. } = &desired.volumes[resource];
+                let users = self.observed.containers.iter().filter(|c| {
+                    c.state.is_alive()
+                        && c.spec.mounts.iter().any(|m| matches!(m, Mount::Volume { source, .. } if source == engine_name))
+                });
+                assert_eq!(users.count(), 0, "the folder is still mounted");
+                self.observed.volumes.retain(|v| v.name != *engine_name || v.present);
+                self.observed.volumes.push(Volume {
+                    name: engine_name.clone(),
+                    owner: owner(resource.as_str()),
+                    spec: spec.clone(),
+                    path: "/v".into(),
+                    present: true,
+                    created: NOW,
+                });
+            }
+            (Action::Create, Kind::Container) => {
+                let Placed { engine_name, spec, .. } = &desired.containers[resource];
+                assert!(self.observed.containers.iter().all(|c| c.name != *engine_name), "the name is taken");
+                self.is_there(spec);
+                let image = self.observed.images.iter().find(|i| i.references.contains(&spec.image)).unwrap();
+                self.ids += 1;
+                self.observed.containers.push(Container {
+                    id: ContainerId::from_random(*Digest::of(&self.ids.to_le_bytes()).hex().as_bytes().first_chunk().unwrap()),
+                    name: engine_name.clone(),
+                    owner: owner(resource.as_str()),
+                    created: NOW,
+                    image_digest: image.digest,
+                    spec: spec.clone(),
+                    state: ContainerState::Created,
+                    networks: BTreeMap::new(),
+                    ports: BTreeSet::new(),
+                    network_faults: Vec::new(),
+                    restarts: 0,
+                });
+            }
+            (Action::Start, Kind::Container) => {
+                let spec = &desired.containers[resource].spec;
+                self.is_there(spec);
+                for (other, dependency) in &spec.depends_on {
+                    let target = &desired.containers[other].engine_name;
+                    let target = self.observed.containers.iter().find(|c| c.name == *target).expect("a dependency");
+                    let ok = match (&target.state, dependency.condition) {
+                        (ContainerState::Running { health, .. }, Condition::ServiceHealthy) => *health == Health::Healthy,
+                        (ContainerState::Exited { code: 0, .. }, Condition::ServiceCompletedSuccessfully) => true,
+                        (ContainerState::Created, _) => false,
+                        (_, condition) => condition == Condition::ServiceStarted,
+                    };
+                    assert!(ok, "{resource} starts before {other} is {dependency:?}: {:?}", target.state);
+                }
+                for port in &spec.ports {
+                    let clash = self.observed.containers.iter().find(|c| c.ports.contains(port));
+                    assert!(clash.is_none(), "the port {port} is taken");
+                }
+                let container = self.container(step);
+                assert!(!container.state.is_alive(), "it runs already");
+                assert_eq!(container.spec.ports, spec.ports);
+                container.state = running(spec);
+                container.ports = spec.ports.clone();
+                container.network_faults.clear();
+                container.networks = spec
+                    .networks
+                    .keys()
+                    .map(|n| (n.clone(), Endpoint { address: Ipv4Addr::LOCALHOST, aliases: BTreeSet::new() }))
+                    .collect();
+            }
+            (Action::Wait(wait), Kind::Container) => {
+                let container = self.container(step);
+                match wait {
+                    WaitFor::Healthy => {
+                        assert!(container.state.is_running(), "{:?}", container.state);
+                        container.state = ContainerState::Running { pid: 1, started: NOW, health: Health::Healthy };
+                    }
+                    WaitFor::Completed => {
+                        container.state = ContainerState::Exited { code: 0, at: NOW, stopped: false, error: None };
+                        container.ports.clear();
+                    }
+                }
+            }
+            (Action::Stop, Kind::Container) => {
+                let container = self.container(step);
+                assert!(container.state.is_alive());
+                container.state = ContainerState::Exited { code: 143, at: NOW, stopped: true, error: None };
+                container.ports.clear();
+                container.networks.clear();
+            }
+            (Action::Remove, Kind::Container) => {
+                let container = self.container(step);
+                assert!(!container.state.is_alive(), "it still runs");
+                let id = container.id.clone();
+                self.observed.containers.retain(|c| c.id != id);
+            }
+            (Action::Update, Kind::Container) => {
+                // No more than what an engine can change while a container runs.
+                let (restart, limits) = (desired.containers[resource].spec.restart, desired.containers[resource].spec.limits);
+                let container = self.container(step);
+                (container.spec.restart, container.spec.limits) = (restart, limits);
+            }
+            (Action::Remove, Kind::Network) => {
+                let network = self.observed.networks.iter().position(|n| n.name.as_str() == step.target).expect("a network");
+                let network = self.observed.networks.remove(network);
+                assert_eq!(network.owner.as_ref().map(|o| &o.stack), Some(&stack()));
+                let user = self.observed.containers.iter().find(|c| c.spec.networks.contains_key(&network.name));
+                assert!(user.is_none(), "{} is still attached", user.unwrap().name);
+            }
+            (Action::Repair, Kind::Network) => {
+                let network = self.observed.networks.iter_mut().find(|n| n.name.as_str() == step.target).unwrap();
+                network.faults.clear();
+            }
+            (Action::Repair, Kind::Container) => self.container(step).network_faults.clear(),
+            (Action::Repair, Kind::Firewall) => self.observed.firewall = None,
+            (Action::Remove, Kind::Volume) => {
+                let volume = self.observed.volumes.iter().position(|v| v.name.as_str() == step.target).expect("a volume");
+                let volume = self.observed.volumes.remove(volume);
+                assert_eq!(volume.owner.map(|o| o.stack), Some(stack()));
+            }
+            other => panic!("no such step: {other:?}"),
+        }
+    }
+
+    /// All that a container is made of.
+    fn is_there(&self, spec: &ContainerSpec) {
+        assert!(self.observed.firewall.is_none(), "the packet filter is broken");
+        assert!(self.observed.images.iter().any(|i| i.references.contains(&spec.image)), "no image {}", spec.image);
+        for network in spec.networks.keys() {
+            assert!(self.observed.networks.iter().any(|n| n.name == *network && n.faults.is_empty()), "no network {network}");
+        }
+        for mount in &spec.mounts {
+            if let Mount::Volume { source, .. } = mount {
+                assert!(self.observed.volumes.iter().any(|v| v.name == *source && v.present), "no volume {source}");
+            }
+        }
+    }
+}

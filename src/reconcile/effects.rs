@@ -1,0 +1,219 @@
+//! What each step of a plan does: one verb on one resource, journalled before and after. Every effect is idempotent:
+//! done twice, or again after a crash, it comes to the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::execute::Failure;
+use super::record::{self, RecordError};
+use super::report::Event;
+use crate::engine::images::{ImportConfig, ImportSource};
+use crate::engine::{Engine, EngineError, NewContainer};
+use crate::manifest::Desired;
+use crate::model::spec::{ImageSource, Mount};
+use crate::model::{ContainerId, Name, Owner, ProgressSink};
+use crate::observed::{ContainerState, Health};
+use crate::plan::{Action, Kind, Step, StepId, WaitFor};
+
+#[derive(Debug, thiserror::Error)]
+enum EffectError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("{0} is not among what is desired")]
+    NotDesired(String),
+    #[error("{0:?} is not a name")]
+    NotAName(String),
+    #[error("{kind} cannot be the object of this step")]
+    Senseless { kind: Kind },
+    #[error("{name} became unhealthy")]
+    Unhealthy { name: Name },
+    #[error("{name} has no health check, and something waits for it to be healthy")]
+    NoHealthcheck { name: Name },
+    #[error("{name} exited with {code} instead of {expected}")]
+    Exited { name: Name, code: i32, expected: &'static str },
+    #[error("{name} is not running, and something waits for it")]
+    NotRunning { name: Name },
+}
+
+impl EffectError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } => {
+                Some(format!("`setpoint logs {name}` tells why"))
+            }
+            Self::NoHealthcheck { .. } => {
+                Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
+            }
+            Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
+        }
+    }
+}
+
+pub(super) async fn perform(
+    engine: Engine,
+    desired: Arc<Desired>,
+    id: StepId,
+    step: Step,
+    events: mpsc::Sender<Event>,
+) -> Result<(), Failure> {
+    let fail = |error: EffectError| Failure { error: error.to_string(), hint: error.hint() };
+    let entry = record::step_begins(engine.db(), &desired.stack, &step).map_err(|e| fail(e.into()))?;
+    let result = act(&engine, &desired, &step, progress(id, events)).await;
+    let error = result.as_ref().err().map(ToString::to_string);
+    record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
+    result.map_err(fail)
+}
+
+/// Progress is dropped rather than waited for when nobody reads fast enough.
+fn progress(step: StepId, events: mpsc::Sender<Event>) -> ProgressSink {
+    Arc::new(move |progress| drop(events.try_send(Event::StepProgress { step, progress })))
+}
+
+async fn act(engine: &Engine, desired: &Desired, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    match (step.resource.kind, step.action) {
+        (Kind::Image, Action::Pull | Action::Import) => obtain(engine, desired, step, progress).await,
+        (Kind::Network, action) => network(engine, desired, step, action).await,
+        (Kind::Volume, action) => volume(engine, desired, step, action),
+        (Kind::Container, action) => container(engine, desired, step, action).await,
+        (Kind::Firewall, Action::Repair) => Ok(engine.repair_firewall().await?),
+        (kind @ (Kind::Image | Kind::Config | Kind::Firewall), _) => Err(EffectError::Senseless { kind }),
+    }
+}
+
+async fn obtain(engine: &Engine, desired: &Desired, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    let spec = desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    match &spec.source {
+        ImageSource::Pull { platform, .. } => {
+            engine.pull(&spec.reference, platform.as_ref(), progress).await?;
+        }
+        ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user } => {
+            let config = ImportConfig {
+                entrypoint: entrypoint.clone(),
+                command: command.clone(),
+                environment: environment.clone(),
+                working_dir: working_dir.clone(),
+                user: user.clone(),
+            };
+            let source = ImportSource::Path(path.clone());
+            engine.import(source, &spec.reference, config, Some(*fingerprint), progress).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Result<(), EffectError> {
+    let name = name(step)?;
+    match action {
+        Action::Create => {
+            let declared = desired.networks.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+            engine.create_network(&name, Some(&owner(desired, step)), &declared.spec).await?;
+        }
+        Action::Remove => engine.remove_network(&name).await?,
+        Action::Repair => engine.repair_network(&name).await?,
+        Action::Pull | Action::Import | Action::Start | Action::Stop | Action::Update | Action::Wait(_) => {
+            return Err(EffectError::Senseless { kind: Kind::Network });
+        }
+    }
+    Ok(())
+}
+
+fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Result<(), EffectError> {
+    let name = name(step)?;
+    match action {
+        Action::Create => {
+            let declared = desired.volumes.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+            engine.create_volume(&name, Some(&owner(desired, step)), &declared.spec)?;
+        }
+        Action::Remove => engine.remove_volume(&name)?,
+        Action::Pull | Action::Import | Action::Start | Action::Stop | Action::Update | Action::Repair | Action::Wait(_) => {
+            return Err(EffectError::Senseless { kind: Kind::Volume });
+        }
+    }
+    Ok(())
+}
+
+async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Result<(), EffectError> {
+    if action == Action::Create {
+        return create(engine, desired, step).await;
+    }
+    // A container that an earlier step of this plan creates has no id in the plan: it goes by its name.
+    let id = match &step.container {
+        Some(id) => id.clone(),
+        None => engine.find(&step.target)?,
+    };
+    match action {
+        Action::Start => engine.start(&id).await?,
+        Action::Stop => engine.stop(&id, None).await?,
+        Action::Remove => engine.remove(&id, true).await?,
+        Action::Update => {
+            let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+            engine.update(&id, declared.spec.restart, declared.spec.limits).await?;
+        }
+        Action::Repair => engine.repair_links(&id).await?,
+        Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
+        Action::Create | Action::Pull | Action::Import => return Err(EffectError::Senseless { kind: Kind::Container }),
+    }
+    Ok(())
+}
+
+async fn create(engine: &Engine, desired: &Desired, step: &Step) -> Result<(), EffectError> {
+    let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    for mount in &declared.spec.mounts {
+        if let Mount::Config { source, .. } = mount {
+            let config = desired.configs.get(source).ok_or_else(|| not_desired(step))?;
+            engine.put_config(&config.content)?;
+        }
+    }
+    let new = NewContainer {
+        name: Some(declared.engine_name.clone()),
+        owner: Some(owner(desired, step)),
+        spec: declared.spec.clone(),
+        auto_remove: false,
+    };
+    engine.create(new).await?;
+    Ok(())
+}
+
+/// How often a condition is looked at: one small file is read each time.
+const LOOK: Duration = Duration::from_millis(25);
+
+async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor) -> Result<(), EffectError> {
+    loop {
+        let state = engine.state(id)?;
+        match (condition, state) {
+            (WaitFor::Healthy, ContainerState::Running { health, .. }) => match health {
+                Health::Healthy => return Ok(()),
+                Health::Starting => {}
+                Health::Unhealthy => return Err(EffectError::Unhealthy { name: name.clone() }),
+                Health::None => return Err(EffectError::NoHealthcheck { name: name.clone() }),
+            },
+            (WaitFor::Healthy, ContainerState::Exited { code, .. }) => {
+                return Err(EffectError::Exited { name: name.clone(), code, expected: "becoming healthy" });
+            }
+            (WaitFor::Completed, ContainerState::Exited { code: 0, .. }) => return Ok(()),
+            (WaitFor::Completed, ContainerState::Exited { code, .. }) => {
+                return Err(EffectError::Exited { name: name.clone(), code, expected: "0" });
+            }
+            (_, ContainerState::Created | ContainerState::Lost) => return Err(EffectError::NotRunning { name: name.clone() }),
+            (_, ContainerState::Restarting { .. }) | (WaitFor::Completed, ContainerState::Running { .. }) => {}
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn owner(desired: &Desired, step: &Step) -> Owner {
+    Owner { stack: desired.stack.clone(), resource: step.resource.name.clone() }
+}
+
+fn name(step: &Step) -> Result<Name, EffectError> {
+    step.target.parse().map_err(|_| EffectError::NotAName(step.target.clone()))
+}
+
+fn not_desired(step: &Step) -> EffectError {
+    EffectError::NotDesired(step.resource.to_string())
+}

@@ -1,0 +1,286 @@
+//! The loop that keeps the host as it was declared: it watches sources and host, and applies a stack again whenever
+//! something says "look again", and every minute anyway. It never learns what changed: each run reads everything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::report::Event;
+use super::schedule::{Schedule, Verdict};
+use super::status::condition;
+use super::{ReconcileError, Reconciler, record};
+use crate::engine::EngineError;
+use crate::manifest::{Desired, Loaded};
+use crate::model::{ContainerId, Name};
+use crate::sources::Folder;
+use crate::sources::wakes::{Wakes, WatchError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error(transparent)]
+    Record(#[from] record::RecordError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the name of the folder {} cannot be a stack's name; give one with --stack", path.display())]
+    Nameless { path: PathBuf },
+}
+
+/// Everything that can happen to the loop.
+enum Wake {
+    Source(usize),
+    Host,
+    Finished(Name, Verdict),
+}
+
+/// Watches sources and keeps every stack of the instance.
+pub struct Keeper {
+    reconciler: Reconciler,
+    sources: Vec<Source>,
+    schedule: Schedule<Name>,
+    sender: mpsc::UnboundedSender<Wake>,
+    inbox: mpsc::UnboundedReceiver<Wake>,
+    monitors: HashMap<ContainerId, tokio::task::JoinHandle<()>>,
+}
+
+struct Source {
+    folder: Folder,
+    name: Name,
+    wakes: Wakes,
+}
+
+impl Keeper {
+    /// Begins to watch. A source whose manifests are broken is watched too: it may be mended.
+    pub async fn new(reconciler: Reconciler, folders: Vec<Folder>) -> Result<Self, KeeperError> {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let mut sources = Vec::new();
+        for folder in folders {
+            let loaded = load(folder.clone()).await;
+            let name = name_of(&reconciler, &folder, loaded.as_ref().ok())?;
+            let mut wakes = Wakes::new()?;
+            wakes.add(folder.path())?;
+            for path in loaded.iter().flat_map(|loaded| &loaded.watched) {
+                wakes.add(path)?;
+            }
+            record::set_source(reconciler.engine().db(), &name, folder.path())?;
+            sources.push(Source { folder, name, wakes });
+        }
+        Ok(Self { reconciler, sources, schedule: Schedule::default(), sender, inbox, monitors: HashMap::new() })
+    }
+
+    /// Runs until told to stop; applies that are under way then come to their end.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), KeeperError> {
+        let containers = self.reconciler.engine().instance().run_dir().join("containers");
+        crate::files::create_dirs(&containers, 0o700).map_err(EngineError::from)?;
+        let mut host = Wakes::new()?;
+        host.add(&containers)?;
+        let mut host_changes = host.changes();
+        let mut network_changes = Box::pin(self.reconciler.engine().networks().watch().map_err(EngineError::from)?);
+        for (index, source) in self.sources.iter().enumerate() {
+            forward(source.wakes.changes(), self.sender.clone(), index);
+        }
+        let mut in_flight = 0usize;
+        self.wake_all();
+        loop {
+            let next = self.schedule.next().unwrap_or_else(|| Instant::now() + super::schedule::FULL_LOOK);
+            let wake = tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep_until(next.into()) => None,
+                Ok(()) = host_changes.changed() => Some(Wake::Host),
+                Some(()) = network_changes.next() => Some(Wake::Host),
+                Some(wake) = self.inbox.recv() => Some(wake),
+            };
+            match wake {
+                None => {}
+                Some(Wake::Host) => self.wake_all(),
+                Some(Wake::Source(index)) => {
+                    if let Some(source) = self.sources.get(index) {
+                        self.schedule.renew(source.name.clone(), Instant::now());
+                    }
+                }
+                Some(Wake::Finished(name, verdict)) => {
+                    in_flight -= 1;
+                    self.schedule.finished(&name, verdict, Instant::now());
+                    self.watch_monitors();
+                }
+            }
+            for name in self.schedule.take_due(Instant::now()) {
+                in_flight += 1;
+                self.start(name);
+            }
+        }
+        while in_flight > 0 {
+            match self.inbox.recv().await {
+                Some(Wake::Finished(..)) => in_flight -= 1,
+                Some(Wake::Source(_) | Wake::Host) => {}
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Every stack that has been applied here or has a source.
+    fn wake_all(&mut self) {
+        let now = Instant::now();
+        for source in &self.sources {
+            self.schedule.wake(source.name.clone(), now);
+        }
+        match record::stacks(self.reconciler.engine().db()) {
+            Ok(stacks) => stacks.into_iter().for_each(|stack| self.schedule.wake(stack.name, now)),
+            Err(error) => error!(%error, "list the stacks"),
+        }
+    }
+
+    fn start(&self, name: Name) {
+        let reconciler = self.reconciler.clone();
+        let folder = self.sources.iter().find(|source| source.name == name).map(|source| source.folder.clone());
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let look = tokio::spawn({
+                let name = name.clone();
+                async move { keep(&reconciler, &name, folder).await }
+            });
+            let verdict = match look.await {
+                Ok(Ok(verdict)) => verdict,
+                Ok(Err(error)) => {
+                    error!(stack = %name, %error, "apply");
+                    Verdict::Retry
+                }
+                Err(crash) => {
+                    error!(stack = %name, %crash, "apply ended abnormally");
+                    Verdict::Retry
+                }
+            };
+            // The loop is gone only when the daemon is.
+            drop(sender.send(Wake::Finished(name, verdict)));
+        });
+    }
+
+    /// The end of a container is written to a file by its monitor; the end of a monitor is not. So hold a connection to
+    /// each: it ends with either.
+    fn watch_monitors(&mut self) {
+        self.monitors.retain(|_, task| !task.is_finished());
+        let engine = self.reconciler.engine();
+        let Ok(records) = engine.containers().list() else { return };
+        for record in records {
+            let id = record.id;
+            if self.monitors.contains_key(&id) || !engine.state(&id).is_ok_and(|state| state.is_alive()) {
+                continue;
+            }
+            let (engine, sender, own) = (engine.clone(), self.sender.clone(), id.clone());
+            let task = tokio::spawn(async move {
+                // Whether it ended well does not matter: either way it is time to look.
+                drop(engine.wait(&own, false).await);
+                drop(sender.send(Wake::Host));
+            });
+            self.monitors.insert(id, task);
+        }
+    }
+}
+
+/// One look at one stack. Manifests that cannot be read leave the last good generation in force.
+async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> Result<Verdict, ReconcileError> {
+    let db = reconciler.engine().db();
+    let mut complaint = None;
+    let desired = match folder {
+        None => None,
+        Some(folder) => match load(folder).await {
+            Ok(loaded) if loaded.desired.stack == *name => Some(loaded.desired),
+            Ok(loaded) => {
+                complaint =
+                    Some(format!("the manifests name the stack {} now; restart the daemon to follow", loaded.desired.stack));
+                None
+            }
+            Err(problems) => {
+                complaint = Some(problems.to_string());
+                None
+            }
+        },
+    };
+    let desired = match desired {
+        Some(desired) => Some(desired),
+        None => record::newest(db, name)?.map(|(_, desired)| desired),
+    };
+    let verdict = match desired {
+        Some(desired) => apply(reconciler, desired).await?,
+        None => Verdict::AwaitChange,
+    };
+    if let Some(complaint) = complaint {
+        warn!(stack = %name, "{complaint}");
+        let stalled = condition("Stalled", true, "InvalidManifests", &complaint);
+        let ready = condition("Ready", false, "InvalidManifests", "the last good generation is kept; see Stalled");
+        record::set_conditions(db, name, vec![stalled, ready])?;
+    }
+    Ok(verdict)
+}
+
+async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, ReconcileError> {
+    let (events, mut inbox) = mpsc::channel(256);
+    let stack = desired.stack.clone();
+    let story = tokio::spawn(async move {
+        let mut steps = Vec::new();
+        while let Some(event) = inbox.recv().await {
+            match event {
+                Event::Planned { plan } => steps = plan.steps,
+                Event::StepDone { step, millis } => {
+                    if let Some(step) = steps.get(step) {
+                        info!(%stack, resource = %step.resource, action = ?step.action, cause = ?step.causes, millis, "done");
+                    }
+                }
+                Event::StepFailed { step, error, .. } => {
+                    if let Some(step) = steps.get(step) {
+                        error!(%stack, resource = %step.resource, action = ?step.action, %error, "failed");
+                    }
+                }
+                Event::StepStarted { .. } | Event::StepProgress { .. } | Event::StepSkipped { .. } | Event::Finished { .. } => {}
+            }
+        }
+    });
+    let outcome = reconciler.converge(desired, None, events).await;
+    story.await.map_err(|_| ReconcileError::Interrupted)?;
+    Ok(if outcome?.failed == 0 { Verdict::AwaitChange } else { Verdict::Retry })
+}
+
+/// Loading reads files and may look through a whole folder: not on the threads that answer requests.
+async fn load(folder: Folder) -> Result<Loaded, Arc<dyn std::error::Error + Send + Sync>> {
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    match tokio::task::spawn_blocking(move || folder.load(environment)).await {
+        Ok(Ok(loaded)) => Ok(loaded),
+        Ok(Err(problems)) => Err(Arc::new(problems)),
+        Err(crash) => Err(Arc::new(crash)),
+    }
+}
+
+/// What the manifests say; while they are broken, what was recorded for this folder; else the folder's own name.
+fn name_of(reconciler: &Reconciler, folder: &Folder, loaded: Option<&Loaded>) -> Result<Name, KeeperError> {
+    if let Some(loaded) = loaded {
+        return Ok(loaded.desired.stack.clone());
+    }
+    if let Some(name) = folder.given_name() {
+        return Ok(name.clone());
+    }
+    let recorded = record::stacks(reconciler.engine().db())?;
+    if let Some(record) = recorded.into_iter().find(|record| record.source.as_deref() == Some(folder.path())) {
+        return Ok(record.name);
+    }
+    crate::manifest::default_stack_name(folder.path()).ok_or_else(|| KeeperError::Nameless { path: folder.path().to_owned() })
+}
+
+fn forward(mut changes: tokio::sync::watch::Receiver<u64>, sender: mpsc::UnboundedSender<Wake>, index: usize) {
+    tokio::spawn(async move {
+        while changes.changed().await.is_ok() {
+            if sender.send(Wake::Source(index)).is_err() {
+                return;
+            }
+        }
+    });
+}

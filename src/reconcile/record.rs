@@ -1,0 +1,245 @@
+//! What is remembered of stacks: their generations, their conditions, and the journal of steps. Rows only; knows nothing
+//! of plans being right or wrong.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{OptionalExtension, params};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::report::Condition;
+use crate::engine::state::{Db, StateError};
+use crate::manifest::Desired;
+use crate::model::Name;
+use crate::plan::{Action, Step};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("what is recorded of stack {stack} cannot be read: {source}")]
+    Decode { stack: Name, source: serde_json::Error },
+    #[error("stack {stack} cannot be recorded: {source}")]
+    Encode { stack: Name, source: serde_json::Error },
+}
+
+/// One stack as it was recorded last.
+#[derive(Clone, Debug)]
+pub struct StackRecord {
+    pub name: Name,
+    pub source: Option<PathBuf>,
+    /// 0 before the first apply.
+    pub generation: u64,
+    pub conditions: Vec<Condition>,
+}
+
+/// How many generations of a stack are kept.
+const KEPT: u64 = 10;
+
+pub fn stacks(db: &Db) -> Result<Vec<StackRecord>, RecordError> {
+    let rows = db.read(|t| {
+        let mut query = t.prepare_cached("SELECT name, source, generation, conditions FROM stacks ORDER BY name")?;
+        let rows = query.query_map([], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?, r.get::<_, i64>(2)?, r.get::<_, String>(3)?))
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()
+    })?;
+    // Names were validated when they were written; a row that says otherwise was not written by setpoint.
+    rows.into_iter()
+        .filter_map(|(name, source, generation, conditions)| Some((name.parse::<Name>().ok()?, source, generation, conditions)))
+        .map(|(name, source, generation, conditions)| {
+            let conditions =
+                serde_json::from_str(&conditions).map_err(|source| RecordError::Decode { stack: name.clone(), source })?;
+            Ok(StackRecord { name, source: source.map(PathBuf::from), generation: generation.unsigned_abs(), conditions })
+        })
+        .collect()
+}
+
+pub fn stack(db: &Db, name: &Name) -> Result<Option<StackRecord>, RecordError> {
+    Ok(stacks(db)?.into_iter().find(|record| record.name == *name))
+}
+
+/// The desired state of a stack's newest generation.
+pub fn newest(db: &Db, name: &Name) -> Result<Option<(u64, Desired)>, RecordError> {
+    let row = db.read(|t| {
+        t.prepare_cached("SELECT number, desired FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1")?
+            .query_row([name.as_str()], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))
+            .optional()
+    })?;
+    row.map(|(number, text)| match serde_json::from_str(&text) {
+        Ok(desired) => Ok((number.unsigned_abs(), desired)),
+        Err(source) => Err(RecordError::Decode { stack: name.clone(), source }),
+    })
+    .transpose()
+}
+
+/// Records that `desired` is being applied: a new generation when it differs from the newest one, whose number is returned.
+pub fn begin(db: &Db, desired: &Desired) -> Result<u64, RecordError> {
+    let stack = desired.stack.as_str();
+    let text = serde_json::to_string(desired).map_err(|source| RecordError::Encode { stack: desired.stack.clone(), source })?;
+    let number = db.write(|t| {
+        t.execute(
+            "INSERT INTO stacks (name, generation, conditions) VALUES (?1, 0, '[]') ON CONFLICT (name) DO NOTHING",
+            [stack],
+        )?;
+        let newest = t
+            .prepare_cached("SELECT number, desired FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1")?
+            .query_row([stack], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))
+            .optional()?;
+        let number = match newest {
+            Some((number, same)) if same == text => return Ok(number),
+            Some((number, _)) => number + 1,
+            None => 1,
+        };
+        t.execute(
+            "INSERT INTO generations (stack, number, desired, applied, outcome) VALUES (?1, ?2, ?3, ?4, 'applying')",
+            params![stack, number, text, now_text()],
+        )?;
+        t.execute("UPDATE stacks SET generation = ?2 WHERE name = ?1", params![stack, number])?;
+        t.execute(
+            "DELETE FROM generations WHERE stack = ?1 AND number <= ?2",
+            params![stack, number - i64::try_from(KEPT).unwrap_or(i64::MAX)],
+        )?;
+        Ok(number)
+    })?;
+    Ok(number.unsigned_abs())
+}
+
+/// Records how applying a generation ended: `applied`, or what failed.
+pub fn finish(db: &Db, stack: &Name, generation: u64, outcome: &str) -> Result<(), RecordError> {
+    db.write(|t| {
+        t.execute(
+            "UPDATE generations SET outcome = ?3 WHERE stack = ?1 AND number = ?2",
+            params![stack.as_str(), generation.cast_signed(), outcome],
+        )?;
+        t.execute("DELETE FROM journal WHERE stack = ?1 AND id < (SELECT max(id) FROM journal) - 1000", [stack.as_str()])
+    })?;
+    Ok(())
+}
+
+/// Notes where a stack's manifests are watched; creates the stack's row.
+pub fn set_source(db: &Db, stack: &Name, source: &Path) -> Result<(), RecordError> {
+    let source = source.to_string_lossy();
+    db.write(|t| {
+        t.execute(
+            "INSERT INTO stacks (name, source, generation, conditions) VALUES (?1, ?2, 0, '[]')
+             ON CONFLICT (name) DO UPDATE SET source = excluded.source",
+            params![stack.as_str(), source],
+        )
+    })?;
+    Ok(())
+}
+
+/// Sets conditions by kind; one whose status and reason stay keeps the time of its last transition.
+pub fn set_conditions(db: &Db, stack: &Name, changes: Vec<Condition>) -> Result<(), RecordError> {
+    let Some(record) = self::stack(db, stack)? else { return Ok(()) };
+    let mut conditions = record.conditions.clone();
+    for mut change in changes {
+        match conditions.iter_mut().find(|c| c.kind == change.kind) {
+            None => conditions.push(change),
+            Some(old) => {
+                if old.status == change.status && old.reason == change.reason {
+                    change.since = old.since;
+                }
+                *old = change;
+            }
+        }
+    }
+    // Most looks change nothing: they cost no write.
+    if conditions == record.conditions {
+        return Ok(());
+    }
+    let text = serde_json::to_string(&conditions).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
+    db.write(|t| t.execute("UPDATE stacks SET conditions = ?2 WHERE name = ?1", params![stack.as_str(), text]))?;
+    Ok(())
+}
+
+/// Forgets a stack and its generations.
+pub fn forget(db: &Db, stack: &Name) -> Result<(), RecordError> {
+    db.write(|t| {
+        t.execute("DELETE FROM stacks WHERE name = ?1", [stack.as_str()])?;
+        t.execute("DELETE FROM journal WHERE stack = ?1", [stack.as_str()])
+    })?;
+    Ok(())
+}
+
+/// Writes down that a step begins; the number is for [`step_ended`].
+pub fn step_begins(db: &Db, stack: &Name, step: &Step) -> Result<i64, RecordError> {
+    let cause = serde_json::to_string(&step.causes).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
+    Ok(db.write(|t| {
+        t.prepare_cached("INSERT INTO journal (stack, action, resource, cause, started) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![stack.as_str(), verb(step.action), format!("{}", step.resource), cause, now_text()])?;
+        Ok(t.last_insert_rowid())
+    })?)
+}
+
+pub fn step_ended(db: &Db, id: i64, error: Option<&str>) -> Result<(), RecordError> {
+    db.write(|t| {
+        t.prepare_cached("UPDATE journal SET finished = ?2, error = ?3 WHERE id = ?1")?.execute(params![id, now_text(), error])
+    })?;
+    Ok(())
+}
+
+const fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Pull => "pull",
+        Action::Import => "import",
+        Action::Create => "create",
+        Action::Start => "start",
+        Action::Stop => "stop",
+        Action::Remove => "remove",
+        Action::Update => "update",
+        Action::Repair => "repair",
+        Action::Wait(_) => "wait",
+    }
+}
+
+fn now_text() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_new_only_when_something_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        let name: Name = "shop".parse().unwrap();
+        let mut desired = Desired::empty(name.clone());
+        assert_eq!(begin(&db, &desired).unwrap(), 1);
+        assert_eq!(begin(&db, &desired).unwrap(), 1);
+        let volume = crate::manifest::Placed {
+            engine_name: "shop-data".parse().unwrap(),
+            external: false,
+            spec: crate::model::spec::VolumeSpec::default(),
+        };
+        desired.volumes.insert("data".parse().unwrap(), volume);
+        assert_eq!(begin(&db, &desired).unwrap(), 2);
+        assert_eq!(newest(&db, &name).unwrap().unwrap(), (2, desired));
+        assert_eq!(stack(&db, &name).unwrap().unwrap().generation, 2);
+        forget(&db, &name).unwrap();
+        assert!(newest(&db, &name).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_condition_keeps_the_time_of_its_last_transition() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        let name: Name = "shop".parse().unwrap();
+        begin(&db, &Desired::empty(name.clone())).unwrap();
+        let at = |seconds, status| Condition {
+            kind: "Ready".into(),
+            status,
+            reason: "Applied".into(),
+            message: String::new(),
+            since: OffsetDateTime::from_unix_timestamp(seconds).unwrap(),
+        };
+        for (seconds, status, expected) in [(1, true, 1), (2, true, 1), (3, false, 3)] {
+            set_conditions(&db, &name, vec![at(seconds, status)]).unwrap();
+            let record = stack(&db, &name).unwrap().unwrap();
+            assert_eq!(record.conditions[0].since.unix_timestamp(), expected);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! How stacks stand: what was applied, against one look at the host. Sync (does the host match?) is kept apart from
+//! health (is it well?).
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
+use super::{ReconcileError, Reconciler, record};
+use crate::manifest::Desired;
+use crate::model::Name;
+use crate::observed::{Container, ContainerState, Health, Observed};
+use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
+
+impl Reconciler {
+    /// All stacks, or the one named.
+    pub async fn status(&self, only: Option<&Name>) -> Result<Vec<StackStatus>, ReconcileError> {
+        let observed = self.engine.observe().await?;
+        let mut all = Vec::new();
+        for stack in record::stacks(self.engine.db())? {
+            if only.is_some_and(|only| *only != stack.name) {
+                continue;
+            }
+            let (resources, observed_generation) = match record::newest(self.engine.db(), &stack.name)? {
+                Some((number, desired)) => (resources(&desired, &observed), number),
+                None => (Vec::new(), 0),
+            };
+            let mut conditions = stack.conditions;
+            conditions.retain(|condition| condition.kind != "Healthy");
+            if !resources.is_empty() {
+                conditions.push(healthy(&resources));
+            }
+            all.push(StackStatus {
+                stack: stack.name,
+                source: stack.source,
+                generation: stack.generation,
+                observed_generation,
+                conditions,
+                resources,
+            });
+        }
+        match only {
+            Some(only) if all.is_empty() => Err(ReconcileError::NoSuchStack(only.clone())),
+            _ => Ok(all),
+        }
+    }
+}
+
+fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
+    let mut differences: BTreeMap<Resource, Vec<String>> = BTreeMap::new();
+    match plan::plan(desired, observed) {
+        Ok(plan) => collect(&plan, &mut differences),
+        Err(error) => {
+            let name = desired.stack.clone();
+            differences.insert(Resource { kind: Kind::Container, name }, vec![error.to_string()]);
+        }
+    }
+    let mut all = Vec::new();
+    let mut add = |kind, name: &Name, engine_name: String, state: String, health| {
+        let resource = Resource { kind, name: name.clone() };
+        let differences = differences.remove(&resource).unwrap_or_default();
+        let sync = if differences.is_empty() { Sync::Synced } else { Sync::OutOfSync };
+        all.push(ResourceStatus { resource, engine_name, sync, state, health, differences });
+    };
+    let there = |present: bool| if present { "present" } else { "missing" }.to_owned();
+    for (name, image) in &desired.images {
+        let present = observed.images.iter().any(|i| i.references.contains(&image.reference));
+        add(Kind::Image, name, image.reference.to_string(), there(present), None);
+    }
+    for (name, network) in &desired.networks {
+        let state = match observed.networks.iter().find(|n| n.name == network.engine_name) {
+            Some(found) if found.faults.is_empty() => "present".to_owned(),
+            Some(found) => found.faults.join(", "),
+            None => "missing".to_owned(),
+        };
+        add(Kind::Network, name, network.engine_name.to_string(), state, None);
+    }
+    for (name, volume) in &desired.volumes {
+        let present = observed.volumes.iter().any(|v| v.name == volume.engine_name && v.present);
+        add(Kind::Volume, name, volume.engine_name.to_string(), there(present), None);
+    }
+    for (name, container) in &desired.containers {
+        let found = observed.containers.iter().find(|c| c.name == container.engine_name);
+        let state = found.map_or_else(|| "missing".to_owned(), |found| state_text(&found.state));
+        add(Kind::Container, name, container.engine_name.to_string(), state, found.and_then(health_text));
+    }
+    // What is left belongs to resources that are no longer declared, or to the whole host.
+    for (resource, differences) in differences {
+        let engine_name = resource.name.to_string();
+        let state = "to be removed or repaired".to_owned();
+        all.push(ResourceStatus { resource, engine_name, sync: Sync::OutOfSync, state, health: None, differences });
+    }
+    all
+}
+
+fn collect(plan: &Plan, differences: &mut BTreeMap<Resource, Vec<String>>) {
+    for step in &plan.steps {
+        // Waiting is for others; it says nothing of the resource itself.
+        if matches!(step.action, Action::Wait(WaitFor::Healthy | WaitFor::Completed)) {
+            continue;
+        }
+        let texts = differences.entry(step.resource.clone()).or_default();
+        for cause in &step.causes {
+            let text = cause_text(cause);
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+    }
+}
+
+fn cause_text(cause: &Cause) -> String {
+    match cause {
+        Cause::Missing => "missing".into(),
+        Cause::NotDeclared => "no longer declared".into(),
+        Cause::Changed { field, old, new } => {
+            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".into());
+            format!("{field}: {} → {}", show(old), show(new))
+        }
+        Cause::Drift { what } => what.clone(),
+        Cause::Follows { resource, why } => format!("{resource}: {why}"),
+    }
+}
+
+/// A container's state in a few words.
+pub fn state_text(state: &ContainerState) -> String {
+    match state {
+        ContainerState::Created => "created".into(),
+        ContainerState::Running { .. } => "running".into(),
+        ContainerState::Restarting { code, .. } => format!("restarting (exited {code})"),
+        ContainerState::Exited { error: Some(error), .. } => format!("failed: {error}"),
+        ContainerState::Exited { code, .. } => format!("exited ({code})"),
+        ContainerState::Lost => "lost".into(),
+    }
+}
+
+fn health_text(container: &Container) -> Option<String> {
+    match &container.state {
+        ContainerState::Running { health, .. } => match health {
+            Health::None => None,
+            Health::Starting => Some("starting".into()),
+            Health::Healthy => Some("healthy".into()),
+            Health::Unhealthy => Some("unhealthy".into()),
+        },
+        ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
+            None
+        }
+    }
+}
+
+/// Whether every container is up and says that it is well.
+fn healthy(resources: &[ResourceStatus]) -> Condition {
+    let containers = resources.iter().filter(|r| r.resource.kind == Kind::Container);
+    let ill: Vec<String> = containers
+        .filter(|r| {
+            let up = r.state == "running" || r.state == "exited (0)";
+            !up || r.health.as_deref().is_some_and(|health| health != "healthy")
+        })
+        .map(|r| format!("{} is {}", r.resource.name, r.health.as_deref().unwrap_or(&r.state)))
+        .collect();
+    if ill.is_empty() {
+        condition("Healthy", true, "AllHealthy", "every container is up")
+    } else {
+        condition("Healthy", false, "NotHealthy", &ill.join("; "))
+    }
+}
+
+pub(super) fn condition(kind: &str, status: bool, reason: &str, message: &str) -> Condition {
+    let (kind, reason, message) = (kind.to_owned(), reason.to_owned(), message.to_owned());
+    Condition { kind, status, reason, message, since: OffsetDateTime::now_utc() }
+}
+
+pub(super) fn reconciling(plan: &Plan) -> Condition {
+    condition("Reconciling", true, "Progressing", &format!("{} steps", plan.steps.len()))
+}
+
+/// The conditions after an apply has ended.
+pub(super) fn after(outcome: &Outcome) -> Vec<Condition> {
+    let generation = outcome.generation;
+    if outcome.failed == 0 {
+        vec![
+            condition("Ready", true, "Applied", &format!("generation {generation} is applied")),
+            condition("Reconciling", false, "Idle", ""),
+            condition("Stalled", false, "Idle", ""),
+        ]
+    } else {
+        let message = format!("{} steps failed, {} were skipped", outcome.failed, outcome.skipped);
+        vec![
+            condition("Ready", false, "StepsFailed", &message),
+            condition("Reconciling", false, "Idle", ""),
+            condition("Stalled", false, "Idle", ""),
+        ]
+    }
+}

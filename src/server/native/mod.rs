@@ -1,0 +1,23 @@
+//! The native API, a file a resource: requests become typed actions, and what comes of them is sent as it is.
+
+pub mod containers;
+mod images;
+mod networks;
+pub(crate) mod session;
+pub mod stacks;
+mod system;
+mod volumes;
+
+use axum::Router;
+
+use super::Handles;
+
+pub(super) fn routes() -> Router<Handles> {
+    Router::new()
+        .merge(containers::routes())
+        .merge(images::routes())
+        .merge(networks::routes())
+        .merge(volumes::routes())
+        .merge(stacks::routes())
+        .merge(system::routes())
+}

@@ -1,0 +1,37 @@
+//! A folder (or one file) of manifests on this host.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::engine::images::Images;
+use crate::manifest::{self, LoadErrors, LoadOptions, Loaded};
+use crate::model::Name;
+
+/// Where a stack's manifests are.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    stack: Option<Name>,
+}
+
+impl Folder {
+    /// `stack` overrides the name that the manifests or the folder give.
+    pub const fn new(path: PathBuf, stack: Option<Name>) -> Self {
+        Self { path, stack }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The stack's name as long as the manifests have not been read.
+    pub const fn given_name(&self) -> Option<&Name> {
+        self.stack.as_ref()
+    }
+
+    /// Reads and validates everything. Blocks the thread: files are read, and import sources looked through.
+    pub fn load(&self, environment: BTreeMap<String, String>) -> Result<Loaded, LoadErrors> {
+        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &|path| Ok(Images::fingerprint(path)?) };
+        manifest::load(&self.path, &options)
+    }
+}

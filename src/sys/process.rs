@@ -1,0 +1,59 @@
+//! What a process does to itself before it becomes another program, and how a process is told from a later one with the
+//! same number. Knows nothing of why.
+#![expect(unsafe_code, reason = "close_range, keyctl and signal dispositions have no safe wrapper")]
+
+use std::io;
+
+/// When a process was started, in clock ticks since the boot. Together with its number it names a process for ever.
+pub fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses, and may itself contain blanks and parentheses.
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    after_name
+        .split_ascii_whitespace()
+        .nth(19)
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has no start time")))
+}
+
+/// Closes every descriptor from `first` to `last`, both included.
+///
+/// # Assumptions
+/// The caller is about to become another program and uses none of them: whoever owns one would use a closed descriptor.
+pub fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the call touches no memory. That no owner of a closed descriptor goes on is what the contract assumes.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
+}
+
+/// Every signal to its default, none blocked: ignored and blocked signals would survive `execve`.
+pub fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no function that could be called. Signals that cannot be changed are refused by the kernel.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
+}
+
+/// Joins a new session keyring, so that keys of the starter's session are out of reach.
+pub fn new_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) })
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn start_time_is_stable_and_plausible() {
+        let own = std::process::id() as i32;
+        let ticks = super::start_ticks(own).unwrap();
+        assert!(ticks > 0);
+        assert_eq!(super::start_ticks(own).unwrap(), ticks);
+        assert!(super::start_ticks(1).unwrap() <= ticks);
+        assert!(super::start_ticks(i32::MAX).is_err());
+    }
+}

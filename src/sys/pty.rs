@@ -1,0 +1,57 @@
+//! Pseudo terminals: a pair of a controlling and a terminal end, and the size of its window.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+/// Both ends of a pseudo terminal, closed on exec.
+#[derive(Debug)]
+pub struct Pty {
+    /// What the holder of the terminal reads and writes.
+    pub controller: OwnedFd,
+    /// The terminal itself: a process's standard streams.
+    pub terminal: OwnedFd,
+}
+
+pub fn open() -> io::Result<Pty> {
+    let controller = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    rustix::pty::unlockpt(&controller)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    Ok(Pty { controller, terminal })
+}
+
+/// Tells the programs on the terminal how large its window is.
+pub fn resize(controller: impl AsFd, rows: u16, columns: u16) -> io::Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(rustix::termios::tcsetwinsize(controller, size)?)
+}
+
+/// A second descriptor for the same open file, closed on exec.
+pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// Opens the null device: the standard stream of whoever has none.
+pub fn null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_carries_bytes_and_a_size() {
+        let pty = open().unwrap();
+        resize(&pty.controller, 33, 101).unwrap();
+        let size = rustix::termios::tcgetwinsize(&pty.terminal).unwrap();
+        assert_eq!((size.ws_row, size.ws_col), (33, 101));
+        rustix::io::write(&pty.terminal, b"x").unwrap();
+        let mut byte = [0];
+        rustix::io::read(&pty.controller, &mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+    }
+}

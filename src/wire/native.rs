@@ -1,0 +1,265 @@
+//! The native API's own requests and answers. What describes containers, plans and stacks goes over the wire as the values
+//! that the rest of the program uses (`observed`, `plan`, `reconcile::report`), so it is not repeated here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::model::spec::ContainerSpec;
+use crate::model::{ContainerId, Digest, ImageRef, Name, Platform, Progress, Signal, Span};
+
+/// All paths of the API begin with this.
+pub const PREFIX: &str = "/v1";
+/// What a connection is upgraded to when it is to carry frames both ways.
+pub const FRAMES: &str = "setpoint-frames";
+/// The type of a body that is a stream of frames.
+pub const FRAMES_TYPE: &str = "application/vnd.setpoint.frames";
+/// The type of a body with one JSON value a line.
+pub const LINES_TYPE: &str = "application/x-ndjson";
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub kind: ErrorKind,
+    pub message: String,
+    /// What one can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What `run` and `exec` exit with: 125 the engine failed, 126 the command cannot be run, 127 there is no such command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    NotFound,
+    Conflict,
+    Invalid,
+    Internal,
+}
+
+/// A line of a stream of JSON values: one more value, or the reason why there are no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line<T> {
+    Failed { error: ErrorBody },
+    Value(T),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub version: String,
+    pub os: String,
+    pub architecture: String,
+    /// The process that answers: the daemon's, or the command line's own.
+    pub pid: u32,
+}
+
+// ---- containers
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateContainer {
+    /// Chosen by the engine when absent.
+    pub name: Option<Name>,
+    /// Removed when it exits for good.
+    pub auto_remove: bool,
+    pub spec: ContainerSpec,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    pub id: ContainerId,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// Between the stop signal and SIGKILL; the container's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kill {
+    pub signal: Signal,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Force {
+    #[serde(default)]
+    pub force: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exited {
+    pub code: i32,
+}
+
+/// Which lines of a container's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// The last so many lines; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+    /// Go on with new lines until the container exits for good.
+    #[serde(default)]
+    pub follow: bool,
+    /// Begin each line with its time.
+    #[serde(default)]
+    pub timestamps: bool,
+}
+
+/// How to attach to a container's output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Start it, once nothing of its output can be missed any more.
+    #[serde(default)]
+    pub start: bool,
+    /// Remove it when it has exited and all its output is sent.
+    #[serde(default)]
+    pub reap: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    pub argv: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub working_dir: Option<String>,
+    #[serde(default)]
+    pub tty: bool,
+    /// Rows and columns of our terminal.
+    #[serde(default)]
+    pub window: Option<(u16, u16)>,
+}
+
+// ---- images
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pull {
+    pub reference: ImageRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Ask the registry only when the image is not here.
+    #[serde(default)]
+    pub missing: bool,
+}
+
+/// The tar is the request's body, unless a folder is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    pub reference: ImageRef,
+    /// A folder of the host to import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// What containers of the image run by default. As text of JSON, because a query has no structure.
+    #[serde(default, with = "json_text")]
+    pub defaults: Defaults,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Option<Vec<String>>,
+    pub environment: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+}
+
+mod json_text {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Images by digest, reference or unique prefix of a digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveImage {
+    pub image: String,
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// How a pull or an import goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum ImageEvent {
+    Progress {
+        progress: Progress,
+    },
+    /// Last.
+    Done {
+        digest: Digest,
+    },
+}
+
+// ---- the rest
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create<S> {
+    pub name: Name,
+    pub spec: S,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destroy {
+    /// The stack's volumes too, with their data.
+    #[serde(default)]
+    pub volumes: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reset {
+    /// Volumes too, with their data.
+    #[serde(default)]
+    pub volumes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_value_or_a_failure() {
+        let error = ErrorBody { kind: ErrorKind::Invalid, message: "no".into(), hint: None, exit_code: None };
+        let digest = Digest::of(b"x");
+        for (line, json) in [
+            (Line::Value(ImageEvent::Done { digest }), format!(r#"{{"event":"done","digest":"{digest}"}}"#)),
+            (Line::Failed { error }, r#"{"error":{"kind":"invalid","message":"no"}}"#.into()),
+        ] {
+            assert_eq!(serde_json::to_string(&line).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Line<ImageEvent>>(&json).unwrap(), line);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Debian's `docker-registry`, on the test's own host. Knows nothing of what is in the images.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{Host, net, tool, wait_until};
+
+/// A registry that speaks plain HTTP on loopback. Dropping it ends it.
+pub(crate) struct Registry {
+    child: Child,
+}
+
+impl Registry {
+    /// Where it answers. The port cannot be taken: the test's network namespace is its own.
+    pub(crate) const ADDRESS: &str = "127.0.0.1:5000";
+
+    pub(crate) fn start(host: &Host) -> Self {
+        let folder = host.dir.join("registry");
+        fs::create_dir_all(&folder).unwrap();
+        let config = folder.join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{}\"}}\n",
+            folder.join("data").display(),
+            Self::ADDRESS
+        );
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("docker-registry: {e}; `make test` installs what the tests need"));
+        let mut registry = Self { child };
+        wait_until("the registry answers", Duration::from_secs(30), || {
+            let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(registry.child.try_wait().unwrap().is_none(), "the registry ended: {}", log());
+            net::http(5000, "/v2/").is_ok()
+        });
+        registry
+    }
+
+    /// Pushes the image with this tag of an OCI layout, under the name `name:tag`.
+    pub(crate) fn push(&self, layout: &Path, tag: &str, name: &str) -> String {
+        let reference = format!("{}/{name}:{tag}", Self::ADDRESS);
+        tool(
+            "skopeo",
+            &[
+                "--insecure-policy",
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                &format!("oci:{}:{tag}", layout.display()),
+                &format!("docker://{reference}"),
+            ],
+        );
+        reference
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Fails when it has ended already, which is as well.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

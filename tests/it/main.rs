@@ -1,0 +1,18 @@
+//! The product on the real kernel, as its users meet it: every test has a host of its own (private mount and network
+//! namespaces, own roots) and types commands into it. Needs root and the Debian packages that `make test` installs; what
+//! is missing is a failure, never a skip.
+
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod servers;

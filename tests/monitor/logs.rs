@@ -1,0 +1,50 @@
+//! What a container prints, kept and followed.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use setpoint::engine::monitor::logs::LogQuery;
+use setpoint::model::RestartPolicy;
+use setpoint::observed::ContainerState;
+
+use crate::bench::{Bench, FOR_EVER, kill, parent_of};
+
+#[tokio::test]
+async fn logs_are_bounded_and_fast() {
+    let bench = Bench::new();
+    let line = "0123456789".repeat(8);
+    let begun = Instant::now();
+    let id = bench.run("a", &format!("yes {line} | head -c 99999927; echo done"), |_| {}).await;
+    assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 0);
+    let took = begun.elapsed();
+    println!("100 MB through the log in {took:?}");
+    let logs = bench.instance.container_dir(&id).join("logs");
+    let sizes: Vec<_> = std::fs::read_dir(&logs).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).collect();
+    assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 10 << 20), "{sizes:?}");
+    let last = bench.lines(&id, LogQuery { tail: Some(1), ..Default::default() }).await;
+    assert_eq!(last[0].text, "done");
+}
+
+#[tokio::test]
+async fn following_goes_on_over_restarts_to_the_final_exit() {
+    let bench = Bench::new();
+    let script = "echo begin; sleep 0.2; echo end; exit 1";
+    let id = bench.run("a", script, |new| new.spec.restart = RestartPolicy::OnFailure(Some(2))).await;
+    let followed = bench.lines(&id, LogQuery { follow: true, ..Default::default() }).await;
+    let text: Vec<_> = followed.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect();
+    assert_eq!(text, ["begin", "end", "begin", "end", "begin", "end"]);
+    assert!(matches!(bench.containers.state(&id).unwrap(), ContainerState::Exited { code: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_follower_ends_when_the_monitor_is_killed() {
+    let bench = Bench::new();
+    let id = bench.run("a", &format!("echo begin; {FOR_EVER}"), |_| {}).await;
+    let monitor = parent_of(bench.pid(&id));
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        kill(monitor, Signal::KILL);
+    });
+    let lines = bench.lines(&id, LogQuery { follow: true, ..Default::default() });
+    assert_eq!(tokio::time::timeout(Duration::from_secs(1), lines).await.unwrap().len(), 1);
+}
