@@ -3,7 +3,6 @@
 number=$(cat /visits/number 2>/dev/null || echo 0)
 number=$((number + 1))
 echo $number >/visits/number
-echo "Content-Type: text/plain"
-echo
+printf 'Content-Type: text/plain\r\n\r\n'
 echo "Hello from setpoint, visitor $number."
 echo "The clock says: $(nc -w 5 clock 13 </dev/null)"

@@ -1,4 +1,4 @@
-//! What an instance has left on the host: processes, cgroups, mounts, links and packet filter tables. Finds them in the
+//! What an instance has left on the host: processes, cgroups, mounts, links, packet filter tables and folders. Finds them in the
 //! kernel and not through setpoint, which is what is being judged. Never panics: it runs on the way out of tests.
 
 use std::fs;
@@ -30,10 +30,11 @@ fn look(instance: &Instance) -> Vec<String> {
     left.extend(mounts(instance).into_iter().map(|line| format!("mount {line}")));
     left.extend(links(instance).into_iter().map(|name| format!("link {name}")));
     left.extend(tables().into_iter().filter(|t| *t == instance.nft_table()).map(|t| format!("nftables table {t}")));
-    for root in [instance.state_dir(), instance.run_dir()] {
-        if let Ok(entries) = fs::read_dir(root) {
-            left.extend(entries.flatten().map(|entry| format!("file {}", entry.path().display())));
-        }
+    for folder in ["s/containers", "s/volumes", "r/containers"] {
+        let root = if folder.starts_with('s') { instance.state_dir() } else { instance.run_dir() };
+        let entries = fs::read_dir(root.join(&folder[2..])).into_iter().flatten().flatten();
+        let things = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+        left.extend(things.map(|entry| format!("file {}", entry.path().display())));
     }
     left
 }
