@@ -40,8 +40,8 @@ impl Engine {
         let mut known = BTreeSet::new();
         let mut live = BTreeSet::new();
         for record in parts.containers.list()? {
-            // A container in the middle of its start is held, and has its addresses before it runs.
-            if parts.containers.state(&record.id)?.is_alive() || parts.containers.is_held(&record.id)? {
+            // A container in the middle of its start is held, or has a monitor already, and its addresses before it runs.
+            if parts.containers.is_held(&record.id)? || parts.containers.has_monitor(&record.id)? {
                 live.insert(record.id.clone());
             }
             known.insert(record.id);

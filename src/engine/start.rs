@@ -18,7 +18,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId) -> Result<(), EngineE
     // start attaches.
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
-    if parts.containers.state(id)?.is_alive() {
+    if parts.containers.runs(&held).await? {
         return Ok(());
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;

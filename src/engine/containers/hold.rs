@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Containers, ContainersError};
+use crate::engine::monitor;
 use crate::files::{self, Lock};
 use crate::model::ContainerId;
 
@@ -51,6 +52,11 @@ impl Containers {
     /// Whether somebody is creating, starting or removing the container at this moment.
     pub fn is_held(&self, id: &ContainerId) -> Result<bool, ContainersError> {
         Ok(Lock::is_held(&self.lock_path(id))?)
+    }
+
+    /// Whether a monitor looks after the container, be it that it starts or settles it.
+    pub fn has_monitor(&self, id: &ContainerId) -> Result<bool, ContainersError> {
+        Ok(monitor::has_monitor(&self.instance, id)?)
     }
 
     /// The lock if it is free.

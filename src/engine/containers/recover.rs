@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::records::Phase;
 use super::{Containers, ContainersError};
-use crate::engine::monitor;
+use crate::engine::monitor::{self, Job};
 use crate::engine::runtime::cgroups;
 use crate::files::FileError;
 use crate::model::ContainerId;
@@ -60,7 +60,8 @@ impl Containers {
     fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
         // Whoever holds it is starting it or removing it, and a monitor clears up by itself.
         let Some(_held) = self.try_hold(id)? else { return Ok(()) };
-        if monitor::has_monitor(&self.instance, id)? {
+        // A monitor whose starter was killed may be on its way: without orders it does not start anything.
+        if !Job::withdraw(&self.instance.container_run_dir(id))? {
             return Ok(());
         }
         if has_cgroup {

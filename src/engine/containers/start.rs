@@ -20,6 +20,7 @@ use crate::files::{self, FileError};
 use crate::model::spec::{Healthcheck, NetworkMode, Probe};
 use crate::model::{ContainerId, Signal};
 use crate::observed::ContainerState;
+use crate::sys;
 
 /// How long a monitor may take to start its container.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,8 +67,26 @@ impl Containers {
             let cleared = tokio::task::spawn_blocking(move || this.clear_cgroup(&id)).await;
             cleared.map_err(|e| ContainersError::Spawn(std::io::Error::other(e)))??;
         }
-        let netns = self.prepare(&record, with)?;
-        self.spawn(&record, netns).await
+        let (netns, ticket) = self.prepare(&record, with)?;
+        self.spawn(&record, netns, &ticket).await
+    }
+
+    /// Whether the container runs. When this says no, no monitor of a start that was given up comes to start it any more,
+    /// so that what the next start needs can be made.
+    pub async fn runs(&self, held: &Held) -> Result<bool, ContainersError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if monitor::read_state(&self.instance, &held.id)?.is_alive() {
+                return Ok(true);
+            }
+            if Job::withdraw(&self.instance.container_run_dir(&held.id))? {
+                return Ok(false);
+            }
+            if Instant::now() >= until {
+                return Err(ContainersError::Busy { name: self.called(&held.id) });
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Waits until a monitor that has finished its work has left.
@@ -83,9 +102,10 @@ impl Containers {
     }
 
     /// Writes the monitor's orders and the files that are mounted into the container.
-    fn prepare(&self, record: &Record, with: StartWith) -> Result<Option<OwnedFd>, ContainersError> {
+    fn prepare(&self, record: &Record, with: StartWith) -> Result<(Option<OwnedFd>, String), ContainersError> {
         let StartWith { lower, image, image_healthcheck, mut mounts, netns, hosts, resolv_conf } = with;
         let (id, wanted) = (&record.id, &record.spec);
+        let ticket = format!("{:016x}", u64::from_ne_bytes(sys::random_bytes().map_err(ContainersError::Random)?));
         let run = self.instance.container_run_dir(id);
         let durable = self.instance.container_dir(id);
         self.make_folders(id)?;
@@ -124,6 +144,7 @@ impl Containers {
         let job = Job {
             v: monitor::JOB_VERSION,
             id: id.clone(),
+            ticket: ticket.clone(),
             launch: Launch {
                 id: id.clone(),
                 spec: oci,
@@ -144,17 +165,17 @@ impl Containers {
             socket: self.instance.socket().to_owned(),
         };
         job.write(&run)?;
-        Ok(netns)
+        Ok((netns, ticket))
     }
 
     pub(super) fn cgroup(&self, id: &ContainerId) -> CgroupPath {
         CgroupPath { parent: self.instance.cgroup_parent(), name: id.to_string() }
     }
 
-    async fn spawn(&self, record: &Record, netns: Option<OwnedFd>) -> Result<i32, ContainersError> {
+    async fn spawn(&self, record: &Record, netns: Option<OwnedFd>, ticket: &str) -> Result<i32, ContainersError> {
         let name = record.name.to_string();
         let mut command = Command::new(&self.program);
-        command.arg0("setpoint").arg(monitor::ROLE).arg(self.instance.container_run_dir(&record.id));
+        command.arg0("setpoint").arg(monitor::ROLE).arg(self.instance.container_run_dir(&record.id)).arg(ticket);
         // The monitor lives on for long and needs nothing of the starter's environment but where programs are.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));
         match netns {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::logs::LogBounds;
 use super::status;
 use crate::engine::runtime::Launch;
-use crate::files;
+use crate::files::{self, Lock};
 use crate::model::spec::Healthcheck;
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal, Span};
 
@@ -15,6 +15,9 @@ use crate::model::{ContainerId, Instance, RestartPolicy, Signal, Span};
 pub struct Job {
     pub v: u32,
     pub id: ContainerId,
+    /// What the monitor that these orders are for is told as an argument, too. One whose starter was killed may come to
+    /// read them late: after they were withdrawn, or after others were written for another monitor.
+    pub ticket: String,
     pub launch: Launch,
     pub restart: RestartPolicy,
     /// `None` when its health is not checked.
@@ -43,6 +46,8 @@ pub enum JobError {
     Write(serde_json::Error),
     #[error("the monitor's orders in {} have form {found}, and this setpoint knows form {VERSION}", path.display())]
     Version { path: PathBuf, found: u32 },
+    #[error("the orders in {} are for another monitor: the start that this one belongs to was given up", path.display())]
+    Superseded { path: PathBuf },
 }
 
 impl Job {
@@ -61,5 +66,22 @@ impl Job {
         let text = files::read(&path)?;
         let job: Self = serde_json::from_slice(&text).map_err(|source| JobError::Read { path: path.clone(), source })?;
         if job.v == VERSION { Ok(job) } else { Err(JobError::Version { path, found: job.v }) }
+    }
+
+    /// Like [`Self::read`], for the monitor that holds `ticket`.
+    pub(crate) fn read_own(folder: &Path, ticket: &str) -> Result<Self, JobError> {
+        let job = Self::read(folder)?;
+        if job.ticket == ticket { Ok(job) } else { Err(JobError::Superseded { path: folder.join(status::JOB) }) }
+    }
+
+    /// Takes the orders back from a monitor that has not come to read them. False when there is a monitor that has.
+    pub(crate) fn withdraw(folder: &Path) -> Result<bool, JobError> {
+        if !folder.is_dir() {
+            return Ok(true);
+        }
+        // Its own lock: whoever reads orders holds it.
+        let Some(_lock) = Lock::try_take(&folder.join(status::LOCK))? else { return Ok(false) };
+        files::remove_all(&folder.join(status::JOB))?;
+        Ok(true)
     }
 }

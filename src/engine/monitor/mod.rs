@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::io::{Write, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -44,10 +44,10 @@ use process::Monitor;
 
 /// The name of the role, as the first argument of this program.
 pub const ROLE: &str = "@monitor";
-/// The second argument of the role when its standard input is the network namespace to join.
+/// The third argument of the role when its standard input is the network namespace to join.
 pub const NETNS_GIVEN: &str = "netns";
 
-/// The role's entry: `<run-time folder of the container> [netns]`. Standard output is where the starter is told how the
+/// The role's entry: `<run-time folder of the container> <ticket> [netns]`. Standard output is where the starter is told how the
 /// start went, standard input the network namespace, and standard error the monitor's own log.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     match sys::daemonize() {
@@ -59,7 +59,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         }
     }
     match detach(arguments) {
-        Ok((starter, netns, folder)) => serve(starter, netns, Path::new(&folder)),
+        Ok(passed) => serve(passed),
         Err(e) => {
             tell(stdout(), &Started::Failed { code: 125, why: format!("set up the monitor's own streams: {e}") });
             ExitCode::from(125)
@@ -67,10 +67,20 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// What the starter passed.
+struct Passed {
+    /// Where it is told how the start went.
+    starter: OwnedFd,
+    netns: Option<OwnedFd>,
+    /// The container's run-time folder.
+    folder: PathBuf,
+    ticket: String,
+}
+
 /// Takes what was passed as standard streams, and puts the null device in its place.
-fn detach(arguments: &[OsString]) -> std::io::Result<(OwnedFd, Option<OwnedFd>, OsString)> {
-    let [folder, rest @ ..] = arguments else {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "the container's folder is missing"));
+fn detach(arguments: &[OsString]) -> std::io::Result<Passed> {
+    let [folder, ticket, rest @ ..] = arguments else {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "the container's folder and the ticket are missing"));
     };
     let netns = match rest.first() {
         Some(word) if word == NETNS_GIVEN => Some(sys::pty::duplicate(stdin().as_fd())?),
@@ -82,10 +92,11 @@ fn detach(arguments: &[OsString]) -> std::io::Result<(OwnedFd, Option<OwnedFd>, 
     rustix::stdio::dup2_stdout(&null)?;
     // No folder is kept busy by a process that may live for years.
     std::env::set_current_dir("/")?;
-    Ok((starter, netns, folder.clone()))
+    Ok(Passed { starter, netns, folder: folder.into(), ticket: ticket.to_string_lossy().into_owned() })
 }
 
-fn serve(starter: OwnedFd, netns: Option<OwnedFd>, folder: &Path) -> ExitCode {
+fn serve(Passed { starter, netns, folder, ticket }: Passed) -> ExitCode {
+    let folder = folder.as_path();
     let failed = |code: i32, why: String| {
         note(&why);
         tell(&starter, &Started::Failed { code, why });
@@ -99,7 +110,7 @@ fn serve(starter: OwnedFd, netns: Option<OwnedFd>, folder: &Path) -> ExitCode {
         }
         Err(e) => return failed(125, e.to_string()),
     };
-    let job = match Job::read(folder) {
+    let job = match Job::read_own(folder, &ticket) {
         Ok(job) => job,
         Err(e) => return failed(125, e.to_string()),
     };
