@@ -51,6 +51,8 @@ pub enum CliError {
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
     RemovedAndRestarted { policy: RestartPolicy },
+    #[error("this removes all containers, networks and images of the instance")]
+    NotForced,
     #[error(transparent)]
     Change(#[from] super::change::InvalidChange),
     /// All that there is to say has been said.
@@ -76,6 +78,7 @@ impl CliError {
                 "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"
                     .into(),
             ),
+            Self::NotForced => Some("add --force if that is what you want; volumes stay unless you add --volumes too".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
             _ => None,

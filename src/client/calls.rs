@@ -190,7 +190,7 @@ fn segment(text: &str) -> String {
     for byte in Bytes::copy_from_slice(text.as_bytes()) {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => encoded.push(char::from(byte)),
-            b'.' if text.trim_matches('.') != "" => encoded.push('.'),
+            b'.' if !text.trim_matches('.').is_empty() => encoded.push('.'),
             byte => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -11,3 +11,13 @@ pub fn send(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Sends a signal with a number to a process, as `sigqueue` does.
+pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the union is plain memory for which all zeroes is valid; the kernel reads no more of it than the number.
+    let mut content: libc::sigval = unsafe { std::mem::zeroed() };
+    content.sival_ptr = std::ptr::without_provenance_mut(value.cast_unsigned() as usize);
+    // SAFETY: all arguments are passed by value; the pointer in `content` is a number that nobody follows.
+    let result = unsafe { libc::sigqueue(pid, signal, content) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

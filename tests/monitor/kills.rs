@@ -27,6 +27,20 @@ async fn a_killed_monitor_takes_its_container_along() {
     assert!(bench.containers.state(&id).unwrap().is_running());
 }
 
+#[tokio::test]
+async fn a_lost_container_starts_again_at_once() {
+    let bench = Bench::new();
+    let id = bench.run("a", &format!("{FOR_EVER} & {FOR_EVER}"), |_| {}).await;
+    for _ in 0..20 {
+        let pid = bench.pid(&id);
+        kill(parent_of(pid), Signal::KILL);
+        until("the loss", || bench.containers.state(&id).unwrap() == ContainerState::Lost).await;
+        bench.start(&id).await;
+        assert!(!exists(pid));
+    }
+    assert_eq!(cgroups::list(&bench.instance.cgroup_parent()).unwrap().len(), 1);
+}
+
 /// Not a test of its own: the starter that the next test kills.
 #[tokio::test]
 async fn starter() {

@@ -1,11 +1,13 @@
 //! Commands in a container, names, configs, changes while it runs.
 
 use rustix::process::Signal;
-use setpoint::engine::containers::{ContainersError, ExecSpec};
+use setpoint::engine::containers::{ContainersError, ExecSpec, resize_exec};
 use setpoint::model::spec::Mount;
 use setpoint::model::{Owner, RestartPolicy};
 
-use crate::bench::{Bench, FOR_EVER, files_below, kill};
+use tokio::io::AsyncReadExt;
+
+use crate::bench::{Bench, FOR_EVER, files_below, kill, until};
 
 #[tokio::test]
 async fn exec_is_the_command() {
@@ -90,4 +92,44 @@ async fn what_changes_while_it_runs() {
     assert_eq!(bench.containers.get(&id).unwrap().spec.limits, limits);
     kill(bench.pid(&id), Signal::KILL);
     assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 137);
+}
+
+#[tokio::test]
+async fn exec_passes_signals_and_sizes_on() {
+    let bench = Bench::new();
+    let id = bench.run("a", FOR_EVER, |_| {}).await;
+    let spec = |script: &str, tty| ExecSpec {
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        tty,
+        window: Some((10, 20)),
+        ..Default::default()
+    };
+    for tty in [false, true] {
+        let script = format!("trap 'exit 9' INT; echo ready; {FOR_EVER}");
+        let mut child = bench.containers.exec(&id, spec(&script, tty)).await.unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_u8().await.unwrap();
+        kill(child.id().unwrap().cast_signed(), Signal::INT);
+        assert_eq!(child.wait().await.unwrap().code(), Some(9), "{tty}");
+    }
+    let script = format!("trap 'stty size; exit 0' WINCH; echo ready; {FOR_EVER}");
+    let mut child = bench.containers.exec(&id, spec(&script, true)).await.unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_u8().await.unwrap();
+    resize_exec(child.id().unwrap(), 50, 132).unwrap();
+    let mut text = String::new();
+    out.read_to_string(&mut text).await.unwrap();
+    assert!(text.contains("50 132"), "{text:?}");
+    assert!(child.wait().await.unwrap().success());
+    // Who kills the one kills the other.
+    let mut child = bench.containers.exec(&id, spec("echo $$; exec sleep 1234567", false)).await.unwrap();
+    child.stdout.take().unwrap().read_u8().await.unwrap();
+    child.kill().await.unwrap();
+    until("the death of the command", || {
+        std::fs::read_dir("/proc").unwrap().all(|entry| {
+            let line = entry.unwrap().path().join("cmdline");
+            std::fs::read(line).map_or(true, |line| line != b"sleep\x001234567\x00")
+        })
+    })
+    .await;
 }

@@ -70,7 +70,7 @@ pub enum SystemCommand {
 #[derive(Clone, Debug, Args)]
 pub struct ResetArgs {
     /// Yes, really
-    #[arg(short, long, required = true)]
+    #[arg(short, long)]
     pub force: bool,
     /// Remove volumes too, with all their data
     #[arg(long)]

@@ -66,6 +66,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
+        Command::System(SystemCommand::Reset(args)) if !args.force => Err(CliError::NotForced),
         other => Ok(Prepared::Other(other)),
     }
 }

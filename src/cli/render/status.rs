@@ -10,7 +10,7 @@ pub fn render(stacks: &[StackStatus], colour: bool) -> String {
 }
 
 fn block(stack: &StackStatus, colour: bool) -> String {
-    let mut text = format!("{}", paint(colour, Tone::Strong, stack.stack.as_str()));
+    let mut text = paint(colour, Tone::Strong, stack.stack.as_str());
     let behind = if stack.observed_generation == stack.generation {
         String::new()
     } else {
@@ -24,7 +24,7 @@ fn block(stack: &StackStatus, colour: bool) -> String {
     for condition in &stack.conditions {
         let state = paint(colour, tone(condition), if condition.status { "yes" } else { "no" });
         let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
-        text.push_str(&format!("  {:<12}{state}  {}{message}\n", condition.kind, condition.reason));
+        text.push_str(&format!("  {:<13}{state}  {}{message}\n", condition.kind, condition.reason));
     }
     if stack.resources.is_empty() {
         return text;
@@ -111,7 +111,7 @@ mod tests {
         };
         insta::assert_snapshot!(render(&[stack], false), @r"
         demo  generation 3  watches /etc/demo
-          Ready       no  OutOfSync: 1 of 2 resources differ
+          Ready        no  OutOfSync: 1 of 2 resources differ
           RESOURCE        SYNC        STATE     HEALTH    NAME
           container/web   OutOfSync   running   healthy   demo-web
             ~ spec.image: a → b

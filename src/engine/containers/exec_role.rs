@@ -1,5 +1,5 @@
-//! The role `@exec`: one process that enters a container, passes its own standard streams on and exits with the command's
-//! code. It dies with the command, and the command with it.
+//! The role `@exec`: one process that enters a container, passes its own standard streams and the signals it gets on, and
+//! exits with the command's code. When it is killed, so is the command.
 
 use std::ffi::OsString;
 use std::io::{self, Write, stderr, stdin, stdout};
@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
@@ -35,6 +37,27 @@ enum ExecError {
     Runtime(#[from] RuntimeError),
     #[error("wait for the command: {0}")]
     Wait(Errno),
+    #[error("watch for signals: {0}")]
+    Signals(nix::errno::Errno),
+}
+
+/// Those that are passed on. One to change the size of the window carries it; see [`resize`].
+const PASSED: [Signal; 9] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+    Signal::SIGWINCH,
+];
+
+/// Tells the command that this role's process runs on a terminal that its window has another size.
+pub fn resize(role: u32, rows: u16, columns: u16) -> io::Result<()> {
+    let size = i32::from_ne_bytes((u32::from(rows) << 16 | u32::from(columns)).to_ne_bytes());
+    sys::signal::queue(role.cast_signed(), Signal::SIGWINCH as i32, size)
 }
 
 /// The role's entry: `<file with the order>`, which is removed.
@@ -55,10 +78,14 @@ fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
     let text = files::read(path)?;
     files::remove_all(path)?;
     let order: Order = serde_json::from_slice(&text)?;
-    if order.request.tty { on_terminal(&order) } else { on_own_streams(&order) }
+    // Before the command exists, so that none is lost; it gets a mask of its own.
+    let mask: SigSet = PASSED.into_iter().collect();
+    mask.thread_block().map_err(ExecError::Signals)?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(ExecError::Signals)?;
+    if order.request.tty { on_terminal(&order, &signals) } else { on_own_streams(&order, &signals) }
 }
 
-fn on_own_streams(order: &Order) -> Result<i32, ExecError> {
+fn on_own_streams(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     let own = |fd: &dyn AsFd| sys::pty::duplicate(fd.as_fd()).map_err(ExecError::Streams);
     let stdio = Stdio { stdin: own(&stdin())?, stdout: own(&stdout())?, stderr: own(&stderr())? };
     let process = runtime::exec(&order.request, stdio)?;
@@ -66,10 +93,11 @@ fn on_own_streams(order: &Order) -> Result<i32, ExecError> {
     let null = sys::pty::null().map_err(ExecError::Streams)?;
     let replaced = rustix::stdio::dup2_stdin(&null).and(rustix::stdio::dup2_stdout(&null)).and(rustix::stdio::dup2_stderr(&null));
     replaced.map_err(|e| ExecError::Streams(e.into()))?;
+    wait(&process, signals, None).map_err(ExecError::Wait)?;
     exit_code(&process)
 }
 
-fn on_terminal(order: &Order) -> Result<i32, ExecError> {
+fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     let sys::pty::Pty { controller, terminal } = sys::pty::open().map_err(ExecError::Terminal)?;
     if let Some((rows, columns)) = order.window {
         sys::pty::resize(&controller, rows, columns).map_err(ExecError::Terminal)?;
@@ -80,12 +108,12 @@ fn on_terminal(order: &Order) -> Result<i32, ExecError> {
     // Only while the command has it open does the terminal have another end.
     drop(terminal);
     rustix::io::ioctl_fionbio(&controller, true).map_err(|e| ExecError::Terminal(e.into()))?;
-    relay(&controller, &process).map_err(ExecError::Streams)?;
+    relay(&controller, &process, signals).map_err(ExecError::Streams)?;
     exit_code(&process)
 }
 
 /// Carries bytes between the own streams and the terminal until the command has ended.
-fn relay(controller: &OwnedFd, process: &Process) -> io::Result<()> {
+fn relay(controller: &OwnedFd, process: &Process, signals: &SignalFd) -> io::Result<()> {
     let mut block = vec![0; 16 * 1024];
     // Input that the terminal has not taken yet. No more is read before it has, so it stays small.
     let mut typed: Vec<u8> = Vec::new();
@@ -97,16 +125,18 @@ fn relay(controller: &OwnedFd, process: &Process) -> io::Result<()> {
         let mut fds = [
             PollFd::from_borrowed_fd(controller.as_fd(), output),
             PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(stdin.as_fd(), input),
         ];
         // A closed input is ready for ever, so it is left out then.
-        let polled = if input.is_empty() { &mut fds[..2] } else { &mut fds[..] };
+        let polled = if input.is_empty() { &mut fds[..3] } else { &mut fds[..] };
         match poll(polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
         ended |= !fds[1].revents().is_empty();
-        if fds[2].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        pass_on(signals, process, Some(controller));
+        if fds[3].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             match rustix::io::read(&stdin, &mut block) {
                 Ok(0) => input_open = false,
                 Ok(count) => typed.extend_from_slice(&block[..count]),
@@ -127,7 +157,7 @@ fn relay(controller: &OwnedFd, process: &Process) -> io::Result<()> {
                 Ok(0) | Err(Errno::IO) if ended => return Ok(()),
                 Ok(0) | Err(Errno::IO) => {
                     // Nobody has it open now, and nobody can open it again but the command itself: only its end is left.
-                    wait(process).map_err(io::Error::from)?;
+                    wait(process, signals, Some(controller))?;
                     return Ok(());
                 }
                 Ok(count) => stdout().write_all(&block[..count]).and_then(|()| stdout().flush())?,
@@ -142,14 +172,35 @@ fn relay(controller: &OwnedFd, process: &Process) -> io::Result<()> {
     }
 }
 
-/// Waits without taking the result away.
-fn wait(process: &Process) -> Result<(), Errno> {
+/// Waits, without taking the result away, and passes signals on meanwhile.
+fn wait(process: &Process, signals: &SignalFd, controller: Option<&OwnedFd>) -> Result<(), Errno> {
     loop {
-        let mut fds = [PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
         match poll(&mut fds, None) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),
+        }
+        if !fds[0].revents().is_empty() {
+            return Ok(());
+        }
+        pass_on(signals, process, controller);
+    }
+}
+
+fn pass_on(signals: &SignalFd, process: &Process, controller: Option<&OwnedFd>) {
+    while let Ok(Some(signal)) = signals.read_signal() {
+        // What cannot be delivered is for a command that has ended.
+        if signal.ssi_signo == Signal::SIGWINCH as u32 {
+            let size = u32::from_ne_bytes(signal.ssi_int.to_ne_bytes());
+            if let (Some(controller), Ok(rows), true) = (controller, u16::try_from(size >> 16), size != 0) {
+                // The terminal itself tells the command.
+                sys::pty::resize(controller, rows, (size & 0xffff) as u16).ok();
+            }
+        } else {
+            sys::signal::send(&process.pidfd, signal.ssi_signo.cast_signed()).ok();
         }
     }
 }

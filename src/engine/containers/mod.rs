@@ -25,7 +25,7 @@ use crate::model::{Digest, Instance, Name, Owner};
 
 pub use error::ContainersError;
 pub use exec::ExecSpec;
-pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main};
+pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
 pub use hold::Held;
 pub use records::Record;
 pub use recover::Recovered;

@@ -19,6 +19,7 @@ use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
 use crate::files::{self, FileError};
 use crate::model::spec::{Healthcheck, NetworkMode, Probe};
 use crate::model::{ContainerId, Signal};
+use crate::observed::ContainerState;
 
 /// How long a monitor may take to start its container.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,10 +54,18 @@ impl Containers {
     /// Like [`Self::start`], for a caller who has prepared things under the container's lock.
     pub async fn start_held(&self, held: &Held, with: StartWith) -> Result<i32, ContainersError> {
         let record = self.get(&held.id)?;
-        if monitor::read_state(&self.instance, &held.id)?.is_alive() {
+        let state = monitor::read_state(&self.instance, &held.id)?;
+        if state.is_alive() {
             return Err(ContainersError::AlreadyRunning { name: record.name.to_string() });
         }
         self.monitor_gone(&held.id).await?;
+        if !matches!(state, ContainerState::Exited { .. }) {
+            // A monitor that was killed leaves processes that are still dying, with the writable layer in their hands.
+            let this = self.clone();
+            let id = held.id.clone();
+            let cleared = tokio::task::spawn_blocking(move || this.clear_cgroup(&id)).await;
+            cleared.map_err(|e| ContainersError::Spawn(std::io::Error::other(e)))??;
+        }
         let netns = self.prepare(&record, with)?;
         self.spawn(&record, netns).await
     }

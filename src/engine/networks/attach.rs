@@ -45,7 +45,10 @@ impl Inner {
         }
         let home = netns::current().map_err(entering)?;
         self.connect(container, joins, ports).map_err(|error| {
-            let undone = netns::enter(home).map_err(entering).and_then(|()| self.detach(container));
+            let undone = netns::enter(home)
+                .map_err(entering)
+                .and_then(|()| self.release(container))
+                .and_then(|links| Self::delete_links(&links));
             match undone {
                 Ok(()) => error,
                 Err(undoing) => NetworkError::Several(vec![error, undoing]),
@@ -145,10 +148,15 @@ impl Inner {
             inside.set_up(link.index, &name)?;
         }
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
-        match way_out(&networks) {
-            Some(network) => inside.add_default_route(network.subnet.gateway()),
-            None => Ok(()),
+        if let Some(network) = way_out(&networks) {
+            inside.add_default_route(network.subnet.gateway())?;
         }
+        for lease in leases {
+            // In this order: the bridge comes up with its first link.
+            host.settle(&self.instance.host_link(&lease.container, lease.link))?;
+            host.settle(&self.instance.bridge(&lease.network))?;
+        }
+        Ok(())
     }
 
     fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease) -> Result<()> {
@@ -180,31 +188,34 @@ impl Inner {
         }
     }
 
-    pub(super) fn detach(&self, container: &ContainerId) -> Result<()> {
+    /// Takes back rows, ports and names, and returns the links that are left to be deleted.
+    pub(super) fn release(&self, container: &ContainerId) -> Result<Vec<String>> {
         let _lock = self.lock()?;
         let rows = self.rows()?;
-        let leases: Vec<Lease> = rows.leases_of(container).cloned().collect();
+        let links: Vec<String> = rows.leases_of(container).map(|l| self.instance.host_link(container, l.link)).collect();
         let published: Vec<Published> = rows.published_by(container).cloned().collect();
-        if leases.is_empty() && published.is_empty() {
-            return Ok(());
+        if links.is_empty() && published.is_empty() {
+            return Ok(links);
         }
         let rows = rows.without(|id| id == container);
         let mut errors = Vec::new();
         if !published.is_empty() && nft::withdraw(&self.instance, &published).is_err() {
             errors.extend(nft::rebuild(&self.instance, &rows).err());
         }
-        match Kernel::open() {
-            Ok(host) => {
-                errors.extend(leases.iter().filter_map(|l| host.delete_link(&self.instance.host_link(container, l.link)).err()));
-            }
-            Err(e) => errors.push(e),
-        }
         errors.extend(self.publish_zone(&rows).err());
         // Rows last: while they are there, the rest can be repeated.
         if errors.is_empty() {
             rows::release(&self.db, [container])?;
         }
-        NetworkError::gather(errors)
+        NetworkError::gather(errors).map(|()| links)
+    }
+
+    pub(super) fn delete_links(links: &[String]) -> Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let host = Kernel::open()?;
+        NetworkError::gather(links.iter().filter_map(|link| host.delete_link(link).err()).collect())
     }
 
     pub(super) fn repair_container(&self, live: &Live) -> Result<()> {

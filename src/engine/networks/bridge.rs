@@ -132,10 +132,13 @@ impl Inner {
         for lease in rows.leases.iter().filter(|l| l.network == row.id && live.iter().any(|c| c.id == l.container)) {
             let host_link = self.instance.host_link(&lease.container, lease.link);
             // A link that is not there at all is the container's own fault, and repaired with it.
-            if let Some(link) = kernel.link(&host_link)?
-                && (link.controller != Some(bridge.index) || !link.up)
-            {
+            let Some(link) = kernel.link(&host_link)? else { continue };
+            if link.controller != Some(bridge.index) || !link.up {
                 kernel.set_controller(link.index, &host_link, bridge.index)?;
+            }
+            if link.carrier {
+                kernel.settle(&host_link)?;
+                kernel.settle(&bridge.name)?;
             }
         }
         self.publish_zone(&rows)?;

@@ -4,12 +4,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage,
+    InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub up: bool,
     /// The other end is up too.
     pub carrier: bool,
+    /// The kernel has taken note of it: a bridge forwards to the link from then on.
+    pub operational: bool,
     pub controller: Option<u32>,
     pub group: u32,
     pub mtu: u32,
@@ -157,6 +160,19 @@ impl Kernel {
         self.reflect(veth.host_name)
     }
 
+    /// Waits until a link passes packets: one whose both ends are up, or a bridge that has such a one. The kernel sees to
+    /// that by itself a little later, mostly at once and after a second at worst; what is sent before is lost. New
+    /// kernels see to it when they are asked.
+    pub(super) fn settle(&self, name: &str) -> Result<(), NetworkError> {
+        let deadline = Instant::now() + Duration::from_millis(1200);
+        let mut pause = Duration::from_micros(100);
+        while self.link(name)?.is_some_and(|link| !link.operational) && Instant::now() < deadline {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Lets a bridge send a packet out where it came in. A container that reaches itself by a published port needs it
     /// where bridged packets pass the packet filter (`bridge-nf-call-iptables`).
     fn reflect(&self, name: &str) -> Result<(), NetworkError> {
@@ -218,6 +234,7 @@ fn link(message: LinkMessage) -> Link {
         name: String::new(),
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
+        operational: false,
         controller: None,
         group: 0,
         mtu: 0,
@@ -226,6 +243,7 @@ fn link(message: LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             _ => {}

@@ -104,9 +104,22 @@ impl Networks {
     }
 
     /// Takes back all that [`Self::attach`] gave but the namespace, which goes with its last user.
+    ///
+    /// Guarantees: on return the container's addresses and ports are free and its names unknown. The kernel takes tens
+    /// of milliseconds to delete a link, or does it by itself when the namespace is gone already: that goes on alone, and
+    /// [`Self::recover`] knows what it may leave when it is cut off.
     pub async fn detach(&self, container: &ContainerId) -> Result<()> {
         let container = container.clone();
-        self.apart(move |inner| inner.detach(&container)).await
+        self.apart(move |inner| {
+            let links = inner.release(&container)?;
+            let delete = move || {
+                if let Err(error) = Inner::delete_links(&links) {
+                    tracing::warn!(%error, "links of a detached container are left");
+                }
+            };
+            std::thread::Builder::new().name("networks".to_owned()).spawn(delete).map(drop).map_err(NetworkError::Thread)
+        })
+        .await
     }
 
     /// Compares what the kernel has with what it should have.

@@ -239,7 +239,7 @@ fn containers_find_and_reach_each_other() {
         assert_eq!(udp((web.address("front"), 80)), Ok(db.address("front").to_string()));
     });
     let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1 }, Live { id: id(2), pid: 1 }])).unwrap();
-    assert_eq!(look.networks, [front.clone()]);
+    assert_eq!(look.networks, vec![front.clone()]);
     assert_eq!(look.firewall, None);
     assert_eq!(look.network_faults, BTreeMap::new());
     assert_eq!(look.endpoints[&id(1)], web.endpoints);
@@ -598,4 +598,41 @@ fn subnets_that_the_host_uses_are_left_alone() {
     assert!(all.iter().all(|a| given.subnet.contains(a.address("given"))));
     let error = host.wait(networks.attach(&id(9), &[join("given", &[])], &BTreeSet::new())).unwrap_err().to_string();
     assert!(error.contains("no free address"), "{error}");
+}
+
+#[test]
+fn many_at_once() {
+    const COUNT: u8 = 60;
+    let mut host = Host::new();
+    let networks = host.networks("a");
+    host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap();
+    let joins: Vec<[Join; 1]> = (0..COUNT).map(|i| [join("front", &[&format!("c{i}")])]).collect();
+    let ports = mappings(&["80"]);
+    let ids: Vec<ContainerId> = (0..COUNT).map(id).collect();
+    let work = ids.iter().zip(&joins).map(|(id, joins)| networks.attach(id, joins, &ports));
+    let attached: Vec<Attached> = host.wait(futures_util::future::join_all(work)).into_iter().collect::<Result<_>>().unwrap();
+    let addresses: BTreeSet<Ipv4Addr> = attached.iter().map(|a| a.address("front")).collect();
+    assert_eq!(addresses.len(), usize::from(COUNT));
+    let ports: BTreeSet<PortMapping> = attached.iter().flat_map(|a| a.ports.iter().cloned()).collect();
+    assert_eq!(ports.len(), usize::from(COUNT));
+    let live: Vec<Live> = ids.iter().map(|id| Live { id: id.clone(), pid: 1 }).collect();
+    for _ in 0..2 {
+        let look = host.wait(networks.observe(&live)).unwrap();
+        assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
+        assert_eq!(look.endpoints.len(), usize::from(COUNT));
+    }
+    inside(&attached[0].netns, || {
+        let said = lookup("c59", attached[0].nameservers[0]);
+        assert!(said.contains(&attached[59].address("front").to_string()), "{said}");
+    });
+    for result in host.wait(futures_util::future::join_all(ids.iter().map(|id| networks.detach(id)))) {
+        result.unwrap();
+    }
+    assert_eq!(networks.0.rows().unwrap().leases, []);
+    let link = networks.0.instance.host_link(&id(7), 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while succeeds("ip", &["link", "show", &link]) {
+        assert!(Instant::now() < deadline, "links go after a while");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -340,6 +340,15 @@ mod tests {
 
     #[tokio::test]
     async fn follows_through_rotations_to_the_end() {
+        follow(|_| {}).await;
+    }
+
+    #[tokio::test]
+    async fn follows_without_watches() {
+        follow(|reader| reader.watch = Some(Watch::blind())).await;
+    }
+
+    async fn follow(change: impl FnOnce(&mut LogReader)) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let alive = Arc::new(AtomicBool::new(true));
@@ -348,6 +357,7 @@ mod tests {
         write(&mut log, 0..10);
         let query = LogQuery { follow: true, tail: Some(5), ..Default::default() };
         let mut reader = LogReader::open(&path, &path, query, move || is_alive.load(Ordering::SeqCst)).unwrap();
+        change(&mut reader);
         let writer = std::thread::spawn(move || {
             for block in 0..40 {
                 write(&mut log, 10 + block * 50..60 + block * 50);
