@@ -51,8 +51,8 @@ pub struct NewContainer {
 /// The exit code of a failure that has none of its own.
 pub const fn failure_code(command: &Command) -> i32 {
     match command {
-        // Codes below are the command's in the container.
-        Command::Run(_) | Command::Exec(_) => 125,
+        // Codes below are the container's. Docker keeps 125 to `run`.
+        Command::Run(_) => 125,
         _ => 1,
     }
 }
