@@ -38,6 +38,9 @@ pub enum DaemonError {
 
 /// Serves until SIGTERM or SIGINT. `stack` names the stack of the sources, where there is one source only.
 pub async fn run(instance: Instance, sources: Vec<PathBuf>, stack: Option<Name>) -> Result<(), DaemonError> {
+    // From here on a signal asks for the end, and does not make one in the middle of something.
+    let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
     files::create_dirs(instance.run_dir(), 0o700)?;
     let _lock = claim(&instance)?;
     let engine = Engine::open(instance.clone()).await?;
@@ -57,8 +60,6 @@ pub async fn run(instance: Instance, sources: Vec<PathBuf>, stack: Option<Name>)
     let watchdog = tokio::spawn(pet_watchdog());
     info!(socket = %instance.socket().display(), pid = std::process::id(), "ready");
 
-    let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}

@@ -139,13 +139,20 @@ impl Engine {
 
     /// Removes a container, its writable layer and its logs. A running one only when `force`.
     pub async fn remove(&self, id: &ContainerId, force: bool) -> Result<(), EngineError> {
-        if self.0.containers.state(id)?.is_alive() {
-            if !force {
-                return Err(EngineError::Running { name: self.0.containers.get(id)?.name });
+        let containers = &self.0.containers;
+        let held = loop {
+            if containers.state(id)?.is_alive() {
+                if !force {
+                    return Err(EngineError::Running { name: containers.get(id)?.name });
+                }
+                containers.stop(id, Some(Span::default())).await?;
             }
-            self.0.containers.stop(id, Some(Span::default())).await?;
-        }
-        let held = self.0.containers.hold(id).await?;
+            let held = containers.hold(id).await?;
+            // Whoever held it before, or a start whose starter was killed, may have made it run meanwhile.
+            if !containers.runs(&held).await? {
+                break held;
+            }
+        };
         self.0.networks.detach(id).await?;
         Ok(self.0.containers.remove_held(held).await?)
     }

@@ -407,7 +407,7 @@ fn images_are_imported_listed_and_removed() {
     let layers = fs::read_dir(host.instance.state_dir().join("images/layers")).unwrap().count();
     assert_eq!(layers, 0, "nothing names the layer any more");
     let no_tar = host.write("no.tar", "this is no tar");
-    host.sp(&["import", no_tar.to_str().unwrap(), "localhost/bad:1"]).fails_with(1).says(&["no.tar"]);
+    host.sp(&["import", no_tar.to_str().unwrap(), "localhost/bad:1"]).fails_with(1).says(&["archive"]);
 }
 
 #[test]
