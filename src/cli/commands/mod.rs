@@ -52,7 +52,8 @@ pub struct NewContainer {
 pub const fn failure_code(command: &Command) -> i32 {
     match command {
         // Codes below are the command's in the container.
-        Command::Run(_) | Command::Exec(_) => 125,
+        Command::Run(_) => 125,
+        // As Docker: what is wrong with the container is 1, and only the start of the command tells more.
         _ => 1,
     }
 }
