@@ -44,11 +44,10 @@ impl Inner {
 
     fn choose(&self, kernel: &Kernel, rows: &Rows, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<NetworkRow> {
         let id = loop {
-            let mut bytes = [0; 32];
-            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|e| NetworkError::Kernel {
+            let bytes = crate::sys::random_bytes().map_err(|source| NetworkError::Kernel {
                 step: "read",
                 object: "random bytes".to_owned(),
-                source: e.into(),
+                source,
             })?;
             let id = Digest::from_bytes(bytes).hex();
             if rows.networks.iter().all(|n| self.instance.bridge(&n.id) != self.instance.bridge(&id)) {
