@@ -36,10 +36,20 @@ impl Inner {
                 row
             }
         };
-        self.ensure_bridge(&kernel, &row)?;
-        nft::rebuild(&self.instance, &rows)?;
+        self.restore(&kernel, &row, &rows)?;
         self.publish_zone(&rows)?;
         Ok(self.seen(&row, Vec::new()))
+    }
+
+    /// The network's bridge, put back where it is gone, and then the packet filter with it: after a reboot both are. The
+    /// caller holds the lock.
+    pub(super) fn restore(&self, kernel: &Kernel, network: &NetworkRow, rows: &Rows) -> Result<Link> {
+        let there = kernel.link(&self.instance.bridge(&network.id))?.is_some();
+        let bridge = self.ensure_bridge(kernel, network)?;
+        if !there {
+            nft::rebuild(&self.instance, rows)?;
+        }
+        Ok(bridge)
     }
 
     fn choose(&self, kernel: &Kernel, rows: &Rows, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<NetworkRow> {

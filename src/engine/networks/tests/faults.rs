@@ -206,3 +206,38 @@ fn many_at_once() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn a_reboot_leaves_the_rows_only() {
+    let mut host = Host::new();
+    let networks = host.networks("a");
+    let front = host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap();
+    let outside = Echo::start(&host.elsewhere, 90);
+    let web = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &mappings(&["8080:80"]))).unwrap();
+    // What a reboot does to the kernel, and to the run-time folder.
+    let reboot = || {
+        networks.0.dns.stop().unwrap();
+        files::remove_all(networks.0.instance.run_dir()).unwrap();
+        files::create_dirs(networks.0.instance.run_dir(), 0o700).unwrap();
+        run("ip", &["link", "delete", &front.bridge]);
+        run("nft", &["flush", "ruleset"]);
+        run("sysctl", &["-qw", "net.ipv4.ip_forward=0"]);
+    };
+    reboot();
+    drop(web);
+    host.wait(networks.recover(&BTreeSet::from([id(1)]), &BTreeSet::new())).unwrap();
+    for create_first in [false, true] {
+        if create_first {
+            assert_eq!(host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap(), front);
+        }
+        let web = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &mappings(&["8080:80"]))).unwrap();
+        let _echo = Echo::start(&web.netns, 80);
+        assert!(tcp((HERE, 8080)).is_ok());
+        inside(&web.netns, || assert_eq!(tcp((ELSEWHERE, 90)), Ok(HERE.to_string())));
+        let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1 }])).unwrap();
+        assert_eq!((look.firewall, look.network_faults, look.networks), (None, BTreeMap::new(), vec![front.clone()]));
+        reboot();
+        host.wait(networks.detach(&id(1))).unwrap();
+    }
+    drop(outside);
+}
