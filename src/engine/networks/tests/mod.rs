@@ -25,7 +25,6 @@ mod reach;
 
 /// Not a test: the program that the tests' DNS servers run as. See [`Host::networks`].
 #[test]
-#[ignore = "is a role, started by the other tests"]
 fn dns_role() {
     let mut arguments = std::env::args_os().skip_while(|a| a != dns::ROLE).skip(1).peekable();
     if arguments.peek().is_some() {
@@ -76,7 +75,7 @@ impl Host {
         let instance = Instance::new(root.join("state"), root.join("run"), None);
         let db = Arc::new(Db::open(instance.state_dir()).unwrap());
         let mut program = vec![OsString::from("/proc/self/exe")];
-        program.extend(["--exact", "engine::networks::tests::dns_role", "--ignored", "--nocapture"].map(OsString::from));
+        program.extend(["--exact", "engine::networks::tests::dns_role", "--nocapture"].map(OsString::from));
         let networks = Networks::with_program(&instance, db, program).unwrap();
         self.opened.push(networks.clone());
         networks
