@@ -13,6 +13,9 @@ use crate::model::{Name, RestartPolicy, Signal};
 pub enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The engine sees the content only, not where it comes from.
+    #[error("import {}: {source}", path.display())]
+    Import { path: PathBuf, source: ClientError },
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -70,7 +73,7 @@ impl CliError {
 
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Client(error) => error.hint(),
+            Self::Client(error) | Self::Import { source: error, .. } => error.hint(),
             Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
             Self::Spec(error) => error.hint().map(Into::into),
             Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),

@@ -129,8 +129,15 @@ impl Engine {
 
     /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
-        self.0.containers.stop(id, grace).await?;
-        Ok(self.0.networks.detach(id).await?)
+        loop {
+            // Not under the lock: a stop may take as long as its grace, and a kill in the meantime must not wait.
+            self.0.containers.stop(id, grace).await?;
+            let held = self.0.containers.hold(id).await?;
+            // A start that another process had under way may have come through.
+            if !self.0.containers.runs(&held).await? {
+                return Ok(self.0.networks.detach(id).await?);
+            }
+        }
     }
 
     pub async fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), EngineError> {
@@ -139,20 +146,13 @@ impl Engine {
 
     /// Removes a container, its writable layer and its logs. A running one only when `force`.
     pub async fn remove(&self, id: &ContainerId, force: bool) -> Result<(), EngineError> {
-        let containers = &self.0.containers;
-        let held = loop {
-            if containers.state(id)?.is_alive() {
-                if !force {
-                    return Err(EngineError::Running { name: containers.get(id)?.name });
-                }
-                containers.stop(id, Some(Span::default())).await?;
+        let held = self.0.containers.hold(id).await?;
+        if self.0.containers.runs(&held).await? {
+            if !force {
+                return Err(EngineError::Running { name: self.0.containers.get(id)?.name });
             }
-            let held = containers.hold(id).await?;
-            // Whoever held it before, or a start whose starter was killed, may have made it run meanwhile.
-            if !containers.runs(&held).await? {
-                break held;
-            }
-        };
+            self.0.containers.stop(id, Some(Span::default())).await?;
+        }
         self.0.networks.detach(id).await?;
         Ok(self.0.containers.remove_held(held).await?)
     }

@@ -9,7 +9,6 @@ pub mod mounts;
 pub mod netns;
 pub mod process;
 pub mod pty;
-pub mod readiness;
 pub mod seccomp;
 pub mod signal;
 

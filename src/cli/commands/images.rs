@@ -53,7 +53,12 @@ pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) ->
         // A daemon may see other files than the person who types: what is in the file is sent.
         Some(Box::pin(tokio::fs::File::open(&args.source).await.map_err(fail)?))
     };
-    let digest = follow(client.import(&import, tar).await?, args.quiet, output).await?;
+    let name_source = |error| match error {
+        CliError::Client(source) => CliError::Import { path: args.source.clone(), source },
+        error => error,
+    };
+    let events = client.import(&import, tar).await.map_err(|e| name_source(e.into()))?;
+    let digest = follow(events, args.quiet, output).await.map_err(name_source)?;
     output.line(if args.quiet { digest.to_string() } else { format!("{name}: {digest}") })?;
     Ok(0)
 }

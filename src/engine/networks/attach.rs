@@ -62,9 +62,9 @@ impl Inner {
         let host = Kernel::open()?;
         let mut gateways: Vec<Ipv4Addr> = Vec::new();
         for network in &networks {
-            // Usually it is there; a missing bridge would be noticed a moment later anyway.
             if host.link(&self.instance.bridge(&network.id))?.is_none() {
-                self.ensure_bridge(&host, network)?;
+                let _lock = self.lock()?;
+                self.restore(&host, network, &self.rows()?)?;
             }
             gateways.push(network.subnet.gateway());
         }
@@ -161,7 +161,13 @@ impl Inner {
 
     fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease) -> Result<()> {
         let network = rows.network_by_id(&lease.network);
-        let Some(bridge) = network.map(|n| self.ensure_there(host, n)).transpose()? else { return Ok(()) };
+        let Some(network) = network else { return Ok(()) };
+        let name = self.instance.bridge(&network.id);
+        let bridge = match host.link(&name)? {
+            Some(bridge) => bridge,
+            // It went a moment ago. The packet filter, which is all that is left of it, is as it should be.
+            None => self.ensure_bridge(host, network)?,
+        };
         let host_name = self.instance.host_link(&lease.container, lease.link);
         if let Some(link) = host.link(&host_name)? {
             if link.carrier {
@@ -179,13 +185,6 @@ impl Inner {
             inner_name: &format!("eth{}", lease.link),
             inner_mac: subnets::mac(lease.address),
         })
-    }
-
-    fn ensure_there(&self, host: &Kernel, network: &NetworkRow) -> Result<super::kernel::Link> {
-        match host.link(&self.instance.bridge(&network.id))? {
-            Some(link) => Ok(link),
-            None => self.ensure_bridge(host, network),
-        }
     }
 
     /// Takes back rows, ports and names, and returns the links that are left to be deleted.

@@ -36,19 +36,28 @@ impl Inner {
                 row
             }
         };
-        self.ensure_bridge(&kernel, &row)?;
-        nft::rebuild(&self.instance, &rows)?;
+        self.restore(&kernel, &row, &rows)?;
         self.publish_zone(&rows)?;
         Ok(self.seen(&row, Vec::new()))
     }
 
+    /// The network's bridge, put back where it is gone, and then the packet filter with it: after a reboot both are. The
+    /// caller holds the lock.
+    pub(super) fn restore(&self, kernel: &Kernel, network: &NetworkRow, rows: &Rows) -> Result<Link> {
+        let there = kernel.link(&self.instance.bridge(&network.id))?.is_some();
+        let bridge = self.ensure_bridge(kernel, network)?;
+        if !there {
+            nft::rebuild(&self.instance, rows)?;
+        }
+        Ok(bridge)
+    }
+
     fn choose(&self, kernel: &Kernel, rows: &Rows, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<NetworkRow> {
         let id = loop {
-            let mut bytes = [0; 32];
-            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|e| NetworkError::Kernel {
+            let bytes = crate::sys::random_bytes().map_err(|source| NetworkError::Kernel {
                 step: "read",
                 object: "random bytes".to_owned(),
-                source: e.into(),
+                source,
             })?;
             let id = Digest::from_bytes(bytes).hex();
             if rows.networks.iter().all(|n| self.instance.bridge(&n.id) != self.instance.bridge(&id)) {

@@ -59,8 +59,7 @@ async fn by_datagram(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     // An id of our own and a port of the kernel's choice: who cannot see the query can hardly forge an answer.
-    let mut id = [0; 2];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    let id: [u8; 2] = crate::sys::random_bytes()?;
     let mut sent = query.to_vec();
     sent[..2].copy_from_slice(&id);
     socket.send(&sent).await?;

@@ -124,17 +124,16 @@ fn serve(run_dir: &Path) -> Result<(), RoleError> {
 /// Writes the process's id and start time into the lock, which tell it from a later process of the same id.
 fn note_holder(files: &Files, lock: &Lock) -> Result<(), FileError> {
     let pid = std::process::id();
-    let note = format!("{pid} {}\n", start_time(pid).unwrap_or_default());
+    let started = own_start().map_err(|e| FileError::new("read", "/proc/self/stat", e))?;
+    let note = format!("{pid} {started}\n");
     let fail = |e| FileError::new("write", files.lock(), e);
     let mut file = lock.file();
     file.set_len(0).map_err(fail)?;
     file.write_all(note.as_bytes()).map_err(fail)
 }
 
-/// Clock ticks from boot to the process's start: field 22 of its `stat`, after the name in parentheses.
-fn start_time(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split_whitespace().nth(19).map(str::to_owned)
+fn own_start() -> io::Result<u64> {
+    crate::sys::process_start_ticks(rustix::process::getpid().as_raw_nonzero().get())
 }
 
 /// The engine's side.
@@ -236,12 +235,12 @@ impl Dns {
         }
         let note = files::read_to_string(&self.files.lock())?;
         let mut words = note.split_whitespace();
-        let pid = words.next().and_then(|w| w.parse::<u32>().ok());
-        let started = words.next();
+        let pid = words.next().and_then(|w| w.parse::<i32>().ok());
+        let started = words.next().and_then(|w| w.parse::<u64>().ok());
         if let Some(id) = pid
-            && let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw)
+            && let Some(pid) = Pid::from_raw(id)
             && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
-            && start_time(id).as_deref() == started
+            && started.is_some_and(|started| crate::sys::process_start_ticks(id).is_ok_and(|now| now == started))
             && self.is_alive()?
         {
             pidfd_send_signal(process, Signal::KILL).map_err(|e| NetworkError::DnsStop(e.into()))?;

@@ -22,7 +22,7 @@ use super::answer::{Decision, View};
 use super::forward::{Upstream, framed};
 use super::zone::{Files, Gateway, Serving, Zone};
 use crate::files::{self, FileError};
-use crate::sys::readiness;
+use crate::sys::async_fd;
 
 const PORT: u16 = 53;
 /// Queries that wait for the host's name servers, at most; the rest is dropped, and clients ask again.
@@ -108,7 +108,7 @@ fn watch(folder: &Path) -> Result<AsyncFd<OwnedFd>, ServerError> {
     let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
     let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
     inotify::add_watch(&fd, folder, events).map_err(|e| fail(e.into()))?;
-    readiness::register(fd).map_err(fail)
+    async_fd::readable(fd).map_err(fail)
 }
 
 /// Waits until the zone may have changed.
