@@ -1,18 +1,20 @@
 #!/bin/sh
 # demo.sh [--clean] SETPOINT: runs examples/hello without a daemon, in an instance of its own, and shows what happens.
-# All that it makes is in target/demo, /run/setpoint-demo and examples/hello/rootfs; --clean removes it.
+# All that it makes is in target/demo, /run/setpoint-demo-* and examples/hello/rootfs; --clean removes it.
 set -eu
 cd "$(dirname "$0")/.."
 clean=
 [ "${1:-}" != --clean ] || { clean=yes; shift; }
 setpoint=$PWD/${1:-target/release/setpoint}
-export SETPOINT_STATE_DIR="${SETPOINT_STATE_DIR:-$PWD/target/demo}" SETPOINT_RUN_DIR="${SETPOINT_RUN_DIR:-/run/setpoint-demo}"
+export SETPOINT_STATE_DIR="${SETPOINT_STATE_DIR:-$PWD/target/demo}"
+# Two checkouts are two instances; and the path of a socket must be short, which this folder's may not be.
+export SETPOINT_RUN_DIR="${SETPOINT_RUN_DIR:-/run/setpoint-demo-$(printf %s "$PWD" | cksum | cut -d ' ' -f 1)}"
 # Another port than the manifest's default: PORT=8090 make demo
 port=${PORT:-8080}
 [ "$(id -u)" = 0 ] || { echo "Containers need root: run this as root." >&2; exit 1; }
 
 if [ -n "$clean" ]; then
-    "$setpoint" system reset --force
+    "$setpoint" system reset --force --volumes
     rm -rf "$SETPOINT_STATE_DIR" "$SETPOINT_RUN_DIR" examples/hello/rootfs
     echo "The demonstration is gone."
     exit 0
