@@ -385,3 +385,19 @@ fn every_example_parses() {
     assert!(count > 0);
     none("examples that do not parse", &found);
 }
+
+#[test]
+fn the_manifests_in_the_readme_parse() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut count = 0;
+    for block in blocks {
+        count += 1;
+        let path = scratch.path().join(format!("{count}.yaml"));
+        fs::write(&path, block).unwrap();
+        let ran = setpoint(&["validate", "--stack", "readme", path.to_str().unwrap()], scratch.path());
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    assert!(count > 0);
+}
