@@ -1,7 +1,5 @@
 //! Ends: what is released when a container has exited for good, what a crash left half-made, and the end of everything.
 
-use std::collections::BTreeSet;
-
 use super::{Engine, EngineError};
 use crate::files;
 use crate::model::{ContainerId, Name, Span};
@@ -37,16 +35,11 @@ impl Engine {
         for id in &found.unsettled {
             self.remove(id, true).await?;
         }
-        let mut known = BTreeSet::new();
-        let mut live = BTreeSet::new();
-        for record in parts.containers.list()? {
-            // A container in the middle of its start is held, or has a monitor already, and its addresses before it runs.
-            if parts.containers.is_held(&record.id)? || parts.containers.has_monitor(&record.id)? {
-                live.insert(record.id.clone());
-            }
-            known.insert(record.id);
-        }
-        parts.networks.recover(&known, &live).await?;
+        let containers = parts.containers.clone();
+        // A container in the middle of its start is held, or has a monitor already, before it runs. In this order: its lock
+        // is let go only when it has a monitor. What cannot be told is kept, for the next recovery to ask again.
+        let keeps = move |id: &ContainerId| containers.is_held(id).unwrap_or(true) || containers.has_monitor(id).unwrap_or(true);
+        parts.networks.recover(keeps).await?;
         parts.volumes.recover()?;
         let images = parts.images.clone();
         tokio::task::spawn_blocking(move || images.recover()).await.map_err(|_| EngineError::Interrupted)??;

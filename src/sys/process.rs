@@ -27,9 +27,16 @@ pub fn close_range(first: u32, last: u32) -> io::Result<()> {
 
 /// Every signal to its default, none blocked: ignored and blocked signals would survive `execve`.
 pub fn reset_signals() -> io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no function that could be called. Signals that cannot be changed are refused by the kernel.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's own call, because the C library refuses the two signals that it keeps for itself, and who ignores those
+    // passes that on. All zero is: the default action, no flags, nothing blocked.
+    const SIGNALS: libc::c_int = 64;
+    let default = [0u64; 4];
+    for signal in 1..=SIGNALS {
+        // SAFETY: the kernel reads 32 bytes of an array that is there, and writes nothing for a null pointer; a default
+        // action is no function that could be called. Signals that cannot be changed are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), size_of::<u64>());
+        }
     }
     Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
 }

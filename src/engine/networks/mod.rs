@@ -144,13 +144,12 @@ impl Networks {
         self.apart(Inner::repair_firewall).await
     }
 
-    /// Takes back what containers hold that are unknown or not live, and deletes links and bridges that belong to
-    /// nothing.
+    /// Takes back what containers hold that `keeps` says no to, and deletes links and bridges that belong to nothing.
     ///
-    /// Assumption: `live` has every container that somebody is starting now, too.
-    pub async fn recover(&self, known: &BTreeSet<ContainerId>, live: &BTreeSet<ContainerId>) -> Result<()> {
-        let keep = known.intersection(live).cloned().collect();
-        self.apart(move |inner| inner.recover(&keep)).await
+    /// Assumption: `keeps` says yes to a container that runs or is being started *when it is asked*, which is after the
+    /// rows were read: a container whose start began in the meantime must not lose what it just got.
+    pub async fn recover(&self, keeps: impl Fn(&ContainerId) -> bool + Send + 'static) -> Result<()> {
+        self.apart(move |inner| inner.recover(keeps)).await
     }
 
     /// Removes everything of this instance from the kernel, and its DNS server; the networks stay in the database.

@@ -9,7 +9,7 @@ use super::{Inner, Result, nft};
 use crate::model::ContainerId;
 
 impl Inner {
-    pub(super) fn recover(&self, keep: &BTreeSet<ContainerId>) -> Result<()> {
+    pub(super) fn recover(&self, keeps: impl Fn(&ContainerId) -> bool) -> Result<()> {
         let _lock = self.lock()?;
         let before = self.rows()?;
         let gone: BTreeSet<ContainerId> = before
@@ -17,7 +17,9 @@ impl Inner {
             .iter()
             .map(|l| &l.container)
             .chain(before.published.iter().map(|p| &p.container))
-            .filter(|id| !keep.contains(*id))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter(|id| !keeps(id))
             .cloned()
             .collect();
         let ports_gone = before.published.iter().any(|p| gone.contains(&p.container));

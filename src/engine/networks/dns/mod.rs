@@ -9,6 +9,7 @@ pub(super) mod zone;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -75,6 +76,7 @@ fn start_detached(run_dir: &Path) -> Result<(), RoleError> {
     // What stood before the role's name on this command line is how the program is told its role.
     let program: Vec<OsString> = std::env::args_os().skip(1).take_while(|a| a != ROLE).collect();
     let mut child = Command::new("/proc/self/exe")
+        .arg0("setpoint")
         .args(program)
         .args([OsStr::new(ROLE), run_dir.as_os_str(), OsStr::new(SERVE)])
         .current_dir("/")

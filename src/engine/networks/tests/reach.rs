@@ -169,7 +169,7 @@ fn instances_live_side_by_side() {
         assert!(tcp((HERE, 8081)).is_ok());
         assert!(lookup("web", attached[0].nameservers[0]).contains(&one.to_string()));
     });
-    host.wait(b.recover(&BTreeSet::new(), &BTreeSet::new())).unwrap();
+    host.wait(b.recover(|_| false)).unwrap();
     host.wait(b.teardown()).unwrap();
     let look = host.wait(a.observe(&[Live { id: id(1), pid: 1 }])).unwrap();
     assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
