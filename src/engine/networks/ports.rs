@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
 use super::error::NetworkError;
 use super::rows::{Published, Rows};
@@ -140,7 +140,8 @@ fn try_bind(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<u16> {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
     };
-    let socket: OwnedFd = socket(AddressFamily::INET, kind, None)?;
+    // A monitor that another thread spawns at this moment would inherit it otherwise, and keep the port for years.
+    let socket: OwnedFd = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
     if protocol == Protocol::Tcp {
         // Connections of a former listener that still time out are no obstacle.
         sockopt::set_socket_reuseaddr(&socket, true)?;
