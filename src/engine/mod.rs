@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use error::{EngineError, Kind};
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{Images, ImportConfig, ImportSource};
+use crate::engine::images::{Images, ImportConfig, ImportSource, Resolution};
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
@@ -212,6 +212,32 @@ impl Engine {
         Ok(self.0.images.pull(reference, platform, progress).await?)
     }
 
+    /// Pulls the image that `from` names, and gives it the name `reference` only.
+    pub async fn pull_as(
+        &self,
+        from: &ImageRef,
+        reference: &ImageRef,
+        platform: Option<&Platform>,
+        progress: ProgressSink,
+    ) -> Result<Digest, EngineError> {
+        let digest = self.pull(from, platform, progress).await?;
+        if from != reference {
+            self.0.images.tag(digest, reference)?;
+            self.0.images.untag(from)?;
+        }
+        Ok(digest)
+    }
+
+    /// What a reference means at its registry now. Pulls nothing.
+    pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
+        Ok(self.0.images.look_up(reference, platform).await?)
+    }
+
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
+        Ok(self.0.images.tags(reference).await?)
+    }
+
     /// The image's digest; pulls it when it is not on this host.
     pub async fn ensure_image(&self, reference: &ImageRef, progress: ProgressSink) -> Result<Digest, EngineError> {
         match self.0.images.find(reference)? {
@@ -232,9 +258,9 @@ impl Engine {
         Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
     }
 
-    /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
-    /// people read it.
-    pub async fn remove_image(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+    /// Removes a reference, or an image by its digest, and what neither an image nor `keep` needs any more. Returns what
+    /// was removed, as people read it.
+    pub async fn remove_image(&self, text: &str, force: bool, keep: &BTreeSet<Digest>) -> Result<Vec<String>, EngineError> {
         let by_reference = match text.parse::<ImageRef>() {
             Ok(reference) => self.0.images.find(&reference)?.map(|image| (image, reference)),
             Err(_) => None,
@@ -261,14 +287,16 @@ impl Engine {
         if last && user.is_none() {
             self.0.images.remove(image.digest)?;
             removed.push(format!("Deleted: {}", image.digest));
-            self.collect().await?;
+            self.collect(keep).await?;
         }
         Ok(removed)
     }
 
-    /// Deletes what neither an image nor a container needs.
-    pub async fn collect(&self) -> Result<(), EngineError> {
-        let live = self.0.containers.list()?.into_iter().map(|c| c.image_digest).collect::<BTreeSet<_>>();
+    /// Deletes the images without a name that neither a container nor `keep` needs, and all content that no image needs.
+    /// What is to be kept although nothing runs of it, such as earlier generations of stacks, is known above.
+    pub async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<(), EngineError> {
+        let mut live = self.0.containers.list()?.into_iter().map(|c| c.image_digest).collect::<BTreeSet<_>>();
+        live.extend(keep);
         let images = self.0.images.clone();
         tokio::task::spawn_blocking(move || images.collect(&live)).await.map_err(|_| EngineError::Interrupted)??;
         Ok(())

@@ -11,6 +11,7 @@ mod progress;
 mod publish;
 mod pull;
 mod registry;
+mod resolve;
 mod rows;
 mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use self::error::ImagesError;
 pub use self::import::{ImportConfig, ImportSource};
 pub use self::layer::{ArchiveError, TreeError, UnpackError};
 pub use self::registry::RegistryError;
+pub use self::resolve::Resolution;
 
 use self::layer::Limits;
 use self::publish::Fetching;
@@ -133,6 +135,12 @@ impl Images {
         let content = self.inner.db.read(|t| rows::content(t, &digest))?;
         let (config, _) = content.ok_or(ImagesError::Missing(digest))?;
         self.inner.store.blob(&config)
+    }
+
+    /// Gives an image a further reference, or moves one to it.
+    pub fn tag(&self, digest: Digest, reference: &ImageRef) -> Result<(), ImagesError> {
+        let found = self.inner.db.write(|t| rows::tag(t, &digest, reference))?;
+        if found { Ok(()) } else { Err(ImagesError::Missing(digest)) }
     }
 
     /// Takes a reference from its image; false when there was none. The image stays until it is collected.

@@ -120,7 +120,7 @@ impl Images {
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
     }
 
-    fn has_layer(&self, diff_id: &Digest) -> Result<bool, ImagesError> {
+    pub(super) fn has_layer(&self, diff_id: &Digest) -> Result<bool, ImagesError> {
         Ok(self.inner.db.read(|t| rows::has_layer(t, diff_id))? && self.inner.store.layer_path(diff_id).is_dir())
     }
 
@@ -173,18 +173,18 @@ impl Images {
     }
 }
 
-async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
+pub(super) async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
     match (reference.digest(), reference.tag()) {
         (Some(digest), _) => registry.manifest_of_digest(digest).await,
         (None, tag) => registry.manifest_of_tag(tag.unwrap_or("latest")).await,
     }
 }
 
-fn of_registry(reference: &ImageRef, source: RegistryError) -> ImagesError {
+pub(super) fn of_registry(reference: &ImageRef, source: RegistryError) -> ImagesError {
     ImagesError::Registry { reference: Box::new(reference.clone()), source: Box::new(source) }
 }
 
-fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
+pub(super) fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
     documents::parse(&raw.content, raw.content_type.as_deref())
 }
 

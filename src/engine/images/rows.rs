@@ -107,6 +107,19 @@ pub(super) fn content(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<
     Ok(Some((config, layers)))
 }
 
+/// Gives an image a further reference, or moves one to it; false when there is no such image.
+pub(super) fn tag(t: &Transaction<'_>, digest: &Digest, reference: &ImageRef) -> rusqlite::Result<bool> {
+    if !has_image(t, digest)? {
+        return Ok(false);
+    }
+    t.execute(
+        "INSERT INTO image_refs (reference, digest) VALUES (?1, ?2)
+         ON CONFLICT (reference) DO UPDATE SET digest = excluded.digest",
+        params![reference.to_string(), digest.to_string()],
+    )?;
+    Ok(true)
+}
+
 pub(super) fn untag(t: &Transaction<'_>, reference: &ImageRef) -> rusqlite::Result<bool> {
     Ok(t.execute("DELETE FROM image_refs WHERE reference = ?1", [reference.to_string()])? > 0)
 }

@@ -15,6 +15,7 @@ use crate::engine::EngineError;
 use crate::engine::images::{ImportConfig, ImportSource};
 use crate::model::{Digest, ProgressSink};
 use crate::observed::Image;
+use crate::reconcile::{ReconcileError, record};
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
@@ -36,7 +37,8 @@ async fn remove(
     State(handles): State<Handles>,
     Params(remove): Params<RemoveImage>,
 ) -> Result<axum::Json<Vec<String>>, ApiError> {
-    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force).await?))
+    let keep = record::images_of_generations(handles.engine.db()).map_err(ReconcileError::from)?;
+    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force, &keep).await?))
 }
 
 async fn pull(State(handles): State<Handles>, Json(pull): Json<Pull>) -> Result<Response, ApiError> {

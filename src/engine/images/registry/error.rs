@@ -35,6 +35,10 @@ pub enum RegistryError {
     Range { digest: Digest, wanted: u64 },
     #[error("the registry's token service {realm:?} is not an https address")]
     Realm { realm: String },
+    #[error("the list of tags is not what it should be: {source}")]
+    Tags { source: serde_json::Error },
+    #[error("the list of tags goes on where it cannot be followed")]
+    Page,
     #[error("the registry's token: {why}")]
     Token { why: &'static str },
     #[error("a request cannot be sent twice")]

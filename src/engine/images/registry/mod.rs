@@ -8,6 +8,7 @@ mod credentials;
 mod error;
 mod http;
 mod retry;
+mod tags;
 
 use std::io;
 use std::time::Duration;
