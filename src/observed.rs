@@ -40,7 +40,9 @@ pub struct Known {
 pub enum Answer {
     Is(Resolved),
     /// It was to be asked, and did not answer.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// What a reference means at its registry.

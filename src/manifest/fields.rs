@@ -130,7 +130,11 @@ pub(super) static TAG_POLICY: Table = Table {
 pub(super) static LOAD: Table = Table {
     what: "`load`",
     fields: &[
-        required("archive", Form::Text, "An archive as `docker save` writes it or an OCI layout in a tar, relative to the manifest"),
+        required(
+            "archive",
+            Form::Text,
+            "An archive as `docker save` writes it or an OCI layout in a tar, relative to the manifest",
+        ),
         field("reference", REFERENCE, "Which of the archive's images, where its name there is another one"),
     ],
     unsupported: &[],

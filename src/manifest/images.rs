@@ -112,10 +112,11 @@ pub(super) fn policy(reader: &mut Reader, node: &Node) -> Option<PullPolicy> {
         Ok(policy) => Some(policy),
         Err(error) => {
             const WORDS: [&str; 6] = ["always", "missing", "if_not_present", "never", "daily", "weekly"];
-            let hint = did_you_mean(text, WORDS).unwrap_or_else(|| match text.starts_with("every_") {
+            let hint = match text.starts_with("every") {
                 true => "a duration is numbers with units w, d, h, m and s, such as every_1d12h".to_owned(),
-                false => "`missing` asks for what is not here, `daily` once a day".to_owned(),
-            });
+                false => did_you_mean(text, WORDS)
+                    .unwrap_or_else(|| "`missing` asks for what is not here, `daily` once a day".to_owned()),
+            };
             reader.error_hint(node.at, error.to_string(), hint);
             None
         }

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{
-    Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, Pull,
-};
+use crate::model::spec::{Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, Pull};
 use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy};
 
 use super::Fingerprint;

@@ -21,7 +21,9 @@ pub enum PullPolicy {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a pull policy: expected always, missing, never, daily, weekly or every_<duration> (such as `every_12h`)")]
+#[error(
+    "{text:?} is not a pull policy: expected always, missing, never, daily, weekly or every_<duration> (such as `every_12h`)"
+)]
 pub struct InvalidPolicy {
     text: String,
 }
@@ -103,7 +105,8 @@ mod tests {
             assert_eq!(policy.to_string(), printed);
             assert_eq!(printed.parse::<PullPolicy>().unwrap(), policy);
         }
-        for bad in ["", "Always", "build", "refresh", "every_", "every_12", "every_0s", "every_h", "every_1y", "every_1.5h", "every_-1h"]
+        for bad in
+            ["", "Always", "build", "refresh", "every_", "every_12", "every_0s", "every_h", "every_1y", "every_1.5h", "every_-1h"]
         {
             assert!(bad.parse::<PullPolicy>().is_err(), "{bad}");
         }

@@ -178,9 +178,7 @@ fn sources_first(desired: &Desired) -> Vec<(&Name, &ImageSpec)> {
 /// The images with a commit step that are made of this container.
 pub(super) fn committed_from(draft: &Draft<'_>, container: &Name) -> Vec<Resource> {
     let images = draft.desired.images.iter().filter(|(_, image)| match &image.source {
-        ImageSource::Commit(commit) => {
-            commit.container == *container && draft.has(Kind::Image, &image.reference, Action::Commit)
-        }
+        ImageSource::Commit(commit) => commit.container == *container && draft.has(Kind::Image, &image.reference, Action::Commit),
         ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => false,
     });
     images.map(|(name, _)| resource(Kind::Image, name)).collect()

@@ -222,8 +222,7 @@ mod tests {
             let pull = Pull { policy: policy.parse().unwrap(), tag_policy, ..Pull::default() };
             let reference: ImageRef = "nginx".parse().unwrap();
             let image = ImageSpec::new(reference.clone(), ImageSource::Pull(pull.clone()));
-            let resolved =
-                |image: &[u8]| Resolved { pinned: reference.clone(), digest: Digest::of(image), bytes: 0 };
+            let resolved = |image: &[u8]| Resolved { pinned: reference.clone(), digest: Digest::of(image), bytes: 0 };
             let last = answer.map(|(image, asked)| Lookup {
                 question: question(&reference, &pull),
                 answer: Some((resolved(image), at(asked))),

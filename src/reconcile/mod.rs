@@ -71,9 +71,9 @@ enum Look {
 /// What the references of `desired` mean once the plan is done, where that is known before.
 fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> record::Images {
     let obtained = |reference: &ImageRef| {
-        plan.steps.iter().any(|step| {
-            step.resource.kind == Kind::Image && step.action != Action::Push && step.target == reference.to_string()
-        })
+        plan.steps
+            .iter()
+            .any(|step| step.resource.kind == Kind::Image && step.action != Action::Push && step.target == reference.to_string())
     };
     let meaning = |reference: &ImageRef| {
         if obtained(reference) {
@@ -138,8 +138,10 @@ impl Reconciler {
         let Some((_, last)) = record::newest(self.engine.db(), &desired.stack)? else { return Ok(()) };
         for (name, image) in desired.images.iter_mut().filter(|(_, image)| away(image)) {
             if let Some(last) = last.images.get(name)
-                && let (ImageSource::Load { archive: old, fingerprint: known, .. }, ImageSource::Load { archive, fingerprint, .. }) =
-                    (&last.source, &mut image.source)
+                && let (
+                    ImageSource::Load { archive: old, fingerprint: known, .. },
+                    ImageSource::Load { archive, fingerprint, .. },
+                ) = (&last.source, &mut image.source)
                 && old == archive
             {
                 *fingerprint = *known;

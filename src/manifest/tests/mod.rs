@@ -299,10 +299,7 @@ fn images_that_nobody_declares_are_pulled() {
     let shown: Vec<String> = shown.collect();
     assert_eq!(
         shown,
-        [
-            "localhost-5000-x-app-1 localhost:5000/x-app:1 missing",
-            "localhost-5000-x-app-1-2 localhost:5000/x/app:1 always",
-        ]
+        ["localhost-5000-x-app-1 localhost:5000/x-app:1 missing", "localhost-5000-x-app-1-2 localhost:5000/x/app:1 always",]
     );
 }
 

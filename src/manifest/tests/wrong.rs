@@ -159,10 +159,7 @@ fn a_circle_through_a_commit_is_shown_as_a_way() {
          apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec: {image: base, network_mode: none, depends_on: [b]}\n---\n\
          apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: b}\nspec: {image: app, network_mode: none}\n",
     )]);
-    assert_eq!(
-        found,
-        ["a.yaml:9:54 containers depend on each other in a circle: a → b → a (remove one of these dependencies)"]
-    );
+    assert_eq!(found, ["a.yaml:9:54 containers depend on each other in a circle: a → b → a (remove one of these dependencies)"]);
 }
 
 #[test]

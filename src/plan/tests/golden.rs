@@ -173,7 +173,10 @@ fn a_failed_provision_runs_again_and_a_lost_image_does_not_run_it() {
     };
     host.observed.images.retain(|image| image.references.iter().any(|r| r.to_string() == "base:1"));
     let again = verbs(&host);
-    assert!(again.contains(&"Commit image/app".to_owned()) && !again.iter().any(|v| v == "Start container/provision"), "{again:?}");
+    assert!(
+        again.contains(&"Commit image/app".to_owned()) && !again.iter().any(|v| v == "Start container/provision"),
+        "{again:?}"
+    );
     let provision = host.observed.containers.iter_mut().find(|c| c.name.as_str() == "s-provision").unwrap();
     provision.state = ContainerState::Exited { code: 1, at: NOW, stopped: false, error: None };
     let again = verbs(&host);

@@ -224,7 +224,9 @@ impl Host {
         };
         let (digest, imported_from, origin) = match &image.source {
             ImageSource::Pull(_) => {
-                let digest = said.unwrap_or(Digest::of(step.target.as_bytes()));
+                // Whoever applies asks before an image that is here is checked again.
+                let here = self.observed.images.iter().find(|i| i.references.contains(&reference)).map(|i| i.digest);
+                let digest = said.or(here).unwrap_or(Digest::of(step.target.as_bytes()));
                 (digest, None, image.verify.as_ref().map(Verify::origin))
             }
             ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint), None),
@@ -234,7 +236,8 @@ impl Host {
             }
             ImageSource::Commit(commit) => {
                 let source = &desired.containers[&commit.container];
-                let container = self.observed.containers.iter().find(|c| c.name == source.engine_name).expect("what is committed");
+                let container =
+                    self.observed.containers.iter().find(|c| c.name == source.engine_name).expect("what is committed");
                 assert!(matches!(container.state, ContainerState::Exited { code: 0, .. }), "{:?} is committed", container.state);
                 assert_eq!(container.spec, source.spec, "the container is committed as it is declared");
                 let origin = origin::of_commit(&source.spec, container.image_digest, commit);
