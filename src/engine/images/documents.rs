@@ -53,6 +53,7 @@ pub enum DocumentError {
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
+    pub(super) media_type: String,
 }
 
 #[derive(Debug)]
@@ -126,7 +127,8 @@ fn layer(descriptor: &Descriptor) -> Result<Blob, DocumentError> {
 }
 
 fn blob(descriptor: &Descriptor) -> Result<Blob, DocumentError> {
-    Ok(Blob { digest: descriptor.digest().to_string().parse()?, size: descriptor.size() })
+    let media_type = descriptor.media_type().to_string();
+    Ok(Blob { digest: descriptor.digest().to_string().parse()?, size: descriptor.size(), media_type })
 }
 
 /// The image in `index` that runs on `wanted` and is made closest to it.

@@ -33,6 +33,10 @@ pub enum ImagesError {
     Ambiguous { text: String },
     #[error("the folder of layer {diff_id} is gone from the store; remove the image and pull it again")]
     LayerGone { diff_id: Digest },
+    #[error("layer {diff_id} is damaged: {what}")]
+    LayerDamaged { diff_id: Digest, what: String },
+    #[error("layer {diff_id} was unpacked by an earlier version, which did not keep what its tar needs")]
+    NoSkeleton { diff_id: Digest },
     #[error("the stored content {digest} is damaged; remove the image and pull it again")]
     Damaged { digest: Digest },
     #[error("the image {reference} was removed again and again while it was pulled")]

@@ -12,7 +12,9 @@ mod publish;
 mod pull;
 mod registry;
 mod rows;
+mod settings;
 mod store;
+mod tars;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +26,11 @@ use oci_spec::image::ImageConfiguration;
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::import::{ImportConfig, ImportSource};
-pub use self::layer::{ArchiveError, TreeError, UnpackError};
+pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
+pub use self::pull::PullOptions;
 pub use self::registry::RegistryError;
+pub use self::settings::StoreSettings;
+pub use self::tars::LayerTar;
 
 use self::layer::Limits;
 use self::publish::Fetching;
@@ -47,6 +52,7 @@ struct Inner {
     store: Store,
     http: Http,
     limits: Limits,
+    settings: StoreSettings,
     fetching: Fetching,
 }
 
@@ -70,12 +76,23 @@ pub struct Freed {
 impl Images {
     /// Opens the store, and makes its folders. Cheap: registries are not thought of before the first pull.
     pub fn open(instance: &Instance, db: Arc<Db>) -> Result<Self, ImagesError> {
-        Self::with(instance, db, Http::from_environment(), Limits::default())
+        Self::open_with(instance, db, StoreSettings::default())
     }
 
-    fn with(instance: &Instance, db: Arc<Db>, http: Http, limits: Limits) -> Result<Self, ImagesError> {
+    /// The same with settings.
+    pub fn open_with(instance: &Instance, db: Arc<Db>, settings: StoreSettings) -> Result<Self, ImagesError> {
+        Self::with(instance, db, Http::from_environment(), Limits::default(), settings)
+    }
+
+    fn with(
+        instance: &Instance,
+        db: Arc<Db>,
+        http: Http,
+        limits: Limits,
+        settings: StoreSettings,
+    ) -> Result<Self, ImagesError> {
         let store = Store::open(instance.state_dir())?;
-        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, fetching: Fetching::default() }) })
+        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, settings, fetching: Fetching::default() }) })
     }
 
     /// The image that has this reference; one with a digest also finds the image of that digest under another name.
@@ -90,6 +107,10 @@ impl Images {
             return Ok(None);
         }
         let mut found = self.inner.db.read(|t| rows::by_prefix(t, hex))?;
+        if found.is_empty() {
+            // What docker and podman call an image's id.
+            found = self.inner.db.read(|t| rows::by_config(t, hex))?;
+        }
         match found.len() {
             0 | 1 => Ok(found.pop()),
             _ => Err(ImagesError::Ambiguous { text: text.to_owned() }),

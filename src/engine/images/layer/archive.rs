@@ -117,6 +117,15 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    pub(in crate::engine::images) fn into_reader(self) -> R {
+        self.reader
+    }
+
+    /// What is read from.
+    pub(in crate::engine::images) const fn reader_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Reads to the end of the stream, so that whoever hashes it has seen all.
     pub(in crate::engine::images) fn drain(&mut self) -> Result<(), ArchiveError> {
         self.content = 0;

@@ -3,7 +3,10 @@
 
 mod ahead;
 mod archive;
+mod kept;
 pub(super) mod pax;
+mod skeleton;
+mod tape;
 mod unpack;
 mod write;
 
@@ -18,6 +21,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 pub use archive::ArchiveError;
+pub(super) use kept::Kept;
+pub use skeleton::SkeletonError;
+pub(super) use skeleton::{Rebuilt, Recorder};
 pub(super) use unpack::Limits;
 pub use unpack::UnpackError;
 pub use write::TreeError;
@@ -38,13 +44,18 @@ pub(super) struct Layer {
     pub(super) newest: i64,
 }
 
-/// Unpacks `source` into the empty folder `root`.
-pub(super) fn unpack_layer(source: impl Read + Send, root: &Path, limits: &Limits) -> Result<Layer, UnpackError> {
+/// Unpacks `source` into the empty folder `root`, and records what of it will not be there.
+pub(super) fn unpack_layer(
+    source: impl Read + Send,
+    root: &Path,
+    recorder: Recorder,
+    limits: &Limits,
+) -> Result<Layer, UnpackError> {
     let compressed = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: source, count: compressed.clone() };
     let plain = decompress(counted).map_err(ArchiveError::from)?;
     let tar = Hashed { inner: plain, hash: Sha256::new(), count: 0, compressed, limits };
-    let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, limits));
+    let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, recorder, limits));
     let unpacked = unpacked?;
     Ok(Layer {
         diff_id: Digest::from_bytes(tar.hash.finalize().into()),
