@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::documents::DocumentError;
+use super::load::LoadError;
 use super::layer::{TreeError, UnpackError};
 use super::registry::RegistryError;
 use crate::engine::state::StateError;
@@ -27,6 +28,10 @@ pub enum ImagesError {
     Import { path: PathBuf, source: TreeError },
     #[error("import: read the archive: {0}")]
     ImportRead(std::io::Error),
+    #[error("load: {0}")]
+    Load(#[from] LoadError),
+    #[error("write the archive: {0}")]
+    Save(std::io::Error),
     #[error("no image {0} here")]
     Missing(Digest),
     #[error("{text:?} is the start of more than one image's digest; give more digits")]

@@ -141,7 +141,8 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-async fn pump(
+/// Feeds a thread that reads a channel.
+pub(super) async fn pump(
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
     feed: mpsc::Sender<io::Result<bytes::Bytes>>,
     meter: &mut Meter,

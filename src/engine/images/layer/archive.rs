@@ -364,6 +364,14 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Whether a block can be the first of an archive; an empty archive begins with its end.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    let mut header = Header::new_old();
+    let Some(block) = block.first_chunk::<{ BLOCK as usize }>() else { return false };
+    header.as_mut_bytes().copy_from_slice(block);
+    block.iter().all(|b| *b == 0) || check_sum(&header, 0).is_ok()
+}
+
 fn check_sum(header: &Header, at: u64) -> Result<(), ArchiveError> {
     let raw = header.as_bytes();
     let field = 148..156;

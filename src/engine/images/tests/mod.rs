@@ -1,5 +1,6 @@
 //! Tests of the whole: against a real registry, a scripted one, hostile archives and sudden deaths.
 
+mod archives;
 mod crash;
 mod hostile;
 mod import;
