@@ -26,7 +26,9 @@ pub enum ImagesError {
     DiffId { blob: Digest, expected: Digest, found: Digest },
     #[error("import {}: {source}", path.display())]
     Import { path: PathBuf, source: TreeError },
-    #[error("import: read the archive: {0}")]
+    #[error("export {}: {source}", path.display())]
+    Export { path: PathBuf, source: TreeError },
+    #[error("read the archive: {0}")]
     ImportRead(std::io::Error),
     #[error("load: {0}")]
     Load(#[from] LoadError),

@@ -3,8 +3,11 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
+mod change;
+mod commit;
 mod documents;
 mod error;
+mod history;
 mod import;
 mod layer;
 mod load;
@@ -26,8 +29,11 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 
+pub use self::change::{InvalidChange, apply_changes};
+pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
+pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};

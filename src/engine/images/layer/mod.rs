@@ -28,7 +28,7 @@ pub(super) use skeleton::{Rebuilt, Recorder};
 pub(super) use unpack::Limits;
 pub use unpack::UnpackError;
 pub use write::TreeError;
-pub(super) use write::{fingerprint, write_tree};
+pub(super) use write::{Form, fingerprint, write_tree};
 
 use crate::model::Digest;
 
