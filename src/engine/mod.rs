@@ -10,16 +10,22 @@ pub mod runtime;
 pub mod state;
 pub mod volumes;
 
+mod care;
 mod error;
 mod look;
+mod outgoing;
 mod recover;
 mod settle_role;
 mod start;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
 pub use error::{EngineError, Kind};
+pub use outgoing::Outgoing;
+pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};
 use crate::engine::images::{Images, ImportConfig, ImportSource};
@@ -235,6 +241,13 @@ impl Engine {
     /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
     /// people read it.
     pub async fn remove_image(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+        let (engine, text) = (self.clone(), text.to_owned());
+        // Thousands of files may go, and nobody else is to wait for them.
+        let removed = tokio::task::spawn_blocking(move || engine.remove_image_now(&text, force)).await;
+        removed.map_err(|_| EngineError::Interrupted)?
+    }
+
+    fn remove_image_now(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
         let by_reference = match text.parse::<ImageRef>() {
             Ok(reference) => self.0.images.find(&reference)?.map(|image| (image, reference)),
             Err(_) => None,
@@ -261,17 +274,8 @@ impl Engine {
         if last && user.is_none() {
             self.0.images.remove(image.digest)?;
             removed.push(format!("Deleted: {}", image.digest));
-            self.collect().await?;
         }
         Ok(removed)
-    }
-
-    /// Deletes what neither an image nor a container needs.
-    pub async fn collect(&self) -> Result<(), EngineError> {
-        let live = self.0.containers.list()?.into_iter().map(|c| c.image_digest).collect::<BTreeSet<_>>();
-        let images = self.0.images.clone();
-        tokio::task::spawn_blocking(move || images.collect(&live)).await.map_err(|_| EngineError::Interrupted)??;
-        Ok(())
     }
 
     // Networks and volumes.

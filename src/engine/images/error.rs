@@ -30,6 +30,8 @@ pub enum ImagesError {
     Export { path: PathBuf, source: TreeError },
     #[error("read the archive: {0}")]
     ImportRead(std::io::Error),
+    #[error(transparent)]
+    Change(#[from] super::change::InvalidChange),
     #[error("load: {0}")]
     Load(#[from] LoadError),
     #[error("write the archive: {0}")]
@@ -40,6 +42,8 @@ pub enum ImagesError {
     Ambiguous { text: String },
     #[error("the folder of layer {diff_id} is gone from the store; remove the image and pull it again")]
     LayerGone { diff_id: Digest },
+    #[error("it was not pulled from a registry, and its blob was not kept, so there is nowhere to get it from")]
+    NoSource,
     #[error("layer {diff_id} is damaged: {what}")]
     LayerDamaged { diff_id: Digest, what: String },
     #[error("layer {diff_id} was unpacked by an earlier version, which did not keep what its tar needs")]

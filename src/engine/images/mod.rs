@@ -4,6 +4,7 @@
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
 mod change;
+mod check;
 mod commit;
 mod documents;
 mod error;
@@ -13,6 +14,7 @@ mod layer;
 mod load;
 mod manifests;
 mod progress;
+mod prune;
 mod publish;
 mod pull;
 mod registry;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use oci_spec::image::ImageConfiguration;
 
 pub use self::change::{InvalidChange, apply_changes};
+pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
@@ -37,6 +40,7 @@ pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
+pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
 pub use self::registry::RegistryError;
 pub use self::save::{ArchiveFormat, Saved};

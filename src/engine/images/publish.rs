@@ -64,7 +64,7 @@ impl Images {
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
         for diff_id in package.record.layers.iter().collect::<BTreeSet<_>>() {
             let found = staged.iter().find(|staged| staged.layer.diff_id == *diff_id && staged.is_there());
-            let is_here = self.has_layer(diff_id)?;
+            let is_here = inner.db.read(|t| rows::has_layer(t, diff_id))? && inner.store.layer_path(diff_id).is_dir();
             match found {
                 Some(staged) if is_here => again.push(*staged),
                 Some(staged) => fresh.push(*staged),

@@ -151,7 +151,9 @@ impl Images {
 
     /// Whether the layer is here, and can be made a tar again.
     pub(super) fn has_layer(&self, diff_id: &Digest) -> Result<bool, ImagesError> {
-        Ok(self.inner.db.read(|t| rows::has_layer(t, diff_id))? && self.inner.store.layer_path(diff_id).is_dir())
+        let recorded = self.inner.db.read(|t| rows::tar_size(t, diff_id))?.is_some();
+        let store = &self.inner.store;
+        Ok(recorded && store.layer_path(diff_id).is_dir() && store.skeleton_path(diff_id).is_file())
     }
 
     /// Whether the store has this blob of a layer.

@@ -147,10 +147,10 @@ pub(super) fn tar_size(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Resul
     Ok(size.flatten().map(i64::cast_unsigned))
 }
 
-/// The images that have a layer.
-pub(super) fn images_of(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Result<Vec<Digest>> {
-    let mut query = t.prepare_cached("SELECT DISTINCT digest FROM image_layers WHERE diff_id = ?1 ORDER BY digest")?;
-    query.query_map([diff_id.to_string()], |row| parsed(row, 0))?.collect()
+/// Every image with every layer that it has.
+pub(super) fn layers_of_images(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Digest, Digest)>> {
+    let mut query = t.prepare_cached("SELECT digest, diff_id FROM image_layers")?;
+    query.query_map([], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?.collect()
 }
 
 fn layer_blob(row: &Row<'_>) -> rusqlite::Result<LayerBlob> {

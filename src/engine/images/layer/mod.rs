@@ -25,10 +25,10 @@ pub(super) use archive::{Archive, Entry, Kind};
 pub(super) use kept::Kept;
 pub use skeleton::SkeletonError;
 pub(super) use skeleton::{Rebuilt, Recorder};
-pub(super) use unpack::Limits;
+pub(super) use unpack::{Limits, unpack_hollow};
 pub use unpack::UnpackError;
 pub use write::TreeError;
-pub(super) use write::{Form, fingerprint, write_tree};
+pub(super) use write::{Form, attributes_of, fingerprint, write_tree};
 
 use crate::model::Digest;
 

@@ -8,7 +8,8 @@ use crate::files::FileError;
 
 pub(super) struct Tape<R> {
     inner: R,
-    recorder: Recorder,
+    /// `None`: nothing is recorded.
+    recorder: Option<Recorder>,
     /// Bytes still to come that are in a file.
     in_file: u64,
     /// What a reader's error cannot say.
@@ -16,22 +17,22 @@ pub(super) struct Tape<R> {
 }
 
 impl<R: Read> Tape<R> {
-    pub(super) const fn new(inner: R, recorder: Recorder) -> Self {
+    pub(super) const fn new(inner: R, recorder: Option<Recorder>) -> Self {
         Self { inner, recorder, in_file: 0, failure: None }
     }
 
     /// The next `length` bytes are what the file at `path` has at `offset`.
     pub(super) fn next_is_in(&mut self, path: &Path, offset: u64, length: u64) -> Result<(), FileError> {
-        if length > 0 {
-            self.recorder.piece(path, offset, length)?;
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| length > 0) {
+            recorder.piece(path, offset, length)?;
             self.in_file = length;
         }
         Ok(())
     }
 
-    /// Where to put what is at `path`, instead of removing it.
-    pub(super) fn bury(&mut self, path: &Path) -> Result<PathBuf, FileError> {
-        self.recorder.bury(path)
+    /// Where to put what is at `path`, instead of removing it. `None`: nobody needs it.
+    pub(super) fn bury(&mut self, path: &Path) -> Result<Option<PathBuf>, FileError> {
+        self.recorder.as_mut().map(|recorder| recorder.bury(path)).transpose()
     }
 
     /// Why a read failed that was not the source's fault.
@@ -40,7 +41,7 @@ impl<R: Read> Tape<R> {
     }
 
     pub(super) fn finish(self) -> Result<(), SkeletonError> {
-        self.recorder.finish()
+        self.recorder.map_or(Ok(()), Recorder::finish)
     }
 }
 
@@ -49,7 +50,9 @@ impl<R: Read> Read for Tape<R> {
         let n = self.inner.read(buffer)?;
         let in_file = usize::try_from(self.in_file).unwrap_or(usize::MAX).min(n);
         self.in_file -= in_file as u64;
-        if let Err(error) = self.recorder.raw(&buffer[in_file..n]) {
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.raw(&buffer[in_file..n])
+        {
             self.failure = Some(error);
             return Err(io::Error::other("record what is read"));
         }

@@ -76,8 +76,8 @@ pub(in crate::engine::images) struct Unpacked {
 
 /// Unpacks the whole of `reader` into the empty folder `root`, and reads it to its end.
 pub(super) fn unpack(reader: impl Read, root: &Path, recorder: Recorder, limits: &Limits) -> Result<Unpacked, UnpackError> {
-    let mut archive = Archive::new(Tape::new(reader, recorder));
-    let unpacked = unpack_all(&mut archive, root, limits);
+    let mut archive = Archive::new(Tape::new(reader, Some(recorder)));
+    let unpacked = unpack_all(&mut archive, root, limits, false);
     if let Some(failure) = archive.reader_mut().failure() {
         return Err(failure.into());
     }
@@ -86,11 +86,22 @@ pub(super) fn unpack(reader: impl Read, root: &Path, recorder: Recorder, limits:
     Ok(unpacked)
 }
 
-fn unpack_all<R: Read>(archive: &mut Archive<Tape<R>>, root: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
+/// The same without contents: all files have their sizes and nothing in them. For comparisons of everything else.
+pub(in crate::engine::images) fn unpack_hollow(reader: impl Read, root: &Path, limits: &Limits) -> Result<(), UnpackError> {
+    unpack_all(&mut Archive::new(Tape::new(reader, None)), root, limits, true).map(drop)
+}
+
+fn unpack_all<R: Read>(
+    archive: &mut Archive<Tape<R>>,
+    root: &Path,
+    limits: &Limits,
+    hollow: bool,
+) -> Result<Unpacked, UnpackError> {
     let beneath = Beneath::open(root)?;
     let real = real_path(beneath.root()).map_err(|e| FileError::new("find", root, e))?;
     let mut target = Target {
         beneath,
+        hollow,
         real,
         parent: (PathBuf::new(), PathBuf::new()),
         folder_times: BTreeMap::new(),
@@ -116,6 +127,8 @@ fn unpack_all<R: Read>(archive: &mut Archive<Tape<R>>, root: &Path, limits: &Lim
 
 struct Target {
     beneath: Beneath,
+    /// Contents are not written.
+    hollow: bool,
     /// The root's own path.
     real: PathBuf,
     /// The last folder that was asked for, as an archive names it and without symbolic links on the way.
@@ -230,6 +243,7 @@ impl Target {
         let mut file = File::from(made?);
         let real = self.real_name(parent, path, name)?;
         match &entry.pieces {
+            _ if self.hollow => ftruncate(&file, entry.size).map_err(|e| self.beneath.error("set the size of", path, e))?,
             None => {
                 archive.reader_mut().next_is_in(&real, 0, entry.size)?;
                 self.copy(archive, entry.size, path, |bytes, _| file.write_all(bytes))?;
@@ -356,8 +370,11 @@ impl Target {
         match FileType::from_raw_mode(there.st_mode) {
             FileType::RegularFile | FileType::Directory => {
                 let real = self.real_name(parent, path, name)?;
-                let grave = archive.reader_mut().bury(&real)?;
-                renameat(parent, name, CWD, &grave).map_err(|e| self.beneath.error("replace", path, e))?;
+                let moved = match archive.reader_mut().bury(&real)? {
+                    Some(grave) => renameat(parent, name, CWD, &grave),
+                    None => remove_at(parent.as_fd(), name),
+                };
+                moved.map_err(|e| self.beneath.error("replace", path, e))?;
             }
             _ => remove_at(parent.as_fd(), name).map_err(fail)?,
         }

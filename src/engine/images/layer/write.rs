@@ -345,6 +345,16 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
 
 /// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
 fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
+    attributes_of(path, |name| {
+        name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.")
+    })
+}
+
+/// Extended attributes, sorted by name, without those that do not matter.
+pub(in crate::engine::images) fn attributes_of(
+    path: &Path,
+    ignored: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<pax::Attribute>, FileError> {
     let fail = |e: Errno| FileError::new("read the extended attributes of", path, e);
     let mut names = vec![0u8; 64 << 10];
     let length = match llistxattr(path, names.as_mut_slice()) {
@@ -355,7 +365,7 @@ fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
     names.truncate(length);
     let mut found = Vec::new();
     for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
-        if name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.") {
+        if ignored(name) {
             continue;
         }
         let mut value = vec![0u8; 64 << 10];
