@@ -84,6 +84,12 @@ impl EngineError {
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
+            Self::Images(ImagesError::NoSkeleton { .. }) => {
+                Some("pull or load the image again; `setpoint check --repair` does so for all images".into())
+            }
+            Self::Images(ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. }) => {
+                Some("`setpoint check --repair` looks at everything and brings what is damaged again".into())
+            }
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             _ => None,
@@ -145,7 +151,8 @@ fn volume_kind(error: &VolumeError) -> Kind {
 fn image_kind(error: &ImagesError) -> Kind {
     match error {
         ImagesError::Missing(_) => Kind::NotFound,
-        ImagesError::Ambiguous { .. } => Kind::Conflict,
+        ImagesError::Ambiguous { .. } | ImagesError::NoSkeleton { .. } => Kind::Conflict,
+        ImagesError::Load(_) | ImagesError::Change(_) | ImagesError::Unpack { .. } | ImagesError::ImportRead(_) => Kind::Invalid,
         ImagesError::Registry { .. } | ImagesError::Document { .. } | ImagesError::Import { .. } => Kind::Invalid,
         _ => Kind::Internal,
     }

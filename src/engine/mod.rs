@@ -10,19 +10,25 @@ pub mod runtime;
 pub mod state;
 pub mod volumes;
 
+mod care;
 mod error;
 mod look;
+mod outgoing;
 mod recover;
 mod settle_role;
 mod start;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
 pub use error::{EngineError, Kind};
+pub use outgoing::Outgoing;
+pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{Images, ImportConfig, ImportSource, Resolution};
+use crate::engine::images::{Images, ImportConfig, ImportSource, PullOptions, Resolution};
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
@@ -217,10 +223,10 @@ impl Engine {
         &self,
         from: &ImageRef,
         reference: &ImageRef,
-        platform: Option<&Platform>,
+        options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
-        let digest = self.pull(from, platform, progress).await?;
+        let digest = self.0.images.pull_with(from, options, progress).await?;
         if from != reference {
             self.0.images.tag(digest, reference)?;
             self.0.images.untag(from)?;
@@ -258,9 +264,16 @@ impl Engine {
         Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
     }
 
-    /// Removes a reference, or an image by its digest, and what neither an image nor `keep` needs any more. Returns what
-    /// was removed, as people read it.
-    pub async fn remove_image(&self, text: &str, force: bool, keep: &BTreeSet<Digest>) -> Result<Vec<String>, EngineError> {
+    /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
+    /// people read it.
+    pub async fn remove_image(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+        let (engine, text) = (self.clone(), text.to_owned());
+        // Thousands of files may go, and nobody else is to wait for them.
+        let removed = tokio::task::spawn_blocking(move || engine.remove_image_now(&text, force)).await;
+        removed.map_err(|_| EngineError::Interrupted)?
+    }
+
+    fn remove_image_now(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
         let by_reference = match text.parse::<ImageRef>() {
             Ok(reference) => self.0.images.find(&reference)?.map(|image| (image, reference)),
             Err(_) => None,
@@ -287,19 +300,8 @@ impl Engine {
         if last && user.is_none() {
             self.0.images.remove(image.digest)?;
             removed.push(format!("Deleted: {}", image.digest));
-            self.collect(keep).await?;
         }
         Ok(removed)
-    }
-
-    /// Deletes the images without a name that neither a container nor `keep` needs, and all content that no image needs.
-    /// What is to be kept although nothing runs of it, such as earlier generations of stacks, is known above.
-    pub async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<(), EngineError> {
-        let mut live = self.0.containers.list()?.into_iter().map(|c| c.image_digest).collect::<BTreeSet<_>>();
-        live.extend(keep);
-        let images = self.0.images.clone();
-        tokio::task::spawn_blocking(move || images.collect(&live)).await.map_err(|_| EngineError::Interrupted)??;
-        Ok(())
     }
 
     // Networks and volumes.

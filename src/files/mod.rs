@@ -3,6 +3,7 @@
 
 pub mod beneath;
 pub mod lock;
+pub mod usage;
 pub mod write;
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use beneath::{Beneath, Inside};
 pub use lock::Lock;
+pub use usage::usage;
 pub use write::{publish, publish_durably};
 
 /// An operation of the file system that failed, with the path it failed on.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::change::apply_changes;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull, Verify};
 use crate::model::{Digest, ImageRef, Name, PullPolicy, TagPolicy};
 
@@ -136,7 +137,12 @@ fn commit(reader: &mut Reader, node: &Node) -> Option<(ImageSource, Place)> {
     let f = reader.fields(node, &fields::COMMIT)?;
     let mut changes = Vec::new();
     for item in f.get("changes").map(|node| reader.list(node)).unwrap_or_default() {
-        changes.extend(reader.text(item).map(str::to_owned));
+        let Some(text) = reader.text(item) else { continue };
+        // Whether one can be applied does not depend on what the image says already.
+        match apply_changes(&mut serde_json::Map::new(), std::slice::from_ref(&text.to_owned())) {
+            Ok(()) => changes.push(text.to_owned()),
+            Err(error) => reader.error(item.at, error.to_string()),
+        }
     }
     let author = f.get("author").and_then(|node| reader.text(node)).map(str::to_owned);
     let message = f.get("message").and_then(|node| reader.text(node)).map(str::to_owned);

@@ -156,6 +156,11 @@ fn images(
             watched.push(path.clone());
             // An archive on a stick may be away while the image that was loaded from it is used.
             let away = matches!(spec.source, ImageSource::Load { .. }) && !path.exists();
+            if matches!(spec.source, ImageSource::Load { .. }) && path.is_dir() {
+                let hint = "pack it: `tar -C FOLDER -cf archive.tar .` makes an archive of an OCI layout";
+                problems.error_hint(source_at, format!("{} is a folder", path.display()), hint);
+                continue;
+            }
             match fingerprint(&path) {
                 Ok(digest) => spec.source = with_fingerprint(spec.source, digest),
                 Err(_) if away => {

@@ -2,6 +2,7 @@
 //! done twice, or again after a crash, it comes to the same.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub(super) enum EffectError {
     NotAName(String),
     #[error("what {reference} is could not be found out: {why}")]
     Unanswered { reference: ImageRef, why: String },
+    #[error("the archive {} has no image {wanted}; it has {}", archive.display(), list(names))]
+    NotInArchive { archive: PathBuf, wanted: ImageRef, names: Vec<String> },
+    #[error("{name} has not completed, and an image is to be committed from it")]
+    NotCompleted { name: Name },
     #[error("{kind} cannot be the object of this step")]
     Senseless { kind: Kind },
     #[error("{name} became unhealthy")]
@@ -42,11 +47,16 @@ pub(super) enum EffectError {
     NotRunning { name: Name },
 }
 
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "images without names".to_owned() } else { names.join(", ") }
+}
+
 impl EffectError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint(),
-            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } => {
+            Self::NotInArchive { .. } => Some("say which one is meant with `load: {archive: …, reference: …}`".into()),
+            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } | Self::NotCompleted { name } => {
                 Some(format!("`setpoint logs {name}` tells why"))
             }
             Self::NoHealthcheck { .. } => {

@@ -1,13 +1,16 @@
 //! How an image comes to be on the host, and from there to other registries: the effects of its steps.
 
+use std::path::Path;
+
 use super::effects::{Context, EffectError, not_desired};
 use super::knowledge;
-use crate::engine::Engine;
-use crate::engine::images::{ImportConfig, ImportSource};
-use crate::model::ProgressSink;
-use crate::model::spec::{ImageSource, ImageSpec, Pull};
-use crate::observed::{Answer, Origin};
-use crate::plan::Step;
+use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PullOptions};
+use crate::engine::{self, Engine, EngineError};
+use crate::files::FileError;
+use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
+use crate::model::{ImageRef, ProgressSink};
+use crate::observed::{Answer, ContainerState, Origin};
+use crate::plan::{Step, origin};
 
 pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
     let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
@@ -25,8 +28,76 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
             engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
             Ok(())
         }
-        ImageSource::Load { .. } | ImageSource::Commit(_) => Err(EffectError::Senseless { kind: step.resource.kind }),
+        ImageSource::Load { archive, reference, .. } => load(engine, context, image, archive, reference.as_ref(), progress).await,
+        ImageSource::Commit(source) => commit(engine, context, step, image, source, progress).await,
     }
+}
+
+/// Loads the whole archive, and gives the image that is meant its name here.
+async fn load(
+    engine: &Engine,
+    context: &Context,
+    image: &ImageSpec,
+    archive: &Path,
+    reference: Option<&ImageRef>,
+    progress: ProgressSink,
+) -> Result<(), EffectError> {
+    // It may be another one by now than when the manifests were read; then the next look sees a change.
+    let found = {
+        let archive = archive.to_owned();
+        tokio::task::spawn_blocking(move || Images::fingerprint(&archive)).await.map_err(|_| EngineError::Interrupted)?
+    };
+    let fingerprint = found.map_err(EngineError::from)?;
+    let file = tokio::fs::File::open(archive).await.map_err(|e| EngineError::from(FileError::new("open", archive, e)))?;
+    let loaded = engine.load(Box::new(file), LoadOptions::default(), progress).await?;
+    let wanted = reference.unwrap_or(&image.reference);
+    let named = loaded.iter().find(|loaded| loaded.references.contains(wanted));
+    let digest = match (named, loaded.as_slice()) {
+        (Some(named), _) => named.digest,
+        (None, [only]) if reference.is_none() => only.digest,
+        (None, _) => {
+            let names = loaded.iter().flat_map(|loaded| &loaded.references).map(ToString::to_string).collect::<Vec<_>>();
+            return Err(EffectError::NotInArchive { archive: archive.to_owned(), wanted: wanted.clone(), names });
+        }
+    };
+    engine.tag_image(&digest.to_string(), &image.reference)?;
+    let origin = Origin { origin: origin::of_load(fingerprint, reference), digest };
+    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
+}
+
+async fn commit(
+    engine: &Engine,
+    context: &Context,
+    step: &Step,
+    image: &ImageSpec,
+    source: &Commit,
+    progress: ProgressSink,
+) -> Result<(), EffectError> {
+    let container = context.desired.containers.get(&source.container).ok_or_else(|| not_desired(step))?;
+    let name = &container.engine_name;
+    let id = engine.find(name.as_str())?;
+    match engine.state(&id)? {
+        ContainerState::Exited { code: 0, error: None, .. } => {}
+        ContainerState::Exited { code, .. } => {
+            return Err(EffectError::Exited { name: name.clone(), code, expected: "0" });
+        }
+        ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. } | ContainerState::Lost => {
+            return Err(EffectError::NotCompleted { name: name.clone() });
+        }
+    }
+    let made_from = engine.containers().get(&id).map_err(EngineError::from)?.image_digest;
+    let commit = engine::Commit {
+        reference: Some(image.reference.clone()),
+        changes: source.changes.clone(),
+        author: source.author.clone(),
+        message: source.message.clone(),
+        pause: false,
+        // What filled the image is not what runs in it.
+        take_config: false,
+    };
+    let digest = engine.commit(&id, commit, progress).await?;
+    let origin = Origin { origin: origin::of_commit(&container.spec, made_from, source), digest };
+    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
 }
 
 /// Pulls what the registry said that the reference means, whatever its tag means by now.
@@ -45,7 +116,8 @@ async fn pull(
         }
         None => reference,
     };
-    let digest = engine.pull_as(from, reference, pull.platform.as_ref(), progress).await?;
+    let options = PullOptions { platform: pull.platform.clone(), keep_blobs: pull.keep_blobs };
+    let digest = engine.pull_as(from, reference, &options, progress).await?;
     if let Some(verify) = &image.verify {
         let origin = Origin { origin: verify.origin(), digest };
         knowledge::record_origin(engine.db(), &context.desired.stack, reference, origin)?;

@@ -60,6 +60,7 @@ impl Containers {
     fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
         // Whoever holds it is starting it or removing it, and a monitor clears up by itself.
         let Some(_held) = self.try_hold(id)? else { return Ok(()) };
+        self.thaw_left(id)?;
         // A monitor whose starter was killed may be on its way: without orders it does not start anything.
         if !Job::withdraw(&self.instance.container_run_dir(id))? {
             return Ok(());

@@ -15,7 +15,7 @@ const MAX_LAYERS: usize = 500;
 /// The configuration and the uncompressed layer of an image that is made here.
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -53,6 +53,7 @@ pub enum DocumentError {
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
+    pub(super) media_type: String,
 }
 
 #[derive(Debug)]
@@ -126,7 +127,8 @@ fn layer(descriptor: &Descriptor) -> Result<Blob, DocumentError> {
 }
 
 fn blob(descriptor: &Descriptor) -> Result<Blob, DocumentError> {
-    Ok(Blob { digest: descriptor.digest().to_string().parse()?, size: descriptor.size() })
+    let media_type = descriptor.media_type().to_string();
+    Ok(Blob { digest: descriptor.digest().to_string().parse()?, size: descriptor.size(), media_type })
 }
 
 /// The image in `index` that runs on `wanted` and is made closest to it.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::documents::DocumentError;
 use super::layer::{TreeError, UnpackError};
+use super::load::LoadError;
 use super::registry::RegistryError;
 use crate::engine::state::StateError;
 use crate::files::FileError;
@@ -25,14 +26,28 @@ pub enum ImagesError {
     DiffId { blob: Digest, expected: Digest, found: Digest },
     #[error("import {}: {source}", path.display())]
     Import { path: PathBuf, source: TreeError },
-    #[error("import: read the archive: {0}")]
+    #[error("export {}: {source}", path.display())]
+    Export { path: PathBuf, source: TreeError },
+    #[error("read the archive: {0}")]
     ImportRead(std::io::Error),
+    #[error(transparent)]
+    Change(#[from] super::InvalidChange),
+    #[error("load: {0}")]
+    Load(#[from] LoadError),
+    #[error("write the archive: {0}")]
+    Save(std::io::Error),
     #[error("no image {0} here")]
     Missing(Digest),
     #[error("{text:?} is the start of more than one image's digest; give more digits")]
     Ambiguous { text: String },
     #[error("the folder of layer {diff_id} is gone from the store; remove the image and pull it again")]
     LayerGone { diff_id: Digest },
+    #[error("it was not pulled from a registry, and its blob was not kept, so there is nowhere to get it from")]
+    NoSource,
+    #[error("layer {diff_id} is damaged: {what}")]
+    LayerDamaged { diff_id: Digest, what: String },
+    #[error("layer {diff_id} was unpacked by an earlier version, which did not keep what its tar needs")]
+    NoSkeleton { diff_id: Digest },
     #[error("the stored content {digest} is damaged; remove the image and pull it again")]
     Damaged { digest: Digest },
     #[error("the image {reference} was removed again and again while it was pulled")]

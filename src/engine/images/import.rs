@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
-use super::layer::{ChannelReader, Layer, TreeError, unpack_layer, write_tree};
+use super::layer::{ChannelReader, Form, Layer, TreeError, UnpackError, unpack_layer, write_tree};
 use super::progress::Meter;
 use super::publish::Package;
 use super::rows::Record;
@@ -67,8 +67,8 @@ impl Images {
                 meter.enter(Phase::Unpacking, 0);
                 let (feed, parts) = mpsc::channel(16);
                 let unpacking = tokio::task::spawn_blocking(move || {
-                    let unpacked = unpack_layer(ChannelReader::new(parts), scratch.path(), &limits);
-                    unpacked.map(|layer| scratch.into_staged(layer))
+                    let layer = unpack_layer(ChannelReader::new(parts), &scratch.root(), scratch.recorder()?, &limits)?;
+                    Ok::<_, UnpackError>(scratch.into_staged(layer, None))
                 });
                 let done = pump(reader, feed, &mut meter).await;
                 let staged = unpacking.await?;
@@ -98,17 +98,31 @@ fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits, progress: &P
     if !meta.is_dir() {
         let file = File::open(path).map_err(|e| fail("open", e))?;
         let layer =
-            unpack_layer(Metered { inner: file, done: 0, meter: &mut meter }, scratch.path(), limits).map_err(of_unpack)?;
+            unpack_layer(Metered { inner: file, done: 0, meter: &mut meter }, &scratch.root(), scratch.recorder()?, limits)
+                .map_err(of_unpack)?;
         meter.enter(Phase::Done, meta.len());
-        return Ok(scratch.into_staged(layer));
+        return Ok(scratch.into_staged(layer, None));
     }
-    let (reader, writer) = io::pipe().map_err(|e| fail("open a pipe for", e))?;
-    std::thread::scope(|scope| {
+    from_tree(path, Form::Image, scratch, limits, &mut meter)
+}
+
+/// A folder becomes a layer, by way of its tar.
+pub(super) fn from_tree(
+    path: &Path,
+    form: Form<'_>,
+    scratch: Scratch,
+    limits: &layer::Limits,
+    meter: &mut Meter,
+) -> Result<Staged, ImagesError> {
+    let of_unpack = |source| ImagesError::Unpack { layer: path.display().to_string(), source: Box::new(source) };
+    let (root, recorder) = (scratch.root(), scratch.recorder()?);
+    let (reader, writer) = io::pipe().map_err(|e| FileError::new("open a pipe for", path, e))?;
+    let layer = std::thread::scope(|scope| {
         let writing = scope.spawn(move || {
             let mut writer = BufWriter::with_capacity(256 << 10, writer);
-            write_tree(path, &mut writer).and_then(|()| writer.flush().map_err(TreeError::Write))
+            write_tree(path, form, &mut writer).and_then(|()| writer.flush().map_err(TreeError::Write))
         });
-        let unpacked = unpack_layer(Metered { inner: reader, done: 0, meter: &mut meter }, scratch.path(), limits);
+        let unpacked = unpack_layer(Metered { inner: reader, done: 0, meter: &mut *meter }, &root, recorder, limits);
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (written, unpacked) {
             // Whoever unpacks gave up first, and the pipe broke.
@@ -116,11 +130,9 @@ fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits, progress: &P
             (Err(source), _) => Err(of_tree(path, source)),
             (Ok(()), unpacked) => unpacked.map_err(of_unpack),
         }
-    })
-    .map(|layer: Layer| {
-        meter.enter(Phase::Done, layer.tar_size);
-        scratch.into_staged(layer)
-    })
+    })?;
+    meter.enter(Phase::Done, layer.tar_size);
+    Ok(scratch.into_staged(layer, None))
 }
 
 /// Reports what passes.
@@ -139,7 +151,8 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-async fn pump(
+/// Feeds a thread that reads a channel.
+pub(super) async fn pump(
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
     feed: mpsc::Sender<io::Result<bytes::Bytes>>,
     meter: &mut Meter,
@@ -213,5 +226,5 @@ fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerpri
         layers: vec![layer.diff_id],
         imported_from: fingerprint,
     };
-    Package { record, manifest, config: image, reference: reference.clone() }
+    Package { record, manifest, config: image, references: vec![reference.clone()], blobs: Vec::new(), place: None }
 }

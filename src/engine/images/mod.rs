@@ -3,17 +3,26 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
+mod check;
+mod commit;
 mod documents;
 mod error;
+mod history;
 mod import;
 mod layer;
+mod load;
+mod manifests;
 mod progress;
+mod prune;
 mod publish;
 mod pull;
 mod registry;
 mod resolve;
 mod rows;
+mod save;
+mod settings;
 mod store;
+mod tars;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +31,22 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 
+pub use self::check::{CheckReport, Part, Problem, Repair};
+pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
+pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
-pub use self::layer::{ArchiveError, TreeError, UnpackError};
+pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
+pub use self::load::{LoadError, LoadOptions, Loaded};
+pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
+pub use self::pull::PullOptions;
 pub use self::registry::RegistryError;
 pub use self::resolve::Resolution;
+pub use self::save::{ArchiveFormat, Saved};
+pub use self::settings::StoreSettings;
+pub use self::tars::LayerTar;
+pub use crate::model::change::{InvalidChange, apply_changes};
 
 use self::layer::Limits;
 use self::publish::Fetching;
@@ -49,6 +68,7 @@ struct Inner {
     store: Store,
     http: Http,
     limits: Limits,
+    settings: StoreSettings,
     fetching: Fetching,
 }
 
@@ -72,12 +92,17 @@ pub struct Freed {
 impl Images {
     /// Opens the store, and makes its folders. Cheap: registries are not thought of before the first pull.
     pub fn open(instance: &Instance, db: Arc<Db>) -> Result<Self, ImagesError> {
-        Self::with(instance, db, Http::from_environment(), Limits::default())
+        Self::open_with(instance, db, StoreSettings::default())
     }
 
-    fn with(instance: &Instance, db: Arc<Db>, http: Http, limits: Limits) -> Result<Self, ImagesError> {
+    /// The same with settings.
+    pub fn open_with(instance: &Instance, db: Arc<Db>, settings: StoreSettings) -> Result<Self, ImagesError> {
+        Self::with(instance, db, Http::from_environment(), Limits::default(), settings)
+    }
+
+    fn with(instance: &Instance, db: Arc<Db>, http: Http, limits: Limits, settings: StoreSettings) -> Result<Self, ImagesError> {
         let store = Store::open(instance.state_dir())?;
-        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, fetching: Fetching::default() }) })
+        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, settings, fetching: Fetching::default() }) })
     }
 
     /// The image that has this reference; one with a digest also finds the image of that digest under another name.
@@ -92,6 +117,10 @@ impl Images {
             return Ok(None);
         }
         let mut found = self.inner.db.read(|t| rows::by_prefix(t, hex))?;
+        if found.is_empty() {
+            // What docker and podman call an image's id.
+            found = self.inner.db.read(|t| rows::by_config(t, hex))?;
+        }
         match found.len() {
             0 | 1 => Ok(found.pop()),
             _ => Err(ImagesError::Ambiguous { text: text.to_owned() }),
@@ -135,12 +164,6 @@ impl Images {
         let content = self.inner.db.read(|t| rows::content(t, &digest))?;
         let (config, _) = content.ok_or(ImagesError::Missing(digest))?;
         self.inner.store.blob(&config)
-    }
-
-    /// Gives an image a further reference, or moves one to it.
-    pub fn tag(&self, digest: Digest, reference: &ImageRef) -> Result<(), ImagesError> {
-        let found = self.inner.db.write(|t| rows::tag(t, &digest, reference))?;
-        if found { Ok(()) } else { Err(ImagesError::Missing(digest)) }
     }
 
     /// Takes a reference from its image; false when there was none. The image stays until it is collected.

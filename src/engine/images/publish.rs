@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::pull::Shared;
-use super::rows::{self, Record};
+use super::rows::{self, LayerBlob, Place, Record};
 use super::store::Staged;
 use super::{Freed, Images, ImagesError};
 use crate::model::{Digest, ImageRef};
@@ -18,25 +18,31 @@ pub(super) struct Package {
     pub(super) record: Record,
     pub(super) manifest: Vec<u8>,
     pub(super) config: Vec<u8>,
-    pub(super) reference: ImageRef,
+    /// What it is to be called.
+    pub(super) references: Vec<ImageRef>,
+    /// What its layers were unpacked from, where that is something else than their tars.
+    pub(super) blobs: Vec<LayerBlob>,
+    /// Where the manifest and the blobs are from.
+    pub(super) place: Option<Place>,
 }
 
 /// Layers that pulls of this process are fetching, so that none is fetched twice at a time.
 #[derive(Debug, Default)]
-pub(super) struct Fetching(Mutex<HashMap<Digest, Weak<OnceCell<Staged>>>>);
+pub(super) struct Fetching(Mutex<HashMap<(Digest, bool), Weak<OnceCell<Staged>>>>);
 
 impl Fetching {
     /// The place of a layer. Whoever comes first fetches it, the others wait; if that fails, the next one tries.
-    pub(super) fn join(&self, diff_id: Digest) -> Shared {
+    /// One that keeps its blob is another one.
+    pub(super) fn join(&self, diff_id: Digest, keep: bool) -> Shared {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, place| place.strong_count() > 0);
         // A layer that has been published meanwhile has left its folder, and is no use to a later pull.
-        let known = all.get(&diff_id).and_then(Weak::upgrade);
+        let known = all.get(&(diff_id, keep)).and_then(Weak::upgrade);
         if let Some(place) = known.filter(|place| place.get().is_none_or(Staged::is_there)) {
             return place;
         }
         let place = Shared::default();
-        all.insert(diff_id, Arc::downgrade(&place));
+        all.insert((diff_id, keep), Arc::downgrade(&place));
         place
     }
 }
@@ -55,15 +61,26 @@ impl Images {
     pub(super) fn publish_now(&self, package: &Package, staged: &[&Staged]) -> Result<bool, ImagesError> {
         let inner = &self.inner;
         let publishing = inner.store.publishing()?;
-        let mut fresh = Vec::new();
+        let (mut fresh, mut again) = (Vec::new(), Vec::new());
         for diff_id in package.record.layers.iter().collect::<BTreeSet<_>>() {
-            if inner.db.read(|t| rows::has_layer(t, diff_id))? && inner.store.layer_path(diff_id).is_dir() {
-                continue;
-            }
-            match staged.iter().find(|staged| staged.layer.diff_id == *diff_id && staged.is_there()) {
-                Some(staged) => fresh.push(staged),
+            let found = staged.iter().find(|staged| staged.layer.diff_id == *diff_id && staged.is_there());
+            let is_here = inner.db.read(|t| rows::has_layer(t, diff_id))? && inner.store.layer_path(diff_id).is_dir();
+            match found {
+                Some(staged) if is_here => again.push(*staged),
+                Some(staged) => fresh.push(*staged),
+                None if is_here => {}
                 None => return Ok(false),
             }
+        }
+        let mut kept = BTreeSet::new();
+        for staged in fresh.iter().chain(&again) {
+            if let Some(digest) = staged.kept {
+                publishing.kept_blob(staged, &digest)?;
+                kept.insert(digest);
+            }
+        }
+        for staged in &again {
+            publishing.skeleton(staged)?;
         }
         for staged in &fresh {
             publishing.layer(staged)?;
@@ -72,10 +89,18 @@ impl Images {
         publishing.blob(&package.record.digest, &package.manifest)?;
         publishing.sync()?;
         inner.db.write(|t| {
-            for staged in &fresh {
-                rows::insert_layer(t, &staged.layer.diff_id, staged.layer.size)?;
+            for staged in fresh.iter().chain(&again) {
+                rows::insert_layer(t, &staged.layer.diff_id, staged.layer.size, staged.layer.tar_size)?;
             }
-            rows::insert(t, &package.record, &package.reference)
+            for blob in &package.blobs {
+                rows::insert_blob(t, &LayerBlob { kept: kept.contains(&blob.digest), ..blob.clone() })?;
+            }
+            if let Some(place) = &package.place {
+                for digest in package.blobs.iter().map(|blob| &blob.digest).chain([&package.record.digest]) {
+                    rows::insert_place(t, digest, place)?;
+                }
+            }
+            rows::insert(t, &package.record, &package.references)
         })?;
         Ok(true)
     }
@@ -97,7 +122,7 @@ impl Images {
         self.sweep(|_| Ok(Vec::new())).map(drop)
     }
 
-    fn sweep(
+    pub(super) fn sweep(
         &self,
         doomed: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<Vec<Digest>>,
     ) -> Result<Freed, ImagesError> {

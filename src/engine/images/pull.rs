@@ -11,11 +11,11 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::documents::{self, Blob, Document, DocumentError, Manifest};
-use super::layer::{ChannelReader, unpack_layer};
+use super::layer::{ChannelReader, Kept, UnpackError, unpack_layer};
 use super::progress::Meter;
 use super::publish::Package;
 use super::registry::{RawManifest, Registry, RegistryError};
-use super::rows::Record;
+use super::rows::{LayerBlob, Place, Record};
 use super::store::Staged;
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
@@ -30,6 +30,15 @@ const ATTEMPTS: usize = 4;
 /// A layer that is being fetched or has been, shared by all pulls that want it.
 pub(super) type Shared = Arc<OnceCell<Staged>>;
 
+/// How an image is pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    /// This host's when absent.
+    pub platform: Option<Platform>,
+    /// Whether to keep the layers' blobs, to push them again byte by byte; as the settings say when absent.
+    pub keep_blobs: Option<bool>,
+}
+
 impl Images {
     /// Pulls an image for `platform` (this host's by default) and gives it the reference.
     ///
@@ -41,11 +50,22 @@ impl Images {
         platform: Option<&Platform>,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
+        self.pull_with(reference, &PullOptions { platform: platform.cloned(), keep_blobs: None }, progress).await
+    }
+
+    /// Like [`Self::pull`], with all that can be chosen.
+    pub async fn pull_with(
+        &self,
+        reference: &ImageRef,
+        options: &PullOptions,
+        progress: ProgressSink,
+    ) -> Result<Digest, ImagesError> {
+        let keep = options.keep_blobs.unwrap_or(self.inner.settings.keep_blobs);
         let of_registry = |source| of_registry(reference, source);
         let of_document =
             |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
         let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
-        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let wanted = options.platform.clone().unwrap_or_else(Platform::host);
 
         let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
         let manifest = match parse(&raw).map_err(of_document)? {
@@ -72,11 +92,18 @@ impl Images {
             layers: diff_ids,
             imported_from: None,
         };
-        let package = Arc::new(Package { record, manifest: raw.content, config: config_content, reference: reference.clone() });
+        let package = Arc::new(Package {
+            blobs: layer_blobs(&record.layers, &manifest.layers),
+            record,
+            manifest: raw.content,
+            config: config_content,
+            references: vec![reference.clone()],
+            place: Some(Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() }),
+        });
         // What one attempt has fetched, the next one finds.
         let mut staged = Vec::new();
         for _ in 0..ATTEMPTS {
-            staged.extend(self.stage(&registry, &manifest, &package, &progress).await?);
+            staged.extend(self.stage(&registry, reference, &manifest, &package.record.layers, keep, &progress).await?);
             if self.publish(package.clone(), staged.clone()).await? {
                 return Ok(package.record.digest);
             }
@@ -97,16 +124,18 @@ impl Images {
     async fn stage(
         &self,
         registry: &Registry,
+        reference: &ImageRef,
         manifest: &Manifest,
-        package: &Package,
+        diff_ids: &[Digest],
+        keep: bool,
         progress: &ProgressSink,
     ) -> Result<Vec<Shared>, ImagesError> {
         // The same layer may be there several times; an empty one often is.
-        let layers: BTreeMap<Digest, &Blob> = package.record.layers.iter().copied().zip(&manifest.layers).collect();
+        let layers: BTreeMap<Digest, &Blob> = diff_ids.iter().copied().zip(&manifest.layers).collect();
         let mut missing = Vec::new();
         for (diff_id, blob) in layers {
             let mut meter = Meter::new(progress, blob.digest.short(), Some(blob.size));
-            if self.has_layer(&diff_id)? {
+            if self.has_layer(&diff_id)? && (!keep || self.keeps(&blob.digest)?) {
                 meter.enter(Phase::Exists, blob.size);
             } else {
                 meter.enter(Phase::Waiting, 0);
@@ -116,45 +145,59 @@ impl Images {
         }
         // The big ones first: they decide when all is done.
         missing.sort_by_key(|(_, blob, _)| std::cmp::Reverse(blob.size));
-        let fetches = missing.into_iter().map(|(diff_id, blob, meter)| self.layer(registry, package, diff_id, blob, meter));
+        let fetches =
+            missing.into_iter().map(|(diff_id, blob, meter)| self.layer(registry, reference, diff_id, blob, keep, meter));
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
     }
 
+    /// Whether the layer is here, and can be made a tar again.
     pub(super) fn has_layer(&self, diff_id: &Digest) -> Result<bool, ImagesError> {
-        Ok(self.inner.db.read(|t| rows::has_layer(t, diff_id))? && self.inner.store.layer_path(diff_id).is_dir())
+        let recorded = self.inner.db.read(|t| rows::tar_size(t, diff_id))?.is_some();
+        let store = &self.inner.store;
+        Ok(recorded && store.layer_path(diff_id).is_dir() && store.skeleton_path(diff_id).is_file())
+    }
+
+    /// Whether the store has this blob of a layer.
+    fn keeps(&self, digest: &Digest) -> Result<bool, ImagesError> {
+        let known = self.inner.db.read(|t| rows::blob(t, digest))?;
+        Ok(known.is_some_and(|blob| blob.kept) && self.inner.store.blob_path(digest).is_file())
     }
 
     /// One layer, fetched by this pull or by another one that is at it already.
     async fn layer(
         &self,
         registry: &Registry,
-        package: &Package,
+        reference: &ImageRef,
         diff_id: Digest,
         blob: Blob,
+        keep: bool,
         mut meter: Meter,
     ) -> Result<Shared, ImagesError> {
-        let shared = self.inner.fetching.join(diff_id);
-        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, package, diff_id, &blob, &mut meter)).await;
+        let shared = self.inner.fetching.join(diff_id, keep);
+        let staged = shared.get_or_try_init(|| self.fetch_layer(registry, reference, diff_id, &blob, keep, &mut meter)).await;
         staged?;
         meter.enter(Phase::Done, blob.size);
         Ok(shared)
     }
 
-    async fn fetch_layer(
+    pub(super) async fn fetch_layer(
         &self,
         registry: &Registry,
-        package: &Package,
+        reference: &ImageRef,
         diff_id: Digest,
         blob: &Blob,
+        keep: bool,
         meter: &mut Meter,
     ) -> Result<Staged, ImagesError> {
         let scratch = self.inner.store.scratch()?;
         let (feed, parts) = mpsc::channel(AHEAD);
         let limits = self.inner.limits.clone();
+        let kept = keep.then_some(blob.digest);
         // The folder belongs to the thread that fills it, so that it outlives a pull that is abandoned.
         let unpacking = tokio::task::spawn_blocking(move || {
-            let layer = unpack_layer(ChannelReader::new(parts), scratch.path(), &limits)?;
-            Ok(scratch.into_staged(layer))
+            let source = Kept::new(ChannelReader::new(parts), kept.map(|_| scratch.blob()))?;
+            let layer = unpack_layer(source, &scratch.root(), scratch.recorder()?, &limits)?;
+            Ok::<_, UnpackError>(scratch.into_staged(layer, kept))
         });
         meter.enter(Phase::Downloading, 0);
         let downloaded = registry.blob(blob, feed, |done| meter.moved(Phase::Downloading, done)).await;
@@ -163,7 +206,7 @@ impl Images {
         }
         let unpacked = unpacking.await?;
         // A download that went wrong explains whatever the unpacking says.
-        downloaded.map_err(|source| of_registry(&package.reference, source))?;
+        downloaded.map_err(|source| of_registry(reference, source))?;
         let staged =
             unpacked.map_err(|source| ImagesError::Unpack { layer: blob.digest.to_string(), source: Box::new(source) })?;
         if staged.layer.diff_id != diff_id {
@@ -180,6 +223,19 @@ pub(super) async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<R
     }
 }
 
+/// What is known of the layers' blobs.
+pub(super) fn layer_blobs(diff_ids: &[Digest], layers: &[Blob]) -> Vec<LayerBlob> {
+    let all = diff_ids.iter().zip(layers);
+    let blobs = all.map(|(diff_id, blob)| LayerBlob {
+        diff_id: *diff_id,
+        digest: blob.digest,
+        size: blob.size,
+        media_type: blob.media_type.clone(),
+        kept: false,
+    });
+    blobs.collect()
+}
+
 pub(super) fn of_registry(reference: &ImageRef, source: RegistryError) -> ImagesError {
     ImagesError::Registry { reference: Box::new(reference.clone()), source: Box::new(source) }
 }
@@ -189,7 +245,7 @@ pub(super) fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
 }
 
 /// When the image was made; 1970 when it does not say.
-fn created(config: &ImageConfiguration) -> OffsetDateTime {
+pub(super) fn created(config: &ImageConfiguration) -> OffsetDateTime {
     let said = config.created().as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     said.unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

@@ -21,8 +21,26 @@ pub(super) struct Record {
     pub(super) imported_from: Option<Digest>,
 }
 
-/// Records an image whose layers all have rows, and gives it a reference.
-pub(super) fn insert(t: &Transaction<'_>, image: &Record, reference: &ImageRef) -> rusqlite::Result<()> {
+/// A blob that unpacks to a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LayerBlob {
+    pub(super) diff_id: Digest,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) media_type: String,
+    /// Whether it is in the store.
+    pub(super) kept: bool,
+}
+
+/// A repository of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) registry: String,
+    pub(super) repository: String,
+}
+
+/// Records an image whose layers all have rows, and gives it references.
+pub(super) fn insert(t: &Transaction<'_>, image: &Record, references: &[ImageRef]) -> rusqlite::Result<()> {
     let digest = image.digest.to_string();
     let created = image.created.format(&Rfc3339).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut size = 0i64;
@@ -40,17 +58,109 @@ pub(super) fn insert(t: &Transaction<'_>, image: &Record, reference: &ImageRef) 
             params![digest, position as i64, layer.to_string()],
         )?;
     }
+    references.iter().try_for_each(|reference| tag(t, reference, &image.digest))
+}
+
+/// Gives an image a reference, which another one loses.
+pub(super) fn tag(t: &Transaction<'_>, reference: &ImageRef, digest: &Digest) -> rusqlite::Result<()> {
     t.execute(
         "INSERT INTO image_refs (reference, digest) VALUES (?1, ?2)
          ON CONFLICT (reference) DO UPDATE SET digest = excluded.digest",
-        params![reference.to_string(), digest],
+        params![reference.to_string(), digest.to_string()],
     )?;
     Ok(())
 }
 
-pub(super) fn insert_layer(t: &Transaction<'_>, diff_id: &Digest, size: u64) -> rusqlite::Result<()> {
-    t.execute("INSERT OR IGNORE INTO layers (diff_id, size) VALUES (?1, ?2)", params![diff_id.to_string(), size.cast_signed()])?;
+pub(super) fn insert_layer(t: &Transaction<'_>, diff_id: &Digest, size: u64, tar_size: u64) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT INTO layers (diff_id, size, tar_size) VALUES (?1, ?2, ?3)
+         ON CONFLICT (diff_id) DO UPDATE SET tar_size = excluded.tar_size",
+        params![diff_id.to_string(), size.cast_signed(), tar_size.cast_signed()],
+    )?;
     Ok(())
+}
+
+/// A blob that is kept stays so when the same is seen again.
+pub(super) fn insert_blob(t: &Transaction<'_>, blob: &LayerBlob) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT INTO layer_blobs (digest, diff_id, size, media_type, kept) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (digest, diff_id) DO UPDATE SET kept = max(kept, excluded.kept), media_type = excluded.media_type",
+        params![blob.digest.to_string(), blob.diff_id.to_string(), blob.size.cast_signed(), blob.media_type, blob.kept],
+    )?;
+    Ok(())
+}
+
+pub(super) fn insert_place(t: &Transaction<'_>, digest: &Digest, place: &Place) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT OR IGNORE INTO blob_places (digest, registry, repository) VALUES (?1, ?2, ?3)",
+        params![digest.to_string(), place.registry, place.repository],
+    )?;
+    Ok(())
+}
+
+/// Where a blob or a manifest was seen.
+pub(super) fn places(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Vec<Place>> {
+    let mut query =
+        t.prepare_cached("SELECT registry, repository FROM blob_places WHERE digest = ?1 ORDER BY registry, repository")?;
+    query.query_map([digest.to_string()], |row| Ok(Place { registry: row.get(0)?, repository: row.get(1)? }))?.collect()
+}
+
+/// The blobs that are known to unpack to a layer, those in the store first.
+pub(super) fn blobs_of(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Result<Vec<LayerBlob>> {
+    let mut query = t.prepare_cached(
+        "SELECT digest, diff_id, size, media_type, kept FROM layer_blobs WHERE diff_id = ?1 ORDER BY kept DESC, digest",
+    )?;
+    query.query_map([diff_id.to_string()], layer_blob)?.collect()
+}
+
+/// The layer that a blob is known to unpack to.
+pub(super) fn blob(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Option<LayerBlob>> {
+    let mut query = t.prepare_cached("SELECT digest, diff_id, size, media_type, kept FROM layer_blobs WHERE digest = ?1")?;
+    query.query_row([digest.to_string()], layer_blob).optional()
+}
+
+pub(super) fn kept_blobs(t: &Transaction<'_>) -> rusqlite::Result<Vec<LayerBlob>> {
+    let mut query =
+        t.prepare_cached("SELECT digest, diff_id, size, media_type, kept FROM layer_blobs WHERE kept ORDER BY digest")?;
+    query.query_map([], layer_blob)?.collect()
+}
+
+pub(super) fn forget_kept(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
+    t.execute("UPDATE layer_blobs SET kept = 0 WHERE digest = ?1", [digest.to_string()])?;
+    Ok(())
+}
+
+/// Every layer: its unpacked size and, where it has a skeleton, its tar's.
+pub(super) fn layers(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Digest, u64, Option<u64>)>> {
+    let mut query = t.prepare_cached("SELECT diff_id, size, tar_size FROM layers ORDER BY diff_id")?;
+    let read = |row: &Row<'_>| {
+        let tar_size: Option<i64> = row.get(2)?;
+        Ok((parsed(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned(), tar_size.map(i64::cast_unsigned)))
+    };
+    query.query_map([], read)?.collect()
+}
+
+/// Bytes of a layer's tar. `None`: there is no such layer, or it was unpacked before there were skeletons.
+pub(super) fn tar_size(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Result<Option<u64>> {
+    let mut query = t.prepare_cached("SELECT tar_size FROM layers WHERE diff_id = ?1")?;
+    let size = query.query_row([diff_id.to_string()], |row| row.get::<_, Option<i64>>(0)).optional()?;
+    Ok(size.flatten().map(i64::cast_unsigned))
+}
+
+/// Every image with every layer that it has.
+pub(super) fn layers_of_images(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Digest, Digest)>> {
+    let mut query = t.prepare_cached("SELECT digest, diff_id FROM image_layers")?;
+    query.query_map([], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?.collect()
+}
+
+fn layer_blob(row: &Row<'_>) -> rusqlite::Result<LayerBlob> {
+    Ok(LayerBlob {
+        digest: parsed(row, 0)?,
+        diff_id: parsed(row, 1)?,
+        size: row.get::<_, i64>(2)?.cast_unsigned(),
+        media_type: row.get(3)?,
+        kept: row.get(4)?,
+    })
 }
 
 pub(super) fn has_layer(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Result<bool> {
@@ -72,6 +182,15 @@ pub(super) fn by_digest(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Resul
     let mut query = t.prepare_cached("SELECT digest, size, created, imported_from FROM images WHERE digest = ?1")?;
     let image = query.query_row([digest.to_string()], image).optional()?;
     image.map(|image| with_references(t, image)).transpose()
+}
+
+/// The image whose configuration has this digest: what other programs call its id.
+pub(super) fn by_config(t: &Transaction<'_>, hex: &str) -> rusqlite::Result<Vec<observed::Image>> {
+    let mut query = t.prepare_cached(
+        "SELECT digest, size, created, imported_from FROM images WHERE substr(config, 8, length(?1)) = ?1 ORDER BY digest LIMIT 2",
+    )?;
+    let images = query.query_map([hex], image)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    images.into_iter().map(|image| with_references(t, image)).collect()
 }
 
 /// Images whose digest starts with these hexadecimal digits, two at most.
@@ -107,19 +226,6 @@ pub(super) fn content(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<
     Ok(Some((config, layers)))
 }
 
-/// Gives an image a further reference, or moves one to it; false when there is no such image.
-pub(super) fn tag(t: &Transaction<'_>, digest: &Digest, reference: &ImageRef) -> rusqlite::Result<bool> {
-    if !has_image(t, digest)? {
-        return Ok(false);
-    }
-    t.execute(
-        "INSERT INTO image_refs (reference, digest) VALUES (?1, ?2)
-         ON CONFLICT (reference) DO UPDATE SET digest = excluded.digest",
-        params![reference.to_string(), digest.to_string()],
-    )?;
-    Ok(true)
-}
-
 pub(super) fn untag(t: &Transaction<'_>, reference: &ImageRef) -> rusqlite::Result<bool> {
     Ok(t.execute("DELETE FROM image_refs WHERE reference = ?1", [reference.to_string()])? > 0)
 }
@@ -138,6 +244,10 @@ pub(super) fn remove_unneeded_layers(t: &Transaction<'_>) -> rusqlite::Result<(u
     let mut query =
         t.prepare_cached("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers) RETURNING size")?;
     let sizes = query.query_map([], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    t.execute(
+        "DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM images UNION SELECT digest FROM layer_blobs)",
+        [],
+    )?;
     Ok((sizes.len() as u64, sizes.iter().map(|size| size.cast_unsigned()).sum()))
 }
 
@@ -145,7 +255,10 @@ pub(super) fn remove_unneeded_layers(t: &Transaction<'_>) -> rusqlite::Result<(u
 pub(super) fn names(t: &Transaction<'_>) -> rusqlite::Result<(BTreeSet<String>, BTreeSet<String>)> {
     let mut query = t.prepare("SELECT substr(diff_id, 8) FROM layers")?;
     let layers = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let mut query = t.prepare("SELECT substr(digest, 8) FROM images UNION SELECT substr(config, 8) FROM images")?;
+    let mut query = t.prepare(
+        "SELECT substr(digest, 8) FROM images UNION SELECT substr(config, 8) FROM images
+         UNION SELECT substr(digest, 8) FROM layer_blobs WHERE kept",
+    )?;
     let blobs = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok((layers, blobs))
 }

@@ -1,4 +1,4 @@
-//! Where content lives: blobs by digest, layers unpacked by diff id, and work in progress. Knows nothing of registries,
+//! Where content lives: blobs by digest, layers unpacked by diff id with their skeletons beside them, and work in progress. Knows nothing of registries,
 //! nor which content is needed: the rows say that.
 //!
 //! Guarantees: what has its final name is whole; a row is committed only once the content it names is on the disk.
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::syncfs;
 
 use super::error::ImagesError;
-use super::layer::Layer;
+use super::layer::{Layer, Recorder};
 use crate::files::{self, FileError, Lock};
 use crate::model::Digest;
 
@@ -42,6 +42,8 @@ impl Drop for Session {
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) layer: Layer,
+    /// The blob that it was unpacked from, where that is to be kept.
+    pub(super) kept: Option<Digest>,
     folder: Scratch,
 }
 
@@ -53,19 +55,43 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// Whatever is put here besides is removed with it.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn into_staged(self, layer: Layer) -> Staged {
-        Staged { layer, folder: self }
+    /// The empty folder for a layer.
+    pub(super) fn root(&self) -> PathBuf {
+        self.path.join("layer")
+    }
+
+    pub(super) fn skeleton(&self) -> PathBuf {
+        self.path.join("skeleton")
+    }
+
+    /// Where the blob goes that the layer is unpacked from.
+    pub(super) fn blob(&self) -> PathBuf {
+        self.path.join("blob")
+    }
+
+    pub(super) fn recorder(&self) -> Result<Recorder, FileError> {
+        Recorder::create(&self.skeleton(), &self.path.join("replaced"))
+    }
+
+    pub(super) fn into_staged(self, layer: Layer, kept: Option<Digest>) -> Staged {
+        Staged { layer, kept, folder: self }
     }
 }
 
 impl Staged {
     /// Whether it is still to be published: others may share it, and have done so.
     pub(super) fn is_there(&self) -> bool {
-        self.folder.path.exists()
+        self.folder.root().exists()
+    }
+
+    /// Its folder, until it is published.
+    pub(super) fn root(&self) -> PathBuf {
+        self.folder.root()
     }
 }
 
@@ -92,7 +118,7 @@ pub(super) struct Publishing<'a> {
 impl Store {
     pub(super) fn open(state_dir: &Path) -> Result<Self, FileError> {
         let root = state_dir.join("images");
-        for folder in ["blobs/sha256", "layers", "tmp"] {
+        for folder in ["blobs/sha256", "layers", "skeletons", "tmp"] {
             files::create_dirs(&root.join(folder), 0o700)?;
         }
         Ok(Self { root, session: Mutex::new(None) })
@@ -106,6 +132,11 @@ impl Store {
         self.root.join("layers").join(diff_id.hex())
     }
 
+    /// What of a layer's tar is not in its folder.
+    pub(super) fn skeleton_path(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("skeletons").join(diff_id.hex())
+    }
+
     /// A blob's content, checked against its name.
     pub(super) fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ImagesError> {
         let content = files::read(&self.blob_path(digest))?;
@@ -116,10 +147,12 @@ impl Store {
     pub(super) fn scratch(&self) -> Result<Scratch, FileError> {
         let session = self.session()?;
         let path = session.path.join(session.next.fetch_add(1, Ordering::Relaxed).to_string());
-        files::create_dirs(&path, 0o755)?;
+        let scratch = Scratch { path, _session: session };
+        let root = scratch.root();
+        files::create_dirs(&root, 0o755)?;
         // Exactly: a container whose layers say nothing of their root gets this one.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|e| FileError::new("set the mode of", &path, e))?;
-        Ok(Scratch { path, _session: session })
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).map_err(|e| FileError::new("set the mode of", &root, e))?;
+        Ok(scratch)
     }
 
     /// Waits until no other process publishes or sweeps. Blocks the thread.
@@ -171,7 +204,18 @@ impl Publishing<'_> {
     pub(super) fn layer(&self, staged: &Staged) -> Result<(), FileError> {
         let path = self.store.layer_path(&staged.layer.diff_id);
         self.remove(&path)?;
-        fs::rename(&staged.folder.path, &path).map_err(|e| FileError::new("rename to", &path, e))
+        self.skeleton(staged)?;
+        move_to(&staged.folder.root(), &path)
+    }
+
+    /// Gives a staged layer's skeleton its final name, where the layer itself is there.
+    pub(super) fn skeleton(&self, staged: &Staged) -> Result<(), FileError> {
+        move_to(&staged.folder.skeleton(), &self.store.skeleton_path(&staged.layer.diff_id))
+    }
+
+    /// Gives the blob that a layer was unpacked from its final name.
+    pub(super) fn kept_blob(&self, staged: &Staged, digest: &Digest) -> Result<(), FileError> {
+        move_to(&staged.folder.blob(), &self.store.blob_path(digest))
     }
 
     pub(super) fn blob(&self, digest: &Digest, content: &[u8]) -> Result<(), FileError> {
@@ -192,6 +236,11 @@ impl Publishing<'_> {
                 self.remove(&path)?;
             }
         }
+        for path in list(&self.store.root.join("skeletons"))? {
+            if !needed_layer(&name(&path)) {
+                files::remove_all(&path)?;
+            }
+        }
         for path in list(&self.store.root.join("blobs/sha256"))? {
             if !needed_blob(&name(&path)) {
                 files::remove_all(&path)?;
@@ -201,7 +250,7 @@ impl Publishing<'_> {
     }
 
     /// Removes a layer: out of sight at once, then file by file.
-    fn remove(&self, path: &Path) -> Result<(), FileError> {
+    pub(super) fn remove(&self, path: &Path) -> Result<(), FileError> {
         if fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Ok(());
         }
@@ -211,6 +260,10 @@ impl Publishing<'_> {
             Err(e) => Err(FileError::new("remove", path, e)),
         }
     }
+}
+
+fn move_to(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(|e| FileError::new("rename to", to, e))
 }
 
 fn name(path: &Path) -> String {

@@ -25,6 +25,7 @@ mod start;
 mod support;
 mod sysctl;
 mod users;
+pub mod view;
 
 #[cfg(test)]
 mod tests;

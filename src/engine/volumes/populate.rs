@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::{Result, VolumeError, copy};
+use crate::engine::runtime::view;
 use crate::files::{self, FileError};
 use crate::model::Name;
 
@@ -66,11 +65,7 @@ fn copy_from_image(name: &Name, folder: &Path, layers: &[PathBuf], target: &str)
     files::create_dirs(&mount_point, 0o700)?;
     let copied = std::thread::scope(|scope| {
         let work = || {
-            let root = match layers {
-                // One folder is a root file system as it is, and overlayfs does not take less than two.
-                [only] => open(only).map_err(fail("open the layer"))?,
-                _ => mounted(layers, &mount_point).map_err(fail("mount the layers"))?,
-            };
+            let root = view::merged(layers, &mount_point).map_err(fail("mount the layers"))?;
             let Some(source) = beneath(&root, target).map_err(fail("find the target"))? else { return Ok(false) };
             copy::tree(&source, &folder.join(COPY))
                 .map(|()| true)
@@ -82,22 +77,6 @@ fn copy_from_image(name: &Name, folder: &Path, layers: &[PathBuf], target: &str)
     })?;
     files::remove_all(&mount_point)?;
     Ok(copied)
-}
-
-/// The layers as one tree, mounted read-only where only the calling thread sees it.
-fn mounted(layers: &[PathBuf], mount_point: &Path) -> io::Result<OwnedFd> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    // By descriptor, because all paths together must fit into a page, and must have no colon.
-    let opened: Vec<OwnedFd> = layers.iter().map(|layer| open(layer)).collect::<io::Result<_>>()?;
-    let paths: Vec<String> = opened.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
-    let options = format!("lowerdir={}", paths.join(":"));
-    mount(Some("overlay"), mount_point, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))?;
-    open(mount_point)
-}
-
-fn open(folder: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The folder at `target` in `root`, with every link resolved as in a container. `None` when there is none.

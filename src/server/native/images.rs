@@ -15,7 +15,6 @@ use crate::engine::EngineError;
 use crate::engine::images::{ImportConfig, ImportSource};
 use crate::model::{Digest, ProgressSink};
 use crate::observed::Image;
-use crate::reconcile::{ReconcileError, record};
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
@@ -37,8 +36,7 @@ async fn remove(
     State(handles): State<Handles>,
     Params(remove): Params<RemoveImage>,
 ) -> Result<axum::Json<Vec<String>>, ApiError> {
-    let keep = record::images_of_generations(handles.engine.db()).map_err(ReconcileError::from)?;
-    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force, &keep).await?))
+    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force).await?))
 }
 
 async fn pull(State(handles): State<Handles>, Json(pull): Json<Pull>) -> Result<Response, ApiError> {

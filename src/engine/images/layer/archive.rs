@@ -117,6 +117,15 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    pub(in crate::engine::images) fn into_reader(self) -> R {
+        self.reader
+    }
+
+    /// What is read from.
+    pub(in crate::engine::images) const fn reader_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Reads to the end of the stream, so that whoever hashes it has seen all.
     pub(in crate::engine::images) fn drain(&mut self) -> Result<(), ArchiveError> {
         self.content = 0;
@@ -353,6 +362,14 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.truncate(end);
     }
     bytes
+}
+
+/// Whether a block can be the first of an archive; an empty archive begins with its end.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    let mut header = Header::new_old();
+    let Some(block) = block.first_chunk::<{ BLOCK as usize }>() else { return false };
+    header.as_mut_bytes().copy_from_slice(block);
+    block.iter().all(|b| *b == 0) || check_sum(&header, 0).is_ok()
 }
 
 fn check_sum(header: &Header, at: u64) -> Result<(), ArchiveError> {

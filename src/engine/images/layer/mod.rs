@@ -3,7 +3,10 @@
 
 mod ahead;
 mod archive;
+mod kept;
 pub(super) mod pax;
+mod skeleton;
+mod tape;
 mod unpack;
 mod write;
 
@@ -18,10 +21,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 pub use archive::ArchiveError;
-pub(super) use unpack::Limits;
+pub(super) use archive::{Archive, Entry, Kind};
+pub(super) use kept::Kept;
+pub use skeleton::SkeletonError;
+pub(super) use skeleton::{Rebuilt, Recorder};
 pub use unpack::UnpackError;
+pub(super) use unpack::{Limits, unpack_hollow};
 pub use write::TreeError;
-pub(super) use write::{fingerprint, write_tree};
+pub(super) use write::{Form, attributes_of, fingerprint, write_tree};
 
 use crate::model::Digest;
 
@@ -38,39 +45,45 @@ pub(super) struct Layer {
     pub(super) newest: i64,
 }
 
-/// Unpacks `source` into the empty folder `root`.
-pub(super) fn unpack_layer(source: impl Read + Send, root: &Path, limits: &Limits) -> Result<Layer, UnpackError> {
-    let compressed = Arc::new(AtomicU64::new(0));
-    let counted = Counted { inner: source, count: compressed.clone() };
-    let plain = decompress(counted).map_err(ArchiveError::from)?;
-    let tar = Hashed { inner: plain, hash: Sha256::new(), count: 0, compressed, limits };
-    let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, limits));
+/// Unpacks `source` into the empty folder `root`, and records what of it will not be there.
+pub(super) fn unpack_layer(
+    source: impl Read + Send,
+    root: &Path,
+    recorder: Recorder,
+    limits: &Limits,
+) -> Result<Layer, UnpackError> {
+    let tar = Hashed::new(plain(source, limits).map_err(ArchiveError::from)?);
+    let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, recorder, limits));
     let unpacked = unpacked?;
-    Ok(Layer {
-        diff_id: Digest::from_bytes(tar.hash.finalize().into()),
-        tar_size: tar.count,
-        size: unpacked.size,
-        newest: unpacked.newest,
-    })
+    Ok(Layer { tar_size: tar.inner.count, diff_id: tar.digest(), size: unpacked.size, newest: unpacked.newest })
+}
+
+/// Whether what begins so is a tar, perhaps a compressed one.
+pub(super) fn looks_like_a_tar(head: &[u8]) -> bool {
+    !matches!(compression(head), Ok(Compression::None)) || archive::is_header(head)
 }
 
 /// Takes the compression from the first bytes, because media types are often wrong about it.
 fn decompress<'a>(mut source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut head = Vec::with_capacity(6);
     (&mut source).take(6).read_to_end(&mut head)?;
-    let kind = match head.as_slice() {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-        [b'B', b'Z', b'h', ..] => return Err(unsupported("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => return Err(unsupported("xz")),
-        _ => Compression::None,
-    };
+    let kind = compression(&head)?;
     let whole = Read::chain(io::Cursor::new(head), source);
     Ok(match kind {
         Compression::None => Box::new(whole),
         Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, whole))),
         Compression::Zstd => Box::new(zstd::Decoder::new(whole)?),
     })
+}
+
+fn compression(head: &[u8]) -> io::Result<Compression> {
+    match head {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
+        [b'B', b'Z', b'h', ..] => Err(unsupported("bzip2")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err(unsupported("xz")),
+        _ => Ok(Compression::None),
+    }
 }
 
 enum Compression {
@@ -96,21 +109,26 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Hashes what passes, and ends streams that grow beyond the limits.
-struct Hashed<'a, R> {
-    inner: R,
-    hash: Sha256,
-    count: u64,
-    compressed: Arc<AtomicU64>,
-    limits: &'a Limits,
+/// Decompresses a stream, and ends one that grows beyond the limits.
+pub(super) fn plain<'a>(source: impl Read + Send + 'a, limits: &Limits) -> io::Result<Bounded<'a>> {
+    let compressed = Arc::new(AtomicU64::new(0));
+    let counted = Counted { inner: source, count: compressed.clone() };
+    Ok(Bounded { inner: decompress(counted)?, count: 0, compressed, limits: limits.clone() })
 }
 
-impl<R: Read> Read for Hashed<'_, R> {
+/// A decompressed stream within its limits.
+pub(super) struct Bounded<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    count: u64,
+    compressed: Arc<AtomicU64>,
+    limits: Limits,
+}
+
+impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..n]);
         self.count += n as u64;
-        let Limits { small, ratio, bytes, .. } = *self.limits;
+        let Limits { small, ratio, bytes, .. } = self.limits;
         // Headers and padding come on top of what the files may have.
         if self.count > bytes.saturating_mul(2).max(small) {
             return Err(io::Error::other(UnpackError::TooMuch { what: "bytes", limit: bytes }));
@@ -118,6 +136,31 @@ impl<R: Read> Read for Hashed<'_, R> {
         if self.count > small && self.count / ratio > self.compressed.load(Ordering::Relaxed) {
             return Err(io::Error::other(UnpackError::TooMuch { what: "bytes for each compressed byte", limit: ratio }));
         }
+        Ok(n)
+    }
+}
+
+/// Hashes and counts what passes.
+pub(super) struct Hashed<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Hashed<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, hash: Sha256::new() }
+    }
+
+    /// The digest of all that has passed.
+    pub(super) fn digest(self) -> Digest {
+        Digest::from_bytes(self.hash.finalize().into())
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..n]);
         Ok(n)
     }
 }

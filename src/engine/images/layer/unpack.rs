@@ -16,12 +16,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
-    ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, setxattr, statat, symlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    fsetxattr, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, readlink, renameat, setxattr, statat, symlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
 use super::archive::{Archive, ArchiveError, Entry, Kind, lossy};
+use super::skeleton::{Recorder, SkeletonError};
+use super::tape::Tape;
 use crate::files::beneath::{Escapes, remove_at};
 use crate::files::{Beneath, FileError, Inside};
 
@@ -57,6 +60,8 @@ pub enum UnpackError {
     Whiteout { name: String },
     #[error("refused: {name:?} sets the attribute {attribute:?}, which belongs to overlayfs")]
     OverlayAttribute { name: String, attribute: String },
+    #[error("record the layer's tar: {0}")]
+    Skeleton(#[from] SkeletonError),
     #[error("refused: more than {limit} {what}")]
     TooMuch { what: &'static str, limit: u64 },
 }
@@ -71,10 +76,35 @@ pub(in crate::engine::images) struct Unpacked {
 }
 
 /// Unpacks the whole of `reader` into the empty folder `root`, and reads it to its end.
-pub(in crate::engine::images) fn unpack(reader: impl Read, root: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
-    let mut archive = Archive::new(reader);
+pub(super) fn unpack(reader: impl Read, root: &Path, recorder: Recorder, limits: &Limits) -> Result<Unpacked, UnpackError> {
+    let mut archive = Archive::new(Tape::new(reader, Some(recorder)));
+    let unpacked = unpack_all(&mut archive, root, limits, false);
+    if let Some(failure) = archive.reader_mut().failure() {
+        return Err(failure.into());
+    }
+    let unpacked = unpacked?;
+    archive.into_reader().finish()?;
+    Ok(unpacked)
+}
+
+/// The same without contents: all files have their sizes and nothing in them. For comparisons of everything else.
+pub(in crate::engine::images) fn unpack_hollow(reader: impl Read, root: &Path, limits: &Limits) -> Result<(), UnpackError> {
+    unpack_all(&mut Archive::new(Tape::new(reader, None)), root, limits, true).map(drop)
+}
+
+fn unpack_all<R: Read>(
+    archive: &mut Archive<Tape<R>>,
+    root: &Path,
+    limits: &Limits,
+    hollow: bool,
+) -> Result<Unpacked, UnpackError> {
+    let beneath = Beneath::open(root)?;
+    let real = real_path(beneath.root()).map_err(|e| FileError::new("find", root, e))?;
     let mut target = Target {
-        beneath: Beneath::open(root)?,
+        beneath,
+        hollow,
+        real,
+        parent: (PathBuf::new(), PathBuf::new()),
         folder_times: BTreeMap::new(),
         buffer: vec![0; 256 << 10],
         done: Unpacked::default(),
@@ -90,7 +120,7 @@ pub(in crate::engine::images) fn unpack(reader: impl Read, root: &Path, limits: 
             return Err(UnpackError::TooMuch { what: "bytes", limit: limits.bytes });
         }
         target.done.newest = target.done.newest.max(entry.mtime.0);
-        target.apply(&entry, &mut archive)?;
+        target.apply(&entry, archive)?;
     }
     archive.drain()?;
     target.finish()
@@ -98,6 +128,12 @@ pub(in crate::engine::images) fn unpack(reader: impl Read, root: &Path, limits: 
 
 struct Target {
     beneath: Beneath,
+    /// Contents are not written.
+    hollow: bool,
+    /// The root's own path.
+    real: PathBuf,
+    /// The last folder that was asked for, as an archive names it and without symbolic links on the way.
+    parent: (PathBuf, PathBuf),
     /// Set at the end, because every entry that is made in a folder changes the folder's time.
     folder_times: BTreeMap<PathBuf, (i64, u32)>,
     buffer: Vec<u8>,
@@ -110,10 +146,14 @@ const META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Target {
-    fn apply(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), UnpackError> {
+    fn apply<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<Tape<R>>) -> Result<(), UnpackError> {
         let path = Inside::new(&entry.name)?;
         let Some(name) = path.name() else {
-            return if entry.kind == Kind::Folder { self.folder(Path::new(""), None, entry) } else { self.not_a_folder(&path) };
+            return if entry.kind == Kind::Folder {
+                self.folder(Path::new(""), None, entry, archive)
+            } else {
+                self.not_a_folder(&path)
+            };
         };
         let bytes = name.as_bytes();
         if bytes == OPAQUE {
@@ -128,12 +168,11 @@ impl Target {
             return self.whiteout(&parent, path.as_path(), OsStr::from_bytes(hidden));
         }
         match entry.kind {
-            Kind::Folder => self.folder(path.as_path(), Some((&parent, name)), entry),
-            Kind::File => self.file(&parent, path.as_path(), name, entry, content),
-            Kind::Hardlink => self.hardlink(&parent, path.as_path(), name, entry),
+            Kind::Folder => self.folder(path.as_path(), Some((&parent, name)), entry, archive),
+            Kind::File => self.file(&parent, path.as_path(), name, entry, archive),
+            Kind::Hardlink => self.hardlink(&parent, path.as_path(), name, entry, archive),
             Kind::Symlink | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                let made = self.replacing(&parent, name, |dir| node(dir, name, entry));
-                made.map_err(|e| self.beneath.error("create", path.as_path(), e))?;
+                self.replacing(&parent, path.as_path(), name, archive, |dir| node(dir, name, entry))?;
                 self.describe_node(&parent, path.as_path(), name, entry)
             }
         }
@@ -152,9 +191,15 @@ impl Target {
     }
 
     /// Makes a folder, or takes the one that is there. `place` is `None` for the root.
-    fn folder(&mut self, path: &Path, place: Option<(&OwnedFd, &OsStr)>, entry: &Entry) -> Result<(), UnpackError> {
-        let fail = |e| self.beneath.error("create folder", path, e);
-        let mut replaced = false;
+    fn folder<R: Read>(
+        &mut self,
+        path: &Path,
+        place: Option<(&OwnedFd, &OsStr)>,
+        entry: &Entry,
+        archive: &mut Archive<Tape<R>>,
+    ) -> Result<(), UnpackError> {
+        let shown = self.beneath.show(path);
+        let fail = |e: Errno| FileError::new("create folder", &shown, e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match place {
             None => self.beneath.resolve(path, flags).map_err(fail)?,
@@ -166,8 +211,8 @@ impl Target {
                         if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
                             false
                         } else {
-                            remove_at(parent.as_fd(), name).and_then(|()| mkdirat(parent, name, Mode::RWXU)).map_err(fail)?;
-                            replaced = true;
+                            self.put_aside(parent, path, name, archive)?;
+                            mkdirat(parent, name, Mode::RWXU).map_err(fail)?;
                             is_whiteout(&there)
                         }
                     }
@@ -183,32 +228,31 @@ impl Target {
         };
         self.describe(&fd, path, entry)?;
         self.folder_times.insert(path.to_owned(), entry.mtime);
-        if replaced {
-            self.beneath.forget();
-        }
         Ok(())
     }
 
-    fn file(
+    fn file<R: Read>(
         &mut self,
         parent: &OwnedFd,
         path: &Path,
         name: &OsStr,
         entry: &Entry,
-        content: &mut impl Read,
+        archive: &mut Archive<Tape<R>>,
     ) -> Result<(), UnpackError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self
-            .replacing(parent, name, |dir| openat(dir, name, flags, Mode::RUSR | Mode::WUSR))
-            .map_err(|e| self.beneath.error("create", path, e))?;
-        let mut file = File::from(fd);
+        let made = self.replacing(parent, path, name, archive, |dir| openat(dir, name, flags, Mode::RUSR | Mode::WUSR));
+        let mut file = File::from(made?);
+        let real = self.real_name(parent, path, name)?;
         match &entry.pieces {
+            _ if self.hollow => ftruncate(&file, entry.size).map_err(|e| self.beneath.error("set the size of", path, e))?,
             None => {
-                self.copy(content, entry.size, path, |bytes, _| file.write_all(bytes))?;
+                archive.reader_mut().next_is_in(&real, 0, entry.size)?;
+                self.copy(archive, entry.size, path, |bytes, _| file.write_all(bytes))?;
             }
             Some(pieces) => {
                 for (offset, length) in pieces {
-                    self.copy(content, *length, path, |bytes, done| file.write_all_at(bytes, offset + done))?;
+                    archive.reader_mut().next_is_in(&real, *offset, *length)?;
+                    self.copy(archive, *length, path, |bytes, done| file.write_all_at(bytes, offset + done))?;
                 }
                 ftruncate(&file, entry.size).map_err(|e| self.beneath.error("set the size of", path, e))?;
             }
@@ -239,7 +283,14 @@ impl Target {
         Ok(())
     }
 
-    fn hardlink(&mut self, parent: &OwnedFd, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), UnpackError> {
+    fn hardlink<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        entry: &Entry,
+        archive: &mut Archive<Tape<R>>,
+    ) -> Result<(), UnpackError> {
         let target = Inside::new(&entry.link)?;
         let fail = |source| UnpackError::Hardlink { name: lossy(&entry.name), target: lossy(&entry.link), source };
         let Some(target_name) = target.name() else {
@@ -259,8 +310,10 @@ impl Target {
         if same().map_err(|e| fail(self.beneath.error("link", path, e)))? {
             return Ok(());
         }
-        let made = self.replacing(parent, name, link);
-        made.map_err(|e| fail(self.beneath.error("link", path, e)))
+        match self.replacing(parent, path, name, archive, link) {
+            Err(UnpackError::File(source)) => Err(fail(source)),
+            made => made,
+        }
     }
 
     /// Hides `hidden` of the layers below.
@@ -285,21 +338,65 @@ impl Target {
         }
     }
 
-    /// Makes something new; what has the name already is removed first.
-    fn replacing<T>(
+    /// Makes something new; what has the name already is taken away first.
+    fn replacing<R: Read, T>(
         &mut self,
         parent: &OwnedFd,
+        path: &Path,
         name: &OsStr,
+        archive: &mut Archive<Tape<R>>,
         make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        match make(parent.as_fd()) {
+    ) -> Result<T, UnpackError> {
+        let made = match make(parent.as_fd()) {
             Err(Errno::EXIST) => {
-                remove_at(parent.as_fd(), name)?;
-                self.beneath.forget();
+                self.put_aside(parent, path, name, archive)?;
                 make(parent.as_fd())
             }
             result => result,
+        };
+        Ok(made.map_err(|e| self.beneath.error("create", path, e))?)
+    }
+
+    /// Takes away what has a name, out of the layer. Files are kept for the skeleton, which cannot find their contents in
+    /// the folder any more.
+    fn put_aside<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        archive: &mut Archive<Tape<R>>,
+    ) -> Result<(), UnpackError> {
+        let fail = |e| self.beneath.error("replace", path, e);
+        let there = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        match FileType::from_raw_mode(there.st_mode) {
+            FileType::RegularFile | FileType::Directory => {
+                let real = self.real_name(parent, path, name)?;
+                let moved = match archive.reader_mut().bury(&real)? {
+                    Some(grave) => renameat(parent, name, CWD, &grave),
+                    None => remove_at(parent.as_fd(), name),
+                };
+                moved.map_err(|e| self.beneath.error("replace", path, e))?;
+            }
+            _ => remove_at(parent.as_fd(), name).map_err(fail)?,
         }
+        self.beneath.forget();
+        self.parent = (PathBuf::new(), PathBuf::new());
+        Ok(())
+    }
+
+    /// Where `name` in `parent` really is below the root: an archive may name it through symbolic links.
+    fn real_name(&mut self, parent: &OwnedFd, path: &Path, name: &OsStr) -> Result<PathBuf, FileError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder.as_os_str().is_empty() {
+            return Ok(PathBuf::from(name));
+        }
+        if self.parent.0 != folder {
+            let fail = |e| self.beneath.error("find", path, e);
+            let real = real_path(parent.as_fd()).map_err(fail)?;
+            let inside = real.strip_prefix(&self.real).map_err(|_| fail(Errno::XDEV))?;
+            self.parent = (folder.to_owned(), inside.to_owned());
+        }
+        Ok(self.parent.1.join(name))
     }
 
     /// Owner, mode and extended attributes, in this order: a new owner clears set-id bits and capabilities.
@@ -350,6 +447,12 @@ impl Target {
     fn not_a_folder(&self, path: &Inside) -> Result<(), UnpackError> {
         Err(self.beneath.error("replace the root by a file in", path.as_path(), Errno::EXIST).into())
     }
+}
+
+/// The path by which the kernel knows an open file.
+fn real_path(fd: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
+    let link = readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsStr::from_bytes(link.as_bytes())))
 }
 
 fn node(dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(), Errno> {

@@ -2,9 +2,9 @@
 //! tells cheaply whether a source has changed. Knows nothing of images.
 //!
 //! Entries are sorted by name, owners are numeric, times have nanoseconds, hard links point to the first name.
-//! Refused: names that layers give a meaning to. Left out: sockets, which no archive can hold.
+//! Refused in an image: names that layers give a meaning to. Left out: sockets, which no archive can hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -48,7 +48,7 @@ pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, Tree
             }
         }
     }
-    walk(path, &mut |found| {
+    walk(path, Form::Image, &mut |found| {
         let meta = &found.meta;
         let size = if meta.is_file() { meta.len() } else { 0 };
         let facts: [i64; 8] = [
@@ -70,16 +70,38 @@ pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, Tree
     Ok(Digest::from_bytes(hash.finalize().into()))
 }
 
+/// What a tree is written as.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine::images) enum Form<'a> {
+    /// The whole of an image.
+    Image,
+    /// The upper folder of an overlay, as a layer. Its root's time is none of the content's, and mount points are left out
+    /// that were made for a container: empty files and folders at these paths.
+    Layer { mount_points: &'a BTreeSet<PathBuf> },
+    /// What a container sees, which may go on changing.
+    Export,
+}
+
 /// Writes the folder `root` as a tar to `output`.
-pub(in crate::engine::images) fn write_tree(root: &Path, output: &mut impl Write) -> Result<(), TreeError> {
+pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output: &mut impl Write) -> Result<(), TreeError> {
     let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    walk(root, &mut |found| {
+    walk(root, form, &mut |found| {
         let kind = found.meta.file_type();
         if kind.is_socket() {
-            tracing::warn!(path = %found.path.display(), "a socket is left out of the image");
+            tracing::warn!(path = %found.path.display(), "a socket is left out of the archive");
             return Ok(());
         }
-        if found.path.file_name().is_some_and(|n| n.as_bytes().starts_with(b".wh.")) && !found.name.is_empty() {
+        if let Form::Layer { mount_points } = form {
+            if kind.is_char_device() && found.meta.rdev() == 0 {
+                return whiteout(&found.name, output);
+            }
+            let empty = if kind.is_dir() { is_empty(found.path)? } else { kind.is_file() && found.meta.len() == 0 };
+            if empty && mount_points.contains(Path::new(std::ffi::OsStr::from_bytes(&found.name))) {
+                return Ok(());
+            }
+        }
+        let named = found.path.file_name().filter(|_| found.name != b"./");
+        if !matches!(form, Form::Export) && named.is_some_and(|n| n.as_bytes().starts_with(b".wh.")) {
             return Err(TreeError::Whiteout(found.path.to_owned()));
         }
         let identity = (found.meta.dev(), found.meta.ino());
@@ -92,7 +114,15 @@ pub(in crate::engine::images) fn write_tree(root: &Path, output: &mut impl Write
                 None
             }
         };
-        entry(found, link, output)
+        entry(found, form, link, output)?;
+        if let Form::Layer { .. } = form
+            && kind.is_dir()
+            && is_opaque(found.path)?
+        {
+            let folder = if found.name == b"./" { b"".as_slice() } else { &found.name };
+            mark(&[folder, b".wh..wh..opq"].concat(), output)?;
+        }
+        Ok(())
     })?;
     // The end of an archive is two empty blocks.
     output.write_all(&[0; 1024]).map_err(TreeError::Write)
@@ -109,21 +139,29 @@ struct Found<'a> {
 }
 
 /// Visits the root and everything beneath it, sorted by name, each folder before what is in it.
-fn walk(root: &Path, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
+fn walk(root: &Path, form: Form<'_>, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
+    let changes = matches!(form, Form::Export);
+    let gone = |e: &io::Error| changes && e.kind() == io::ErrorKind::NotFound;
     let meta = fs::metadata(root).map_err(|e| FileError::new("read", root, e))?;
     visit(&Found { path: root, name: b"./".to_vec(), meta, link: OsString::new() })?;
     // A stack of what is still to be visited, the next one last: a deep tree must not overflow the thread's own.
     let mut waiting = children(root, b"")?;
     while let Some((path, mut name)) = waiting.pop() {
-        let meta = fs::symlink_metadata(&path).map_err(|e| FileError::new("read", &path, e))?;
-        let link = if meta.is_symlink() {
-            fs::read_link(&path).map_err(|e| FileError::new("read link", &path, e))?.into_os_string()
-        } else {
-            OsString::new()
+        let meta = match fs::symlink_metadata(&path) {
+            Err(e) if gone(&e) => continue,
+            meta => meta.map_err(|e| FileError::new("read", &path, e))?,
+        };
+        let link = match meta.is_symlink().then(|| fs::read_link(&path)) {
+            Some(Err(e)) if gone(&e) => continue,
+            Some(link) => link.map_err(|e| FileError::new("read link", &path, e))?.into_os_string(),
+            None => OsString::new(),
         };
         if meta.is_dir() {
             name.push(b'/');
-            waiting.extend(children(&path, &name)?);
+            match children(&path, &name) {
+                Err(e) if gone(&e.source) => continue,
+                found => waiting.extend(found?),
+            }
         }
         visit(&Found { path: &path, name, meta, link })?;
     }
@@ -141,7 +179,7 @@ fn children(folder: &Path, prefix: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>, Fil
     Ok(names.into_iter().map(|n| (folder.join(OsString::from_vec(n.clone())), [prefix, &n].concat())).collect())
 }
 
-fn entry(found: &Found<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) -> Result<(), TreeError> {
+fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) -> Result<(), TreeError> {
     let meta = &found.meta;
     let kind = meta.file_type();
     let mut header = Header::new_ustar();
@@ -173,9 +211,11 @@ fn entry(found: &Found<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) 
     header.set_uid(wide(&mut records, "uid", meta.uid().into(), 0o7_777_777));
     header.set_gid(wide(&mut records, "gid", meta.gid().into(), 0o7_777_777));
     header.set_size(wide(&mut records, "size", size, 0o77_777_777_777));
-    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(0o77_777_777_777));
-    if meta.mtime_nsec() != 0 || !(0..=0o77_777_777_777).contains(&meta.mtime()) {
-        records.extend(pax::record(b"mtime", decimal_time(meta.mtime(), meta.mtime_nsec()).as_bytes()));
+    let timeless = matches!(form, Form::Layer { .. }) && found.name == b"./";
+    let (seconds, nanoseconds) = if timeless { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+    header.set_mtime(u64::try_from(seconds).unwrap_or(0).min(0o77_777_777_777));
+    if nanoseconds != 0 || !(0..=0o77_777_777_777).contains(&seconds) {
+        records.extend(pax::record(b"mtime", decimal_time(seconds, nanoseconds).as_bytes()));
     }
     if (kind.is_char_device() || kind.is_block_device())
         && let Some(ustar) = header.as_ustar_mut()
@@ -189,36 +229,49 @@ fn entry(found: &Found<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) 
         }
     }
     if !records.is_empty() {
-        let mut extension = Header::new_ustar();
-        extension.set_entry_type(EntryType::XHeader);
-        place(&mut extension.as_old_mut().name, b"pax");
-        extension.set_mode(0o644);
-        extension.set_uid(0);
-        extension.set_gid(0);
-        extension.set_mtime(0);
-        extension.set_size(records.len() as u64);
-        extension.set_cksum();
-        output.write_all(extension.as_bytes()).map_err(TreeError::Write)?;
-        output.write_all(&records).map_err(TreeError::Write)?;
-        pad(records.len() as u64, output)?;
+        extension(&records, output)?;
     }
     header.set_cksum();
     output.write_all(header.as_bytes()).map_err(TreeError::Write)?;
     if size > 0 {
-        copy(found.path, size, output)?;
+        copy(found.path, size, form, output)?;
         pad(size, output)?;
     }
     Ok(())
 }
 
+fn extension(records: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XHeader);
+    place(&mut header.as_old_mut().name, b"pax");
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(records.len() as u64);
+    header.set_cksum();
+    output.write_all(header.as_bytes()).map_err(TreeError::Write)?;
+    output.write_all(records).map_err(TreeError::Write)?;
+    pad(records.len() as u64, output)
+}
+
 /// Exactly `size` bytes of the file: the header has promised them.
-fn copy(path: &Path, size: u64, output: &mut impl Write) -> Result<(), TreeError> {
-    let mut file = File::open(path).map_err(|e| FileError::new("open", path, e))?;
+fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Write) -> Result<(), TreeError> {
+    let changes = matches!(form, Form::Export);
+    let mut file: Box<dyn Read> = match File::open(path) {
+        // The header is written already, and nobody is to take what follows for another one.
+        Err(e) if changes && e.kind() == io::ErrorKind::NotFound => Box::new(io::empty()),
+        file => Box::new(file.map_err(|e| FileError::new("open", path, e))?),
+    };
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
     let mut left = size;
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         match file.read(&mut buffer[..most]).map_err(|e| FileError::new("read", path, e))? {
+            0 if changes => {
+                tracing::warn!(path = %path.display(), "it became shorter while it was read, and is filled up with zeros");
+                file = Box::new(io::repeat(0));
+            }
             0 => return Err(TreeError::Changed(path.to_owned())),
             n => {
                 output.write_all(&buffer[..n]).map_err(TreeError::Write)?;
@@ -232,6 +285,43 @@ fn copy(path: &Path, size: u64, output: &mut impl Write) -> Result<(), TreeError
 fn pad(size: u64, output: &mut impl Write) -> Result<(), TreeError> {
     let padding = (size.next_multiple_of(512) - size) as usize;
     output.write_all(&[0; 512][..padding]).map_err(TreeError::Write)
+}
+
+/// Says that what has this name in the layers below is not there.
+fn whiteout(name: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+    let start = name.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+    mark(&[&name[..start], b".wh.", &name[start..]].concat(), output)
+}
+
+/// An empty file whose name is all that it says.
+fn mark(name: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+    let mut header = Header::new_ustar();
+    if !place(&mut header.as_old_mut().name, name) {
+        extension(&pax::record(b"path", name), output)?;
+    }
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    output.write_all(header.as_bytes()).map_err(TreeError::Write)
+}
+
+fn is_empty(folder: &Path) -> Result<bool, TreeError> {
+    let mut entries = fs::read_dir(folder).map_err(|e| FileError::new("read folder", folder, e))?;
+    Ok(entries.next().is_none())
+}
+
+/// Whether a folder hides what the layers below have in it.
+fn is_opaque(folder: &Path) -> Result<bool, TreeError> {
+    let mut value = [0u8; 1];
+    match lgetxattr(folder, "trusted.overlay.opaque", value.as_mut_slice()) {
+        Ok(length) => Ok(value[..length] == *b"y"),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+        Err(e) => Err(FileError::new("read the extended attributes of", folder, e).into()),
+    }
 }
 
 /// Puts `text` into a field, cut when it is too long; then false.
@@ -255,6 +345,14 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
 
 /// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
 fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
+    attributes_of(path, |name| name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay."))
+}
+
+/// Extended attributes, sorted by name, without those that do not matter.
+pub(in crate::engine::images) fn attributes_of(
+    path: &Path,
+    ignored: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<pax::Attribute>, FileError> {
     let fail = |e: Errno| FileError::new("read the extended attributes of", path, e);
     let mut names = vec![0u8; 64 << 10];
     let length = match llistxattr(path, names.as_mut_slice()) {
@@ -265,7 +363,7 @@ fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
     names.truncate(length);
     let mut found = Vec::new();
     for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
-        if name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.") {
+        if ignored(name) {
             continue;
         }
         let mut value = vec![0u8; 64 << 10];

@@ -1,7 +1,6 @@
 //! Archives that want out, or to fill the host: nothing outside the folder changes, and the error says why.
 
 use super::*;
-use crate::engine::images::layer::unpack_layer;
 
 /// Unpacks into `root` within a folder that also has a secret, and checks that the secret is untouched and alone.
 fn attempt(tar: &[u8]) -> (tempfile::TempDir, Result<(), String>) {

@@ -5,7 +5,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use super::*;
-use crate::engine::images::layer::{Layer, unpack_layer};
 
 fn unpack(tar: &[u8]) -> (tempfile::TempDir, Layer) {
     let root = tempfile::tempdir_in("/tmp").unwrap();

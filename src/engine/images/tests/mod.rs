@@ -1,11 +1,13 @@
 //! Tests of the whole: against a real registry, a scripted one, hostile archives and sudden deaths.
 
+mod archives;
 mod crash;
 mod hostile;
 mod import;
 mod layers;
 mod real;
 mod scripted;
+mod skeletons;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::layer::Limits;
+use super::layer::{Layer, Limits, Recorder};
 use super::registry::{Http, Patience};
 use super::*;
 use crate::model::{Progress, ProgressSink};
@@ -61,7 +63,14 @@ fn open(folder: &Path, limits: Limits) -> Images {
         stall: Duration::from_millis(700),
     };
     let http = Http::new(BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
-    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits).unwrap()
+    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, StoreSettings::default()).unwrap()
+}
+
+/// Unpacks without a store.
+fn unpack_layer(source: &[u8], root: &Path, limits: &Limits) -> Result<Layer, UnpackError> {
+    let aside = tempfile::tempdir_in("/tmp").unwrap();
+    let recorder = Recorder::create(&aside.path().join("skeleton"), &aside.path().join("replaced")).unwrap();
+    super::layer::unpack_layer(source, root, recorder, limits)
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {

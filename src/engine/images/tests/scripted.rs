@@ -128,7 +128,7 @@ impl Server {
         Self { port, log, task }
     }
 
-    fn requests(&self, part: &str) -> Vec<Request> {
+    pub(super) fn requests(&self, part: &str) -> Vec<Request> {
         self.log.lock().unwrap().iter().filter(|r| r.path.contains(part)).cloned().collect()
     }
 
@@ -471,6 +471,6 @@ async fn plain_http_needs_to_be_named() {
     let http = Http::new(BTreeSet::from([name]), None, Patience::default());
     let instance = Instance::new(fixture.path().join("state"), fixture.path().join("run"), None);
     let db = Arc::new(Db::open(instance.state_dir()).unwrap());
-    let images = Images::with(&instance, db, http, Limits::default()).unwrap();
+    let images = Images::with(&instance, db, http, Limits::default(), StoreSettings::default()).unwrap();
     assert_eq!(images.pull(&reference, None, silent()).await.unwrap(), image);
 }

@@ -4,6 +4,7 @@
 //! The crate `cgroups-rs` finds the hierarchies and writes the limits. Making, filling and measuring are done here: on the
 //! way of every start, by descriptor, and with a v2 hierarchy that a process is born in instead of moved to.
 
+mod freeze;
 mod layout;
 mod measure;
 mod v1;
