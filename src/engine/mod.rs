@@ -218,20 +218,14 @@ impl Engine {
         Ok(self.0.images.pull(reference, platform, progress).await?)
     }
 
-    /// Pulls the image that `from` names, and gives it the name `reference` only.
-    pub async fn pull_as(
+    /// As [`pull`](Self::pull), with all that can be chosen.
+    pub async fn pull_with(
         &self,
-        from: &ImageRef,
         reference: &ImageRef,
         options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
-        let digest = self.0.images.pull_with(from, options, progress).await?;
-        if from != reference {
-            self.0.images.tag(digest, reference)?;
-            self.0.images.untag(from)?;
-        }
-        Ok(digest)
+        Ok(self.0.images.pull_with(reference, options, progress).await?)
     }
 
     /// What a reference means at its registry now. Pulls nothing.

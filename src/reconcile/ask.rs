@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::manifest::Desired;
 use crate::model::spec::{ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, PullPolicy};
-use crate::observed::{Answer, Observed, Origin, Resolved};
+use crate::observed::{Answer, Known, Observed, Origin, Resolved};
 use crate::plan::origin::question;
 
 /// How eager a look is to ask.
@@ -100,6 +100,19 @@ pub(super) async fn ask(
         asked.insert(reference.clone(), Lookup { question, answer, tried: now });
     }
     asked
+}
+
+/// The answers of a plan that was made before, to be recorded as those that the stack has been made by.
+pub(super) fn given(desired: &Desired, known: &Known) -> BTreeMap<ImageRef, Lookup> {
+    let now = OffsetDateTime::now_utc();
+    let lookup = |image: &ImageSpec| {
+        let (ImageSource::Pull(pull), Answer::Is(resolved)) = (&image.source, known.answers.get(&image.reference)?) else {
+            return None;
+        };
+        let question = question(&image.reference, pull);
+        Some((image.reference.clone(), Lookup { question, answer: Some((resolved.clone(), now)), tried: now }))
+    };
+    desired.images.values().filter_map(lookup).collect()
 }
 
 async fn patiently(

@@ -123,7 +123,7 @@ impl Reconciler {
             }
             Look::Given(answers) => {
                 observed.known.answers = answers;
-                BTreeMap::new()
+                ask::given(desired, &observed.known)
             }
         };
         Ok((observed, asked))

@@ -116,8 +116,8 @@ async fn pull(
         }
         None => reference,
     };
-    let options = PullOptions { platform: pull.platform.clone(), keep_blobs: pull.keep_blobs };
-    let digest = engine.pull_as(from, reference, &options, progress).await?;
+    let options = PullOptions { name: Some(reference.clone()), platform: pull.platform.clone(), keep_blobs: pull.keep_blobs };
+    let digest = engine.pull_with(from, &options, progress).await?;
     if let Some(verify) = &image.verify {
         let origin = Origin { origin: verify.origin(), digest };
         knowledge::record_origin(engine.db(), &context.desired.stack, reference, origin)?;

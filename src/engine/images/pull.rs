@@ -33,6 +33,8 @@ pub(super) type Shared = Arc<OnceCell<Staged>>;
 /// How an image is pulled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullOptions {
+    /// What the image is called here; as it was asked for when absent.
+    pub name: Option<ImageRef>,
     /// This host's when absent.
     pub platform: Option<Platform>,
     /// Whether to keep the layers' blobs, to push them again byte by byte; as the settings say when absent.
@@ -50,7 +52,7 @@ impl Images {
         platform: Option<&Platform>,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
-        self.pull_with(reference, &PullOptions { platform: platform.cloned(), keep_blobs: None }, progress).await
+        self.pull_with(reference, &PullOptions { platform: platform.cloned(), ..PullOptions::default() }, progress).await
     }
 
     /// Like [`Self::pull`], with all that can be chosen.
@@ -97,7 +99,7 @@ impl Images {
             record,
             manifest: raw.content,
             config: config_content,
-            references: vec![reference.clone()],
+            references: vec![options.name.clone().unwrap_or_else(|| reference.clone())],
             place: Some(Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() }),
         });
         // What one attempt has fetched, the next one finds.
