@@ -87,9 +87,9 @@ impl EngineError {
             Self::Images(ImagesError::NoSkeleton { .. }) => {
                 Some("pull or load the image again; `setpoint check --repair` does so for all images".into())
             }
-            Self::Images(
-                ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. },
-            ) => Some("`setpoint check --repair` looks at everything and brings what is damaged again".into()),
+            Self::Images(ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. }) => {
+                Some("`setpoint check --repair` looks at everything and brings what is damaged again".into())
+            }
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             _ => None,

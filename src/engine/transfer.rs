@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncRead;
 
-use super::images::{ArchiveFormat, CommitConfig, CommitSource, HistoryStep, Images, ImagesError, LoadOptions, Loaded, Saved, apply_changes};
+use super::images::{
+    ArchiveFormat, CommitConfig, CommitSource, HistoryStep, Images, ImagesError, LoadOptions, Loaded, Saved, apply_changes,
+};
 use super::outgoing::Outgoing;
 use super::runtime::view;
 use super::{Engine, EngineError};
 use crate::files::FileError;
-use crate::model::spec::{ContainerSpec, Mount};
 use crate::model::port::Protocol;
+use crate::model::spec::{ContainerSpec, Mount};
 use crate::model::{ContainerId, Digest, ImageRef, PortMapping, ProgressSink};
 use crate::{files, observed};
 
@@ -196,9 +198,10 @@ fn command_of(run: &Map<String, Value>) -> String {
 fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
     let fixed = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"].map(PathBuf::from);
     let own = spec.mounts.iter().map(|mount| match mount {
-        Mount::Volume { target, .. } | Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } | Mount::Config { target, .. } => {
-            Path::new(target).strip_prefix("/").unwrap_or(Path::new(target)).to_owned()
-        }
+        Mount::Volume { target, .. }
+        | Mount::Bind { target, .. }
+        | Mount::Tmpfs { target, .. }
+        | Mount::Config { target, .. } => Path::new(target).strip_prefix("/").unwrap_or(Path::new(target)).to_owned(),
     });
     fixed.into_iter().chain(own).collect()
 }

@@ -86,8 +86,10 @@ fn apply(run: &mut Map<String, Value>, text: &str) -> Result<String, String> {
         }
         "HEALTHCHECK" => put(run, "Healthcheck", healthcheck(rest)?),
         _ => {
-            return Err("there are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR"
-                .into());
+            return Err(
+                "there are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR"
+                    .into(),
+            );
         }
     }
     Ok(keyword)
@@ -225,7 +227,9 @@ mod tests {
 
     #[test]
     fn every_instruction() {
-        let Value::Object(mut run) = json!({"Env": ["A=0", "Z=z"], "Cmd": ["old"], "WorkingDir": "/srv", "Odd": 1}) else { panic!() };
+        let Value::Object(mut run) = json!({"Env": ["A=0", "Z=z"], "Cmd": ["old"], "WorkingDir": "/srv", "Odd": 1}) else {
+            panic!()
+        };
         let changes = [
             r#"ENTRYPOINT ["/init", "x"]"#,
             r#"env A=1 B="two words" C=a\ b"#,
@@ -257,8 +261,21 @@ mod tests {
     #[test]
     fn what_is_wrong_says_so() {
         for bad in [
-            "CMD", "RUN x", "CMD [1]", "ENV X", "ENV A=\"open", "EXPOSE 0", "EXPOSE 9-8", "EXPOSE 80/x", "VOLUME rel", "STOPSIGNAL NOPE",
-            "HEALTHCHECK curl", "HEALTHCHECK --bad=1 CMD x", "HEALTHCHECK --interval=x CMD y", "ONBUILD FROM x", "LABEL a=1 b",
+            "CMD",
+            "RUN x",
+            "CMD [1]",
+            "ENV X",
+            "ENV A=\"open",
+            "EXPOSE 0",
+            "EXPOSE 9-8",
+            "EXPOSE 80/x",
+            "VOLUME rel",
+            "STOPSIGNAL NOPE",
+            "HEALTHCHECK curl",
+            "HEALTHCHECK --bad=1 CMD x",
+            "HEALTHCHECK --interval=x CMD y",
+            "ONBUILD FROM x",
+            "LABEL a=1 b",
         ] {
             assert!(apply_changes(&mut Map::new(), &[bad.into()]).is_err(), "{bad}");
         }

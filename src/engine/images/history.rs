@@ -40,8 +40,7 @@ impl Images {
             let time = step.created().as_deref();
             steps.push(HistoryStep {
                 image: None,
-                created: time
-                    .and_then(|text| OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()),
+                created: time.and_then(|text| OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()),
                 created_by: step.created_by().clone().unwrap_or_default(),
                 comment: step.comment().clone().unwrap_or_default(),
                 author: step.author().clone().unwrap_or_default(),

@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 
 use super::documents::{self, Document, DocumentError, MAX_DOCUMENT, Manifest};
 use super::import::pump;
-use super::layer::{Archive, ArchiveError, ChannelReader, Entry, Hashed, Kept, Kind, UnpackError, looks_like_a_tar, plain, unpack_layer};
+use super::layer::{
+    Archive, ArchiveError, ChannelReader, Entry, Hashed, Kept, Kind, UnpackError, looks_like_a_tar, plain, unpack_layer,
+};
 use super::progress::Meter;
 use super::publish::Package;
 use super::pull::{created, layer_blobs};

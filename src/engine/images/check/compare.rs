@@ -45,12 +45,7 @@ pub(super) fn trees(expected: &Path, found: &Path) -> Result<Vec<String>, FileEr
 }
 
 /// What differs in what is said of two entries.
-pub(super) fn differ(
-    one: &Path,
-    wanted: &Metadata,
-    two: &Path,
-    there: &Metadata,
-) -> Result<Option<&'static str>, FileError> {
+pub(super) fn differ(one: &Path, wanted: &Metadata, two: &Path, there: &Metadata) -> Result<Option<&'static str>, FileError> {
     let kind = |meta: &Metadata| meta.mode() & 0o170_000;
     if kind(wanted) != kind(there) {
         return Ok(Some("is of another kind"));

@@ -7,7 +7,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, lremovexattr, lsetxattr, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, lremovexattr, lsetxattr, utimensat,
+};
 use rustix::io::Errno;
 
 use super::compare::{at, differ, metadata, names, same_content};

@@ -145,7 +145,9 @@ impl Images {
         for (registry, reference) in self.sources(&digest)? {
             let blob = Blob { digest, size: known.size, media_type: known.media_type.clone() };
             let mut meter = Meter::new(progress, digest.short(), Some(known.size));
-            let Ok(fresh) = self.fetch_layer(&registry, &reference, known.diff_id, &blob, true, &mut meter).await else { continue };
+            let Ok(fresh) = self.fetch_layer(&registry, &reference, known.diff_id, &blob, true, &mut meter).await else {
+                continue;
+            };
             let images = self.clone();
             return tokio::task::spawn_blocking(move || {
                 let publishing = images.inner.store.publishing()?;
@@ -168,7 +170,7 @@ impl Images {
             let text = format!("{}/{}@{digest}", place.registry, place.repository);
             // What was pulled from had a name; should it not be one any more, it is of no use here.
             let Ok(reference) = text.parse::<ImageRef>() else { continue };
-            let registry = Registry::open(&self.inner.http, &reference).map_err(|e| of_registry(&reference, e))?;
+            let registry = Registry::open(&self.inner.http, &reference, None).map_err(|e| of_registry(&reference, e))?;
             found.push((registry, reference));
         }
         Ok(found)

@@ -25,8 +25,8 @@ pub(super) use archive::{Archive, Entry, Kind};
 pub(super) use kept::Kept;
 pub use skeleton::SkeletonError;
 pub(super) use skeleton::{Rebuilt, Recorder};
-pub(super) use unpack::{Limits, unpack_hollow};
 pub use unpack::UnpackError;
+pub(super) use unpack::{Limits, unpack_hollow};
 pub use write::TreeError;
 pub(super) use write::{Form, attributes_of, fingerprint, write_tree};
 
@@ -55,12 +55,7 @@ pub(super) fn unpack_layer(
     let tar = Hashed::new(plain(source, limits).map_err(ArchiveError::from)?);
     let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, recorder, limits));
     let unpacked = unpacked?;
-    Ok(Layer {
-        tar_size: tar.inner.count,
-        diff_id: tar.digest(),
-        size: unpacked.size,
-        newest: unpacked.newest,
-    })
+    Ok(Layer { tar_size: tar.inner.count, diff_id: tar.digest(), size: unpacked.size, newest: unpacked.newest })
 }
 
 /// Whether what begins so is a tar, perhaps a compressed one.

@@ -16,8 +16,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
-    ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, readlink, renameat, setxattr, statat, symlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    fsetxattr, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, readlink, renameat, setxattr, statat, symlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 

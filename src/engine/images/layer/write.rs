@@ -345,9 +345,7 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
 
 /// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
 fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
-    attributes_of(path, |name| {
-        name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.")
-    })
+    attributes_of(path, |name| name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay."))
 }
 
 /// Extended attributes, sorted by name, without those that do not matter.

@@ -64,8 +64,7 @@ async fn what_is_saved_is_loaded_again() {
         for stored in [archive.clone(), gzip(&archive), zstd(&archive)] {
             let other = Fixture::new();
             let loaded = load(&other.images, stored).await.unwrap();
-            let names: Vec<Vec<String>> =
-                loaded.iter().map(|l| l.references.iter().map(ToString::to_string).collect()).collect();
+            let names: Vec<Vec<String>> = loaded.iter().map(|l| l.references.iter().map(ToString::to_string).collect()).collect();
             assert_eq!(names, [vec!["team/one:1".to_owned(), "localhost:5000/one:x".to_owned()], vec!["two:2".to_owned()]]);
             for (there, here) in loaded.iter().zip([one, two]) {
                 assert_eq!(other.images.raw_config(there.digest).unwrap(), fixture.images.raw_config(here).unwrap());

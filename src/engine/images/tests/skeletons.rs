@@ -39,17 +39,33 @@ fn the_same_bytes_come_out() {
         ("a folder that becomes a file", Tar::default().folder("a").file("a/b", "1").file("a/c", "2").file("a", "file").end()),
         (
             "a folder that goes with what was replaced in it",
-            Tar::default().file("d/a", "1").file("d/a", "2").symlink("d", "x").folder("x").file("d/a", "3").file("x/a", "4").end(),
+            Tar::default()
+                .file("d/a", "1")
+                .file("d/a", "2")
+                .symlink("d", "x")
+                .folder("x")
+                .file("d/a", "3")
+                .file("x/a", "4")
+                .end(),
         ),
         ("a hard link whose first name goes", Tar::default().file("a", "both").hardlink("b", "a").symlink("a", "b").end()),
         ("a hard link to what is replaced", Tar::default().file("a", "1").hardlink("b", "a").file("b", "2").file("a", "3").end()),
-        ("through links", Tar::default().folder("etc").symlink("l", "/etc").file("l/a", "in etc").symlink("m", "l").file("m/b", "x").end()),
+        (
+            "through links",
+            Tar::default().folder("etc").symlink("l", "/etc").file("l/a", "in etc").symlink("m", "l").file("m/b", "x").end(),
+        ),
         (
             "a link that is replaced later",
             Tar::default().folder("e").symlink("l", "e").file("l/a", "in e").folder("l").file("l/a", "in l").end(),
         ),
-        ("whiteouts", Tar::default().file(".wh.gone", "with content").file("o/.wh..wh..opq", "").file(".wh..wh.plnk/x", "y").end()),
-        ("long names", Tar::default().raw(b'L', "././@LongLink", "", 0o644, format!("{long}\0").as_bytes()).file("s", "long").end()),
+        (
+            "whiteouts",
+            Tar::default().file(".wh.gone", "with content").file("o/.wh..wh..opq", "").file(".wh..wh.plnk/x", "y").end(),
+        ),
+        (
+            "long names",
+            Tar::default().raw(b'L', "././@LongLink", "", 0o644, format!("{long}\0").as_bytes()).file("s", "long").end(),
+        ),
         ("pax", Tar::default().pax(&[("path", long.as_bytes()), ("mtime", b"1.5")]).file("s", "pax").end()),
         (
             "pax sparse",
@@ -88,7 +104,11 @@ fn the_same_comes_out_of_what_gnu_tar_writes() {
         let mut command = Command::new("tar");
         command.arg("-cf").arg(&tar).arg(format!("--format={format}")).arg("-C").arg(&tree);
         // A ustar has no room for the long names, and no sparse files.
-        if format == "ustar" { command.args(["again", "sparse"]) } else { command.args(["--sparse", "."]) };
+        if format == "ustar" {
+            command.args(["again", "sparse"])
+        } else {
+            command.args(["--sparse", "."])
+        };
         assert!(command.status().unwrap().success());
         let tar = std::fs::read(&tar).unwrap();
         assert!(there_and_back(&tar) == tar, "{format}");
