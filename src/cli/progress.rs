@@ -110,7 +110,7 @@ impl Parts {
             match progress.phase {
                 Phase::Done => self.output.note(format!("{}: done", progress.part)),
                 Phase::Exists => self.output.note(format!("{}: already here", progress.part)),
-                Phase::Waiting | Phase::Downloading | Phase::Unpacking => {}
+                Phase::Waiting | Phase::Downloading | Phase::Unpacking | Phase::Compressing | Phase::Uploading => {}
             }
             return;
         };
@@ -126,7 +126,9 @@ impl Parts {
                 bar.set_style(done_bar());
                 bar.finish();
             }
-            Phase::Waiting | Phase::Downloading | Phase::Unpacking => bar.set_position(progress.current),
+            Phase::Waiting | Phase::Downloading | Phase::Unpacking | Phase::Compressing | Phase::Uploading => {
+                bar.set_position(progress.current);
+            }
         }
     }
 }
@@ -138,6 +140,8 @@ const fn phase(phase: Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Downloading => "downloading",
         Phase::Unpacking => "unpacking",
+        Phase::Compressing => "compressing",
+        Phase::Uploading => "uploading",
         Phase::Exists => "already here",
         Phase::Done => "done",
     }
@@ -154,7 +158,7 @@ fn total(parts: &BTreeMap<String, Progress>) -> String {
                 current += part.total.unwrap_or(part.current);
                 all += part.total.unwrap_or(part.current);
             }
-            Phase::Waiting | Phase::Downloading => {
+            Phase::Waiting | Phase::Downloading | Phase::Compressing | Phase::Uploading => {
                 current += part.current;
                 all += part.total.unwrap_or(part.current);
             }

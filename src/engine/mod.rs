@@ -28,7 +28,7 @@ pub use outgoing::Outgoing;
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{Images, ImportConfig, ImportSource, PullOptions, Resolution};
+use crate::engine::images::{Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
@@ -228,6 +228,12 @@ impl Engine {
         Ok(self.0.images.pull_with(reference, options, progress).await?)
     }
 
+    /// Pushes an image of this host to where `reference` says.
+    pub async fn push_image(&self, digest: Digest, reference: &ImageRef, progress: ProgressSink) -> Result<(), EngineError> {
+        self.0.images.push(digest, reference, &PushOptions::default(), progress).await?;
+        Ok(())
+    }
+
     /// What a reference means at its registry now. Pulls nothing.
     pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
         Ok(self.0.images.look_up(reference, platform).await?)
@@ -235,7 +241,7 @@ impl Engine {
 
     /// All tags of the reference's repository.
     pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
-        Ok(self.0.images.tags(reference).await?)
+        Ok(self.0.images.tags(reference, None).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.

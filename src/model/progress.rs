@@ -20,6 +20,8 @@ pub enum Phase {
     Waiting,
     Downloading,
     Unpacking,
+    Compressing,
+    Uploading,
     /// It was here already.
     Exists,
     Done,

@@ -12,6 +12,7 @@ use super::execute::Failure;
 use super::obtain;
 use super::record::{self, RecordError};
 use super::report::Event;
+use crate::engine::images::InvalidKey;
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
@@ -31,6 +32,8 @@ pub(super) enum EffectError {
     NotAName(String),
     #[error("what {reference} is could not be found out: {why}")]
     Unanswered { reference: ImageRef, why: String },
+    #[error("a key of `verify`: {0}")]
+    Key(InvalidKey),
     #[error("the archive {} has no image {wanted}; it has {}", archive.display(), list(names))]
     NotInArchive { archive: PathBuf, wanted: ImageRef, names: Vec<String> },
     #[error("{name} has not completed, and an image is to be committed from it")]
@@ -63,7 +66,7 @@ impl EffectError {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
             Self::Unanswered { .. } => Some("`policy: missing` goes on with the image that is here".into()),
-            Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
+            Self::Key(_) | Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
         }
     }
 }
@@ -101,6 +104,7 @@ async fn act(engine: &Engine, context: &Context, step: &Step, progress: Progress
         (Kind::Image, Action::Pull | Action::Import | Action::Load | Action::Commit) => {
             obtain::obtain(engine, context, step, progress).await
         }
+        (Kind::Image, Action::Push) => obtain::push(engine, context, step, progress).await,
         (Kind::Network, action) => network(engine, desired, step, action).await,
         (Kind::Volume, action) => volume(engine, desired, step, action),
         (Kind::Container, action) => container(engine, desired, step, action).await,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::effects::{Context, EffectError, not_desired};
 use super::knowledge;
-use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PullOptions};
+use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
 use crate::engine::{self, Engine, EngineError};
 use crate::files::FileError;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
@@ -100,6 +100,19 @@ async fn commit(
     Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
 }
 
+/// Pushes the image to one more place, unless that is what was pushed there last.
+pub(super) async fn push(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    let target = image.push.iter().find(|target| target.to_string() == step.target).ok_or_else(|| not_desired(step))?;
+    let (db, stack) = (engine.db(), &context.desired.stack);
+    let digest = engine.image(&image.reference)?.digest;
+    if knowledge::known(db, stack)?.pushed.get(target) == Some(&digest) {
+        return Ok(());
+    }
+    engine.push_image(digest, target, progress).await?;
+    Ok(knowledge::record_push(db, stack, target, digest)?)
+}
+
 /// Pulls what the registry said that the reference means, whatever its tag means by now.
 async fn pull(
     engine: &Engine,
@@ -116,7 +129,14 @@ async fn pull(
         }
         None => reference,
     };
-    let options = PullOptions { name: Some(reference.clone()), platform: pull.platform.clone(), keep_blobs: pull.keep_blobs };
+    let keys = image.verify.iter().flat_map(|verify| &verify.keys);
+    let options = PullOptions {
+        name: Some(reference.clone()),
+        platform: pull.platform.clone(),
+        keep_blobs: pull.keep_blobs,
+        verify: keys.map(|key| key.parse::<PublicKey>()).collect::<Result<_, _>>().map_err(EffectError::Key)?,
+        credentials: None,
+    };
     let digest = engine.pull_with(from, &options, progress).await?;
     if let Some(verify) = &image.verify {
         let origin = Origin { origin: verify.origin(), digest };

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::harness::image::{Layout, busybox_folder};
 use crate::harness::{Host, Registry, tool, wait_until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use setpoint::model::Digest;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -122,6 +125,107 @@ fn a_registry_that_is_away_stops_only_what_needs_it() {
     host.sp(&["apply", &folder]).ok();
     host.sp(&["plan", &folder]).ok();
     assert_eq!(host.inspect("s-app")["id"], container);
+}
+
+#[test]
+fn pushed_once_to_each_place() {
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let archive = host.dir.join("s/app.tar");
+    let from = format!("oci:{}:1", layout(&host, "first").display());
+    std::fs::create_dir_all(host.dir.join("s")).unwrap();
+    tool("skopeo", &["--insecure-policy", "copy", "--quiet", &from, &format!("docker-archive:{}:localhost/app:1", archive.display())]);
+    let place = |name: &str| format!("{}/{name}", Registry::ADDRESS);
+    let load = |to: &str| format!("load: {{archive: ./app.tar}}\n  push: {{to: [{to}]}}");
+    let folder = stack(&host, "localhost/app:1", &load(&format!("\"{}\"", place("one/app:1"))));
+    host.sp(&["plan", &folder]).fails_with(2).says(&[&format!("image/app: push {}", place("one/app:1"))]);
+    host.sp(&["apply", &folder]).ok().says(&[&format!("image/app: pushed {}", place("one/app:1"))]);
+    host.sp(&["plan", &folder]).ok();
+    let both = format!("\"{}\", \"{}\"", place("one/app:1"), place("two/app:new"));
+    stack(&host, "localhost/app:1", &load(&both));
+    let applied = host.sp(&["apply", &folder]).ok();
+    assert!(applied.stdout.contains("two/app:new") && !applied.stdout.contains("one/app:1"), "{}", applied.stdout);
+    host.sp(&["plan", &folder]).ok();
+    for name in ["one/app:1", "two/app:new"] {
+        assert_eq!(host.sp(&["run", "--rm", &place(name), "cat", "/etc/edition"]).ok().stdout, "first");
+    }
+    drop(registry);
+    host.sp(&["apply", &folder]).ok().says(&["nothing to do"]);
+}
+
+/// Signs the image behind a tag with a new key as cosign does, puts the signature beside it, and gives the public key.
+fn sign(host: &Host, reference: &str, name: &str) -> String {
+    let path = |what: &str| host.dir.join(format!("{name}.{what}")).to_str().unwrap().to_owned();
+    let (private, public, payload, signature) = (path("key"), path("pub"), path("payload"), path("sig"));
+    tool("openssl", &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &private]);
+    tool("openssl", &["pkey", "-in", &private, "-pubout", "-out", &public]);
+    let source = format!("docker://{reference}");
+    let digest = tool("skopeo", &["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &source]);
+    let (repository, _) = reference.rsplit_once(':').unwrap();
+    let said = json!({
+        "critical": {
+            "identity": {"docker-reference": repository},
+            "image": {"docker-manifest-digest": digest.trim()},
+            "type": "cosign container image signature",
+        },
+        "optional": null,
+    });
+    std::fs::write(&payload, said.to_string()).unwrap();
+    tool("openssl", &["dgst", "-sha256", "-sign", &private, "-out", &signature, &payload]);
+    let signature = STANDARD.encode(std::fs::read(&signature).unwrap());
+
+    let folder = host.dir.join(format!("{name}-signature"));
+    let blobs = folder.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let blob = |content: &Value, media_type: &str| {
+        let content = content.to_string();
+        let digest = Digest::of(content.as_bytes());
+        std::fs::write(blobs.join(digest.hex()), &content).unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": content.len()})
+    };
+    let mut layer = blob(&said, "application/vnd.dev.cosign.simplesigning.v1+json");
+    layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+    let config = json!({"architecture": "", "os": "", "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}, "config": {}});
+    let config = blob(&config, "application/vnd.oci.image.config.v1+json");
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]});
+    let mut manifest = blob(&manifest, media_type);
+    manifest["annotations"] = json!({"org.opencontainers.image.ref.name": "1"});
+    std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+    std::fs::write(folder.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string()).unwrap();
+    let target = format!("docker://{repository}:{}.sig", digest.trim().replace(':', "-"));
+    let from = format!("oci:{}:1", folder.display());
+    tool("skopeo", &["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", "--preserve-digests", &from, &target]);
+    public
+}
+
+#[test]
+fn only_what_is_signed_is_run() {
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let reference = push(&host, &registry, "first", "test/app:1");
+    let folder = stack(&host, &reference, "pull: {}");
+    host.sp(&["apply", &folder]).ok();
+    let container = host.inspect("s-app")["id"].clone();
+
+    // An image that is here already is checked, too, before it counts as the one that is meant.
+    let other = push(&host, &registry, "second", "test/other:1");
+    let wrong = sign(&host, &other, "wrong");
+    stack(&host, &reference, &format!("pull: {{}}\n  verify: {{keys: [{wrong}]}}"));
+    host.sp(&["apply", &folder]).fails_with(1).says(&["image/app: pull", "sign"]);
+    host.sp(&["rm", "-f", "s-app"]).ok();
+    host.sp(&["apply", &folder]).fails_with(1).says(&["container/app: create", "skipped"]);
+    assert!(host.containers().is_empty(), "nothing runs that is not signed");
+
+    let right = sign(&host, &reference, "right");
+    stack(&host, &reference, &format!("pull: {{}}\n  verify: {{keys: [{wrong}, {right}]}}"));
+    host.sp(&["apply", &folder]).ok();
+    assert_eq!(edition(&host), "first");
+    assert_ne!(host.inspect("s-app")["id"], container);
+    host.sp(&["plan", &folder]).ok();
+    // What was checked once need not be checked again.
+    drop(registry);
+    host.sp(&["apply", &folder]).ok().says(&["nothing to do"]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::documents::DocumentError;
 use super::layer::{TreeError, UnpackError};
 use super::load::LoadError;
-use super::registry::RegistryError;
+use super::registry::{RegistryError, SettingsError};
+use super::verify::VerifyError;
 use crate::engine::state::StateError;
 use crate::files::FileError;
 use crate::model::{Digest, ImageRef};
@@ -20,6 +21,20 @@ pub enum ImagesError {
     Registry { reference: Box<ImageRef>, source: Box<RegistryError> },
     #[error("pull {reference}: {source}")]
     Document { reference: Box<ImageRef>, source: Box<DocumentError> },
+    #[error("pull {reference}: refused: {source}")]
+    Verify { reference: Box<ImageRef>, source: Box<VerifyError> },
+    #[error("push {reference}: {source}")]
+    Push { reference: Box<ImageRef>, source: Box<RegistryError> },
+    #[error("push {reference}: the content of layer {diff_id} is not kept, and cannot be made again from its folder")]
+    NotPushable { reference: Box<ImageRef>, diff_id: Digest },
+    #[error("push {reference}: a push names a tag, and not only a digest")]
+    NoTag { reference: Box<ImageRef> },
+    #[error("push {reference}: {image} is for {platform}, as another image of the index is")]
+    SamePlatform { reference: Box<ImageRef>, image: String, platform: String },
+    #[error("ask {what}: {source}")]
+    Ask { what: String, source: Box<RegistryError> },
+    #[error("settings of registries: {0}")]
+    Settings(#[from] SettingsError),
     #[error("unpack layer {layer}: {source}")]
     Unpack { layer: String, source: Box<UnpackError> },
     #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]

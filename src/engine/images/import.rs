@@ -57,7 +57,7 @@ impl Images {
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
         let scratch = self.inner.store.scratch()?;
-        let limits = self.inner.limits.clone();
+        let limits = self.limits()?;
         let staged = match source {
             ImportSource::Path(path) => {
                 tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits, &progress)).await??

@@ -11,11 +11,14 @@ mod history;
 mod import;
 mod layer;
 mod load;
+mod lookup;
 mod manifests;
+mod partial;
 mod progress;
 mod prune;
 mod publish;
 mod pull;
+mod push;
 mod registry;
 mod resolve;
 mod rows;
@@ -25,6 +28,7 @@ mod store;
 mod tars;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,14 +45,19 @@ pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
-pub use self::registry::RegistryError;
+pub use self::push::{PushOptions, Pushed};
+pub use self::registry::{
+    Credentials, CredentialsError, Found, Given, Login, Referrer, Registries, RegistryError, SettingsError, Trouble,
+};
 pub use self::resolve::Resolution;
 pub use self::save::{ArchiveFormat, Saved};
 pub use self::settings::StoreSettings;
 pub use self::tars::LayerTar;
+pub use self::verify::{InvalidKey, PublicKey, VerifyError};
 pub use crate::model::change::{InvalidChange, apply_changes};
 
 use self::layer::Limits;
+use self::partial::Partials;
 use self::publish::Fetching;
 use self::registry::Http;
 use self::store::Store;
@@ -70,6 +79,7 @@ struct Inner {
     limits: Limits,
     settings: StoreSettings,
     fetching: Fetching,
+    partials: Partials,
 }
 
 /// What a container of an image is made from.
@@ -102,7 +112,18 @@ impl Images {
 
     fn with(instance: &Instance, db: Arc<Db>, http: Http, limits: Limits, settings: StoreSettings) -> Result<Self, ImagesError> {
         let store = Store::open(instance.state_dir())?;
-        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, settings, fetching: Fetching::default() }) })
+        let partials = Partials::open(instance.state_dir());
+        Ok(Self { inner: Arc::new(Inner { db, store, http, limits, settings, fetching: Fetching::default(), partials }) })
+    }
+
+    /// What a layer may cost here.
+    fn limits(&self) -> Result<Limits, ImagesError> {
+        Ok(self.inner.http.settings()?.limits(&self.inner.limits))
+    }
+
+    /// Whether layers' blobs are kept: as this program says, or the file about registries.
+    fn keeps_blobs(&self) -> Result<bool, ImagesError> {
+        Ok(self.inner.settings.keep_blobs || self.inner.http.settings()?.keep_blobs)
     }
 
     /// The image that has this reference; one with a digest also finds the image of that digest under another name.

@@ -14,9 +14,10 @@ use super::documents::{self, Blob, Document, DocumentError, Manifest};
 use super::layer::{ChannelReader, Kept, UnpackError, unpack_layer};
 use super::progress::Meter;
 use super::publish::Package;
-use super::registry::{RawManifest, Registry, RegistryError};
+use super::registry::{Download, Given, RawManifest, Registry, RegistryError, Trouble};
 use super::rows::{LayerBlob, Place, Record};
 use super::store::Staged;
+use super::verify::{self, PublicKey, Rule};
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 
@@ -31,7 +32,7 @@ const ATTEMPTS: usize = 4;
 pub(super) type Shared = Arc<OnceCell<Staged>>;
 
 /// How an image is pulled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PullOptions {
     /// What the image is called here; as it was asked for when absent.
     pub name: Option<ImageRef>,
@@ -39,6 +40,10 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Whether to keep the layers' blobs, to push them again byte by byte; as the settings say when absent.
     pub keep_blobs: Option<bool>,
+    /// One of these keys must have signed it, whatever the settings ask for besides. None: no key is asked for.
+    pub verify: Vec<PublicKey>,
+    /// Credentials that come with the request, and go before those that are stored here.
+    pub credentials: Option<Given>,
 }
 
 impl Images {
@@ -62,25 +67,31 @@ impl Images {
         options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
-        let keep = options.keep_blobs.unwrap_or(self.inner.settings.keep_blobs);
+        let keep = match options.keep_blobs {
+            Some(keep) => keep,
+            None => self.keeps_blobs()?,
+        };
         let of_registry = |source| of_registry(reference, source);
         let of_document =
             |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
-        let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
+        let registry = Registry::open(&self.inner.http, reference, options.credentials.as_ref()).map_err(of_registry)?;
         let wanted = options.platform.clone().unwrap_or_else(Platform::host);
 
         let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
+        let mut digests = vec![raw.digest];
         let manifest = match parse(&raw).map_err(of_document)? {
             Document::Manifest(manifest) => manifest,
             Document::Index(index) => {
                 let chosen = documents::select(&index, &wanted).map_err(of_document)?;
                 raw = registry.manifest_of_digest(chosen.digest).await.map_err(of_registry)?;
+                digests.push(raw.digest);
                 match parse(&raw).map_err(of_document)? {
                     Document::Manifest(manifest) => manifest,
                     Document::Index(_) => return Err(of_document(DocumentError::Nested)),
                 }
             }
         };
+        self.verify(&registry, reference, &digests, &options.verify).await?;
         let config_content = match self.blob_if_known(&raw.digest, &manifest.config.digest)? {
             Some(content) => content,
             None => registry.small_blob(&manifest.config).await.map_err(of_registry)?,
@@ -111,6 +122,23 @@ impl Images {
             }
         }
         Err(ImagesError::Contended { reference: Box::new(reference.clone()) })
+    }
+
+    /// Checks the image's signatures against the settings' rules and the caller's keys.
+    async fn verify(
+        &self,
+        registry: &Registry,
+        reference: &ImageRef,
+        digests: &[Digest],
+        keys: &[PublicKey],
+    ) -> Result<(), ImagesError> {
+        let mut rules = self.inner.http.settings()?.rules(reference);
+        if !keys.is_empty() {
+            rules.push(Rule { keys: keys.to_owned(), required: true, check_name: false });
+        }
+        verify::check(registry, reference, digests, &rules)
+            .await
+            .map_err(|source| ImagesError::Verify { reference: Box::new(reference.clone()), source: Box::new(source) })
     }
 
     /// The configuration of an image that is here, so that a pull of what is here asks for the manifest only.
@@ -191,9 +219,35 @@ impl Images {
         keep: bool,
         meter: &mut Meter,
     ) -> Result<Staged, ImagesError> {
+        let mut again = true;
+        loop {
+            let mut resumed = false;
+            match self.attempt_layer(registry, reference, diff_id, blob, keep, meter, &mut resumed).await {
+                // What was kept of an earlier download may be what was wrong, and is gone now.
+                Err(ImagesError::Registry { source, .. })
+                    if again && resumed && matches!(*source, RegistryError::Digest { .. }) =>
+                {
+                    again = false;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one more than what it is an attempt at")]
+    async fn attempt_layer(
+        &self,
+        registry: &Registry,
+        reference: &ImageRef,
+        diff_id: Digest,
+        blob: &Blob,
+        keep: bool,
+        meter: &mut Meter,
+        resumed: &mut bool,
+    ) -> Result<Staged, ImagesError> {
         let scratch = self.inner.store.scratch()?;
         let (feed, parts) = mpsc::channel(AHEAD);
-        let limits = self.inner.limits.clone();
+        let limits = self.limits()?;
         let kept = keep.then_some(blob.digest);
         // The folder belongs to the thread that fills it, so that it outlives a pull that is abandoned.
         let unpacking = tokio::task::spawn_blocking(move || {
@@ -202,9 +256,19 @@ impl Images {
             Ok::<_, UnpackError>(scratch.into_staged(layer, kept))
         });
         meter.enter(Phase::Downloading, 0);
-        let downloaded = registry.blob(blob, feed, |done| meter.moved(Phase::Downloading, done)).await;
+        let mut download = Download::new(blob.clone(), feed);
+        let growing = match self.inner.partials.take(&blob.digest, blob.size)? {
+            Some(partial) => Some(partial.resume(&mut download, blob.size).await?),
+            None => None,
+        };
+        *resumed = growing.as_ref().is_some_and(|growing| growing.had > 0);
+        let downloaded = registry.blob(download, |done| meter.moved(Phase::Downloading, done)).await;
         if downloaded.is_ok() {
             meter.enter(Phase::Unpacking, blob.size);
+        }
+        if let Some(growing) = growing {
+            let worth = matches!(&downloaded, Err(error) if error.trouble() != Trouble::Untrue);
+            growing.end(worth).await?;
         }
         let unpacked = unpacking.await?;
         // A download that went wrong explains whatever the unpacking says.

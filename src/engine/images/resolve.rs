@@ -25,7 +25,7 @@ impl Images {
         let of_registry = |source| of_registry(reference, source);
         let of_document =
             |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
-        let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
+        let registry = Registry::open(&self.inner.http, reference, None).map_err(of_registry)?;
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
         let named = raw.digest;
@@ -51,12 +51,5 @@ impl Images {
             }
         }
         Ok(Resolution { named, digest: raw.digest, bytes })
-    }
-
-    /// All tags of the reference's repository.
-    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, ImagesError> {
-        let of_registry = |source| of_registry(reference, source);
-        let registry = Registry::open(&self.inner.http, reference).map_err(of_registry)?;
-        registry.tags().await.map_err(of_registry)
     }
 }

@@ -170,7 +170,7 @@ impl Images {
             let text = format!("{}/{}@{digest}", place.registry, place.repository);
             // What was pulled from had a name; should it not be one any more, it is of no use here.
             let Ok(reference) = text.parse::<ImageRef>() else { continue };
-            let registry = Registry::open(&self.inner.http, &reference).map_err(|e| of_registry(&reference, e))?;
+            let registry = Registry::open(&self.inner.http, &reference, None).map_err(|e| of_registry(&reference, e))?;
             found.push((registry, reference));
         }
         Ok(found)

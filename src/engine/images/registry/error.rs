@@ -7,6 +7,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::credentials::CredentialsError;
+use super::settings::SettingsError;
+use crate::files::FileError;
 use crate::model::Digest;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,24 +35,83 @@ pub enum RegistryError {
     Broken { digest: Digest, done: u64, size: u64, source: Option<reqwest::Error> },
     #[error("asked for blob {digest} from byte {wanted}, the registry sent another part")]
     Range { digest: Digest, wanted: u64 },
-    #[error("the registry's token service {realm:?} is not an https address")]
-    Realm { realm: String },
-    #[error("the list of tags is not what it should be: {source}")]
-    Tags { source: serde_json::Error },
-    #[error("the list of tags goes on where it cannot be followed")]
-    Page,
+    #[error("the registry's token service {realm:?} is refused: it is {why}")]
+    Realm { realm: String, why: &'static str },
     #[error("the registry's token: {why}")]
     Token { why: &'static str },
     #[error("a request cannot be sent twice")]
     Unrepeatable,
+    #[error("there is no place to ask")]
+    Nowhere,
+    #[error("the authorities that are trusted for the registry: {source}")]
+    Authorities { source: FileError },
+    #[error("the file of authorities that are trusted for the registry has no certificate in PEM")]
+    NoAuthorities,
+    #[error("the {what} of {registry} is not what it should be")]
+    Unread { registry: String, what: &'static str },
+    #[error("the {what} of {registry} does not come to an end")]
+    Endless { registry: String, what: &'static str },
+    #[error("{registry} sends the upload to a place that is none")]
+    Astray { registry: String },
     #[error("stored credentials: {0}")]
     Credentials(#[from] CredentialsError),
+    #[error("settings of registries: {0}")]
+    Settings(#[from] SettingsError),
+}
+
+/// What kind of trouble it is, for whoever maps it to a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    NotFound,
+    Denied,
+    /// It does not answer, or not now.
+    Unreachable,
+    /// What it answers cannot be right.
+    Untrue,
+    /// What we were told of it cannot be right.
+    Settings,
 }
 
 impl RegistryError {
     pub(super) fn connect(registry: &str, source: Option<reqwest::Error>) -> Self {
         // The URL may have a token in it.
         Self::Connect { registry: registry.to_owned(), source: source.map(reqwest::Error::without_url) }
+    }
+
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::NotFound { .. } => Trouble::NotFound,
+            Self::Unauthorized { .. } | Self::Denied { .. } => Trouble::Denied,
+            Self::Connect { source, .. } if source.as_ref().is_some_and(|e| e.is_redirect()) => Trouble::Untrue,
+            Self::Connect { .. } | Self::Broken { .. } | Self::Status { .. } => Trouble::Unreachable,
+            Self::Digest { .. }
+            | Self::TooLong { .. }
+            | Self::Range { .. }
+            | Self::Realm { .. }
+            | Self::Token { .. }
+            | Self::Unread { .. }
+            | Self::Endless { .. }
+            | Self::Astray { .. } => Trouble::Untrue,
+            Self::Name { .. }
+            | Self::Client { .. }
+            | Self::Authorities { .. }
+            | Self::NoAuthorities
+            | Self::Unrepeatable
+            | Self::Nowhere
+            | Self::Credentials(_)
+            | Self::Settings(_) => Trouble::Settings,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self.trouble() {
+            Trouble::NotFound => Some("check its name and tag; `setpoint search --list-tags NAME` lists the tags".into()),
+            Trouble::Unreachable => {
+                Some("check the address and the network; what has come so far is kept for the next attempt".into())
+            }
+            Trouble::Denied | Trouble::Untrue | Trouble::Settings => None,
+        }
     }
 
     pub(super) fn refusal(
@@ -125,7 +186,9 @@ fn chain(error: &dyn Error) -> String {
 
 fn plain_hint(source: Option<&reqwest::Error>) -> &'static str {
     match source.and_then(|error| tls_error(error)) {
-        Some(rustls::Error::InvalidMessage(_)) => "; if it speaks plain HTTP, name it in SETPOINT_INSECURE_REGISTRIES",
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "; if it speaks plain HTTP, say so with `plainHttp` in registries.yaml or in SETPOINT_INSECURE_REGISTRIES"
+        }
         _ => "",
     }
 }

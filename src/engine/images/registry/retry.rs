@@ -1,8 +1,10 @@
 //! How long to go on with a registry that does not answer well: exponential back-off with jitter, and what the registry
 //! itself asks for. Knows nothing of what is requested.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -18,11 +20,22 @@ pub(in crate::engine::images) struct Patience {
     pub(in crate::engine::images) longest: Duration,
     /// A connection that brings nothing for so long is dead.
     pub(in crate::engine::images) stall: Duration,
+    /// One that brings less than this many bytes within the time of waiting for them is as good as dead.
+    pub(in crate::engine::images) crawl: (u64, Duration),
+    /// What is uploaded in one request, so that a broken one costs no more than that.
+    pub(in crate::engine::images) chunk: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { attempts: 6, first: Duration::from_millis(250), longest: Duration::from_secs(60), stall: Duration::from_secs(30) }
+        Self {
+            attempts: 6,
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            crawl: (32 << 10, Duration::from_secs(30)),
+            chunk: 32 << 20,
+        }
     }
 }
 
@@ -54,6 +67,47 @@ impl<'a> Backoff<'a> {
         let pause = pause / 2 + pause.mul_f64(f64::from(jitter()) / 512.0);
         tokio::time::sleep(asked.unwrap_or_default().max(pause).min(self.patience.longest)).await;
         true
+    }
+}
+
+/// Watches that a body comes at a pace worth waiting for. What counts is the time of waiting for it, not that of whoever
+/// takes its parts.
+#[derive(Debug)]
+pub(super) struct Pace<'a> {
+    patience: &'a Patience,
+    waited: Duration,
+    got: u64,
+}
+
+impl<'a> Pace<'a> {
+    pub(super) fn new(patience: &'a Patience) -> Self {
+        Self { patience, waited: Duration::ZERO, got: 0 }
+    }
+
+    /// The next part of the body, `None` at its end. The error is `None` when it comes too slowly or not at all.
+    pub(super) async fn next(&mut self, response: &mut Response) -> Result<Option<Bytes>, Option<reqwest::Error>> {
+        let begun = Instant::now();
+        let part = match tokio::time::timeout(self.patience.stall, response.chunk()).await {
+            Ok(Ok(Some(part))) => part,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(error)) => return Err(Some(error)),
+            Err(_) => return Err(None),
+        };
+        self.waited += begun.elapsed();
+        self.got = self.got.saturating_add(part.len() as u64);
+        let (least, window) = self.patience.crawl;
+        if self.waited >= window {
+            if self.got < least {
+                return Err(None);
+            }
+            (self.waited, self.got) = (Duration::ZERO, 0);
+        }
+        Ok(Some(part))
+    }
+
+    /// Whether so much has come that patience may start anew.
+    pub(super) fn is_worth_waiting(&self) -> bool {
+        self.got >= self.patience.crawl.0
     }
 }
 

@@ -61,8 +61,10 @@ fn open(folder: &Path, limits: Limits) -> Images {
         first: Duration::from_millis(10),
         longest: Duration::from_secs(3),
         stall: Duration::from_millis(700),
+        crawl: (2_000, Duration::from_secs(1)),
+        chunk: 300_000,
     };
-    let http = Http::new(BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
+    let http = Http::new(folder.join("registries.yaml"), BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
     Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, StoreSettings::default()).unwrap()
 }
 

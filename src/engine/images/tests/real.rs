@@ -82,7 +82,7 @@ async fn pulls_the_platform_with_every_compression() {
     let size = [gzip(&base), gzip(&empty), zstd(&middle), top.clone()].iter().map(|layer| layer.len() as u64).sum::<u64>();
     let meant = images.look_up(&reference, None).await.unwrap();
     assert_eq!(meant, Resolution { named: digest_of(&index), digest: digest_of(&mine), bytes: size });
-    assert_eq!(images.tags(&reference).await.unwrap(), ["1"]);
+    assert_eq!(images.tags(&reference, None).await.unwrap(), ["1"]);
     assert!(images.list().unwrap().is_empty());
     let (sink, progress) = recorded();
     let digest = images.pull(&reference, None, sink).await.unwrap();

@@ -389,7 +389,7 @@ async fn tokens_and_passwords() {
     .await;
     let fixture = Fixture::new();
     let error = pull(&fixture, &server).await.unwrap_err();
-    assert!(error.contains("not authorized") && error.contains("docker login"), "{error}");
+    assert!(error.contains("not authorized") && error.contains("setpoint login"), "{error}");
     let login = json!({"auths": {format!("127.0.0.1:{}", server.port): {"auth": auth}}});
     std::fs::write(fixture.path().join("docker-config.json"), login.to_string()).unwrap();
     assert_eq!(pull(&fixture, &server).await, Ok(image));
@@ -468,7 +468,7 @@ async fn plain_http_needs_to_be_named() {
     let error = fixture.images.pull(&reference, None, silent()).await.unwrap_err().to_string();
     assert!(error.contains("SETPOINT_INSECURE_REGISTRIES"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    let http = Http::new(BTreeSet::from([name]), None, Patience::default());
+    let http = Http::new(fixture.path().join("registries.yaml"), BTreeSet::from([name]), None, Patience::default());
     let instance = Instance::new(fixture.path().join("state"), fixture.path().join("run"), None);
     let db = Arc::new(Db::open(instance.state_dir()).unwrap());
     let images = Images::with(&instance, db, http, Limits::default(), StoreSettings::default()).unwrap();

@@ -1,0 +1,355 @@
+//! A push: an image of the store into a repository. What the repository has is not sent; what a neighbour has is mounted;
+//! a layer's blob that was kept goes as it came, and any other is made anew from the layer, compressed.
+//!
+//! Guarantees: the manifest is published last, so that whoever can see the image can pull all of it. Layers that have to
+//! be made anew give the image another manifest, whose digest is told; its configuration stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::documents;
+use super::progress::Meter;
+use super::registry::{Given, Piece, RegistryError, Source, Target, Written};
+use super::rows::{self, LayerBlob, Place};
+use super::store::Scratch;
+use super::{Images, ImagesError};
+use crate::files::FileError;
+use crate::model::{Digest, ImageRef, Phase, ProgressSink};
+
+/// Layers of one image that are sent at a time.
+const PARALLEL: usize = 4;
+/// A token for more neighbours than these is not asked for.
+const MAX_NEIGHBOURS: usize = 8;
+const PART: usize = 256 << 10;
+
+/// How an image is pushed.
+#[derive(Clone, Debug, Default)]
+pub struct PushOptions {
+    /// Images for other platforms: what is published is an index of all.
+    pub with: Vec<Digest>,
+    /// Credentials that come with the request, and go before those that are stored here.
+    pub credentials: Option<Given>,
+}
+
+/// What a push has published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// The digest of what the tag names now.
+    pub digest: Digest,
+    /// Bytes of the manifest.
+    pub size: u64,
+}
+
+/// An image that is on its way.
+struct Outgoing {
+    digest: Digest,
+    manifest: Value,
+    raw: Vec<u8>,
+    config: Digest,
+    layers: Vec<Layer>,
+}
+
+/// One layer of it: what the manifest calls it, and the blobs that are known to unpack to it.
+#[derive(Clone)]
+struct Layer {
+    diff_id: Digest,
+    described: LayerBlob,
+    /// With the repositories of the target's registry that have each.
+    known: Vec<(LayerBlob, Vec<String>)>,
+}
+
+/// A layer as the repository has it.
+#[derive(Clone)]
+struct Sent {
+    diff_id: Digest,
+    digest: Digest,
+    size: u64,
+    media_type: String,
+}
+
+/// Where an image goes, with what all its parts need to know.
+struct Push<'a> {
+    images: &'a Images,
+    reference: &'a ImageRef,
+    target: Target,
+    progress: &'a ProgressSink,
+}
+
+impl Images {
+    /// Pushes an image, or an index of several, to the reference's repository, and gives it the reference's tag there.
+    /// Dropping the future abandons the push; what has been sent stays where it is, for the next one.
+    pub async fn push(
+        &self,
+        digest: Digest,
+        reference: &ImageRef,
+        options: &PushOptions,
+        progress: ProgressSink,
+    ) -> Result<Pushed, ImagesError> {
+        let fail = |source| of_push(reference, source);
+        let all: Vec<Digest> = std::iter::once(digest).chain(options.with.iter().copied()).collect();
+        let outgoing = all.iter().map(|digest| self.outgoing(*digest, reference)).collect::<Result<Vec<_>, _>>()?;
+        let neighbours: BTreeSet<String> = outgoing
+            .iter()
+            .flat_map(|image| &image.layers)
+            .flat_map(|layer| &layer.known)
+            .flat_map(|(_, from)| from.first().cloned())
+            .take(MAX_NEIGHBOURS)
+            .collect();
+        let target = Target::open(&self.inner.http, reference, &neighbours, options.credentials.as_ref()).map_err(fail)?;
+        let push = Push { images: self, reference, target, progress: &progress };
+        let tag = reference.tag().ok_or_else(|| ImagesError::NoTag { reference: Box::new(reference.clone()) })?;
+        if let [image] = outgoing.as_slice() {
+            return push.image(image, Some(tag), &neighbours).await.map(|(pushed, _)| pushed);
+        }
+        let mut entries: Vec<Value> = Vec::new();
+        for image in &outgoing {
+            let (pushed, media_type) = push.image(image, None, &neighbours).await?;
+            let platform = self.platform_of(image)?;
+            if entries.iter().any(|entry| entry["platform"] == platform) {
+                let (reference, image) = (Box::new(reference.clone()), image.digest.to_string());
+                return Err(ImagesError::SamePlatform { reference, image, platform: shown(&platform) });
+            }
+            entries.push(json!({
+                "mediaType": media_type, "digest": pushed.digest, "size": pushed.size, "platform": platform,
+            }));
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": documents::OCI_INDEX, "manifests": entries});
+        let content = index.to_string().into_bytes();
+        push.target.manifest(tag, documents::OCI_INDEX, &content).await.map_err(fail)?;
+        Ok(Pushed { digest: Digest::of(&content), size: content.len() as u64 })
+    }
+
+    /// Reads from the store what an image is made of.
+    fn outgoing(&self, digest: Digest, reference: &ImageRef) -> Result<Outgoing, ImagesError> {
+        let content = self.inner.db.read(|t| rows::content(t, &digest))?;
+        let (config, diff_ids) = content.ok_or(ImagesError::Missing(digest))?;
+        let raw = self.inner.store.blob(&digest)?;
+        let damaged = || ImagesError::Damaged { digest };
+        let manifest: Value = serde_json::from_slice(&raw).map_err(|_| damaged())?;
+        let described = match documents::parse(&raw, None) {
+            Ok(documents::Document::Manifest(manifest)) if manifest.layers.len() == diff_ids.len() => manifest.layers,
+            _ => return Err(damaged()),
+        };
+        let mut layers = Vec::with_capacity(diff_ids.len());
+        for (diff_id, blob) in diff_ids.into_iter().zip(described) {
+            let own = LayerBlob { diff_id, digest: blob.digest, size: blob.size, media_type: blob.media_type, kept: false };
+            let mut known = self.layer_blobs(&diff_id)?;
+            // What the manifest names comes first: with it the manifest stays as it is.
+            let first = known.iter().position(|blob| blob.digest == own.digest).map(|at| known.remove(at));
+            known.insert(0, first.unwrap_or_else(|| own.clone()));
+            let known = known.into_iter().map(|blob| {
+                let from = self.neighbours(&blob.digest, reference)?;
+                Ok((blob, from))
+            });
+            layers.push(Layer { diff_id, described: own, known: known.collect::<Result<_, ImagesError>>()? });
+        }
+        Ok(Outgoing { digest, manifest, raw, config, layers })
+    }
+
+    /// Other repositories of the same registry that a blob was seen in.
+    fn neighbours(&self, digest: &Digest, reference: &ImageRef) -> Result<Vec<String>, ImagesError> {
+        let settings = self.inner.http.settings()?;
+        let (registry, repository) = settings.rewritten(reference);
+        let places = self.inner.db.read(|t| rows::places(t, digest))?;
+        let named = places.into_iter().filter_map(|place| format!("{}/{}", place.registry, place.repository).parse().ok());
+        let there = named.map(|place: ImageRef| settings.rewritten(&place));
+        Ok(there.filter(|(host, name)| *host == registry && *name != repository).map(|(_, name)| name).collect())
+    }
+
+    /// The platform of an image, as an index names it.
+    fn platform_of(&self, image: &Outgoing) -> Result<Value, ImagesError> {
+        let content = self.inner.store.blob(&image.config)?;
+        let config: Value = serde_json::from_slice(&content).map_err(|_| ImagesError::Damaged { digest: image.config })?;
+        let fields = ["os", "architecture", "variant", "os.version"].into_iter();
+        let given = fields.filter_map(|name| Some((name.to_owned(), config.get(name).filter(|v| !v.is_null())?.clone())));
+        Ok(Value::Object(given.collect()))
+    }
+
+    /// Writes down where blobs are now, for later pushes to mount them from.
+    fn remember(&self, reference: &ImageRef, manifest: Digest, sent: &[Sent]) -> Result<(), ImagesError> {
+        let place = Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
+        Ok(self.inner.db.write(|t| {
+            rows::insert_place(t, &manifest, &place)?;
+            for layer in sent {
+                let Sent { diff_id, digest, size, media_type } = layer.clone();
+                // An image that was removed meanwhile has taken its layers with it.
+                if rows::has_layer(t, &diff_id)? {
+                    rows::insert_blob(t, &LayerBlob { diff_id, digest, size, media_type, kept: false })?;
+                    rows::insert_place(t, &digest, &place)?;
+                }
+            }
+            Ok(())
+        })?)
+    }
+}
+
+impl Push<'_> {
+    /// Sends an image, and publishes its manifest under a tag or else its digest. Also gives the manifest's type.
+    async fn image(
+        &self,
+        image: &Outgoing,
+        tag: Option<&str>,
+        neighbours: &BTreeSet<String>,
+    ) -> Result<(Pushed, String), ImagesError> {
+        let images = self.images;
+        // The same layer may be there several times; an empty one often is.
+        let distinct: BTreeMap<Digest, &Layer> = image.layers.iter().map(|layer| (layer.diff_id, layer)).collect();
+        let sends = distinct.into_values().map(|layer| self.layer(layer.clone(), neighbours));
+        let sent: Vec<Sent> = stream::iter(sends.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect().await?;
+        let config = images.inner.store.blob(&image.config)?;
+        let piece = Piece { digest: image.config, size: config.len() as u64, content: Source::Memory(config.into()) };
+        self.target.blob(&piece, None, |_| {}).await.map_err(|source| of_push(self.reference, source))?;
+
+        let by_layer: BTreeMap<Digest, &Sent> = sent.iter().map(|layer| (layer.diff_id, layer)).collect();
+        let media_type = image.manifest["mediaType"].as_str().unwrap_or(documents::OCI_MANIFEST).to_owned();
+        let mut manifest = image.manifest.clone();
+        let mut differs = false;
+        for (place, layer) in image.layers.iter().enumerate() {
+            let Some(sent) = by_layer.get(&layer.diff_id).filter(|sent| sent.digest != layer.described.digest) else { continue };
+            differs = true;
+            let entry = &mut manifest["layers"][place];
+            entry["mediaType"] = of_family(&sent.media_type, &media_type).into();
+            entry["digest"] = sent.digest.to_string().into();
+            entry["size"] = sent.size.into();
+            if let Some(entry) = entry.as_object_mut() {
+                // Where the old blob could be had is not where the new one is.
+                entry.shift_remove("urls");
+            }
+        }
+        let content = if differs { manifest.to_string().into_bytes() } else { image.raw.clone() };
+        let digest = Digest::of(&content);
+        let name = tag.map_or_else(|| digest.to_string(), str::to_owned);
+        self.target.manifest(&name, &media_type, &content).await.map_err(|source| of_push(self.reference, source))?;
+        images.remember(self.reference, digest, &sent)?;
+        Ok((Pushed { digest, size: content.len() as u64 }, media_type))
+    }
+
+    /// Sees to it that the repository has one layer, in the cheapest form.
+    async fn layer(&self, layer: Layer, neighbours: &BTreeSet<String>) -> Result<Sent, ImagesError> {
+        let fail = |source| of_push(self.reference, source);
+        let Layer { diff_id, described, known } = layer;
+        let mut meter = Meter::new(self.progress, described.digest.short(), Some(described.size));
+        meter.enter(Phase::Waiting, 0);
+        let told = |blob: &LayerBlob| Sent { diff_id, digest: blob.digest, size: blob.size, media_type: blob.media_type.clone() };
+        for (blob, from) in &known {
+            let from = from.iter().find(|from| neighbours.contains(*from)).map(String::as_str);
+            if self.target.claim(blob.digest, from).await.map_err(fail)?.is_some() {
+                meter.enter(Phase::Exists, blob.size);
+                return Ok(told(blob));
+            }
+            let path = self.images.inner.store.blob_path(&blob.digest);
+            if blob.kept && path.is_file() {
+                let piece = Piece { digest: blob.digest, size: blob.size, content: Source::File(path) };
+                self.upload(&piece, &mut meter).await?;
+                return Ok(told(blob));
+            }
+        }
+        meter.enter(Phase::Compressing, 0);
+        let made = self.compressed(diff_id).await?;
+        let mut meter = Meter::new(self.progress, described.digest.short(), Some(made.size));
+        let piece = Piece { digest: made.digest, size: made.size, content: Source::File(made.path.clone()) };
+        self.upload(&piece, &mut meter).await?;
+        Ok(Sent { diff_id, digest: made.digest, size: made.size, media_type: format!("{}+gzip", documents::OCI_TAR) })
+    }
+
+    async fn upload(&self, piece: &Piece, meter: &mut Meter) -> Result<(), ImagesError> {
+        meter.enter(Phase::Uploading, 0);
+        let written = self.target.blob(piece, None, |done| meter.moved(Phase::Uploading, done)).await;
+        let phase = match written.map_err(|source| of_push(self.reference, source))? {
+            Written::Existed | Written::Mounted => Phase::Exists,
+            Written::Uploaded => Phase::Done,
+        };
+        meter.enter(phase, piece.size);
+        Ok(())
+    }
+
+    /// The layer as a compressed blob: in a file, because its digest must be known before it is sent, and because what
+    /// breaks off is sent again from where it broke.
+    async fn compressed(&self, diff_id: Digest) -> Result<Made, ImagesError> {
+        let images = self.images.clone();
+        let reference = self.reference.clone();
+        tokio::task::spawn_blocking(move || {
+            let tar = images.layer_tar(&diff_id).map_err(|error| match error {
+                ImagesError::NoSkeleton { diff_id } => ImagesError::NotPushable { reference: Box::new(reference), diff_id },
+                error => error,
+            })?;
+            let scratch = images.inner.store.scratch()?;
+            let path = scratch.path().join("compressed");
+            let (digest, size) = compress(tar, &path).map_err(|source| FileError::new("compress a layer into", &path, source))?;
+            Ok(Made { digest, size, path, _scratch: scratch })
+        })
+        .await?
+    }
+}
+
+/// A blob in a file that goes away with it.
+struct Made {
+    digest: Digest,
+    size: u64,
+    path: PathBuf,
+    _scratch: Scratch,
+}
+
+/// Counts and hashes what is written.
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Compresses with gzip. The same bytes give the same bytes: neither a time nor a name is written down.
+fn compress(mut source: impl Read, path: &Path) -> io::Result<(Digest, u64)> {
+    let file = BufWriter::with_capacity(PART, File::create(path)?);
+    let mut encoder = GzEncoder::new(Hashed { inner: file, hash: Sha256::new(), size: 0 }, Compression::default());
+    let mut part = vec![0; PART];
+    loop {
+        match source.read(&mut part)? {
+            0 => break,
+            n => encoder.write_all(&part[..n])?,
+        }
+    }
+    let mut hashed = encoder.finish()?;
+    hashed.flush()?;
+    Ok((Digest::from_bytes(hashed.hash.finalize().into()), hashed.size))
+}
+
+/// A layer's media type in the words of the manifest that names it: OCI's and Docker's are not mixed.
+fn of_family(layer: &str, manifest: &str) -> String {
+    let suffix = ["gzip", "zstd"].into_iter().find(|suffix| layer.ends_with(suffix));
+    match (manifest.starts_with("application/vnd.docker."), suffix) {
+        (true, Some(suffix)) => format!("application/vnd.docker.image.rootfs.diff.tar.{suffix}"),
+        (true, None) => "application/vnd.docker.image.rootfs.diff.tar".to_owned(),
+        (false, Some(suffix)) => format!("{}+{suffix}", documents::OCI_TAR),
+        (false, None) => documents::OCI_TAR.to_owned(),
+    }
+}
+
+fn shown(platform: &Value) -> String {
+    let parts = ["os", "architecture", "variant"].into_iter().filter_map(|name| platform[name].as_str());
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn of_push(reference: &ImageRef, source: RegistryError) -> ImagesError {
+    ImagesError::Push { reference: Box::new(reference.clone()), source: Box::new(source) }
+}
