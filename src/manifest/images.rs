@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::model::change::apply_changes;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull, Verify};
 use crate::model::{Digest, ImageRef, Name, PullPolicy, TagPolicy};
@@ -221,8 +224,9 @@ fn key(reader: &mut Reader, node: &Node) -> Option<String> {
         }
     };
     let pem = pem.trim();
-    let one = pem.starts_with(BEGIN) && pem.ends_with(END) && pem.matches("-----BEGIN").count() == 1;
-    if !one {
+    let body = pem.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
+    let body: Option<String> = body.map(|body| body.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+    if body.is_none_or(|body| body.is_empty() || STANDARD.decode(body).is_err()) {
         let hint = format!("it begins with `{BEGIN}`, as `cosign public-key` writes it; one key a file");
         reader.error_hint(node.at, "this is not a public key in PEM", hint);
         return None;

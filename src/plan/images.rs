@@ -43,7 +43,7 @@ pub(super) fn becomes(draft: &Draft<'_>, reference: &ImageRef) -> Becomes {
         Some(Action::Pull) => match draft.answer(reference) {
             Some(Answer::Is(resolved)) => Becomes::Is(resolved.digest),
             // Such a pull fails, and nothing changes.
-            Some(Answer::Unknown { .. }) => here.map_or(Becomes::Open(Action::Pull), Becomes::Is),
+            Some(Answer::Unknown { .. }) => here.map_or(Becomes::Absent, Becomes::Is),
             // The same image, checked with other keys.
             None => here.map_or(Becomes::Open(Action::Pull), Becomes::Is),
         },

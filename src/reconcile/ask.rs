@@ -31,7 +31,7 @@ pub(super) enum Ask {
 /// What it takes when there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// The last answer, or what the host has, will do.
+    /// The last answer, or what the host has, will do, where there is one.
     Wish,
     /// Without it the image is not known: its step says so and fails.
     Must,
@@ -85,11 +85,12 @@ pub(super) async fn ask(
                 Some((resolved, now))
             }
             Err(why) => {
-                match need {
-                    Need::Must => drop(observed.known.answers.insert(reference.clone(), Answer::Unknown { why })),
-                    // Its own step will say what is wrong.
-                    Need::Wish if here.is_none() => {}
-                    Need::Wish => {
+                match (need, here) {
+                    // Without it the pull would come to the same, after as long a wait.
+                    (Need::Must, _) | (Need::Wish, None) => {
+                        observed.known.answers.insert(reference.clone(), Answer::Unknown { why });
+                    }
+                    (Need::Wish, Some(_)) => {
                         tracing::warn!(%reference, %why, "the registry does not say whether there is a newer image");
                         remember(image, pull, last.get(reference), observed);
                     }

@@ -30,7 +30,7 @@ pub(super) enum EffectError {
     NotDesired(String),
     #[error("{0:?} is not a name")]
     NotAName(String),
-    #[error("what {reference} is could not be found out: {why}")]
+    #[error("which image {reference} is now could not be found out: {why}")]
     Unanswered { reference: ImageRef, why: String },
     #[error("a key of `verify`: {0}")]
     Key(InvalidKey),
@@ -65,8 +65,12 @@ impl EffectError {
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
-            Self::Unanswered { .. } => Some("`policy: missing` goes on with the image that is here".into()),
-            Self::Key(_) | Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
+            Self::Unanswered { .. }
+            | Self::Key(_)
+            | Self::Record(_)
+            | Self::NotDesired(_)
+            | Self::NotAName(_)
+            | Self::Senseless { .. } => None,
         }
     }
 }

@@ -157,7 +157,8 @@ fn cause_text(cause: &Cause) -> String {
         Cause::Missing => "missing".into(),
         Cause::NotDeclared => "no longer declared".into(),
         Cause::Changed { field, old, new } => {
-            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".into());
+            let short = |text: &String| text.parse::<Digest>().map_or_else(|_| text.clone(), |digest| digest.short());
+            let show = |value: &Option<String>| value.as_ref().map_or_else(|| "(none)".into(), short);
             format!("{field}: {} → {}", show(old), show(new))
         }
         Cause::Drift { what } => what.clone(),

@@ -109,6 +109,10 @@ fn a_registry_that_does_not_answer_stops_what_needs_its_answer_only() {
     let shown: Vec<String> = next.steps.iter().map(|step| format!("{:?} {}", step.action, step.resource)).collect();
     assert_eq!(shown, ["Pull image/nginx"]);
     assert!(render(&next, false).contains("drift: it is away"), "{}", render(&next, false));
+    // The same when the image is not even here: what runs of it goes on.
+    host.observed.images.retain(|image| !image.references.contains(&"nginx:1.26".parse().unwrap()));
+    let next = plan(&shop(), &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "{next:?}");
 }
 
 /// `provision` fills an image that `app` runs of.
