@@ -123,7 +123,8 @@ fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>)
         Some(Answer::Unknown { why }) => return Some(Cause::Drift { what: why.clone() }),
         Some(Answer::Is(_)) | None => {}
     }
-    stale(draft, image, here, image.verify.as_ref()?.origin(), "spec.verify")
+    let field = if image.verify.is_some() { "spec.verify" } else { "spec.pull.keep_blobs" };
+    stale(draft, image, here, image.pulled_as()?, field)
 }
 
 fn commit(draft: &Draft<'_>, image: &ImageSpec, commit: &Commit, here: Option<&Image>) -> Option<Cause> {

@@ -144,8 +144,8 @@ fn need(
     }
     // The plan shows what comes over the network, and the pull brings that very image.
     let Some(here) = here else { return Some(Need::Wish) };
-    let verified = |verify: &crate::model::spec::Verify| origin == Some(&Origin { origin: verify.origin(), digest: here });
-    if image.verify.as_ref().is_some_and(|verify| !verified(verify)) {
+    let pulled_so = |wanted| origin == Some(&Origin { origin: wanted, digest: here });
+    if image.pulled_as().is_some_and(|wanted| !pulled_so(wanted)) {
         return Some(Need::Must);
     }
     if image.reference.digest().is_some() {
@@ -159,7 +159,7 @@ fn need(
     // Somebody has moved the name to another image, or nobody has asked before.
     let moved = answer.is_none_or(|(resolved, _)| resolved.digest != here);
     match pull.policy {
-        _ if moved && (pull.tag_policy.is_some() || pull.platform.is_some()) => Some(Need::Must),
+        _ if moved && pull.tag_policy.is_some() => Some(Need::Must),
         PullPolicy::Always => (moved || ask == Ask::Eagerly).then_some(Need::Must),
         PullPolicy::Every(span) => {
             let due = moved || answer.is_none_or(|(_, asked)| *asked + span.0 <= now);
@@ -268,7 +268,7 @@ mod tests {
         pull.platform = None;
         image.verify = Some(Verify { keys: ["k".to_owned()].into() });
         assert_eq!(find(&image, &pull, None), Some(Need::Must));
-        let checked = Origin { origin: image.verify.as_ref().unwrap().origin(), digest: here };
+        let checked = Origin { origin: image.pulled_as().unwrap(), digest: here };
         assert_eq!(find(&image, &pull, Some(&checked)), None);
         image.reference = image.reference.at(here);
         assert_eq!(find(&image, &pull, Some(&Origin { digest: Digest::of(b"x"), ..checked })), Some(Need::Must));

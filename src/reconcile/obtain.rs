@@ -138,8 +138,8 @@ async fn pull(
         credentials: None,
     };
     let digest = engine.pull_with(from, &options, progress).await?;
-    if let Some(verify) = &image.verify {
-        let origin = Origin { origin: verify.origin(), digest };
+    if let Some(origin) = image.pulled_as() {
+        let origin = Origin { origin, digest };
         knowledge::record_origin(engine.db(), &context.desired.stack, reference, origin)?;
     }
     Ok(())

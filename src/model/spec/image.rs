@@ -26,6 +26,14 @@ impl ImageSpec {
     pub const fn new(reference: ImageRef, source: ImageSource) -> Self {
         Self { reference, source, push: BTreeSet::new(), verify: None }
     }
+
+    /// What a pulled image is remembered by where it matters how it was pulled: the keys that it was checked with, and
+    /// that its blobs were kept.
+    pub fn pulled_as(&self) -> Option<Digest> {
+        let keeps = matches!(&self.source, ImageSource::Pull(Pull { keep_blobs: Some(true), .. }));
+        let keys: Vec<&str> = self.verify.iter().flat_map(|verify| &verify.keys).map(String::as_str).collect();
+        (keeps || !keys.is_empty()).then(|| Digest::of(format!("{keeps} {}", keys.join("\n")).as_bytes()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,12 +97,4 @@ pub struct Commit {
 pub struct Verify {
     /// Public keys in PEM, any of which will do. Never empty.
     pub keys: BTreeSet<String>,
-}
-
-impl Verify {
-    /// What an image that was verified with these keys is remembered by.
-    pub fn origin(&self) -> Digest {
-        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
-        Digest::of(keys.join("\n").as_bytes())
-    }
 }

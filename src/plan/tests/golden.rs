@@ -212,6 +212,14 @@ fn other_keys_check_an_image_again_and_an_archive_that_is_away_does_not_matter()
     assert_eq!(plan(&desired, &host.observed).unwrap().steps.len(), 1);
 
     let mut desired = shop();
+    let kept = Pull { keep_blobs: Some(true), ..Pull::default() };
+    desired.images.get_mut("nginx").unwrap().source = ImageSource::Pull(kept);
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "its blobs are fetched once: {next:?}");
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+
+    let mut desired = shop();
     let load = |fingerprint| ImageSource::Load { archive: "/media/db.tar".into(), fingerprint, reference: None };
     desired.images.get_mut("db").unwrap().source = load(Some(Digest::of(b"archive")));
     let next = plan(&desired, &host.observed).unwrap();

@@ -227,7 +227,7 @@ impl Host {
                 // Whoever applies asks before an image that is here is checked again.
                 let here = self.observed.images.iter().find(|i| i.references.contains(&reference)).map(|i| i.digest);
                 let digest = said.or(here).unwrap_or(Digest::of(step.target.as_bytes()));
-                (digest, None, image.verify.as_ref().map(Verify::origin))
+                (digest, None, image.pulled_as())
             }
             ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint), None),
             ImageSource::Load { fingerprint, reference, .. } => {
