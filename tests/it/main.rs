@@ -16,3 +16,5 @@ mod harness;
 mod registry;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod streams;
