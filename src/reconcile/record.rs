@@ -280,6 +280,35 @@ mod tests {
         assert!(images_of_generations(&db).unwrap().is_empty());
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_kept_generation_is_made_of_is_not_collected() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let instance = crate::model::Instance::new(folder.path().join("s"), folder.path().join("r"), None);
+        let engine = crate::engine::Engine::open(instance).await.unwrap();
+        let reference: ImageRef = "localhost/app:1".parse().unwrap();
+        let import = async |content: &str| {
+            let source = folder.path().join("root");
+            std::fs::create_dir_all(&source).unwrap();
+            std::fs::write(source.join("edition"), content).unwrap();
+            let source = crate::engine::images::ImportSource::Path(source);
+            engine.import(source, &reference, Default::default(), None, std::sync::Arc::new(|_| {})).await.unwrap()
+        };
+        let desired = Desired::empty("shop".parse().unwrap());
+        let mut all = BTreeSet::new();
+        for (number, content) in [(1, "first"), (2, "second")] {
+            let images = Images::from([(reference.clone(), import(content).await)]);
+            all.extend(images.values().copied());
+            assert_eq!(begin(engine.db(), &desired, &images).unwrap(), number);
+            finish(engine.db(), &desired.stack, number, "applied", &images).unwrap();
+        }
+        let here = || engine.images().unwrap().into_iter().map(|image| image.digest).collect::<BTreeSet<_>>();
+        engine.collect(&images_of_generations(engine.db()).unwrap()).await.unwrap();
+        assert_eq!(here(), all, "the first has no name any more, and is kept");
+        forget(engine.db(), &desired.stack).unwrap();
+        engine.collect(&images_of_generations(engine.db()).unwrap()).await.unwrap();
+        assert_eq!(here().len(), 1);
+    }
+
     #[test]
     fn a_condition_keeps_the_time_of_its_last_transition() {
         let folder = tempfile::tempdir().unwrap();

@@ -18,3 +18,5 @@ mod images;
 mod registry;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod streams;
