@@ -83,8 +83,8 @@ async fn documents_that_are_not_what_they_seem() {
         manifest.to_string()
     };
     for (content, said) in [
-        (changed(&|m| m["layers"][0]["digest"] = "sha256:../../../etc/passwd".into()), "digest"),
-        (changed(&|m| m["config"]["digest"] = "sha512:00".into()), "digest"),
+        (changed(&|m| m["layers"][0]["digest"] = "sha256:../../../etc/passwd".into()), "not what it should be"),
+        (changed(&|m| m["config"]["digest"] = "sha512:00".into()), "not what it should be"),
         (changed(&|m| m["mediaType"] = "application/vnd.oci.image.index.v1+json".into()), "index and an image at once"),
         (changed(&|m| m["manifests"] = json!([])), "index and an image at once"),
         (changed(&|m| m["config"]["size"] = 5_000_000.into()), "5000000 bytes"),
