@@ -19,6 +19,48 @@ pub struct Observed {
     pub volumes: Vec<Volume>,
     /// What of the packet filter differs from what the attached containers need; `None` when it is whole.
     pub firewall: Option<String>,
+    /// What is known of a stack's images beside what the host has of them.
+    #[serde(default)]
+    pub known: Known,
+}
+
+/// What is known of a stack's images beside what the host has: what registries answered, and what was recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// What a registry says that an image's reference means, where it was asked.
+    pub answers: BTreeMap<ImageRef, Answer>,
+    /// What the image under a reference came from.
+    pub origins: BTreeMap<ImageRef, Origin>,
+    /// What was pushed to a reference last.
+    pub pushed: BTreeMap<ImageRef, Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    Is(Resolved),
+    /// It was to be asked, and did not answer.
+    Unknown {
+        why: String,
+    },
+}
+
+/// What a reference means at its registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// With the tag that was chosen, and the digest that the tag names: of an index, or of the image itself.
+    pub pinned: ImageRef,
+    /// The digest of the manifest for the platform: what identifies the image on the host.
+    pub digest: Digest,
+    /// Bytes of its layers that the host did not have when it was asked.
+    pub bytes: u64,
+}
+
+/// What an image was made of or checked with, and which image came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub origin: Digest,
+    pub digest: Digest,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,6 +45,7 @@ impl Engine {
             networks: network.networks,
             volumes: parts.volumes.list()?,
             firewall: network.firewall,
+            known: Default::default(),
         })
     }
 

@@ -28,7 +28,8 @@ pub use outgoing::Outgoing;
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions};
+use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
+use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
@@ -130,7 +131,14 @@ impl Engine {
 
     /// Starts a container; one that runs already is left alone.
     pub async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        start::start(&self.0, id).await
+        start::start(&self.0, id, false).await
+    }
+
+    /// Starts a container and has all of its output, from the first byte on. With `reap` the caller removes the container
+    /// if it is one that is removed at its end: nobody else does, as long as the caller holds what this returns.
+    pub async fn start_attached(&self, id: &ContainerId, reap: bool) -> Result<Attached, EngineError> {
+        start::start(&self.0, id, true).await?;
+        Ok(self.0.containers.attach(id, reap).await?)
     }
 
     /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
@@ -171,12 +179,24 @@ impl Engine {
     /// Waits until a container has finally exited, and gives its exit code. With `reap` the caller also sees to the
     /// removal of a container that was to be removed at its end: it is gone when this returns.
     pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, EngineError> {
-        let auto_remove = self.0.containers.get(id)?.auto_remove;
         let code = self.0.containers.wait(id, reap).await?;
-        if reap && auto_remove {
-            self.remove(id, true).await?;
+        if reap {
+            self.remove_ended(id).await?;
         }
         Ok(code)
+    }
+
+    /// Removes a container that has exited and is one that is removed then; somebody else may have been faster.
+    pub async fn remove_ended(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let removed = match self.0.containers.get(id) {
+            Ok(record) if !record.auto_remove => return Ok(()),
+            Ok(_) => self.remove(id, true).await,
+            Err(error) => Err(error.into()),
+        };
+        match removed {
+            Err(error) if error.status() == Kind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, EngineError> {
@@ -218,7 +238,7 @@ impl Engine {
         Ok(self.0.images.pull(reference, platform, progress).await?)
     }
 
-    /// The same with all that can be chosen.
+    /// As [`pull`](Self::pull), with all that can be chosen.
     pub async fn pull_with(
         &self,
         reference: &ImageRef,
@@ -226,6 +246,22 @@ impl Engine {
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
         Ok(self.0.images.pull_with(reference, options, progress).await?)
+    }
+
+    /// Pushes an image of this host to where `reference` says.
+    pub async fn push_image(&self, digest: Digest, reference: &ImageRef, progress: ProgressSink) -> Result<(), EngineError> {
+        self.0.images.push(digest, reference, &PushOptions::default(), progress).await?;
+        Ok(())
+    }
+
+    /// What a reference means at its registry now. Pulls nothing.
+    pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
+        Ok(self.0.images.look_up(reference, platform).await?)
+    }
+
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
+        Ok(self.0.images.tags(reference, None).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.
@@ -260,8 +296,8 @@ impl Engine {
         Ok(self.0.images.search(term, limit, credentials).await?)
     }
 
-    /// The tags of a repository, as its registry knows them.
-    pub async fn tags(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+    /// The same with credentials that come with the request.
+    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
         Ok(self.0.images.tags(reference, credentials).await?)
     }
 

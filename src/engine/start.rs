@@ -13,7 +13,8 @@ use crate::files;
 use crate::model::spec::{ContainerSpec, Healthcheck, Mount, NetworkMode, Probe, VolumeSpec};
 use crate::model::{ContainerId, Name, Span};
 
-pub(super) async fn start(parts: &Parts, id: &ContainerId) -> Result<(), EngineError> {
+/// With `awaits_attach` the container's output waits for whoever attaches next.
+pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<(), EngineError> {
     // Held until the monitor runs: neither a settling monitor of the last run nor a recovery may release what this
     // start attaches.
     let held = parts.containers.hold(id).await?;
@@ -34,6 +35,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId) -> Result<(), EngineE
         netns: attached.map(|attached| attached.netns),
         hosts,
         resolv_conf,
+        awaits_attach,
     };
     if let Err(error) = parts.containers.start_held(&held, with).await {
         parts.networks.detach(id).await?;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::spec::{Condition, ContainerSpec, Dependency, Healthcheck, NetworkMode, Probe, PullPolicy};
+use crate::model::spec::{Condition, ContainerSpec, Dependency, Healthcheck, NetworkMode, Probe};
 use crate::model::{ImageRef, Name, Span};
 
 use super::declared::{Container, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{connections, fields, limits};
+use super::{connections, fields, images, limits};
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
@@ -75,13 +75,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
 
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
     let depends_on = f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on)).unwrap_or_default();
-    let policies = [
-        ("always", PullPolicy::Always),
-        ("missing", PullPolicy::Missing),
-        ("if_not_present", PullPolicy::Missing),
-        ("never", PullPolicy::Never),
-    ];
-    let pull_policy = f.get("pull_policy").and_then(|node| Some((reader.choice(node, &policies)?, node.at)));
+    let pull_policy = f.get("pull_policy").and_then(|node| Some((images::policy(reader, node)?, node.at)));
     let platform = f.get("platform").and_then(|node| Some((reader.parse(node)?, node.at)));
     let engine_name = f.get("container_name").and_then(|node| reader.parse(node));
     let image_at = f.get("image").map_or(f.at, |node| node.at);

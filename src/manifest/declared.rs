@@ -1,10 +1,8 @@
 //! What manifests and compose files say, read but not yet joined: names are those of the stack, and each remembers its
 //! place, so that one that leads nowhere can be reported there. The seam between reading and resolving.
 
-use std::path::PathBuf;
-
-use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSource, NetworkSpec, PullPolicy, VolumeSpec};
-use crate::model::{ImageRef, Name, Platform};
+use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
+use crate::model::{Name, Platform, PullPolicy};
 
 use super::problem::Place;
 
@@ -47,21 +45,12 @@ pub(super) struct Resource<T> {
     pub(super) body: T,
 }
 
+/// An image whose source's fingerprint, where it has one, is still to be taken.
 #[derive(Debug)]
 pub(super) struct Image {
-    pub(super) reference: ImageRef,
-    pub(super) source: Source,
-}
-
-#[derive(Debug)]
-pub(super) enum Source {
-    Known(ImageSource),
-    /// The fingerprint of `path` is to be taken, and put into `image`.
-    Import {
-        path: PathBuf,
-        at: Place,
-        image: ImageSource,
-    },
+    pub(super) spec: ImageSpec,
+    /// Where what the image is made of stands: a path, or a container's name.
+    pub(super) source_at: Place,
 }
 
 /// A container whose `networks` and `depends_on`, and whose mounts of volumes and configs, are apart from its `spec`.

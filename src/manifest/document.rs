@@ -8,7 +8,7 @@ use super::declared::Declared;
 use super::fields;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{container, resources};
+use super::{container, images, resources};
 
 pub(super) const API_VERSION: &str = "setpoint/v1";
 pub(super) const KINDS: [&str; 6] = ["Image", "Container", "Network", "Volume", "Config", "Stack"];
@@ -67,7 +67,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
     };
     match kind {
         Kind::Image => {
-            let image = resources::image(reader, name.clone(), at, spec);
+            let image = images::read(reader, name.clone(), at, spec);
             declared.note("image", &name, image, |all| &mut all.images);
         }
         Kind::Container => {

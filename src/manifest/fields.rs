@@ -3,8 +3,9 @@
 
 use schemars::{Schema, SchemaGenerator};
 
-use crate::model::spec::{Condition, PullPolicy, Subnet};
-use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, RestartPolicy, Signal, Span};
+use crate::model::spec::{Condition, Subnet};
+use crate::model::tag_policy::VersionRange;
+use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
 
 /// The fields of one kind of mapping.
 pub(super) struct Table {
@@ -62,6 +63,8 @@ const CPUS: Form = Form::Either(&[
     Form::Of(|_| schemars::json_schema!({"type": "number", "exclusiveMinimum": 0})),
 ]);
 const PLATFORM: Form = Form::Of(|g| g.subschema_for::<Platform>());
+const POLICY: Form = Form::Of(|g| g.subschema_for::<PullPolicy>());
+const RANGE: Form = Form::Of(|g| g.subschema_for::<VersionRange>());
 const REFERENCE: Form = Form::Of(|g| g.subschema_for::<ImageRef>());
 const SUBNET: Form = Form::Of(|g| g.subschema_for::<Subnet>());
 const SCALAR: Form = Form::Of(|_| schemars::json_schema!({"type": ["string", "number", "boolean", "null"]}));
@@ -98,22 +101,66 @@ pub(super) static IMAGE: Table = Table {
     fields: &[
         field("reference", REFERENCE, "What containers name it by; metadata.name unless given"),
         field("pull", Form::Object(&PULL), "Obtain it from its registry"),
+        field("load", Form::Object(&LOAD), "Obtain it from an archive on a disk or a stick"),
+        field("commit", Form::Object(&COMMIT), "Make it of a container of this stack that has completed"),
         field("import", Form::Object(&IMPORT), "Make it of a root file system"),
+        field("push", Form::Object(&PUSH), "Where it is pushed to once it has been obtained"),
+        field("verify", Form::Object(&VERIFY), "Whose signature it must have to be pulled"),
     ],
-    unsupported: &[
-        ("build", "build it elsewhere and `pull` it, or `import` its root file system"),
-        ("commit", "build it elsewhere and `pull` it, or `import` its root file system"),
-        ("push", "push it with `setpoint push`"),
-    ],
+    unsupported: &[("build", "it comes with the builder; until then build it elsewhere and `pull`, `load` or `import` it")],
 };
 
 pub(super) static PULL: Table = Table {
     what: "`pull`",
     fields: &[
-        field("policy", Form::Of(|g| g.subschema_for::<PullPolicy>()), "When to ask the registry; `missing` unless given"),
+        field("policy", POLICY, "When to ask the registry; `missing` unless given"),
         field("platform", PLATFORM, "The platform to take, where it is not this host's"),
+        field("tag_policy", Form::Object(&TAG_POLICY), "Which of the repository's tags it is; the reference has none then"),
+        field("keep_blobs", Form::Bool, "Keep the layers as they were sent, to push them again byte by byte"),
     ],
     unsupported: &[],
+};
+
+pub(super) static TAG_POLICY: Table = Table {
+    what: "`tag_policy`",
+    fields: &[required("semver", RANGE, "The newest version in this range, such as ~1.27")],
+    unsupported: &[],
+};
+
+pub(super) static LOAD: Table = Table {
+    what: "`load`",
+    fields: &[
+        required(
+            "archive",
+            Form::Text,
+            "An archive as `docker save` writes it or an OCI layout in a tar, relative to the manifest",
+        ),
+        field("reference", REFERENCE, "Which of the archive's images, where its name there is another one"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static COMMIT: Table = Table {
+    what: "`commit`",
+    fields: &[
+        required("container", NAME, "A container of this stack, committed once it has exited with 0"),
+        field("changes", Form::List(&Form::Text), "Instructions that change the image's configuration, such as CMD [\"serve\"]"),
+        field("author", Form::Text, "Who made it"),
+        field("message", Form::Text, "A remark for the image's history"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static PUSH: Table = Table {
+    what: "`push`",
+    fields: &[required("to", Form::List(&REFERENCE), "References, each with its registry")],
+    unsupported: &[],
+};
+
+pub(super) static VERIFY: Table = Table {
+    what: "`verify`",
+    fields: &[required("keys", Form::List(&Form::Text), "Public keys in PEM, or files of them; any of them will do")],
+    unsupported: &[("keyless", "use `keys`"), ("identities", "use `keys`")],
 };
 
 pub(super) static IMPORT: Table = Table {
@@ -213,11 +260,7 @@ pub(super) static CONTAINER: Table = Table {
     what: "a container",
     fields: &[
         required("image", REFERENCE, "The image it is made from"),
-        field(
-            "pull_policy",
-            Form::Choice(&["always", "missing", "if_not_present", "never"]),
-            "When to ask the registry for an image that no manifest declares",
-        ),
+        field("pull_policy", POLICY, "When to ask the registry for an image that no manifest declares"),
         field("platform", PLATFORM, "The platform of an image that no manifest declares"),
         field("container_name", NAME, "Its name in the engine, instead of <stack>-<name>"),
         field("entrypoint", WORDS, "The program, instead of the image's entrypoint"),

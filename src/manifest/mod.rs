@@ -18,6 +18,7 @@ pub mod desired;
 mod document;
 mod fields;
 mod files;
+mod images;
 mod interpolate;
 mod limits;
 mod mounts;
@@ -52,7 +53,7 @@ pub struct LoadOptions<'a> {
     pub stack: Option<Name>,
     /// Variables for `${VAR}` and for environment variables without a value, over those of `.env`.
     pub environment: BTreeMap<String, String>,
-    /// Takes the fingerprint of a tar or folder that an image is imported from.
+    /// Takes the fingerprint of a tar or folder that an image is imported from, or of an archive that it is loaded from.
     pub fingerprint: &'a Fingerprint,
 }
 

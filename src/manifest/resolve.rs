@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, PullPolicy};
-use crate::model::{Digest, ImageRef, Name, Platform};
+use crate::model::spec::{Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, Pull};
+use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy};
 
 use super::Fingerprint;
-use super::declared::{Container, Declared, Image, Resource, Source};
+use super::declared::{Container, Declared, Image, Resource};
 use super::desired::{Desired, Placed};
 use super::problem::{Place, Problems, did_you_mean};
 
@@ -35,7 +35,7 @@ pub(super) fn resolve(
         once("config", &config.name, config.at, &mut places, problems);
         desired.configs.insert(config.name, config.body);
     }
-    images(declared.images, fingerprint, &mut places, &mut desired, problems, watched);
+    let sources = images(declared.images, fingerprint, &mut places, &mut desired, problems, watched);
     let containers = place(&stack, "container", declared.containers, &mut places, problems);
 
     // The default network is there for whoever names it, or names none.
@@ -57,7 +57,8 @@ pub(super) fn resolve(
     unique_engine_names("volume", &desired.volumes, &places, problems);
     unique_engine_names("container", &containers, &places, problems);
 
-    dependencies(&containers, &broken, problems);
+    let commits = commits(&desired, &sources, &containers, &broken, problems);
+    dependencies(&containers, &commits, &broken, problems);
     let mut wanted = Wanted::new();
     let mut addresses = HashMap::new();
     for (name, placed) in containers {
@@ -129,6 +130,7 @@ fn unique_engine_names<T>(kind: &'static str, resources: &BTreeMap<Name, Placed<
     }
 }
 
+/// Gives where the source of each image stands.
 fn images(
     images: Vec<Resource<Image>>,
     fingerprint: &Fingerprint,
@@ -136,30 +138,75 @@ fn images(
     desired: &mut Desired,
     problems: &mut Problems,
     watched: &mut Vec<PathBuf>,
-) {
+) -> BTreeMap<Name, Place> {
     let mut references: HashMap<ImageRef, Name> = HashMap::new();
-    for Resource { name, at, body: Image { reference, source }, .. } in images {
+    let mut sources = BTreeMap::new();
+    for Resource { name, at, body: Image { mut spec, source_at }, .. } in images {
         once("image", &name, at, places, problems);
-        if let Some(other) = references.insert(reference.clone(), name.clone())
+        if let Some(other) = references.insert(spec.reference.clone(), name.clone())
             && other != name
         {
-            problems.error(at, format!("the images `{other}` and `{name}` have the same reference `{reference}`"));
+            problems.error(at, format!("the images `{other}` and `{name}` have the same reference `{}`", spec.reference));
         }
-        let source = match source {
-            Source::Known(source) => source,
-            Source::Import { path, at, image } => {
-                watched.push(path.clone());
-                match fingerprint(&path) {
-                    Ok(digest) => with_fingerprint(image, digest),
-                    Err(error) => {
-                        problems.error(at, format!("the source {} cannot be read: {error}", path.display()));
-                        image
-                    }
+        let path = match &spec.source {
+            ImageSource::Import { path, .. } | ImageSource::Load { archive: path, .. } => Some(path.clone()),
+            ImageSource::Pull(_) | ImageSource::Commit(_) => None,
+        };
+        if let Some(path) = path {
+            watched.push(path.clone());
+            // An archive on a stick may be away while the image that was loaded from it is used.
+            let away = matches!(spec.source, ImageSource::Load { .. }) && !path.exists();
+            if matches!(spec.source, ImageSource::Load { .. }) && path.is_dir() {
+                let hint = "pack it: `tar -C FOLDER -cf archive.tar .` makes an archive of an OCI layout";
+                problems.error_hint(source_at, format!("{} is a folder", path.display()), hint);
+                continue;
+            }
+            match fingerprint(&path) {
+                Ok(digest) => spec.source = with_fingerprint(spec.source, digest),
+                Err(_) if away => {
+                    let message = format!("the archive {} is not there now", path.display());
+                    problems.warn(source_at, message, Some("the image is not loaded again until it is".to_owned()));
+                }
+                Err(error) => {
+                    problems.error(source_at, format!("the source {} cannot be read: {error}", path.display()));
                 }
             }
-        };
-        desired.images.insert(name, ImageSpec { reference, source });
+        }
+        sources.insert(name.clone(), source_at);
+        desired.images.insert(name, spec);
     }
+    sources
+}
+
+/// The container that each image is committed from, by the image's reference. Reports those that never complete.
+fn commits(
+    desired: &Desired,
+    sources: &BTreeMap<Name, Place>,
+    containers: &BTreeMap<Name, Placed<Container>>,
+    broken: &Broken,
+    problems: &mut Problems,
+) -> HashMap<ImageRef, (Name, Place)> {
+    let mut commits = HashMap::new();
+    for (name, image) in &desired.images {
+        let (ImageSource::Commit(commit), Some(at)) = (&image.source, sources.get(name)) else { continue };
+        let container = &commit.container;
+        match containers.get(container) {
+            Some(source) if source.spec.spec.restart.keeps_running() => {
+                let hint = format!("give `{container}` another `restart` policy than `{}`", source.spec.spec.restart);
+                problems.error_hint(*at, format!("`{container}` never completes: it is always restarted"), hint);
+            }
+            Some(_) => {
+                commits.insert(image.reference.clone(), (container.clone(), *at));
+            }
+            None if is_broken(broken, "container", container) => {}
+            None => {
+                let hint = did_you_mean(container.as_str(), containers.keys().map(Name::as_str))
+                    .unwrap_or_else(|| "an image is committed from a container of the same stack".to_owned());
+                problems.error_hint(*at, format!("there is no container `{container}`"), hint);
+            }
+        }
+    }
+    commits
 }
 
 /// Puts the fingerprint in. What the image's configuration is to be is part of it, because a change of that makes another
@@ -176,7 +223,8 @@ fn with_fingerprint(image: ImageSource, digest: Digest) -> ImageSource {
             };
             ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user }
         }
-        pull @ ImageSource::Pull { .. } => pull,
+        ImageSource::Load { archive, reference, .. } => ImageSource::Load { archive, fingerprint: Some(digest), reference },
+        other @ (ImageSource::Pull(_) | ImageSource::Commit(_)) => other,
     }
 }
 
@@ -195,9 +243,10 @@ fn note_image(container: &Container, wanted: &mut Wanted, problems: &mut Problem
     if let Some((policy, at)) = container.pull_policy {
         // Where containers disagree, the image is asked for as often as the most eager of them wants.
         let eager = |policy| match policy {
-            PullPolicy::Always => 2,
-            PullPolicy::Missing => 1,
-            PullPolicy::Never => 0,
+            PullPolicy::Always => (3, Default::default()),
+            PullPolicy::Every(span) => (2, std::cmp::Reverse(span)),
+            PullPolicy::Missing => (1, Default::default()),
+            PullPolicy::Never => (0, Default::default()),
         };
         request.policy = request.policy.filter(|(known, _)| eager(*known) >= eager(policy)).or(Some((policy, at)));
     }
@@ -245,19 +294,30 @@ fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems: &mut Probl
             problems.error(at, format!("`{reference}` does not make a name: declare the image in a manifest"));
             continue;
         };
-        let source = ImageSource::Pull {
+        let pull = Pull {
             policy: policy.map(|(policy, _)| policy).unwrap_or_default(),
             platform: platform.map(|(platform, _)| platform),
+            ..Pull::default()
         };
-        desired.images.insert(name, ImageSpec { reference, source });
+        desired.images.insert(name, ImageSpec::new(reference, ImageSource::Pull(pull)));
     }
 }
 
-/// Reports dependencies on what is not there, on what can never be as wanted, and in circles.
-fn dependencies(containers: &BTreeMap<Name, Placed<Container>>, broken: &Broken, problems: &mut Problems) {
+/// Reports dependencies on what is not there, on what can never be as wanted, and in circles. A container of an image that is
+/// committed from another one depends on that, too.
+fn dependencies(
+    containers: &BTreeMap<Name, Placed<Container>>,
+    commits: &HashMap<ImageRef, (Name, Place)>,
+    broken: &Broken,
+    problems: &mut Problems,
+) {
     let mut graph: DiGraph<&Name, ()> = DiGraph::new();
     let nodes: BTreeMap<&Name, NodeIndex> = containers.keys().map(|name| (name, graph.add_node(name))).collect();
     for (name, placed) in containers {
+        let source = commits.get(&placed.spec.spec.image).and_then(|(other, _)| nodes.get(other));
+        if let (Some(from), Some(to)) = (nodes.get(name), source) {
+            graph.add_edge(*from, *to, ());
+        }
         for (other, at) in &placed.spec.depends_on {
             let Some(target) = containers.get(other) else {
                 if is_broken(broken, "container", other) {
@@ -293,11 +353,21 @@ fn dependencies(containers: &BTreeMap<Name, Placed<Container>>, broken: &Broken,
         }
         let path: Vec<&Name> = walk(&graph, first).into_iter().map(|node| graph[node]).collect();
         let [start, next, ..] = path.as_slice() else { continue };
-        let depends_on = containers.get(*start).map(|c| c.spec.depends_on.as_slice()).unwrap_or_default();
-        if let Some((_, at)) = depends_on.iter().find(|(other, _)| other == *next) {
-            let shown: Vec<&str> = path.iter().map(|name| name.as_str()).collect();
-            let message = format!("containers depend on each other in a circle: {}", shown.join(" → "));
-            problems.error_hint(*at, message, "remove one of these dependencies");
+        let Some(first) = containers.get(*start).map(|placed| &placed.spec) else { continue };
+        let named = first.depends_on.iter().find(|(other, _)| other == *next).map(|(_, at)| *at);
+        let committed = || commits.get(&first.spec.image).filter(|(other, _)| other == *next).map(|(_, at)| *at);
+        let shown: Vec<&str> = path.iter().map(|name| name.as_str()).collect();
+        let way = shown.join(" → ");
+        match (named, named.or_else(committed)) {
+            (Some(at), _) => {
+                let message = format!("containers depend on each other in a circle: {way}");
+                problems.error_hint(at, message, "remove one of these dependencies");
+            }
+            (None, Some(at)) => {
+                let message = format!("this image is committed from a container that needs it first: {way}");
+                problems.error_hint(at, message, "give the container that is committed another image");
+            }
+            (None, None) => {}
         }
     }
 }

@@ -1,70 +1,14 @@
-//! Reads images, networks, volumes and configs: a manifest's `spec` and a compose file's sections alike.
+//! Reads networks, volumes and configs: a manifest's `spec` and a compose file's sections alike.
 
-use crate::model::spec::{ConfigSpec, ImageSource, NetworkSpec, PullPolicy, Subnet, VolumeSpec};
-use crate::model::{Digest, ImageRef, Name};
+use crate::model::Name;
+use crate::model::spec::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
 
-use super::declared::{Image, Resource, Source};
+use super::declared::Resource;
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
 use super::problem::Place;
 use super::reader::{Fields, Reader};
 use super::tree::Node;
-
-pub(super) fn image(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Image>> {
-    let f = reader.fields(node, &fields::IMAGE)?;
-    let reference: Option<ImageRef> = match f.get("reference") {
-        Some(node) => reader.parse(node),
-        None => {
-            let reference = name.as_str().parse().ok();
-            if reference.is_none() {
-                reader.error_hint(at, format!("`{name}` is not an image reference"), "give the image a `reference`");
-            }
-            reference
-        }
-    };
-    let source = match (f.get("pull"), f.get("import")) {
-        (Some(_), Some(_)) => {
-            let at = f.place("import");
-            reader.error_hint(at, "an image is obtained in one way only", "remove `pull` or `import`");
-            None
-        }
-        (None, None) => {
-            reader.error_hint(f.at, "an image needs a way to obtain it", "give it `pull: {}` or `import: {source: …}`");
-            None
-        }
-        (Some(node), None) => {
-            let f = reader.fields(node, &fields::PULL)?;
-            let policies = [("always", PullPolicy::Always), ("missing", PullPolicy::Missing), ("never", PullPolicy::Never)];
-            let policy = f.get("policy").and_then(|node| reader.choice(node, &policies)).unwrap_or_default();
-            let platform = f.get("platform").and_then(|node| reader.parse(node));
-            Some(Source::Known(ImageSource::Pull { policy, platform }))
-        }
-        (None, Some(node)) => import(reader, node),
-    };
-    Some(Resource { name, at, engine_name: None, external: false, body: Image { reference: reference?, source: source? } })
-}
-
-fn import(reader: &mut Reader, node: &Node) -> Option<Source> {
-    let f = reader.fields(node, &fields::IMPORT)?;
-    let entrypoint = f.get("entrypoint").and_then(|node| reader.command(node));
-    let command = f.get("command").and_then(|node| reader.command(node));
-    let environment = f.get("environment").map(|node| reader.environment(node)).unwrap_or_default();
-    let working_dir = f.get("working_dir").and_then(|node| reader.text(node)).map(str::to_owned);
-    let user = f.get("user").and_then(|node| reader.word(node)).map(str::to_owned);
-    let source = f.get("source")?;
-    let text = reader.text(source)?;
-    let path = reader.host_path(source.at, text)?;
-    let image = ImageSource::Import {
-        path: path.clone(),
-        fingerprint: Digest::of(b""),
-        entrypoint,
-        command,
-        environment,
-        working_dir,
-        user,
-    };
-    Some(Source::Import { path, at: source.at, image })
-}
 
 pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<NetworkSpec>> {
     let f = reader.fields(node, &fields::NETWORK)?;

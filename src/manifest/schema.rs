@@ -34,7 +34,10 @@ fn manifest() -> Value {
             spec["type"] = json!(["object", "null"]);
         }
         match kind {
-            "Image" => spec["oneOf"] = json!([{"required": ["pull"]}, {"required": ["import"]}]),
+            "Image" => {
+                let ways = super::images::WAYS.map(|way| json!({"required": [way]}));
+                spec["oneOf"] = json!(ways);
+            }
             "Config" => spec["oneOf"] = json!([{"required": ["file"]}, {"required": ["content"]}]),
             _ => {}
         }

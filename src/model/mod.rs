@@ -1,6 +1,7 @@
 //! The words of setpoint, as types: digests, references, names, sizes, durations, ports, and the resolved
 //! specifications that are stored, compared and executed. Knows nothing of files, the kernel or the network.
 
+pub mod change;
 pub mod digest;
 pub mod duration;
 pub mod id;
@@ -8,11 +9,13 @@ pub mod instance;
 pub mod platform;
 pub mod port;
 pub mod progress;
+pub mod pull_policy;
 pub mod reference;
 pub mod restart;
 pub mod signal;
 pub mod size;
 pub mod spec;
+pub mod tag_policy;
 
 pub use digest::Digest;
 pub use duration::Span;
@@ -21,10 +24,12 @@ pub use instance::Instance;
 pub use platform::Platform;
 pub use port::{PortMapping, Protocol};
 pub use progress::{Phase, Progress, ProgressSink};
+pub use pull_policy::PullPolicy;
 pub use reference::ImageRef;
 pub use restart::RestartPolicy;
 pub use signal::Signal;
 pub use size::{ByteSize, Cpus};
+pub use tag_policy::TagPolicy;
 
 /// Implements serde (as a string) for a type that has `FromStr` and `Display`.
 macro_rules! serde_as_text {

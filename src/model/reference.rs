@@ -46,6 +46,23 @@ impl ImageRef {
         self.digest
     }
 
+    /// The same without its digest, where it has a tag.
+    pub fn tagged(&self) -> Self {
+        let digest = if self.tag.is_some() { None } else { self.digest };
+        Self { digest, ..self.clone() }
+    }
+
+    /// The same repository with this tag, pinned to this digest.
+    pub fn pinned(&self, tag: Option<&str>, digest: Digest) -> Self {
+        Self { tag: tag.map(str::to_owned), digest: Some(digest), ..self.clone() }
+    }
+
+    /// The same repository with another tag, where that can be one.
+    pub fn with_tag(&self, tag: &str) -> Result<Self, InvalidReference> {
+        let bare = Self { tag: None, digest: None, ..self.clone() };
+        format!("{bare}:{tag}").parse()
+    }
+
     /// The same repository at a digest, without a tag.
     pub fn at(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
@@ -151,6 +168,13 @@ mod tests {
         let pinned: ImageRef = format!("nginx@{digest}").parse().unwrap();
         assert_eq!(pinned.tag(), None);
         assert_eq!(pinned.to_string(), format!("nginx@{digest}"));
+        assert_eq!(pinned.tagged(), pinned);
+        let nginx: ImageRef = "nginx:1".parse().unwrap();
+        let both = nginx.pinned(Some("1"), Digest::of(b"x"));
+        assert_eq!(both.to_string(), format!("nginx:1@{digest}"));
+        assert_eq!((both.tagged(), both.to_string().parse().unwrap()), (nginx.clone(), both));
+        assert_eq!(nginx.with_tag("2").unwrap().to_string(), "nginx:2");
+        assert!(nginx.with_tag("a b").is_err() && nginx.with_tag("2@x").is_err());
     }
 
     #[test]

@@ -54,6 +54,18 @@ impl fmt::Display for ByteSize {
 
 super::serde_as_text!(ByteSize, "^[0-9.]+ *([kKmMgGtT]?[iI]?[bB]?)$", "A number of bytes, such as 512m or 1.5gb");
 
+/// Bytes as people read them, in decimal units as Docker and registries count: `13.2MB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 {
+            return if unit == "B" || value >= 99.95 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1}TB")
+}
+
 /// A share of processors in thousandths of one (`0.5` is 500). Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cpus(u32);

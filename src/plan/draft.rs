@@ -8,7 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::manifest::Desired;
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner};
-use crate::observed::{Container, ContainerState, Image, Network, Observed, Volume};
+use crate::observed::{Answer, Container, ContainerState, Image, Network, Observed, Volume};
 
 use super::step::{Action, Cause, Kind, Plan, Resource, Step, WaitFor};
 use super::{Obstacle, PlanError};
@@ -87,6 +87,11 @@ impl<'a> Draft<'a> {
         self.images.get(reference).copied()
     }
 
+    /// What a registry answered for a reference, where it was asked.
+    pub(super) fn answer(&self, reference: &ImageRef) -> Option<&'a Answer> {
+        self.observed.known.answers.get(reference)
+    }
+
     pub(super) fn network(&self, engine_name: &Name) -> Option<&'a Network> {
         self.networks.get(engine_name).copied()
     }
@@ -144,11 +149,26 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// As [`need`](Self::need), unless the second needs the first already.
+    pub(super) fn need_if_free(
+        &mut self,
+        (kind, target, action): (Kind, &dyn ToString, Action),
+        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
+    ) {
+        let step = self.index.get(&(kind, target.to_string(), action)).copied();
+        let other = self.index.get(&(other_kind, other_target.to_string(), other_action)).copied();
+        if let (Some(step), Some(other)) = (step, other)
+            && !petgraph::algo::has_path_connecting(&self.graph, step, other, None)
+        {
+            self.graph.update_edge(other, step, ());
+        }
+    }
+
     /// The steps in an order in which each comes after all that it needs: among those that could be next, what prepares
     /// comes before what disturbs, and names decide between equals.
     pub(super) fn finish(self) -> Result<Plan, PlanError> {
         let base = self.base();
-        let Self { desired, graph, mut obstacles, .. } = self;
+        let Self { desired, observed, graph, mut obstacles, .. } = self;
         let mut missing: Vec<usize> =
             graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
         let rank = |node: NodeIndex| {
@@ -201,7 +221,9 @@ impl<'a> Draft<'a> {
             .flat_map(|(kind, names)| names.into_iter().map(move |name| Resource { kind, name: name.clone() }))
             .filter(|resource| !changing.contains(resource))
             .collect();
-        Ok(Plan { stack: desired.stack.clone(), base, steps, unchanged })
+        let asked = desired.images.values().filter_map(|image| observed.known.answers.get_key_value(&image.reference));
+        let answers = asked.map(|(reference, answer)| (reference.clone(), answer.clone())).collect();
+        Ok(Plan { stack: desired.stack.clone(), base, steps, unchanged, answers })
     }
 
     /// The digest of what was observed and mattered: nothing that changes by itself, as health and times do.
@@ -246,7 +268,13 @@ impl<'a> Draft<'a> {
         }
         for image in self.desired.images.values() {
             let known = self.image(&image.reference).map(|image| (image.digest, image.imported_from));
-            lines.push(format!("image {} {known:?}", image.reference));
+            let said = self.answer(&image.reference).map(|answer| match answer {
+                Answer::Is(resolved) => Some(resolved.digest),
+                Answer::Unknown { .. } => None,
+            });
+            let origin = self.observed.known.origins.get(&image.reference);
+            let pushed: Vec<_> = image.push.iter().map(|target| (target, self.observed.known.pushed.get(target))).collect();
+            lines.push(format!("image {} {known:?} {said:?} {origin:?} {pushed:?}", image.reference));
         }
         lines.push(format!("firewall {:?}", self.observed.firewall));
         lines.sort();
@@ -256,7 +284,7 @@ impl<'a> Draft<'a> {
 
 fn rank(draught: &Draught) -> u8 {
     match (draught.action, draught.resource.kind) {
-        (Action::Pull | Action::Import, _) => 0,
+        (Action::Pull | Action::Import | Action::Load | Action::Commit, _) => 0,
         (Action::Repair, Kind::Firewall) => 1,
         (Action::Stop, _) => 2,
         (Action::Remove, _) => 3,
@@ -265,5 +293,6 @@ fn rank(draught: &Draught) -> u8 {
         (Action::Create, _) => 6,
         (Action::Start, _) => 7,
         (Action::Wait(WaitFor::Healthy | WaitFor::Completed), _) => 8,
+        (Action::Push, _) => 9,
     }
 }

@@ -6,12 +6,14 @@
 //! Guarantees: planning again after all steps succeeded plans nothing. What the stack does not own is never touched. A
 //! volume is removed by [`plan_destroy`] only, when it is told to. Every step needs earlier steps only.
 //!
-//! An image with the pull policy `always` is pulled here only when it is missing: whether its registry has another one now
-//! cannot be known without asking, so whoever applies asks before planning.
+//! What a tag means at its registry cannot be known without asking: whoever plans asks before, where the pull policy says
+//! so, and hands the answers in with what was observed. Without an answer, an image that is here is the one that is meant.
 
 mod classes;
 mod draft;
+mod images;
 mod order;
+pub mod origin;
 mod render;
 pub mod step;
 mod steps;
@@ -77,9 +79,9 @@ fn owner_text(owner: Option<&Owner>) -> String {
 /// A pass, and why it is there.
 type Pass = (&'static str, fn(&mut Draft<'_>));
 
-const PASSES: [Pass; 14] = [
+const PASSES: [Pass; 15] = [
     ("a packet filter that lacks something is made whole", steps::firewall),
-    ("images come first: nothing is stopped for an image that cannot be had", steps::images),
+    ("images come first: nothing is stopped for an image that cannot be had", images::images),
     ("networks are made, made anew or repaired", steps::networks),
     ("volumes are made, and never touched again", steps::volumes),
     ("containers are compared with what they were created from", steps::containers),
@@ -92,6 +94,7 @@ const PASSES: [Pass; 14] = [
     ("what others depend on stops after them", order::stops),
     ("names, ports and addresses are free before they are taken again", order::takings),
     ("a volume goes after all that mounted it", order::volumes),
+    ("nothing is stopped before its image is committed, unless the commit needs what it holds", order::commits),
 ];
 
 /// The steps from `observed` to `desired`.

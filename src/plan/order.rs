@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::manifest::Placed;
 use crate::model::Name;
-use crate::model::spec::{Condition, Mount};
+use crate::model::spec::{Condition, ImageSource, Mount};
 use crate::observed::Container;
 
 use super::draft::Draft;
@@ -12,13 +12,15 @@ use super::step::{Action, Kind, WaitFor};
 use super::steps::FIREWALL;
 
 const C: Kind = Kind::Container;
+/// All ways in which an image comes to be here.
+pub(super) const OBTAIN: [Action; 4] = [Action::Pull, Action::Import, Action::Load, Action::Commit];
 
 /// What a container is made of is there before it is made, and before it is started or repaired.
 pub(super) fn references(draft: &mut Draft<'_>) {
     for Placed { engine_name, spec, .. } in draft.desired.containers.values() {
         for action in [Action::Create, Action::Start, Action::Repair] {
             let step = (C, engine_name as &dyn ToString, action);
-            for obtain in [Action::Pull, Action::Import] {
+            for obtain in OBTAIN {
                 draft.need(step, (Kind::Image, &spec.image, obtain));
             }
             for network in spec.networks.keys() {
@@ -32,6 +34,20 @@ pub(super) fn references(draft: &mut Draft<'_>) {
                 }
             }
             draft.need(step, (Kind::Firewall, &FIREWALL, Action::Repair));
+        }
+    }
+    for image in draft.desired.images.values() {
+        let reference = &image.reference;
+        if let ImageSource::Commit(commit) = &image.source
+            && let Some(container) = draft.desired.containers.get(&commit.container)
+        {
+            let completed = Action::Wait(WaitFor::Completed);
+            draft.need((Kind::Image, reference, Action::Commit), (C, &container.engine_name, completed));
+        }
+        for target in &image.push {
+            for obtain in OBTAIN {
+                draft.need((Kind::Image, target, Action::Push), (Kind::Image, reference, obtain));
+            }
         }
     }
     for network in draft.desired.networks.values() {
@@ -50,7 +66,7 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
         .map(|(name, placed)| (draft.mine.get(name).map_or(&placed.engine_name, |old| &old.name), placed))
         .collect();
     for (old, Placed { engine_name: new, spec, .. }) in old_names {
-        for obtain in [Action::Pull, Action::Import] {
+        for obtain in [Action::Pull, Action::Import, Action::Load] {
             draft.need((C, old, Action::Stop), (Kind::Image, &spec.image, obtain));
             draft.need((C, old, Action::Remove), (Kind::Image, &spec.image, obtain));
         }
@@ -202,6 +218,15 @@ pub(super) fn volumes(draft: &mut Draft<'_>) {
                 // A folder that is gone is made anew once nothing has the old one mounted.
                 draft.need((Kind::Volume, source, Action::Create), (C, &container.name, Action::Stop));
             }
+        }
+    }
+}
+
+pub(super) fn commits(draft: &mut Draft<'_>) {
+    for (name, placed) in &draft.desired.containers {
+        let Some(old) = draft.mine.get(name).copied() else { continue };
+        for end in [Action::Stop, Action::Remove] {
+            draft.need_if_free((C, &old.name, end), (Kind::Image, &placed.spec.image, Action::Commit));
         }
     }
 }

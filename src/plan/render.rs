@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::size::human_bytes;
+use crate::model::{Digest, ImageRef};
+use crate::observed::Answer;
+
+use super::images::DIGEST;
 use super::step::{Action, Cause, Kind, Plan, Step, WaitFor};
 
 /// What becomes of a resource, all its steps taken together.
@@ -9,6 +14,8 @@ use super::step::{Action, Cause, Kind, Plan, Step, WaitFor};
 enum Verb {
     Pull,
     Import,
+    Load,
+    Commit,
     Create,
     Recreate,
     Update,
@@ -17,6 +24,7 @@ enum Verb {
     Stop,
     Remove,
     Repair,
+    Push,
     Wait,
 }
 
@@ -26,6 +34,8 @@ impl Verb {
         match self {
             Self::Pull => ("↓", "pull", "36"),
             Self::Import => ("↓", "import", "36"),
+            Self::Load => ("↓", "load", "36"),
+            Self::Commit => ("◉", "commit", "36"),
             Self::Create => ("+", "create", "32"),
             Self::Recreate => ("-/+", "recreate", "33"),
             Self::Update => ("~", "update", "33"),
@@ -34,6 +44,7 @@ impl Verb {
             Self::Stop => ("■", "stop", "31"),
             Self::Remove => ("-", "remove", "31"),
             Self::Repair => ("!", "repair", "35"),
+            Self::Push => ("↑", "push", "36"),
             Self::Wait => ("…", "wait", "2"),
         }
     }
@@ -43,6 +54,10 @@ impl Verb {
 struct Entry<'p> {
     verb: Verb,
     title: String,
+    /// What of the resource, where its name does not say it.
+    object: Option<String>,
+    /// Bytes to download.
+    bytes: u64,
     causes: Vec<&'p Cause>,
 }
 
@@ -56,11 +71,14 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     }
     let mut out = String::new();
     let mut counts: BTreeMap<Verb, usize> = BTreeMap::new();
+    let mut bytes = 0u64;
     for entry in entries(plan) {
         *counts.entry(entry.verb).or_default() += 1;
+        bytes = bytes.saturating_add(entry.bytes);
         let (glyph, word, code) = entry.verb.look();
         let pad = " ".repeat(3 - glyph.chars().count());
-        out.push_str(&format!("{pad}{} {}: {word}\n", paint(code, glyph), paint("1", &entry.title)));
+        let object = entry.object.map(|object| format!(" {object}")).unwrap_or_default();
+        out.push_str(&format!("{pad}{} {}: {word}{object}\n", paint(code, glyph), paint("1", &entry.title)));
         for cause in entry.causes {
             if let Some(line) = cause_line(cause) {
                 out.push_str(&format!("      {line}\n"));
@@ -70,7 +88,10 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     let parts: Vec<String> = counts
         .iter()
         .filter(|(verb, _)| **verb != Verb::Wait)
-        .map(|(verb, count)| format!("{count} to {}", verb.look().1))
+        .map(|(verb, count)| {
+            let size = if *verb == Verb::Pull && bytes > 0 { format!(" ({})", human_bytes(bytes)) } else { String::new() };
+            format!("{count} to {}{size}", verb.look().1)
+        })
         .collect();
     out.push_str(&format!("\nPlan: {}; {} unchanged.", parts.join(", "), plan.unchanged.len()));
     out
@@ -82,18 +103,19 @@ fn entries(plan: &Plan) -> Vec<Entry<'_>> {
     for step in &plan.steps {
         // A wait is an entry of its own: it is about others.
         let wait = matches!(step.action, Action::Wait(_));
-        // A container that is removed because it is one too many is not the one that is declared.
-        let stray = step.causes.contains(&Cause::NotDeclared).then_some(&step.target);
-        let at = *index.entry((&step.resource, wait, stray)).or_insert_with(|| {
+        // A container that is removed because it is one too many is not the one that is declared, and each place that an
+        // image is pushed to is one of its own.
+        let own = (step.causes.contains(&Cause::NotDeclared) || step.action == Action::Push).then_some(&step.target);
+        let at = *index.entry((&step.resource, wait, own)).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
         });
         groups[at].push(step);
     }
-    groups.into_iter().map(|steps| entry(&steps)).collect()
+    groups.into_iter().map(|steps| entry(plan, &steps)).collect()
 }
 
-fn entry<'p>(steps: &[&'p Step]) -> Entry<'p> {
+fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
     let has = |action: Action| steps.iter().any(|step| step.action == action);
     let verb = if has(Action::Remove) && has(Action::Create) {
         Verb::Recreate
@@ -113,6 +135,12 @@ fn entry<'p>(steps: &[&'p Step]) -> Entry<'p> {
         Verb::Pull
     } else if has(Action::Import) {
         Verb::Import
+    } else if has(Action::Load) {
+        Verb::Load
+    } else if has(Action::Commit) {
+        Verb::Commit
+    } else if has(Action::Push) {
+        Verb::Push
     } else if has(Action::Repair) {
         Verb::Repair
     } else {
@@ -124,11 +152,12 @@ fn entry<'p>(steps: &[&'p Step]) -> Entry<'p> {
             causes.push(cause);
         }
     }
-    let mut title = String::new();
+    let (mut title, mut object, mut bytes) = (String::new(), None, 0);
     if let Some(step) = steps.first() {
         title = step.resource.to_string();
         if step.resource.kind == Kind::Image {
-            title = format!("image/{}", step.target);
+            (object, bytes) = image(plan, step);
+            causes.retain(|cause| !matches!(cause, Cause::Changed { field, .. } if field == DIGEST));
         }
         if let Action::Wait(condition) = step.action {
             title.push_str(match condition {
@@ -137,7 +166,35 @@ fn entry<'p>(steps: &[&'p Step]) -> Entry<'p> {
             });
         }
     }
-    Entry { verb, title, causes }
+    Entry { verb, title, object, bytes, causes }
+}
+
+/// `nginx:1.27 (sha256:abc… → sha256:def…), 3.2MB`: which image it is, which it was, and how much comes over the network.
+fn image(plan: &Plan, step: &Step) -> (Option<String>, u64) {
+    let answer = step.target.parse::<ImageRef>().ok().and_then(|reference| plan.answers.get(&reference));
+    let resolved = match answer {
+        Some(Answer::Is(resolved)) if step.action == Action::Pull => Some(resolved),
+        _ => None,
+    };
+    let mut text = resolved.map_or_else(|| step.target.clone(), |resolved| resolved.pinned.tagged().to_string());
+    let changed = step.causes.iter().find_map(|cause| match cause {
+        Cause::Changed { field, old, new } if field == DIGEST => Some((old.as_deref(), new.as_deref())),
+        _ => None,
+    });
+    match (changed, resolved) {
+        (Some((Some(old), Some(new))), _) => text.push_str(&format!(" ({} → {})", short(old), short(new))),
+        (_, Some(resolved)) => text.push_str(&format!(" ({})", short(&resolved.digest.to_string()))),
+        _ => {}
+    }
+    let bytes = resolved.map_or(0, |resolved| resolved.bytes);
+    if resolved.is_some() {
+        text.push_str(&format!(", {}", human_bytes(bytes)));
+    }
+    (Some(text), bytes)
+}
+
+fn short(digest: &str) -> String {
+    digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| format!("sha256:{}…", digest.short()))
 }
 
 /// `None` for what the verb says already.

@@ -1,11 +1,12 @@
 //! The vocabulary of plans: a graph of steps, each one verb on one resource, with its causes and what it needs first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ContainerId, Digest, Name};
+use crate::model::{ContainerId, Digest, ImageRef, Name};
+use crate::observed::Answer;
 
 /// A position in [`Plan::steps`].
 pub type StepId = usize;
@@ -20,6 +21,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Resources that are as desired already.
     pub unchanged: Vec<Resource>,
+    /// What registries answered when it was made: whoever carries it out does not ask again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<ImageRef, Answer>,
 }
 
 impl Plan {
@@ -32,7 +36,8 @@ impl Plan {
 pub struct Step {
     pub action: Action,
     pub resource: Resource,
-    /// The resource's name in the engine; an image's reference; `firewall` for the packet filter.
+    /// The resource's name in the engine; an image's reference, or the one that it is pushed to; `firewall` for the packet
+    /// filter.
     pub target: String,
     /// Which container is meant, where it exists already.
     pub container: Option<ContainerId>,
@@ -88,6 +93,12 @@ pub enum Action {
     Pull,
     /// Image: from a tar or a folder.
     Import,
+    /// Image: from an archive of images.
+    Load,
+    /// Image: from a container's file system.
+    Commit,
+    /// Image: to a registry.
+    Push,
     /// Network, volume, container.
     Create,
     Start,

@@ -3,13 +3,14 @@
 use serde_json::to_value;
 
 use crate::manifest::Placed;
-use crate::model::spec::{Condition, ContainerSpec, ImageSource, Mount, PullPolicy};
+use crate::model::spec::{Condition, Mount};
 use crate::model::{Name, RestartPolicy};
-use crate::observed::{Container, ContainerState, Health};
+use crate::observed::{ContainerState, Health};
 
 use super::Obstacle;
 use super::classes::{Change, changed, compare, differences};
 use super::draft::Draft;
+use super::images;
 use super::step::{Action, Cause, Kind, Resource, WaitFor};
 
 pub(super) fn resource(kind: Kind, name: &Name) -> Resource {
@@ -25,26 +26,6 @@ pub(super) fn firewall(draft: &mut Draft<'_>) {
     {
         let causes = vec![Cause::Drift { what: what.clone() }];
         draft.add(Action::Repair, resource(Kind::Firewall, &name), FIREWALL, None, causes);
-    }
-}
-
-pub(super) fn images(draft: &mut Draft<'_>) {
-    for (name, image) in &draft.desired.images {
-        let here = draft.image(&image.reference);
-        let (action, cause) = match (&image.source, here) {
-            // What may not be pulled is not planned; creating its containers says what is missing.
-            (ImageSource::Pull { policy: PullPolicy::Never, .. }, _) | (ImageSource::Pull { .. }, Some(_)) => continue,
-            (ImageSource::Pull { .. }, None) => (Action::Pull, Cause::Missing),
-            (ImageSource::Import { .. }, None) => (Action::Import, Cause::Missing),
-            (ImageSource::Import { fingerprint, .. }, Some(here)) => {
-                if here.imported_from == Some(*fingerprint) {
-                    continue;
-                }
-                let old = here.imported_from.map(|digest| digest.short());
-                (Action::Import, changed("spec.import.source".to_owned(), old, Some(fingerprint.short())))
-            }
-        };
-        draft.add(action, resource(Kind::Image, name), &image.reference, None, vec![cause]);
     }
 }
 
@@ -126,7 +107,10 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
             let (before, after) = (old.name.to_string(), engine_name.to_string());
             recreate.push(changed("container_name".to_owned(), Some(before), Some(after)));
         }
-        recreate.extend(image_moved(draft, old, spec));
+        // Another reference is a difference of the spec already.
+        if old.spec.image == spec.image {
+            recreate.extend(images::moved(draft, old, &spec.image));
+        }
         for network in spec.networks.keys() {
             if draft.has(Kind::Network, network, Action::Create) {
                 recreate.push(follows(draft, Kind::Network, network, "is made anew"));
@@ -172,23 +156,6 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
     }
 }
 
-/// Why the container must be made of another image than it was, though its spec names the same one.
-fn image_moved(draft: &Draft<'_>, old: &Container, spec: &ContainerSpec) -> Option<Cause> {
-    // Another reference is a difference of the spec already.
-    if old.spec.image != spec.image {
-        return None;
-    }
-    for (action, why) in [(Action::Import, "is imported"), (Action::Pull, "is pulled")] {
-        if draft.has(Kind::Image, &spec.image, action) {
-            let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == spec.image)?;
-            return Some(Cause::Follows { resource: resource(Kind::Image, name), why: why.to_owned() });
-        }
-    }
-    let digest = draft.image(&spec.image)?.digest;
-    (digest != old.image_digest)
-        .then(|| changed(format!("image {}", spec.image), Some(old.image_digest.short()), Some(digest.short())))
-}
-
 /// Why a container that exists and is kept has to be started; `None` when it is as it should be.
 ///
 /// A container that exited by itself is left alone: whether it starts again was its restart policy's decision, except that
@@ -217,42 +184,50 @@ fn follows(draft: &Draft<'_>, kind: Kind, engine_name: &Name, why: &str) -> Caus
     Cause::Follows { resource: resource(kind, name.unwrap_or(engine_name)), why: why.to_owned() }
 }
 
-/// Where a container starts and waits for another one, that one is waited for, and started where it would not become what
-/// is waited for by itself.
+/// Where a container starts and waits for another one, or an image is committed from one, that one is waited for, and
+/// started where it would not become what is waited for by itself.
 pub(super) fn revive_dependencies(draft: &mut Draft<'_>) {
     for name in dependents_first(draft) {
         let Some(Placed { engine_name, spec, .. }) = draft.desired.containers.get(name) else { continue };
+        for image in images::committed_from(draft, name) {
+            let cause = Cause::Follows { resource: image, why: "is committed from it".to_owned() };
+            revive(draft, name, WaitFor::Completed, cause);
+        }
         if !draft.has(Kind::Container, engine_name, Action::Start) {
             continue;
         }
         for (other, dependency) in &spec.depends_on {
-            let Some(target) = draft.desired.containers.get(other) else { continue };
             let (wait, why) = match dependency.condition {
                 Condition::ServiceStarted => continue,
                 Condition::ServiceHealthy => (WaitFor::Healthy, "needs it healthy"),
                 Condition::ServiceCompletedSuccessfully => (WaitFor::Completed, "needs it completed"),
             };
             let cause = Cause::Follows { resource: resource(Kind::Container, name), why: why.to_owned() };
-            let mine = draft.mine.get(other).copied();
-            let starts = draft.has(Kind::Container, &target.engine_name, Action::Start);
-            if let Some(old) = mine
-                && !starts
-            {
-                match (&old.state, wait) {
-                    (ContainerState::Running { health: Health::Healthy, .. }, WaitFor::Healthy)
-                    | (ContainerState::Exited { code: 0, stopped: false, error: None, .. }, WaitFor::Completed) => continue,
-                    (ContainerState::Exited { .. }, _) => {
-                        let resource = resource(Kind::Container, other);
-                        draft.add(Action::Start, resource, &target.engine_name, Some(old), vec![cause.clone()]);
-                    }
-                    _ => {}
-                }
-            }
-            let recreated = draft.has(Kind::Container, &target.engine_name, Action::Create);
-            let same = mine.filter(|_| !recreated);
-            draft.add(Action::Wait(wait), resource(Kind::Container, other), &target.engine_name, same, vec![cause]);
+            revive(draft, other, wait, cause);
         }
     }
+}
+
+fn revive(draft: &mut Draft<'_>, name: &Name, wait: WaitFor, cause: Cause) {
+    let Some(target) = draft.desired.containers.get(name) else { return };
+    let mine = draft.mine.get(name).copied();
+    let starts = draft.has(Kind::Container, &target.engine_name, Action::Start);
+    if let Some(old) = mine
+        && !starts
+    {
+        match (&old.state, wait) {
+            (ContainerState::Running { health: Health::Healthy, .. }, WaitFor::Healthy)
+            | (ContainerState::Exited { code: 0, stopped: false, error: None, .. }, WaitFor::Completed) => return,
+            (ContainerState::Exited { .. }, _) => {
+                let resource = resource(Kind::Container, name);
+                draft.add(Action::Start, resource, &target.engine_name, Some(old), vec![cause.clone()]);
+            }
+            _ => {}
+        }
+    }
+    let recreated = draft.has(Kind::Container, &target.engine_name, Action::Create);
+    let same = mine.filter(|_| !recreated);
+    draft.add(Action::Wait(wait), resource(Kind::Container, name), &target.engine_name, same, vec![cause]);
 }
 
 /// The declared containers, each before those that it depends on.

@@ -1,24 +1,27 @@
 //! What each step of a plan does: one verb on one resource, journalled before and after. Every effect is idempotent:
 //! done twice, or again after a crash, it comes to the same.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::execute::Failure;
+use super::obtain;
 use super::record::{self, RecordError};
 use super::report::Event;
-use crate::engine::images::{ImportConfig, ImportSource};
+use crate::engine::images::InvalidKey;
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
-use crate::model::spec::{ImageSource, Mount};
-use crate::model::{ContainerId, Name, Owner, ProgressSink};
-use crate::observed::{ContainerState, Health};
+use crate::model::spec::Mount;
+use crate::model::{ContainerId, ImageRef, Name, Owner, ProgressSink};
+use crate::observed::{Answer, ContainerState, Health};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
 #[derive(Debug, thiserror::Error)]
-enum EffectError {
+pub(super) enum EffectError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -27,6 +30,14 @@ enum EffectError {
     NotDesired(String),
     #[error("{0:?} is not a name")]
     NotAName(String),
+    #[error("which image {reference} is now could not be found out: {why}")]
+    Unanswered { reference: ImageRef, why: String },
+    #[error("a key of `verify`: {0}")]
+    Key(InvalidKey),
+    #[error("the archive {} has no image {wanted}; it has {}", archive.display(), list(names))]
+    NotInArchive { archive: PathBuf, wanted: ImageRef, names: Vec<String> },
+    #[error("{name} has not completed, and an image is to be committed from it")]
+    NotCompleted { name: Name },
     #[error("{kind} cannot be the object of this step")]
     Senseless { kind: Kind },
     #[error("{name} became unhealthy")]
@@ -39,31 +50,48 @@ enum EffectError {
     NotRunning { name: Name },
 }
 
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "images without names".to_owned() } else { names.join(", ") }
+}
+
 impl EffectError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint(),
-            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } => {
+            Self::NotInArchive { .. } => Some("say which one is meant with `load: {archive: …, reference: …}`".into()),
+            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } | Self::NotCompleted { name } => {
                 Some(format!("`setpoint logs {name}` tells why"))
             }
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
-            Self::Record(_) | Self::NotDesired(_) | Self::NotAName(_) | Self::Senseless { .. } => None,
+            Self::Unanswered { .. }
+            | Self::Key(_)
+            | Self::Record(_)
+            | Self::NotDesired(_)
+            | Self::NotAName(_)
+            | Self::Senseless { .. } => None,
         }
     }
 }
 
+/// What the steps of one plan are about.
+pub(super) struct Context {
+    pub(super) desired: Desired,
+    /// What registries said when the plan was made.
+    pub(super) answers: BTreeMap<ImageRef, Answer>,
+}
+
 pub(super) async fn perform(
     engine: Engine,
-    desired: Arc<Desired>,
+    context: Arc<Context>,
     id: StepId,
     step: Step,
     events: mpsc::Sender<Event>,
 ) -> Result<(), Failure> {
     let fail = |error: EffectError| Failure { error: error.to_string(), hint: error.hint() };
-    let entry = record::step_begins(engine.db(), &desired.stack, &step).map_err(|e| fail(e.into()))?;
-    let result = act(&engine, &desired, &step, progress(id, events)).await;
+    let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
+    let result = act(&engine, &context, &step, progress(id, events)).await;
     let error = result.as_ref().err().map(ToString::to_string);
     record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
     result.map_err(fail)
@@ -74,36 +102,19 @@ fn progress(step: StepId, events: mpsc::Sender<Event>) -> ProgressSink {
     Arc::new(move |progress| drop(events.try_send(Event::StepProgress { step, progress })))
 }
 
-async fn act(engine: &Engine, desired: &Desired, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+async fn act(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    let desired = &context.desired;
     match (step.resource.kind, step.action) {
-        (Kind::Image, Action::Pull | Action::Import) => obtain(engine, desired, step, progress).await,
+        (Kind::Image, Action::Pull | Action::Import | Action::Load | Action::Commit) => {
+            obtain::obtain(engine, context, step, progress).await
+        }
+        (Kind::Image, Action::Push) => obtain::push(engine, context, step, progress).await,
         (Kind::Network, action) => network(engine, desired, step, action).await,
         (Kind::Volume, action) => volume(engine, desired, step, action),
         (Kind::Container, action) => container(engine, desired, step, action).await,
         (Kind::Firewall, Action::Repair) => Ok(engine.repair_firewall().await?),
         (kind @ (Kind::Image | Kind::Config | Kind::Firewall), _) => Err(EffectError::Senseless { kind }),
     }
-}
-
-async fn obtain(engine: &Engine, desired: &Desired, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
-    let spec = desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
-    match &spec.source {
-        ImageSource::Pull { platform, .. } => {
-            engine.pull(&spec.reference, platform.as_ref(), progress).await?;
-        }
-        ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user } => {
-            let config = ImportConfig {
-                entrypoint: entrypoint.clone(),
-                command: command.clone(),
-                environment: environment.clone(),
-                working_dir: working_dir.clone(),
-                user: user.clone(),
-            };
-            let source = ImportSource::Path(path.clone());
-            engine.import(source, &spec.reference, config, Some(*fingerprint), progress).await?;
-        }
-    }
-    Ok(())
 }
 
 async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Result<(), EffectError> {
@@ -115,7 +126,15 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         }
         Action::Remove => engine.remove_network(&name).await?,
         Action::Repair => engine.repair_network(&name).await?,
-        Action::Pull | Action::Import | Action::Start | Action::Stop | Action::Update | Action::Wait(_) => {
+        Action::Pull
+        | Action::Import
+        | Action::Load
+        | Action::Commit
+        | Action::Push
+        | Action::Start
+        | Action::Stop
+        | Action::Update
+        | Action::Wait(_) => {
             return Err(EffectError::Senseless { kind: Kind::Network });
         }
     }
@@ -130,7 +149,16 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
             engine.create_volume(&name, Some(&owner(desired, step)), &declared.spec)?;
         }
         Action::Remove => engine.remove_volume(&name)?,
-        Action::Pull | Action::Import | Action::Start | Action::Stop | Action::Update | Action::Repair | Action::Wait(_) => {
+        Action::Pull
+        | Action::Import
+        | Action::Load
+        | Action::Commit
+        | Action::Push
+        | Action::Start
+        | Action::Stop
+        | Action::Update
+        | Action::Repair
+        | Action::Wait(_) => {
             return Err(EffectError::Senseless { kind: Kind::Volume });
         }
     }
@@ -156,7 +184,9 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
-        Action::Create | Action::Pull | Action::Import => return Err(EffectError::Senseless { kind: Kind::Container }),
+        Action::Create | Action::Pull | Action::Import | Action::Load | Action::Commit | Action::Push => {
+            return Err(EffectError::Senseless { kind: Kind::Container });
+        }
     }
     Ok(())
 }
@@ -214,6 +244,6 @@ fn name(step: &Step) -> Result<Name, EffectError> {
     step.target.parse().map_err(|_| EffectError::NotAName(step.target.clone()))
 }
 
-fn not_desired(step: &Step) -> EffectError {
+pub(super) fn not_desired(step: &Step) -> EffectError {
     EffectError::NotDesired(step.resource.to_string())
 }

@@ -106,7 +106,7 @@ mod tests {
                 needs: needs.iter().copied().collect::<BTreeSet<_>>(),
             })
             .collect();
-        Plan { stack: "s".parse().unwrap(), base: Digest::of(b""), steps, unchanged: vec![] }
+        Plan { stack: "s".parse().unwrap(), base: Digest::of(b""), steps, unchanged: vec![], answers: Default::default() }
     }
 
     async fn outcome(plan: &Plan, failing: &'static [StepId]) -> (Outcome, Vec<StepId>) {

@@ -245,7 +245,7 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
             }
         }
     });
-    let outcome = reconciler.converge(desired, None, events).await;
+    let outcome = reconciler.keep(desired, events).await;
     story.await.map_err(|_| ReconcileError::Interrupted)?;
     Ok(if outcome?.failed == 0 { Verdict::AwaitChange } else { Verdict::Retry })
 }

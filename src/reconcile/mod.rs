@@ -1,14 +1,18 @@
 //! From desired to real: look, plan, execute, record, again. One apply of a stack at a time, whoever asks for it.
 
 pub mod execute;
+pub mod knowledge;
 pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod status;
 
+mod ask;
 mod effects;
 pub mod keeper;
+mod obtain;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -16,10 +20,14 @@ use tokio::sync::mpsc;
 use crate::engine::{Engine, EngineError};
 use crate::files::{FileError, Lock};
 use crate::manifest::Desired;
-use crate::model::Name;
-use crate::model::spec::{ImageSource, PullPolicy};
-use crate::plan::{self, Plan, PlanError};
+use crate::model::spec::{ImageSource, ImageSpec};
+use crate::model::{ImageRef, Name};
+use crate::observed::{Answer, Observed};
+use crate::plan::{self, Action, Kind, Plan, PlanError};
+use ask::Ask;
+use effects::Context;
 use execute::tell;
+use knowledge::Lookup;
 use record::RecordError;
 use report::{Event, Outcome};
 
@@ -53,6 +61,33 @@ impl ReconcileError {
     }
 }
 
+/// Where a look has from what references mean.
+enum Look {
+    Ask(Ask),
+    /// From a plan that was made before.
+    Given(BTreeMap<ImageRef, Answer>),
+}
+
+/// What the references of `desired` mean once the plan is done, where that is known before.
+fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> record::Images {
+    let obtained = |reference: &ImageRef| {
+        plan.steps
+            .iter()
+            .any(|step| step.resource.kind == Kind::Image && step.action != Action::Push && step.target == reference.to_string())
+    };
+    let meaning = |reference: &ImageRef| {
+        if obtained(reference) {
+            match observed.known.answers.get(reference)? {
+                Answer::Is(resolved) => Some(resolved.digest),
+                Answer::Unknown { .. } => None,
+            }
+        } else {
+            observed.images.iter().find(|image| image.references.contains(reference)).map(|image| image.digest)
+        }
+    };
+    desired.images.values().filter_map(|image| Some((image.reference.clone(), meaning(&image.reference)?))).collect()
+}
+
 /// Makes stacks real. Cheap to clone.
 #[derive(Clone)]
 pub struct Reconciler {
@@ -70,7 +105,49 @@ impl Reconciler {
 
     /// What an apply would do now. Changes nothing.
     pub async fn plan(&self, desired: &Desired) -> Result<Plan, ReconcileError> {
-        Ok(plan::plan(desired, &self.engine.observe().await?)?)
+        let mut desired = desired.clone();
+        self.recall(&mut desired)?;
+        let (observed, _) = self.look(&desired, Look::Ask(Ask::Eagerly)).await?;
+        Ok(plan::plan(&desired, &observed)?)
+    }
+
+    /// The host, and what is known of the stack's images. Gives what registries were asked, to be recorded.
+    async fn look(&self, desired: &Desired, look: Look) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
+        let mut observed = self.engine.observe().await?;
+        let db = self.engine.db();
+        observed.known = knowledge::known(db, &desired.stack)?;
+        let asked = match look {
+            Look::Ask(how) => {
+                let last = knowledge::lookups(db, &desired.stack)?;
+                ask::ask(&self.engine, desired, &mut observed, &last, how).await
+            }
+            Look::Given(answers) => {
+                observed.known.answers = answers;
+                ask::given(desired, &observed.known)
+            }
+        };
+        Ok((observed, asked))
+    }
+
+    /// An archive that is away counts as the one that was there when the stack was applied last.
+    fn recall(&self, desired: &mut Desired) -> Result<(), ReconcileError> {
+        let away = |image: &ImageSpec| matches!(image.source, ImageSource::Load { fingerprint: None, .. });
+        if !desired.images.values().any(away) {
+            return Ok(());
+        }
+        let Some((_, last)) = record::newest(self.engine.db(), &desired.stack)? else { return Ok(()) };
+        for (name, image) in desired.images.iter_mut().filter(|(_, image)| away(image)) {
+            if let Some(last) = last.images.get(name)
+                && let (
+                    ImageSource::Load { archive: old, fingerprint: known, .. },
+                    ImageSource::Load { archive, fingerprint, .. },
+                ) = (&last.source, &mut image.source)
+                && old == archive
+            {
+                *fingerprint = *known;
+            }
+        }
+        Ok(())
     }
 
     /// What a destroy would do now. Volumes are in it only when `volumes`.
@@ -86,49 +163,55 @@ impl Reconciler {
         expected: Option<Plan>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        if expected.is_none() {
-            self.refresh(&desired).await?;
-        }
-        self.converge(desired, expected, events).await
+        self.converge(desired, expected, Ask::Eagerly, events).await
     }
 
-    /// Pulls the images that are to be asked for always. What an image is now cannot be known without asking, so this
-    /// comes before the plan.
-    pub async fn refresh(&self, desired: &Desired) -> Result<(), ReconcileError> {
-        for image in desired.images.values() {
-            if let ImageSource::Pull { policy: PullPolicy::Always, platform } = &image.source {
-                self.engine.pull(&image.reference, platform.as_ref(), Arc::new(|_| {})).await?;
-            }
-        }
-        Ok(())
+    /// Makes the host what `desired` says again, as often as one likes. Registries are asked only for what is due, unless
+    /// something else is desired than was applied last.
+    pub async fn keep(&self, desired: Desired, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
+        self.converge(desired, None, Ask::Due, events).await
     }
 
     /// Makes the host what `desired` says, and tells `events` about it.
     ///
     /// Guarantee: killed at any point, doing it again converges, and what was half-made is finished or undone.
-    pub async fn converge(
+    async fn converge(
         &self,
-        desired: Desired,
+        mut desired: Desired,
         expected: Option<Plan>,
+        ask: Ask,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
         let _lock = self.lock(&desired.stack).await?;
         self.engine.recover().await?;
-        let plan = self.plan(&desired).await?;
+        self.recall(&mut desired)?;
+        let db = self.engine.db();
+        let look = match &expected {
+            Some(expected) => Look::Given(expected.answers.clone()),
+            None => {
+                let known = record::newest(db, &desired.stack)?.is_some_and(|(_, last)| last == desired);
+                Look::Ask(if known { ask } else { Ask::Eagerly })
+            }
+        };
+        let (observed, asked) = self.look(&desired, look).await?;
+        let plan = plan::plan(&desired, &observed)?;
         if expected.is_some_and(|expected| expected.base != plan.base || expected.steps != plan.steps) {
             return Err(ReconcileError::Moved);
         }
-        let db = self.engine.db();
-        let generation = record::begin(db, &desired)?;
+        let generation = record::begin(db, &desired, &meant(&desired, &observed, &plan))?;
+        knowledge::record_lookups(db, &desired.stack, &asked)?;
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         let mut outcome = if plan.is_empty() {
             Outcome::default()
         } else {
             record::set_conditions(db, &desired.stack, vec![status::reconciling(&plan)])?;
-            self.execute(Arc::new(desired.clone()), &plan, &events).await
+            self.execute(desired.clone(), &plan, &events).await
         };
         outcome.generation = generation;
-        record::finish(db, &desired.stack, generation, if outcome.failed == 0 { "applied" } else { "failed" })?;
+        let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
+        let declared = |reference: &ImageRef| desired.images.values().any(|image| image.reference == *reference);
+        let images = images.filter(|(reference, _)| declared(reference)).collect();
+        record::finish(db, &desired.stack, generation, if outcome.failed == 0 { "applied" } else { "failed" }, &images)?;
         record::set_conditions(db, &desired.stack, status::after(&outcome))?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
@@ -142,14 +225,15 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let outcome = self.execute(Arc::new(Desired::empty(stack.clone())), &plan, &events).await;
+        let outcome = self.execute(Desired::empty(stack.clone()), &plan, &events).await;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
 
-    async fn execute(&self, desired: Arc<Desired>, plan: &Plan, events: &mpsc::Sender<Event>) -> Outcome {
+    async fn execute(&self, desired: Desired, plan: &Plan, events: &mpsc::Sender<Event>) -> Outcome {
+        let context = Arc::new(Context { desired, answers: plan.answers.clone() });
         execute::run(plan, events, |id, step| {
-            effects::perform(self.engine.clone(), Arc::clone(&desired), id, step, events.clone())
+            effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await
     }

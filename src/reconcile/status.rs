@@ -5,24 +5,32 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
+use super::ask::Ask;
 use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
-use super::{ReconcileError, Reconciler, record};
+use super::{ReconcileError, Reconciler, ask, knowledge, record};
 use crate::manifest::Desired;
-use crate::model::Name;
+use crate::model::spec::Mount;
+use crate::model::{Digest, Name};
 use crate::observed::{Container, ContainerState, Health, Observed};
 use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
 
 impl Reconciler {
     /// All stacks, or the one named.
     pub async fn status(&self, only: Option<&Name>) -> Result<Vec<StackStatus>, ReconcileError> {
-        let observed = self.engine.observe().await?;
+        let mut observed = self.engine.observe().await?;
+        let db = self.engine.db();
         let mut all = Vec::new();
-        for stack in record::stacks(self.engine.db())? {
+        for stack in record::stacks(db)? {
             if only.is_some_and(|only| *only != stack.name) {
                 continue;
             }
-            let (resources, observed_generation) = match record::newest(self.engine.db(), &stack.name)? {
-                Some((number, desired)) => (resources(&desired, &observed), number),
+            let (resources, observed_generation) = match record::newest(db, &stack.name)? {
+                Some((number, desired)) => {
+                    observed.known = knowledge::known(db, &stack.name)?;
+                    let last = knowledge::lookups(db, &stack.name)?;
+                    ask::ask(&self.engine, &desired, &mut observed, &last, Ask::Nothing).await;
+                    (resources(&desired, &observed), number)
+                }
                 None => (Vec::new(), 0),
             };
             let mut conditions = stack.conditions;
@@ -49,7 +57,10 @@ impl Reconciler {
 fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
     let mut differences: BTreeMap<Resource, Vec<String>> = BTreeMap::new();
     match plan::plan(desired, observed) {
-        Ok(plan) => collect(&plan, &mut differences),
+        Ok(plan) => {
+            collect(&plan, &mut differences);
+            configs(desired, observed, &mut differences);
+        }
         Err(error) => {
             let name = desired.stack.clone();
             differences.insert(Resource { kind: Kind::Container, name }, vec![error.to_string()]);
@@ -79,6 +90,11 @@ fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
         let present = observed.volumes.iter().any(|v| v.name == volume.engine_name && v.present);
         add(Kind::Volume, name, volume.engine_name.to_string(), there(present), None);
     }
+    for (name, config) in &desired.configs {
+        let used = desired.containers.values().any(|container| mounted(&container.spec.mounts, name).next().is_some());
+        let state = if used { "mounted" } else { "not used" };
+        add(Kind::Config, name, config.digest().short(), state.to_owned(), None);
+    }
     for (name, container) in &desired.containers {
         let found = observed.containers.iter().find(|c| c.name == container.engine_name);
         let state = found.map_or_else(|| "missing".to_owned(), |found| state_text(&found.state));
@@ -91,6 +107,33 @@ fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
         all.push(ResourceStatus { resource, engine_name, sync: Sync::OutOfSync, state, health: None, differences });
     }
     all
+}
+
+/// The digests of a config that a container mounts.
+fn mounted<'a>(mounts: &'a [Mount], name: &'a Name) -> impl Iterator<Item = Digest> + 'a {
+    mounts.iter().filter_map(move |mount| match mount {
+        Mount::Config { source, digest, .. } if source == name => Some(*digest),
+        Mount::Config { .. } | Mount::Volume { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+    })
+}
+
+/// A config is what it ought to be when every container that is to mount it has its content.
+fn configs(desired: &Desired, observed: &Observed, differences: &mut BTreeMap<Resource, Vec<String>>) {
+    for (name, config) in &desired.configs {
+        let wanted = config.digest();
+        let users = desired.containers.iter().filter(|(_, user)| mounted(&user.spec.mounts, name).next().is_some());
+        for (user, container) in users {
+            let found = observed.containers.iter().find(|c| c.name == container.engine_name);
+            let has = found.and_then(|found| mounted(&found.spec.mounts, name).next());
+            let text = match has {
+                Some(has) if has == wanted => continue,
+                Some(has) => format!("container/{user} has {}", has.short()),
+                None => format!("container/{user} does not have it"),
+            };
+            let resource = Resource { kind: Kind::Config, name: name.clone() };
+            differences.entry(resource).or_default().push(text);
+        }
+    }
 }
 
 fn collect(plan: &Plan, differences: &mut BTreeMap<Resource, Vec<String>>) {
@@ -114,7 +157,8 @@ fn cause_text(cause: &Cause) -> String {
         Cause::Missing => "missing".into(),
         Cause::NotDeclared => "no longer declared".into(),
         Cause::Changed { field, old, new } => {
-            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".into());
+            let short = |text: &String| text.parse::<Digest>().map_or_else(|_| text.clone(), |digest| digest.short());
+            let show = |value: &Option<String>| value.as_ref().map_or_else(|| "(none)".into(), short);
             format!("{field}: {} → {}", show(old), show(new))
         }
         Cause::Drift { what } => what.clone(),

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::engine::images::Images;
 use crate::manifest::{self, LoadErrors, LoadOptions, Loaded};
 use crate::model::Name;
+use crate::sources::fingerprints::Fingerprints;
 
 /// Where a stack's manifests are.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
     stack: Option<Name>,
+    fingerprints: Fingerprints,
 }
 
 impl Folder {
     /// `stack` overrides the name that the manifests or the folder give.
-    pub const fn new(path: PathBuf, stack: Option<Name>) -> Self {
-        Self { path, stack }
+    pub fn new(path: PathBuf, stack: Option<Name>) -> Self {
+        Self { path, stack, fingerprints: Fingerprints::default() }
     }
 
     pub fn path(&self) -> &Path {
@@ -31,7 +32,9 @@ impl Folder {
 
     /// Reads and validates everything. Blocks the thread: files are read, and import sources looked through.
     pub fn load(&self, environment: BTreeMap<String, String>) -> Result<Loaded, LoadErrors> {
-        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &|path| Ok(Images::fingerprint(path)?) };
+        let fingerprints = self.fingerprints.clone();
+        let fingerprint = move |path: &Path| Ok(fingerprints.take(path)?);
+        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &fingerprint };
         manifest::load(&self.path, &options)
     }
 }

@@ -41,11 +41,12 @@ impl Wakes {
         Ok(Self { debouncer, changes })
     }
 
-    /// Watches a folder and all below it, or a file by its folder, so that a file replaced by rename stays watched.
+    /// Watches a folder and all below it, or a file by its folder, so that a file replaced by rename stays watched. Of
+    /// what is not there, such as an archive on a stick, the nearest folder that is.
     pub fn add(&mut self, path: &Path) -> Result<(), WatchError> {
         let (folder, mode) = match path.is_dir() {
             true => (path, RecursiveMode::Recursive),
-            false => (path.parent().unwrap_or(path), RecursiveMode::NonRecursive),
+            false => (path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(path), RecursiveMode::NonRecursive),
         };
         self.debouncer.watch(folder, mode).map_err(|source| WatchError::Path { path: folder.to_owned(), source })
     }
@@ -59,6 +60,17 @@ impl Wakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_wakes_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wakes = Wakes::new().unwrap();
+        wakes.add(&folder.path().join("stick/app.tar")).unwrap();
+        let mut changes = wakes.changes();
+        changes.mark_unchanged();
+        std::fs::create_dir(folder.path().join("stick")).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
+    }
 
     #[tokio::test]
     async fn a_replaced_file_wakes() {

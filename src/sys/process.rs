@@ -25,6 +25,14 @@ pub fn close_range(first: u32, last: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
 }
 
+/// Closes every descriptor but the three standard streams: what whoever started this process left open, without knowing.
+///
+/// # Assumptions
+/// The process has just begun, and has opened nothing itself.
+pub fn close_inherited() -> io::Result<()> {
+    close_range(3, u32::MAX)
+}
+
 /// Every signal to its default, none blocked: ignored and blocked signals would survive `execve`.
 pub fn reset_signals() -> io::Result<()> {
     // The kernel's own call, because the C library refuses the two signals that it keeps for itself, and who ignores those

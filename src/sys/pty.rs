@@ -1,11 +1,14 @@
 //! Pseudo terminals: a pair of a controlling and a terminal end, and the size of its window.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags, makedev, openat2};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
+
+/// Source: statfs(2), `DEVPTS_SUPER_MAGIC`.
+const DEVPTS_MAGIC: rustix::fs::FsWord = 0x1cd1;
 
 /// Both ends of a pseudo terminal, closed on exec.
 #[derive(Debug)]
@@ -16,8 +19,27 @@ pub struct Pty {
     pub terminal: OwnedFd,
 }
 
+/// A new terminal of this mount namespace.
 pub fn open() -> io::Result<Pty> {
-    let controller = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    pair(rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?)
+}
+
+/// A new terminal of the instance of devpts that is mounted at `dev/pts` beneath a root that is not to be trusted: the programs
+/// there know it by a path of theirs.
+pub fn open_beneath(root: impl AsFd) -> io::Result<Pty> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    // By its path first: opening a device that only stands at that place may do anything.
+    let place = openat2(&root, "dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    if rustix::fs::fstatfs(&place)?.f_type != DEVPTS_MAGIC || rustix::fs::fstat(&place)?.st_rdev != makedev(5, 2) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "/dev/pts of the container is no devpts"));
+    }
+    // The link leads to exactly what has been looked at.
+    let controller = rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?;
+    pair(controller)
+}
+
+fn pair(controller: OwnedFd) -> io::Result<Pty> {
     rustix::pty::unlockpt(&controller)?;
     let terminal = rustix::pty::ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     Ok(Pty { controller, terminal })
@@ -36,7 +58,7 @@ pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
 
 /// Opens the null device: the standard stream of whoever has none.
 pub fn null() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())?)
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 #[cfg(test)]

@@ -128,10 +128,11 @@ pub struct Logs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// Start it, once nothing of its output can be missed any more.
+    /// Start it, and have all of its output: a reader that is slow slows the container. Otherwise what is recorded from
+    /// now on is sent, and the container never waits.
     #[serde(default)]
     pub start: bool,
-    /// Remove it when it has exited and all its output is sent.
+    /// With `start`: remove it when it has exited, if it is one that is removed then.
     #[serde(default)]
     pub reap: bool,
 }

@@ -86,10 +86,25 @@ fn limits() {
 }
 
 #[test]
+fn provision() {
+    let host = Host::new();
+    let folder = copy(&host, "provision");
+    let serves = |text: &str| wait_until(text, SOON, || http(8080, "/").is_ok_and(|body| body == format!("{text}\n")));
+    apply(&host, &folder, || {
+        serves("made once");
+        let manifest = folder.join("provision.yaml");
+        let changed = fs::read_to_string(&manifest).unwrap().replace("made once", "made again");
+        fs::write(&manifest, changed).unwrap();
+        host.sp(&["apply", folder.to_str().unwrap()]).ok().says(&["image/site: committed localhost/site:1"]);
+        serves("made again");
+    });
+}
+
+#[test]
 fn every_example_has_a_test() {
     let folder = format!("{}/examples", env!("CARGO_MANIFEST_DIR"));
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().flatten().filter(|e| e.path().is_dir()).map(|e| e.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["hello", "hello-compose", "limits"], "write a test above for each");
+    assert_eq!(names, ["hello", "hello-compose", "limits", "provision"], "write a test above for each");
 }

@@ -13,6 +13,10 @@ mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod streams;

@@ -75,6 +75,7 @@ impl Bench {
             netns: None,
             hosts: "127.0.0.1 localhost\n".to_owned(),
             resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
+            awaits_attach: false,
         }
     }
 

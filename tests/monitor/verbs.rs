@@ -116,7 +116,7 @@ async fn exec_passes_signals_and_sizes_on() {
     let mut child = bench.containers.exec(&id, spec(&script, true)).await.unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_u8().await.unwrap();
-    resize_exec(child.id().unwrap(), 50, 132).unwrap();
+    resize_exec(rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), 50, 132).unwrap();
     let mut text = String::new();
     out.read_to_string(&mut text).await.unwrap();
     assert!(text.contains("50 132"), "{text:?}");

@@ -208,7 +208,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan");
         let stack: Name = "demo".parse().unwrap();
-        let plan = Plan { stack: stack.clone(), base: Digest::of(b""), steps: vec![], unchanged: vec![] };
+        let plan =
+            Plan { stack: stack.clone(), base: Digest::of(b""), steps: vec![], unchanged: vec![], answers: Default::default() };
         let written = SavedPlan { format: Format::V1, plan: plan.clone(), desired: Desired::empty(stack) };
         files::publish(&path, &serde_json::to_vec(&written).unwrap(), PLAN_MODE).unwrap();
         assert_eq!(saved(&path).unwrap().unwrap().plan, plan);

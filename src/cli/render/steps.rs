@@ -1,7 +1,7 @@
 //! The steps of a plan as sentences, for the story of an apply.
 
 use crate::cli::output::{Tone, paint};
-use crate::plan::{Action, Step, WaitFor};
+use crate::plan::{Action, Kind, Step, WaitFor};
 use crate::reconcile::report::Outcome;
 
 /// What is being done: `pull`, `wait until healthy`.
@@ -9,6 +9,9 @@ pub const fn verb(action: Action) -> &'static str {
     match action {
         Action::Pull => "pull",
         Action::Import => "import",
+        Action::Load => "load",
+        Action::Commit => "commit",
+        Action::Push => "push",
         Action::Create => "create",
         Action::Start => "start",
         Action::Stop => "stop",
@@ -25,6 +28,9 @@ pub const fn participle(action: Action) -> &'static str {
     match action {
         Action::Pull => "pulled",
         Action::Import => "imported",
+        Action::Load => "loaded",
+        Action::Commit => "committed",
+        Action::Push => "pushed",
         Action::Create => "created",
         Action::Start => "started",
         Action::Stop => "stopped",
@@ -36,19 +42,24 @@ pub const fn participle(action: Action) -> &'static str {
     }
 }
 
+/// What of the resource, where its name does not say it: an image is known by its reference, too.
+fn object(step: &Step) -> String {
+    if step.resource.kind == Kind::Image { format!(" {}", step.target) } else { String::new() }
+}
+
 pub fn running(step: &Step) -> String {
-    format!("{}: {}", step.resource, verb(step.action))
+    format!("{}: {}{}", step.resource, verb(step.action), object(step))
 }
 
 pub fn done(step: &Step, millis: u64, colour: bool) -> String {
     let mark = paint(colour, Tone::Good, "✓");
     let time = paint(colour, Tone::Faint, &seconds(millis));
-    format!("{mark} {}: {} {time}", step.resource, participle(step.action))
+    format!("{mark} {}: {}{} {time}", step.resource, participle(step.action), object(step))
 }
 
 pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> String {
     let mark = paint(colour, Tone::Bad, "✗");
-    let mut text = format!("{mark} {}: {}: {error}", step.resource, verb(step.action));
+    let mut text = format!("{mark} {}: {}{}: {error}", step.resource, verb(step.action), object(step));
     if let Some(hint) = hint {
         text.push_str(&format!("\n  {}: {hint}", paint(colour, Tone::Hint, "hint")));
     }
@@ -57,7 +68,8 @@ pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> Str
 
 pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
     let mark = paint(colour, Tone::Warn, "-");
-    format!("{mark} {}: {}: skipped, because {} failed", step.resource, verb(step.action), because.resource)
+    let what = object(step);
+    format!("{mark} {}: {}{what}: skipped, because {} failed", step.resource, verb(step.action), because.resource)
 }
 
 /// The last line of an apply or a destroy.
@@ -89,7 +101,7 @@ fn seconds(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Cause, Kind, Resource};
+    use crate::plan::{Cause, Resource};
 
     fn step(action: Action) -> Step {
         Step {
@@ -109,6 +121,9 @@ mod tests {
         assert_eq!(done(&create, 1_240, false), "✓ container/web: created 1.2s");
         assert_eq!(failed(&create, "no", Some("do"), false), "✗ container/web: create: no\n  hint: do");
         assert_eq!(skipped(&wait, &create, false), "- container/web: wait until healthy: skipped, because container/web failed");
+        let mut pull = step(Action::Pull);
+        (pull.resource.kind, pull.target) = (Kind::Image, "nginx:1".into());
+        assert_eq!(done(&pull, 5, false), "✓ image/web: pulled nginx:1 5ms");
         for (outcome, text) in [
             (Outcome { generation: 2, ..Outcome::default() }, "demo: nothing to do, 4 resources as declared (generation 2)"),
             (Outcome { done: 1, ..Outcome::default() }, "demo: 1 step done"),

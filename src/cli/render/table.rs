@@ -1,5 +1,7 @@
 //! Tables: aligned columns under a line of headings, as Docker prints them.
 
+pub use crate::model::size::human_bytes as bytes;
+
 use crate::cli::output::{Tone, paint};
 
 /// One cell, and the tone that it is painted in after the widths are known.
@@ -57,18 +59,6 @@ pub fn shorten(text: &str, max: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Bytes as people read them, in decimal units as Docker lists images: `13.2MB`.
-pub fn bytes(size: u64) -> String {
-    let mut value = size as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if value < 999.5 {
-            return if unit == "B" || value >= 99.95 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1}TB")
 }
 
 #[cfg(test)]

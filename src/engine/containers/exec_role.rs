@@ -55,9 +55,9 @@ const PASSED: [Signal; 9] = [
 ];
 
 /// Tells the command that this role's process runs on a terminal that its window has another size.
-pub fn resize(role: u32, rows: u16, columns: u16) -> io::Result<()> {
+pub fn resize(role: rustix::process::Pid, rows: u16, columns: u16) -> io::Result<()> {
     let size = i32::from_ne_bytes((u32::from(rows) << 16 | u32::from(columns)).to_ne_bytes());
-    sys::signal::queue(role.cast_signed(), Signal::SIGWINCH as i32, size)
+    sys::signal::queue(role.as_raw_nonzero().get(), Signal::SIGWINCH as i32, size)
 }
 
 /// The role's entry: `<file with the order>`, which is removed.
@@ -98,7 +98,7 @@ fn on_own_streams(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
 }
 
 fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
-    let sys::pty::Pty { controller, terminal } = sys::pty::open().map_err(ExecError::Terminal)?;
+    let sys::pty::Pty { controller, terminal } = runtime::open_terminal(&order.request)?;
     if let Some((rows, columns)) = order.window {
         sys::pty::resize(&controller, rows, columns).map_err(ExecError::Terminal)?;
     }

@@ -43,6 +43,8 @@ pub struct StartWith {
     pub hosts: String,
     /// The content of `/etc/resolv.conf`.
     pub resolv_conf: String,
+    /// Its output waits for [`Containers::attach`].
+    pub awaits_attach: bool,
 }
 
 impl Containers {
@@ -103,7 +105,7 @@ impl Containers {
 
     /// Writes the monitor's orders and the files that are mounted into the container.
     fn prepare(&self, record: &Record, with: StartWith) -> Result<(Option<OwnedFd>, String), ContainersError> {
-        let StartWith { lower, image, image_healthcheck, mut mounts, netns, hosts, resolv_conf } = with;
+        let StartWith { lower, image, image_healthcheck, mut mounts, netns, hosts, resolv_conf, awaits_attach } = with;
         let (id, wanted) = (&record.id, &record.spec);
         let ticket = format!("{:016x}", u64::from_ne_bytes(sys::random_bytes().map_err(ContainersError::Random)?));
         let run = self.instance.container_run_dir(id);
@@ -160,6 +162,7 @@ impl Containers {
             stop_grace: wanted.stop_grace_period,
             log_bounds: monitor::logs::LogBounds::default(),
             auto_remove: record.auto_remove,
+            awaits_attach,
             state_dir: self.instance.state_dir().to_owned(),
             run_dir: self.instance.run_dir().to_owned(),
             socket: self.instance.socket().to_owned(),

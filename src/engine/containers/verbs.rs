@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Containers, ContainersError};
 use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
-use crate::engine::monitor::{self, Client, ClientError, LOGS, Status};
+use crate::engine::monitor::{self, Attached, Client, ClientError, LOGS, Status};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::model::spec::ResourceLimits;
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
@@ -86,6 +86,15 @@ impl Containers {
             ContainerState::Running { .. } | ContainerState::Restarting { .. } => {
                 Err(ContainersError::Busy { name: self.called(id) })
             }
+        }
+    }
+
+    /// The output of a container that runs, from now on.
+    pub async fn attach(&self, id: &ContainerId, reap: bool) -> Result<Attached, ContainersError> {
+        match Client::new(&self.instance, id).attach(reap).await {
+            Ok(attached) => Ok(attached),
+            Err(ClientError::Gone | ClientError::NotRunning) => Err(ContainersError::NotRunning { name: self.called(id) }),
+            Err(source) => Err(ContainersError::Monitor { name: self.called(id), source }),
         }
     }
 

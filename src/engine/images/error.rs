@@ -46,7 +46,7 @@ pub enum ImagesError {
     #[error("read the archive: {0}")]
     ImportRead(std::io::Error),
     #[error(transparent)]
-    Change(#[from] super::change::InvalidChange),
+    Change(#[from] super::InvalidChange),
     #[error("load: {0}")]
     Load(#[from] LoadError),
     #[error("write the archive: {0}")]

@@ -3,7 +3,6 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
-mod change;
 mod check;
 mod commit;
 mod documents;
@@ -21,6 +20,7 @@ mod publish;
 mod pull;
 mod push;
 mod registry;
+mod resolve;
 mod rows;
 mod save;
 mod settings;
@@ -35,7 +35,6 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 
-pub use self::change::{InvalidChange, apply_changes};
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::documents::DocumentError;
@@ -50,10 +49,12 @@ pub use self::push::{PushOptions, Pushed};
 pub use self::registry::{
     Credentials, CredentialsError, Found, Given, Login, Referrer, Registries, RegistryError, SettingsError, Trouble,
 };
+pub use self::resolve::Resolution;
 pub use self::save::{ArchiveFormat, Saved};
 pub use self::settings::StoreSettings;
 pub use self::tars::LayerTar;
 pub use self::verify::{InvalidKey, PublicKey, VerifyError};
+pub use crate::model::change::{InvalidChange, apply_changes};
 
 use self::layer::Limits;
 use self::partial::Partials;

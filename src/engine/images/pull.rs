@@ -34,6 +34,8 @@ pub(super) type Shared = Arc<OnceCell<Staged>>;
 /// How an image is pulled.
 #[derive(Clone, Debug, Default)]
 pub struct PullOptions {
+    /// What the image is called here; as it was asked for when absent.
+    pub name: Option<ImageRef>,
     /// This host's when absent.
     pub platform: Option<Platform>,
     /// Whether to keep the layers' blobs, to push them again byte by byte; as the settings say when absent.
@@ -108,7 +110,7 @@ impl Images {
             record,
             manifest: raw.content,
             config: config_content,
-            references: vec![reference.clone()],
+            references: vec![options.name.clone().unwrap_or_else(|| reference.clone())],
             place: Some(Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() }),
         });
         // What one attempt has fetched, the next one finds.
@@ -223,9 +225,7 @@ impl Images {
             match self.attempt_layer(registry, reference, diff_id, blob, keep, first, meter, &mut resumed).await {
                 // What was kept of an earlier download may be what was wrong, and is gone now; or what a mirror has sent.
                 Err(ImagesError::Registry { source, .. })
-                    if first
-                        && (resumed || registry.has_mirrors())
-                        && matches!(*source, RegistryError::Digest { .. }) =>
+                    if first && (resumed || registry.has_mirrors()) && matches!(*source, RegistryError::Digest { .. }) =>
                 {
                     first = false;
                 }
@@ -283,7 +283,7 @@ impl Images {
     }
 }
 
-async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
+pub(super) async fn fetch(registry: &Registry, reference: &ImageRef) -> Result<RawManifest, RegistryError> {
     match (reference.digest(), reference.tag()) {
         (Some(digest), _) => registry.manifest_of_digest(digest).await,
         (None, tag) => registry.manifest_of_tag(tag.unwrap_or("latest")).await,
@@ -307,7 +307,7 @@ pub(super) fn of_registry(reference: &ImageRef, source: RegistryError) -> Images
     ImagesError::Registry { reference: Box::new(reference.clone()), source: Box::new(source) }
 }
 
-fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
+pub(super) fn parse(raw: &RawManifest) -> Result<Document, DocumentError> {
     documents::parse(&raw.content, raw.content_type.as_deref())
 }
 

@@ -7,18 +7,25 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use tokio_util::codec::FramedRead;
 
 use super::protocol::{self, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
 use crate::model::spec::ResourceLimits;
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
+use crate::wire::frame::FrameCodec;
 
 /// How long a monitor may take to answer what it can answer at once.
 const PROMPT: Duration = Duration::from_secs(10);
 /// How long it may take to clear up after the last process has died.
 const CLEARING: Duration = Duration::from_secs(20);
+/// Output that is read at once.
+const OUTPUT_BUFFER: usize = 64 << 10;
 /// The longest reply: a state with the output of its health checks.
 const MAX_REPLY: u64 = 1 << 20;
+
+/// A container's output as frames, and at last its exit code. Dropping it lets the container go on without a reader.
+pub type Attached = FramedRead<BufReader<UnixStream>, FrameCodec>;
 
 /// Talks to the monitor of one container.
 #[derive(Clone, Debug)]
@@ -76,6 +83,15 @@ impl Client {
         exited(self.ask(&Request::Wait { reap }, None).await?)
     }
 
+    /// The container's output from now on.
+    pub async fn attach(&self, reap: bool) -> Result<Attached, ClientError> {
+        let asked = timeout(PROMPT, self.send(&Request::Attach { reap })).await;
+        match asked.map_err(|_| ClientError::Silent { socket: self.socket.clone(), after: PROMPT })?? {
+            (Reply::Attached, stream) => Ok(FramedRead::with_capacity(stream, FrameCodec, OUTPUT_BUFFER)),
+            (other, _) => Err(unexpected(other)),
+        }
+    }
+
     async fn ask(&self, request: &Request, within: Option<Duration>) -> Result<Reply, ClientError> {
         match within {
             None => self.exchange(request).await,
@@ -87,18 +103,23 @@ impl Client {
     }
 
     async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {
+        Ok(self.send(request).await?.0)
+    }
+
+    /// The reply, and the connection with what comes after it.
+    async fn send(&self, request: &Request) -> Result<(Reply, BufReader<UnixStream>), ClientError> {
         let line = protocol::encode(request).map_err(ProtocolError::from)?;
         let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| self.failed(e))?;
         stream.write_all(&line).await.map_err(|e| self.failed(e))?;
-        let mut reply = Vec::new();
-        BufReader::new(stream).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
+        let (mut reply, mut stream) = (Vec::new(), BufReader::new(stream));
+        (&mut stream).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
         if reply.last() != Some(&b'\n') {
             return Err(ClientError::Gone);
         }
         match protocol::decode(&reply)? {
             Reply::NotRunning => Err(ClientError::NotRunning),
             Reply::Refused { why } => Err(ClientError::Refused(why)),
-            reply @ (Reply::Done | Reply::State { .. } | Reply::Exited { .. }) => Ok(reply),
+            reply @ (Reply::Done | Reply::Attached | Reply::State { .. } | Reply::Exited { .. }) => Ok((reply, stream)),
         }
     }
 

@@ -9,13 +9,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use bytes::{Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio_util::codec::Encoder;
+
+use super::logs::LogStream;
 use super::protocol::{self, MAX_REQUEST, Reply, Request};
 use crate::files::FileError;
+use crate::wire::frame::{Frame, FrameCodec};
 
 /// Clients at a time; one more is turned away.
 const MAX_CLIENTS: usize = 128;
 /// Replies that a client has not fetched; whoever has more is turned away.
 const MAX_BACKLOG: usize = 1 << 20;
+/// Output that an attached client has not fetched; the container waits for whoever has more.
+const MAX_AHEAD: usize = 256 << 10;
 
 /// A client, for as long as it is connected.
 pub(super) type ClientId = u64;
@@ -34,7 +42,45 @@ struct Client {
     output: Vec<u8>,
     /// It waits for the final exit: with the promise to remove the container, or without.
     waits: Option<bool>,
+    /// It has the container's output.
+    attached: bool,
     gone: bool,
+}
+
+/// Those who still have something to fetch when all is over.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    clients: BTreeMap<ClientId, Client>,
+    /// Who has promised to remove the container.
+    reaper: Option<ClientId>,
+}
+
+impl Farewell {
+    /// Whether it is left to us to give back what the container had.
+    pub(super) const fn nobody_reaps(&self) -> bool {
+        self.reaper.is_none()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.clients.values().all(|client| client.gone || client.output.is_empty())
+    }
+
+    /// Waits until each has fetched what is its own or has gone. True when the one who promised to remove the container
+    /// has: from then on it is held to that.
+    pub(super) fn linger(mut self) -> io::Result<bool> {
+        while !self.is_done() {
+            let waiting = || self.clients.values().filter(|client| !client.gone && !client.output.is_empty());
+            let mut fds: Vec<_> = waiting().map(|client| PollFd::new(&client.stream, PollFlags::OUT)).collect();
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            drop(fds);
+            self.clients.values_mut().for_each(Client::flush);
+        }
+        let reaper = self.reaper.and_then(|id| self.clients.get(&id));
+        Ok(reaper.is_some_and(|client| !client.gone))
+    }
 }
 
 impl Connections {
@@ -64,7 +110,8 @@ impl Connections {
                         continue;
                     }
                     stream.set_nonblocking(true)?;
-                    let client = Client { stream, input: Vec::new(), output: Vec::new(), waits: None, gone: false };
+                    let client =
+                        Client { stream, input: Vec::new(), output: Vec::new(), waits: None, attached: false, gone: false };
                     self.clients.insert(self.next, client);
                     self.next += 1;
                 }
@@ -107,6 +154,30 @@ impl Connections {
         }
     }
 
+    /// Gives a client the container's output from now on, and tells it of the final exit.
+    pub(super) fn attach(&mut self, id: ClientId, reap: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.send(&Reply::Attached);
+            (client.waits, client.attached) = (Some(reap), true);
+        }
+    }
+
+    /// Passes output on to whoever is attached.
+    pub(super) fn relay(&mut self, stream: LogStream, bytes: &[u8]) {
+        for client in self.clients.values_mut().filter(|client| client.attached && !client.gone) {
+            let bytes = Bytes::copy_from_slice(bytes);
+            client.push(match stream {
+                LogStream::Stdout => Frame::Stdout(bytes),
+                LogStream::Stderr => Frame::Stderr(bytes),
+            });
+        }
+    }
+
+    /// Whether an attached client is so far behind that no more output is to be read.
+    pub(super) fn is_congested(&self) -> bool {
+        self.clients.values().any(|client| client.attached && !client.gone && client.output.len() >= MAX_AHEAD)
+    }
+
     pub(super) fn flush(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.flush();
@@ -118,18 +189,24 @@ impl Connections {
         self.clients.retain(|_, client| !client.gone);
     }
 
-    /// Tells all who wait that the container has finally exited. True when one of them takes over its removal.
-    pub(super) fn finish(mut self, code: i32, auto_remove: bool) -> bool {
-        let mut taken = false;
-        for client in self.clients.values_mut() {
+    /// Tells all who wait that the container has finally exited.
+    pub(super) fn finish(mut self, code: i32, auto_remove: bool) -> Farewell {
+        let mut reaper = None;
+        for (id, client) in &mut self.clients {
             let Some(reap) = client.waits else { continue };
             // Whoever hung up meanwhile cannot keep a promise.
             client.fill();
-            let reaper = auto_remove && reap && !taken && !client.gone;
-            client.send(&Reply::Exited { code, reaper });
-            taken |= reaper && !client.gone && client.output.is_empty();
+            let reaps = auto_remove && reap && reaper.is_none() && !client.gone;
+            if client.attached {
+                client.push(Frame::Exit(code));
+            } else {
+                client.send(&Reply::Exited { code, reaper: reaps });
+            }
+            if reaps && !client.gone {
+                reaper = Some(*id);
+            }
         }
-        taken
+        Farewell { clients: self.clients, reaper }
     }
 }
 
@@ -160,6 +237,18 @@ impl Client {
                 self.flush();
             }
             _ => self.gone = true,
+        }
+    }
+
+    /// Puts a frame in line. Bounded by who asks [`Connections::is_congested`] before more output is read.
+    fn push(&mut self, frame: Frame) {
+        let mut bytes = BytesMut::new();
+        match FrameCodec.encode(frame, &mut bytes) {
+            Ok(()) => {
+                self.output.extend_from_slice(&bytes);
+                self.flush();
+            }
+            Err(_) => self.gone = true,
         }
     }
 
@@ -256,7 +345,8 @@ mod tests {
         bench.server.wait(first, true);
         let (second, second_stream) = bench.connect();
         bench.server.wait(second, true);
-        assert!(bench.server.finish(7, true));
+        let farewell = bench.server.finish(7, true);
+        assert!(!farewell.nobody_reaps() && farewell.is_done());
         assert_eq!(receive(&plain_stream), Reply::Exited { code: 7, reaper: false });
         assert_eq!(receive(&first_stream), Reply::Exited { code: 7, reaper: true });
         assert_eq!(receive(&second_stream), Reply::Exited { code: 7, reaper: false });
@@ -265,6 +355,47 @@ mod tests {
         let (id, stream) = bench.connect();
         bench.server.wait(id, true);
         drop(stream);
-        assert!(!bench.server.finish(0, true));
+        assert!(bench.server.finish(0, true).nobody_reaps());
+    }
+    #[test]
+    fn who_is_attached_has_all_and_holds_the_container_back() {
+        let mut bench = Bench::new();
+        let (id, mut stream) = bench.connect();
+        bench.server.attach(id, true);
+        assert_eq!(receive(&stream), Reply::Attached);
+        let block = vec![7; 64 << 10];
+        let mut sent = 0;
+        while !bench.server.is_congested() {
+            bench.server.relay(LogStream::Stderr, &block);
+            sent += block.len();
+        }
+        let farewell = bench.server.finish(3, true);
+        assert!(!farewell.nobody_reaps() && !farewell.is_done());
+        let reading = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            all
+        });
+        assert!(farewell.linger().unwrap(), "it has fetched all, and is held to its promise");
+        let (mut all, mut got, mut last) = (BytesMut::from(&reading.join().unwrap()[..]), 0, None);
+        while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
+            match frame {
+                Frame::Stderr(bytes) => got += bytes.len(),
+                other => last = Some(other),
+            }
+        }
+        assert_eq!((got, last), (sent, Some(Frame::Exit(3))));
+    }
+
+    #[test]
+    fn a_reaper_that_leaves_before_it_has_all_is_not_relied_on() {
+        let mut bench = Bench::new();
+        let (id, stream) = bench.connect();
+        bench.server.attach(id, true);
+        bench.server.relay(LogStream::Stdout, &vec![0; 4 << 20]);
+        let farewell = bench.server.finish(0, true);
+        assert!(!farewell.nobody_reaps());
+        drop(stream);
+        assert!(!farewell.linger().unwrap());
     }
 }

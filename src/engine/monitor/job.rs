@@ -27,6 +27,8 @@ pub struct Job {
     pub log_bounds: LogBounds,
     /// It is removed when it has finally exited.
     pub auto_remove: bool,
+    /// Somebody comes at once to have all of its output: nothing is read before, or the first of it would be missed.
+    pub awaits_attach: bool,
     /// The roots of the instance.
     pub state_dir: PathBuf,
     pub run_dir: PathBuf,
@@ -34,7 +36,7 @@ pub struct Job {
 }
 
 /// The version of the form of a job. A job is only ever read by the program that wrote it.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

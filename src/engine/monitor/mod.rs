@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-pub use client::{Client, ClientError};
+pub use client::{Attached, Client, ClientError};
 pub use job::{Job, JobError};
 pub use protocol::{Reply, Request};
 pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
@@ -40,6 +40,7 @@ use status::LOCK;
 use crate::files::Lock;
 use crate::model::{ContainerId, Instance};
 use crate::sys::{self, Daemonized};
+use connections::Farewell;
 use process::Monitor;
 
 /// The name of the role, as the first argument of this program.
@@ -130,8 +131,7 @@ fn serve(Passed { starter, netns, folder, ticket }: Passed) -> ExitCode {
     // Whoever reads to the end is not to wait as long as the container lives.
     drop(starter);
     match monitor.run() {
-        Ok(true) => settle(&instance, &id),
-        Ok(false) => ExitCode::SUCCESS,
+        Ok(farewell) => leave(farewell, &instance, &id),
         Err(e) => {
             // Its death ends the container and frees the lock: the state is then `Lost`, which is the truth.
             note(&e.to_string());
@@ -151,9 +151,32 @@ fn take_lock(folder: &Path) -> Result<Option<Lock>, crate::files::FileError> {
     Ok(None)
 }
 
-/// Becomes the role that gives back what the container had (addresses, published ports) and removes it where that is asked.
-fn settle(instance: &Instance, id: &ContainerId) -> ExitCode {
-    let error = Command::new("/proc/self/exe")
+/// Sees to what the container leaves, and to those who have not fetched all of its output yet.
+fn leave(farewell: Farewell, instance: &Instance, id: &ContainerId) -> ExitCode {
+    let failed = |what: &str, error: std::io::Error| {
+        note(&format!("{what}: {error}"));
+        ExitCode::FAILURE
+    };
+    let nobody_reaps = farewell.nobody_reaps();
+    if nobody_reaps && !farewell.is_done() {
+        // Not after them: who reads slowly must not keep addresses and ports from others.
+        if let Err(e) = settling(instance, id).spawn() {
+            return failed("execute the settling of the container", e);
+        }
+        return farewell.linger().map_or_else(|e| failed("hand over the last output", e), |_| ExitCode::SUCCESS);
+    }
+    match farewell.linger() {
+        Ok(true) => ExitCode::SUCCESS,
+        // Whoever promised to remove it has died, or nobody did.
+        Ok(false) => failed("execute the settling of the container", settling(instance, id).exec()),
+        Err(e) => failed("hand over the last output", e),
+    }
+}
+
+/// The role that gives back what the container had (addresses, published ports) and removes it where that is asked.
+fn settling(instance: &Instance, id: &ContainerId) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("setpoint")
         .arg("@settle")
         .arg("--state-dir")
@@ -162,10 +185,8 @@ fn settle(instance: &Instance, id: &ContainerId) -> ExitCode {
         .arg(instance.run_dir())
         .arg("--socket")
         .arg(instance.socket())
-        .arg(id.as_str())
-        .exec();
-    note(&format!("execute the settling of the container: {error}"));
-    ExitCode::FAILURE
+        .arg(id.as_str());
+    command
 }
 
 /// What a monitor told its starter; `None` when it died before it could.

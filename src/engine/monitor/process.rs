@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use time::OffsetDateTime;
 
 use super::child;
-use super::connections::{ClientId, Connections};
+use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
 use super::logs::{LogStream, LogWriter};
 use super::probe::Prober;
@@ -70,6 +70,8 @@ pub(super) struct Monitor {
     ending: bool,
     /// A user asked for the end.
     stopped: bool,
+    /// Until then nothing is read of the output, and no end is seen, because somebody is to come and have all of it.
+    awaiting: Option<Instant>,
     /// When SIGKILL follows the stop signal.
     kill_at: Option<Instant>,
     buffer: Vec<u8>,
@@ -122,6 +124,8 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// How long somebody who was to attach is waited for.
+const ATTACH: Duration = Duration::from_secs(10);
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
 
 impl Monitor {
@@ -152,6 +156,7 @@ impl Monitor {
             oom_kills: 0,
             ending: false,
             stopped: false,
+            awaiting: None,
             kill_at: None,
             buffer: vec![0; 64 * 1024],
         })
@@ -160,7 +165,10 @@ impl Monitor {
     /// Starts the container for the first time. Its process's number.
     pub(super) fn start(&mut self) -> Result<i32, MonitorError> {
         match self.begin_run() {
-            Ok(pid) => Ok(pid),
+            Ok(pid) => {
+                self.awaiting = self.job.awaits_attach.then(|| Instant::now() + ATTACH);
+                Ok(pid)
+            }
             Err(e) => {
                 self.phase = Phase::Over { code: e.exit_code(), error: Some(e.to_string()) };
                 Err(e)
@@ -168,8 +176,8 @@ impl Monitor {
         }
     }
 
-    /// Looks after the container until it has finally exited. True when somebody must still settle what it leaves.
-    pub(super) fn run(mut self) -> Result<bool, MonitorError> {
+    /// Looks after the container until it has finally exited.
+    pub(super) fn run(mut self) -> Result<Farewell, MonitorError> {
         while !matches!(self.phase, Phase::Over { .. }) {
             let events = self.wait()?;
             for event in events {
@@ -205,7 +213,9 @@ impl Monitor {
     fn wait(&self) -> Result<Vec<Event>, MonitorError> {
         let mut watched = Watched::default();
         if let Phase::Running(run) = &self.phase {
-            for stream in STREAMS {
+            // What is not read fills the pipe, and the container waits.
+            let reads = self.awaiting.is_none() && !self.clients.is_congested();
+            for stream in STREAMS.into_iter().filter(|_| reads) {
                 if let Some(fd) = &run.output[stream as usize] {
                     watched.add(Event::Output(stream), fd.as_fd(), PollFlags::IN);
                 }
@@ -225,7 +235,7 @@ impl Monitor {
         }
         watched.add(Event::Connect, self.clients.listener(), PollFlags::IN);
         watched.add(Event::Signal, self.signals.as_fd(), PollFlags::IN);
-        if let Phase::Running(run) = &self.phase {
+        if let (Phase::Running(run), None) = (&self.phase, self.awaiting) {
             watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
         }
         let Watched { events, mut fds } = watched;
@@ -246,7 +256,7 @@ impl Monitor {
             Phase::Pausing { until, .. } => Some(*until),
             Phase::Over { .. } => None,
         };
-        phase.into_iter().chain(self.kill_at).min()
+        phase.into_iter().chain(self.kill_at).chain(self.awaiting).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -297,6 +307,9 @@ impl Monitor {
         if self.prober().is_some_and(|prober| prober.tick(now)) {
             self.publish(false);
         }
+        if self.awaiting.is_some_and(|until| until <= now) {
+            self.awaiting = None;
+        }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             self.kill();
@@ -315,6 +328,10 @@ impl Monitor {
         let reply = match request {
             Request::State => Reply::State { status: Box::new(self.snapshot()) },
             Request::Wait { reap } => return self.clients.wait(id, reap),
+            Request::Attach { reap } => {
+                self.awaiting = None;
+                return self.clients.attach(id, reap);
+            }
             Request::Stop { grace_millis } => {
                 self.clients.wait(id, false);
                 self.stopped = true;
@@ -392,6 +409,7 @@ impl Monitor {
                     if let Err(e) = self.log.record(stream, &self.buffer[..count], OffsetDateTime::now_utc()) {
                         super::note(&format!("output of the container is lost: {e}"));
                     }
+                    self.clients.relay(stream, &self.buffer[..count]);
                     if !all {
                         return;
                     }
@@ -479,10 +497,14 @@ impl Monitor {
         }
     }
 
-    /// Says how it ended, in an order in which whoever is told finds all done. True when settling is left to do.
-    pub(super) fn finish(mut self) -> bool {
-        let Phase::Over { code, error } = &self.phase else { return true };
-        let (code, error) = (*code, error.clone());
+    /// Says how it ended, in an order in which whoever is told finds all done.
+    pub(super) fn finish(mut self) -> Farewell {
+        let (code, error) = match &self.phase {
+            Phase::Over { code, error } => (*code, error.clone()),
+            Phase::Pausing { code, .. } => (*code, None),
+            // Nobody asks this of one that runs.
+            Phase::Running(_) => (255, None),
+        };
         let at = OffsetDateTime::now_utc();
         self.status.state = ContainerState::Exited { code, at, stopped: self.stopped, error };
         let cleared = Cgroup::at(&self.job.launch.cgroup).and_then(|cgroup| {
@@ -506,6 +528,6 @@ impl Monitor {
             super::note(&e.to_string());
         }
         drop(self.lock);
-        !self.clients.finish(code, self.job.auto_remove)
+        self.clients.finish(code, self.job.auto_remove)
     }
 }

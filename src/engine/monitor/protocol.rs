@@ -26,6 +26,9 @@ pub enum Request {
     /// Answered when the container has finally exited. Who asks to `reap` promises to remove the container itself if it
     /// is one that is removed when it exits.
     Wait { reap: bool },
+    /// Have the container's output from now on: after the answer the connection carries frames, and `Exit` is the last, when
+    /// the container has finally exited. Nothing is left out: who reads slowly slows the container. `reap` as for `Wait`.
+    Attach { reap: bool },
     /// Change what can be changed while it runs.
     Update {
         #[serde(default)]
@@ -39,6 +42,8 @@ pub enum Request {
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Reply {
     Done,
+    /// Frames follow.
+    Attached,
     State {
         status: Box<Status>,
     },
@@ -116,6 +121,7 @@ mod tests {
             Request::State,
             Request::Signal { signal: "RTMIN+3".parse().unwrap() },
             Request::Wait { reap: true },
+            Request::Attach { reap: false },
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);

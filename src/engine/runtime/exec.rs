@@ -50,6 +50,15 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
     }
 }
 
+/// A terminal for a command in the container, by which the programs there can name it.
+pub fn open_terminal(request: &ExecRequest) -> Result<sys::pty::Pty, RuntimeError> {
+    let failed = |source| RuntimeError::Starter { action: "make a terminal in the container", source };
+    let root = std::fs::File::open(format!("/proc/{}/root", request.pid)).map_err(failed)?;
+    // Only now does the number surely mean the process whose root has been opened.
+    open_identified(request.pid, request.started_ticks)?;
+    sys::pty::open_beneath(&root).map_err(failed)
+}
+
 /// A descriptor of exactly this process. Once it is open the number cannot be reused behind our back: the start time is
 /// read after the opening, and a process that ended in between has no namespaces to join.
 fn open_identified(pid: i32, started_ticks: u64) -> Result<OwnedFd, RuntimeError> {

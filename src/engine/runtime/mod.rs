@@ -32,7 +32,7 @@ mod tests;
 
 pub use cgroups::CgroupPath;
 pub use error::RuntimeError;
-pub use exec::exec;
+pub use exec::{exec, open_terminal};
 pub use failure::Stage;
 pub use launch::{ExecRequest, Launch, Network, Process, RootFs, Stdio};
 pub use start::start;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::spec::{ImageSource, ImageSpec};
 
 mod schemas;
 mod wrong;
@@ -290,15 +291,81 @@ fn images_that_nobody_declares_are_pulled() {
         "compose.yaml",
         "services:\n  a: {image: \"localhost:5000/x/app:1\", pull_policy: never}\n  b: {image: \"localhost:5000/x/app:1\", pull_policy: always}\n  c: {image: \"localhost:5000/x-app:1\"}\n",
     )]);
-    let shown: Vec<String> =
-        loaded.desired.images.iter().map(|(name, image)| format!("{name} {} {:?}", image.reference, image.source)).collect();
+    let policy = |image: &ImageSpec| match &image.source {
+        ImageSource::Pull(pull) => pull.policy.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let shown = loaded.desired.images.iter().map(|(name, image)| format!("{name} {} {}", image.reference, policy(image)));
+    let shown: Vec<String> = shown.collect();
     assert_eq!(
         shown,
-        [
-            "localhost-5000-x-app-1 localhost:5000/x-app:1 Pull { policy: Missing, platform: None }",
-            "localhost-5000-x-app-1-2 localhost:5000/x/app:1 Pull { policy: Always, platform: None }",
-        ]
+        ["localhost-5000-x-app-1 localhost:5000/x-app:1 missing", "localhost-5000-x-app-1-2 localhost:5000/x/app:1 always",]
     );
+}
+
+#[test]
+fn images_in_their_forms() {
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----";
+    let tar = Digest::of(b"tar").to_string();
+    let pull = |extra: Value| {
+        let mut pull = json!({"policy": "missing", "platform": null});
+        pull.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"reference": "app:latest", "source": {"pull": pull}})
+    };
+    let made = |source: Value| json!({"reference": "app:latest", "source": source});
+    for (spec, wanted) in [
+        ("pull: {}", pull(json!({}))),
+        ("pull: {policy: if_not_present}", pull(json!({}))),
+        ("pull: {policy: always, platform: linux/arm64/v8}", pull(json!({"policy": "always", "platform": "linux/arm64/v8"}))),
+        ("pull: {policy: every_1d12h, keep_blobs: true}", pull(json!({"policy": "every_1d12h", "keep_blobs": true}))),
+        ("pull: {policy: every_24h}", pull(json!({"policy": "daily"}))),
+        ("pull: {tag_policy: {semver: ~1.27}}", pull(json!({"tag_policy": {"semver": "~1.27"}}))),
+        ("pull: {tag_policy: {semver: 1.2}}\nreference: app", pull(json!({"tag_policy": {"semver": "1.2"}}))),
+        ("load: {archive: ./r.tar}", made(json!({"load": {"archive": "/r.tar", "fingerprint": tar}}))),
+        (
+            "load: {archive: r.tar, reference: other:2}",
+            made(json!({"load": {"archive": "/r.tar", "fingerprint": tar, "reference": "other:2"}})),
+        ),
+        ("load: {archive: away.tar}", made(json!({"load": {"archive": "/away.tar", "fingerprint": null}}))),
+        (
+            "commit: {container: c, changes: [\"CMD x\"], author: me, message: why}",
+            made(json!({"commit": {"container": "c", "changes": ["CMD x"], "author": "me", "message": "why"}})),
+        ),
+    ] {
+        let yaml = format!(
+            "apiVersion: setpoint/v1\nkind: Image\nmetadata: {{name: app}}\nspec:\n  {}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: c}}\nspec: {{image: base}}\n",
+            spec.replace('\n', "\n  ")
+        );
+        let dir = folder(&[("a.yaml", &yaml), ("r.tar", "tar")]);
+        let loaded = load_in(dir.path(), &[]).unwrap_or_else(|errors| panic!("{errors}"));
+        let found = serde_json::to_string(&loaded.desired.images["app"]).unwrap().replace(dir.path().to_str().unwrap(), "");
+        assert_eq!(serde_json::from_str::<Value>(&found).unwrap(), wanted, "{spec}");
+        if spec.contains("load") {
+            let archive = if spec.contains("away") { "away.tar" } else { "r.tar" };
+            assert!(loaded.watched.contains(&dir.path().join(archive)));
+        }
+    }
+    let yaml = format!(
+        "apiVersion: setpoint/v1\nkind: Image\nmetadata: {{name: app}}\nspec:\n  pull: {{}}\n  push: {{to: [\"r.local/b:1\", \"r.local/a\"]}}\n  \
+         verify:\n    keys:\n    - keys/one.pem\n    - |\n      {}\n",
+        key.replace("MFkw", "MFkx").replace('\n', "\n      ")
+    );
+    let loaded = load_files(&[("a.yaml", &yaml), ("keys/one.pem", &format!("{key}\n"))]);
+    let image = &loaded.desired.images["app"];
+    assert_eq!(image.push.iter().map(ToString::to_string).collect::<Vec<_>>(), ["r.local/a:latest", "r.local/b:1"]);
+    assert_eq!(image.verify.as_ref().unwrap().keys, [key.to_owned(), key.replace("MFkw", "MFkx")].into());
+    assert!(loaded.watched.iter().any(|path| path.ends_with("keys/one.pem")));
+}
+
+#[test]
+fn the_most_eager_policy_of_an_image_that_nobody_declares_counts() {
+    let loaded = load_files(&[(
+        "compose.yaml",
+        "services:\n  a: {image: x, pull_policy: weekly}\n  b: {image: x, pull_policy: every_12h}\n  c: {image: x, pull_policy: missing}\n  d: {image: x}\n",
+    )]);
+    let ImageSource::Pull(pull) = &loaded.desired.images["x-latest"].source else { panic!("it is pulled") };
+    assert_eq!(pull.policy.to_string(), "every_12h");
 }
 
 #[test]
@@ -309,7 +376,7 @@ fn a_changed_configuration_is_a_changed_import() {
         );
         let loaded = load_files(&[("a.yaml", &yaml), ("r.tar", "x")]);
         match &loaded.desired.images["app"].source {
-            crate::model::spec::ImageSource::Import { fingerprint, .. } => *fingerprint,
+            ImageSource::Import { fingerprint, .. } => *fingerprint,
             other => panic!("{other:?}"),
         }
     };

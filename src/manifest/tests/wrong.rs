@@ -77,6 +77,11 @@ fn single_errors() {
         "working_dir: srv",
         "labels: {a: b, a: c}",
         "build: .",
+        "pull_policy: build",
+        "pull_policy: allways",
+        "pull_policy: refresh",
+        "pull_policy: every_1y",
+        "pull_policy: true",
         "<<: 5",
         "hostname: !secret x",
         "hostname: *nothing",
@@ -88,6 +93,75 @@ fn single_errors() {
         }
     }
     insta::assert_snapshot!(all);
+}
+
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
+
+#[test]
+fn single_errors_of_images() {
+    let mut all = String::new();
+    for spec in [
+        "{}",
+        "build: {context: .}\npull: {}",
+        "pull: {}\nimport: {source: r.tar}",
+        "pull: {}\nload: {archive: r.tar}\ncommit: {container: c}",
+        "pull: {policy: build}",
+        "pull: {policy: every_}",
+        "pull: {policy: dayly}",
+        "pull: {policy: 12h}",
+        "pull: {tag_policy: {}}",
+        "pull: {tag_policy: latest}",
+        "pull: {tag_policy: {semver: latest}}",
+        "pull: {tag_policy: {semver: 1.2.3.4}}",
+        "pull: {tag_policy: {semver: ~1.27}}\nreference: nginx:1.27",
+        "pull: {tag_policy: {semver: ~1.27}}\nreference: localhost:5000/nginx@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "pull: {platform: linux}",
+        "pull: {keep_blobs: yes}",
+        "load: {}",
+        "load: {archive: [r.tar]}",
+        "load: {archive: r.tar, reference: A}",
+        "load: {archive: .}",
+        "load: {archive: r.tar}\nverify: {keys: [key.pem]}",
+        "commit: {}",
+        "commit: {container: provison}",
+        "commit: {container: db}",
+        "commit: {container: c, changes: CMD x}",
+        "commit: {container: c, changes: [\"RUN x\", CMD, \"CMD [1]\"]}",
+        "commit: {container: user}",
+        "pull: {}\npush: {}",
+        "pull: {}\npush: {to: []}",
+        "pull: {}\npush: {to: [x, x, A, \"x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]}",
+        "pull: {}\npush: {to: [app]}",
+        "pull: {}\nverify: {}",
+        "pull: {}\nverify: {keys: []}",
+        "pull: {}\nverify: {keys: [gone.pem, r.tar, \"-----BEGIN CERTIFICATE-----\"]}",
+        "pull: {policy: never}\nverify: {keys: [key.pem]}",
+    ] {
+        let file = format!(
+            "apiVersion: setpoint/v1\nkind: Image\nmetadata: {{name: app}}\nspec:\n  {}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: provision}}\nspec: {{image: base, network_mode: none}}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: c}}\nspec: {{image: base, network_mode: none}}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: db}}\nspec: {{image: base, restart: always, network_mode: none}}\n---\n\
+             apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: user}}\nspec: {{image: app, network_mode: none}}\n",
+            spec.replace('\n', "\n  ")
+        );
+        all.push_str(&format!("{}\n", spec.replace('\n', " ⏎ ")));
+        for error in errors_of(&[("a.yaml", &file), ("r.tar", "tar"), ("key.pem", KEY)]) {
+            all.push_str(&format!("    {}\n", error.strip_prefix("a.yaml:").unwrap_or(&error)));
+        }
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_circle_through_a_commit_is_shown_as_a_way() {
+    let found = errors_of(&[(
+        "a.yaml",
+        "apiVersion: setpoint/v1\nkind: Image\nmetadata: {name: app}\nspec: {commit: {container: a}}\n---\n\
+         apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: a}\nspec: {image: base, network_mode: none, depends_on: [b]}\n---\n\
+         apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: b}\nspec: {image: app, network_mode: none}\n",
+    )]);
+    assert_eq!(found, ["a.yaml:9:54 containers depend on each other in a circle: a → b → a (remove one of these dependencies)"]);
 }
 
 #[test]
@@ -180,6 +254,11 @@ fn no_field_is_accepted_and_passed_over() {
         ),
         (&fields::IMAGE, &[], Box::new(|body| manifest("Image", body))),
         (&fields::PULL, &[], Box::new(|body| manifest("Image", &format!("pull: {{{body}\n}}")))),
+        (&fields::TAG_POLICY, &[], Box::new(|body| manifest("Image", &format!("pull: {{tag_policy: {{{body}\n}}}}")))),
+        (&fields::LOAD, &[("archive", "/dev/null")], Box::new(|body| manifest("Image", &format!("load: {{{body}\n}}")))),
+        (&fields::COMMIT, &[("container", "c")], Box::new(|body| manifest("Image", &format!("commit: {{{body}\n}}")))),
+        (&fields::PUSH, &[], Box::new(|body| manifest("Image", &format!("pull: {{}}, push: {{{body}\n}}")))),
+        (&fields::VERIFY, &[], Box::new(|body| manifest("Image", &format!("pull: {{}}, verify: {{{body}\n}}")))),
         (&fields::IMPORT, &[], Box::new(|body| manifest("Image", &format!("import: {{{body}\n}}")))),
         (&fields::NETWORK, &[], Box::new(|body| manifest("Network", body))),
         (&fields::IPAM, &[], Box::new(|body| manifest("Network", &format!("ipam: {{{body}\n}}")))),

@@ -1,52 +1,11 @@
-//! What images, networks, volumes and configs are to be.
+//! What networks, volumes and configs are to be.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, Platform};
-
-/// An image, and the one way it is obtained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageSpec {
-    /// What containers name it by.
-    pub reference: ImageRef,
-    pub source: ImageSource,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImageSource {
-    Pull {
-        policy: PullPolicy,
-        platform: Option<Platform>,
-    },
-    /// A root file system: a tar (plain, gzip or zstd) or a folder.
-    Import {
-        path: PathBuf,
-        /// Digest over what tells that the source changed: a file's bytes; of a folder, every entry's path, kind, mode,
-        /// owner, size and time of change.
-        fingerprint: Digest,
-        /// Configuration of the image that is made.
-        entrypoint: Option<Vec<String>>,
-        command: Option<Vec<String>>,
-        environment: BTreeMap<String, String>,
-        working_dir: Option<String>,
-        user: Option<String>,
-    },
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PullPolicy {
-    Always,
-    #[default]
-    Missing,
-    Never,
-}
+use crate::model::Digest;
 
 /// A bridge network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,10 +4,10 @@ use super::*;
 
 fn shop() -> Desired {
     let mut desired = Desired::empty(stack());
-    let pull = ImageSource::Pull { policy: PullPolicy::Missing, platform: None };
+    let pull = ImageSource::Pull(Pull::default());
     for (resource, reference) in [("nginx", "nginx:1.26"), ("db", "db:1")] {
         let reference = reference.parse().unwrap();
-        desired.images.insert(name(resource), ImageSpec { reference, source: pull.clone() });
+        desired.images.insert(name(resource), ImageSpec::new(reference, pull.clone()));
     }
     desired.networks.extend([placed("front", NetworkSpec::default())]);
     desired.volumes.extend([placed("data", VolumeSpec::default())]);
@@ -65,10 +65,169 @@ fn golden_changes() {
     web.spec.image = "nginx:1.27".parse().unwrap();
     web.spec.environment.insert("DEBUG".into(), "1".into());
     web.spec.ports = ["9090:80".parse().unwrap()].into();
-    let image = ImageSpec { reference: "nginx:1.27".parse().unwrap(), source: desired.images["nginx"].source.clone() };
+    let image = ImageSpec::new("nginx:1.27".parse().unwrap(), desired.images["nginx"].source.clone());
     desired.images.insert(name("nginx"), image);
     desired.containers.get_mut("db").unwrap().spec.limits.memory = Some(ByteSize(64 << 20));
     insta::assert_snapshot!(both(&plan(&desired, &shop_host().observed).unwrap()));
+}
+
+fn answer(pinned: &str, digest: &[u8], bytes: u64) -> Answer {
+    Answer::Is(Resolved { pinned: pinned.parse().unwrap(), digest: Digest::of(digest), bytes })
+}
+
+#[test]
+fn golden_a_tag_moved() {
+    let mut host = shop_host();
+    let desired = shop();
+    let pinned = format!("nginx:1.26@{}", Digest::of(b"index"));
+    host.observed.known.answers.insert("nginx:1.26".parse().unwrap(), answer(&pinned, b"newer", 34_200_000));
+    // The same image under a tag that was asked for is no change.
+    host.observed.known.answers.insert("db:1".parse().unwrap(), answer("db:1", b"db:1", 0));
+    let next = plan(&desired, &host.observed).unwrap();
+    insta::assert_snapshot!(both(&next));
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+    assert_eq!(host.observed.containers.iter().find(|c| c.name.as_str() == "s-web").unwrap().image_digest, Digest::of(b"newer"));
+}
+
+#[test]
+fn an_image_that_is_gone_comes_back_without_a_restart() {
+    let mut host = shop_host();
+    host.observed.images.clear();
+    host.observed.known.answers.insert("nginx:1.26".parse().unwrap(), answer("nginx:1.26", b"nginx:1.26", 5));
+    let next = plan(&shop(), &host.observed).unwrap();
+    let of_web: Vec<_> = next.steps.iter().filter(|step| step.resource.name.as_str() == "web").collect();
+    assert!(of_web.is_empty(), "{of_web:?}");
+}
+
+#[test]
+fn a_registry_that_does_not_answer_stops_what_needs_its_answer_only() {
+    let mut host = shop_host();
+    let why = "it is away".to_owned();
+    host.observed.known.answers.insert("nginx:1.26".parse().unwrap(), Answer::Unknown { why });
+    let next = plan(&shop(), &host.observed).unwrap();
+    let shown: Vec<String> = next.steps.iter().map(|step| format!("{:?} {}", step.action, step.resource)).collect();
+    assert_eq!(shown, ["Pull image/nginx"]);
+    assert!(render(&next, false).contains("drift: it is away"), "{}", render(&next, false));
+    // The same when the image is not even here: what runs of it goes on.
+    host.observed.images.retain(|image| !image.references.contains(&"nginx:1.26".parse().unwrap()));
+    let next = plan(&shop(), &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "{next:?}");
+}
+
+/// `provision` fills an image that `app` runs of.
+fn provisioned() -> Desired {
+    let mut desired = Desired::empty(stack());
+    let base: ImageRef = "base:1".parse().unwrap();
+    let app: ImageRef = "registry.local/app:1".parse().unwrap();
+    desired.images.insert(name("base"), ImageSpec::new(base.clone(), ImageSource::Pull(Pull::default())));
+    let commit = Commit { container: name("provision"), changes: vec![], author: None, message: None };
+    let mut image = ImageSpec::new(app.clone(), ImageSource::Commit(commit));
+    image.push.insert("mirror.local/app:1".parse().unwrap());
+    desired.images.insert(name("app"), image);
+    let mut provision = ContainerSpec::new(base);
+    provision.command = Some(vec!["install".into()]);
+    desired.containers.extend([placed("provision", provision), placed("app", ContainerSpec::new(app))]);
+    desired
+}
+
+#[test]
+fn golden_provision_commit_run() {
+    let mut desired = provisioned();
+    let mut host = Host::default();
+    let first = plan(&desired, &host.observed).unwrap();
+    insta::assert_snapshot!("provision_commit_run", both(&first));
+    host.apply(&desired, &first);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+    // What does not touch the container's files makes no image.
+    desired.containers.get_mut("provision").unwrap().spec.limits.memory = Some(ByteSize(1 << 26));
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "{next:?}");
+    desired.containers.get_mut("provision").unwrap().spec.command = Some(vec!["install-more".into()]);
+    let next = plan(&desired, &host.observed).unwrap();
+    insta::assert_snapshot!("provision_commit_run_again", both(&next));
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+}
+
+#[test]
+fn a_commit_and_a_network_made_anew_go_together() {
+    let mut desired = provisioned();
+    desired.networks.extend([placed("front", NetworkSpec::default())]);
+    for container in desired.containers.values_mut() {
+        container.spec.networks.insert(name("s-front"), Attachment::default());
+    }
+    let mut host = Host::default();
+    host.apply(&desired, &plan(&desired, &host.observed).unwrap());
+    desired.networks.get_mut("front").unwrap().spec.internal = true;
+    desired.containers.get_mut("provision").unwrap().spec.user = Some("1".into());
+    let next = plan(&desired, &host.observed).unwrap();
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+}
+
+#[test]
+fn a_failed_provision_runs_again_and_a_lost_image_does_not_run_it() {
+    let desired = provisioned();
+    let mut host = Host::default();
+    host.apply(&desired, &plan(&desired, &host.observed).unwrap());
+    let verbs = |host: &Host| -> Vec<String> {
+        let next = plan(&desired, &host.observed).unwrap();
+        next.steps.iter().map(|step| format!("{:?} {}", step.action, step.resource)).collect()
+    };
+    host.observed.images.retain(|image| image.references.iter().any(|r| r.to_string() == "base:1"));
+    let again = verbs(&host);
+    assert!(
+        again.contains(&"Commit image/app".to_owned()) && !again.iter().any(|v| v == "Start container/provision"),
+        "{again:?}"
+    );
+    let provision = host.observed.containers.iter_mut().find(|c| c.name.as_str() == "s-provision").unwrap();
+    provision.state = ContainerState::Exited { code: 1, at: NOW, stopped: false, error: None };
+    let again = verbs(&host);
+    assert!(again.iter().any(|v| v == "Start container/provision"), "{again:?}");
+    assert!(again.iter().any(|v| v == "Wait(Completed) container/provision"), "{again:?}");
+    host.apply(&desired, &plan(&desired, &host.observed).unwrap());
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+}
+
+#[test]
+fn a_circle_of_commits_is_an_obstacle_and_no_endless_loop() {
+    let mut desired = provisioned();
+    desired.containers.get_mut("provision").unwrap().spec.image = "registry.local/app:1".parse().unwrap();
+    let error = plan(&desired, &Observed::default()).unwrap_err().to_string();
+    assert!(error.contains("circle"), "{error}");
+}
+
+#[test]
+fn other_keys_check_an_image_again_and_an_archive_that_is_away_does_not_matter() {
+    let mut desired = shop();
+    let mut host = shop_host();
+    let keys = |key: &str| Some(Verify { keys: [key.to_owned()].into() });
+    desired.images.get_mut("nginx").unwrap().verify = keys("one");
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "the same image, checked now: {next:?}");
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+    desired.images.get_mut("nginx").unwrap().verify = keys("two");
+    assert_eq!(plan(&desired, &host.observed).unwrap().steps.len(), 1);
+
+    let mut desired = shop();
+    let kept = Pull { keep_blobs: Some(true), ..Pull::default() };
+    desired.images.get_mut("nginx").unwrap().source = ImageSource::Pull(kept);
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(next.steps.len(), 1, "its blobs are fetched once: {next:?}");
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+
+    let mut desired = shop();
+    let load = |fingerprint| ImageSource::Load { archive: "/media/db.tar".into(), fingerprint, reference: None };
+    desired.images.get_mut("db").unwrap().source = load(Some(Digest::of(b"archive")));
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(next.steps[0].action, Action::Load);
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+    desired.images.get_mut("db").unwrap().source = load(None);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
 }
 
 #[test]
@@ -194,8 +353,8 @@ fn a_thousand_containers_are_planned_quickly() {
         spec.environment.insert("I".into(), i.to_string());
         desired.containers.extend([placed(&format!("c{i}"), spec)]);
     }
-    let source = ImageSource::Pull { policy: PullPolicy::Missing, platform: None };
-    desired.images.insert(name("nginx"), ImageSpec { reference: "nginx:1.26".parse().unwrap(), source });
+    let source = ImageSource::Pull(Pull::default());
+    desired.images.insert(name("nginx"), ImageSpec::new("nginx:1.26".parse().unwrap(), source));
     let mut host = Host::default();
     host.apply(&desired, &plan(&desired, &host.observed).unwrap());
     let started = std::time::Instant::now();

@@ -10,7 +10,7 @@ use super::*;
 use crate::manifest::Placed;
 use crate::model::spec::*;
 use crate::model::{ByteSize, ContainerId, Digest, ImageRef, Name, RestartPolicy, Span};
-use crate::observed::{Container, ContainerState, Endpoint, Health, Image, Network, Observed, Volume};
+use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image, Network, Observed, Origin, Resolved, Volume};
 
 mod golden;
 mod laws;
@@ -67,18 +67,12 @@ impl Host {
     fn step(&mut self, desired: &Desired, step: &Step) {
         let resource = &step.resource.name;
         match (step.action, step.resource.kind) {
-            (Action::Pull | Action::Import, Kind::Image) => {
-                let reference: ImageRef = step.target.parse().unwrap();
-                let (digest, imported_from) = match &desired.images[resource].source {
-                    ImageSource::Pull { .. } => (Digest::of(step.target.as_bytes()), None),
-                    ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint)),
-                };
-                self.observed.images.iter_mut().for_each(|image| {
-                    image.references.remove(&reference);
-                });
-                self.observed.images.retain(|image| image.digest != digest);
-                let references = BTreeSet::from([reference]);
-                self.observed.images.push(Image { digest, references, size: 1, created: NOW, imported_from });
+            (Action::Pull | Action::Import | Action::Load | Action::Commit, Kind::Image) => self.obtain(desired, step),
+            (Action::Push, Kind::Image) => {
+                let image = self.observed.images.iter().find(|i| i.references.contains(&desired.images[resource].reference));
+                let digest = image.expect("what is pushed is here").digest;
+                assert!(desired.images[resource].push.contains(&step.target.parse().unwrap()));
+                self.observed.known.pushed.insert(step.target.parse().unwrap(), digest);
             }
             (Action::Create, Kind::Network) => {
                 let Placed { engine_name, spec, .. } = &desired.networks[resource];
@@ -217,6 +211,52 @@ impl Host {
                 assert_eq!(volume.owner.map(|o| o.stack), Some(stack()));
             }
             other => panic!("no such step: {other:?}"),
+        }
+    }
+
+    fn obtain(&mut self, desired: &Desired, step: &Step) {
+        let reference: ImageRef = step.target.parse().unwrap();
+        let image = &desired.images[&step.resource.name];
+        let said = match self.observed.known.answers.get(&reference) {
+            Some(Answer::Is(resolved)) => Some(resolved.digest),
+            Some(Answer::Unknown { why }) => panic!("nobody knows what it is: {why}"),
+            None => None,
+        };
+        let (digest, imported_from, origin) = match &image.source {
+            ImageSource::Pull(_) => {
+                // Whoever applies asks before an image that is here is checked again.
+                let here = self.observed.images.iter().find(|i| i.references.contains(&reference)).map(|i| i.digest);
+                let digest = said.or(here).unwrap_or(Digest::of(step.target.as_bytes()));
+                (digest, None, image.pulled_as())
+            }
+            ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint), None),
+            ImageSource::Load { fingerprint, reference, .. } => {
+                let origin = origin::of_load(fingerprint.expect("the archive is there"), reference.as_ref());
+                (Digest::of(format!("loaded {origin}").as_bytes()), None, Some(origin))
+            }
+            ImageSource::Commit(commit) => {
+                let source = &desired.containers[&commit.container];
+                let container =
+                    self.observed.containers.iter().find(|c| c.name == source.engine_name).expect("what is committed");
+                assert!(matches!(container.state, ContainerState::Exited { code: 0, .. }), "{:?} is committed", container.state);
+                assert_eq!(container.spec, source.spec, "the container is committed as it is declared");
+                let origin = origin::of_commit(&source.spec, container.image_digest, commit);
+                (Digest::of(format!("committed {origin}").as_bytes()), None, Some(origin))
+            }
+        };
+        self.observed.images.iter_mut().for_each(|image| {
+            image.references.remove(&reference);
+        });
+        self.observed.images.retain(|image| image.digest != digest || !image.references.is_empty());
+        match self.observed.images.iter_mut().find(|image| image.digest == digest) {
+            Some(image) => drop(image.references.insert(reference.clone())),
+            None => {
+                let references = BTreeSet::from([reference.clone()]);
+                self.observed.images.push(Image { digest, references, size: 1, created: NOW, imported_from });
+            }
+        }
+        if let Some(origin) = origin {
+            self.observed.known.origins.insert(reference, Origin { origin, digest });
         }
     }
 

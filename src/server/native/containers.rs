@@ -22,7 +22,7 @@ use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
 use crate::wire::frame::{Frame, FrameCodec};
-use crate::wire::native::{Attach, CreateContainer, Created, Exec, Exited, FRAMES_TYPE, Force, Kill, Logs, Stop};
+use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Force, Kill, Logs, Stop};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -120,13 +120,17 @@ async fn attach(
 ) -> Result<Response, ApiError> {
     let engine = handles.engine;
     let id = engine.find(&name)?;
-    let query = LogQuery { follow: true, tail: if attach.start { None } else { Some(0) }, ..LogQuery::default() };
-    if attach.start {
-        engine.start(&id).await?;
+    if attach.reap && !attach.start {
+        return Err(ApiError::new(ErrorKind::Invalid, "`reap` is for a container that is started by the same call".to_owned()));
     }
-    let end = session::End::begin(&engine, &id, attach.reap).await?;
-    let output = frames(engine.logs(&id, query)?, false);
-    tokio::spawn(session::attached(upgrade, end, output));
+    if attach.start {
+        let output = engine.start_attached(&id, attach.reap).await?;
+        tokio::spawn(session::attached(upgrade, engine, id, attach.reap, output));
+    } else {
+        let query = LogQuery { follow: true, tail: Some(0), ..LogQuery::default() };
+        let output = frames(engine.logs(&id, query)?, false);
+        tokio::spawn(session::followed(upgrade, engine, id, output));
+    }
     Ok(switching())
 }
 

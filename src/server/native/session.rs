@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use rustix::process::Pid;
@@ -14,8 +14,9 @@ use tokio::process::{Child, ChildStdin};
 use tokio_util::codec::FramedRead;
 use tracing::debug;
 
-use crate::engine::containers::Held;
-use crate::engine::{Engine, EngineError, Kind};
+use crate::engine::Engine;
+use crate::engine::containers::resize_exec;
+use crate::engine::monitor::Attached;
 use crate::model::{ContainerId, Signal};
 use crate::server::error::ApiError;
 use crate::wire::frame::{Frame, FrameCodec, FrameError, FrameWriter};
@@ -24,76 +25,47 @@ use crate::wire::native::ErrorKind;
 type Input = FramedRead<ReadHalf<TokioIo<Upgraded>>, FrameCodec>;
 type Output = FrameWriter<WriteHalf<TokioIo<Upgraded>>>;
 
-/// The end of a container that somebody waits for.
-pub(super) struct End {
-    engine: Engine,
-    id: ContainerId,
-    reap: bool,
-    /// Keeps whoever settles a container that has exited from removing it before its exit code is known.
-    held: Option<Held>,
+/// Sends all that a container prints, as it comes, until it has exited for good, and then the exit code. With `reap` it is
+/// removed before that is sent, if it is one that is removed when it exits.
+pub(super) async fn attached(upgrade: OnUpgrade, engine: Engine, id: ContainerId, reap: bool, output: Attached) {
+    let last = async |frame: Result<Option<Frame>, FrameError>| match frame {
+        Ok(Some(Frame::Exit(code))) if reap => engine.remove_ended(&id).await.map(|()| Frame::Exit(code)),
+        Ok(Some(frame)) => Ok(frame),
+        // The monitor was killed, and the container with it.
+        Ok(None) | Err(_) => engine.wait(&id, reap).await.map(Frame::Exit),
+    };
+    let frames = stream::unfold(Some(output), async |output| {
+        let mut output = output?;
+        let frame = match output.next().await.transpose() {
+            Ok(Some(frame @ (Frame::Stdout(_) | Frame::Stderr(_)))) => return Some((frame, Some(output))),
+            end => last(end).await,
+        };
+        Some((frame.unwrap_or_else(|error| Frame::Failure(ApiError::from(error).0)), None))
+    });
+    relay_frames(upgrade, &engine, &id, pin!(frames)).await;
 }
 
-/// How long a container that was just started is held. By then its monitor knows that somebody waits for its end, and
-/// leaves the removal to us.
-const HOLD: Duration = Duration::from_millis(100);
-
-impl End {
-    /// With `reap`, a container that is to be removed at its end is removed by whoever waits here.
-    pub(super) async fn begin(engine: &Engine, id: &ContainerId, reap: bool) -> Result<Self, EngineError> {
-        let held = if reap { Some(engine.containers().hold(id).await?) } else { None };
-        Ok(Self { engine: engine.clone(), id: id.clone(), reap, held })
-    }
-
-    /// Waits until the container has exited for good.
-    async fn code(&mut self) -> Result<i32, EngineError> {
-        let mut waiting = pin!(self.engine.containers().wait(&self.id, self.reap));
-        if self.held.is_some() {
-            let early = tokio::time::timeout(HOLD, waiting.as_mut()).await;
-            self.held = None;
-            if let Ok(code) = early {
-                return Ok(code?);
-            }
-        }
-        Ok(waiting.await?)
-    }
-
-    async fn clear_away(&self) -> Result<(), EngineError> {
-        if !self.reap {
-            return Ok(());
-        }
-        match self.engine.remove(&self.id, true).await {
-            // Somebody else was faster.
-            Err(error) if error.status() == Kind::NotFound => Ok(()),
-            result => result,
-        }
-    }
+/// Sends what is recorded from now on until the container has exited for good, and then the exit code.
+pub(super) async fn followed(upgrade: OnUpgrade, engine: Engine, id: ContainerId, output: impl Stream<Item = Frame> + Unpin) {
+    let end = stream::once(async {
+        engine.wait(&id, false).await.map_or_else(|error| Frame::Failure(ApiError::from(error).0), Frame::Exit)
+    });
+    relay_frames(upgrade, &engine, &id, pin!(output.chain(end))).await;
 }
 
-/// Sends `output` until it ends, which it does when the container has exited for good, and then the exit code.
-pub(super) async fn attached(upgrade: OnUpgrade, mut end: End, mut output: impl Stream<Item = Frame> + Unpin) {
+/// Sends frames until they end, and delivers the signals that come the other way.
+async fn relay_frames(upgrade: OnUpgrade, engine: &Engine, id: &ContainerId, mut frames: impl Stream<Item = Frame> + Unpin) {
     let Some((mut input, mut writer)) = open(upgrade).await else { return };
-    let (engine, id) = (end.engine.clone(), end.id.clone());
     let sending = async {
-        let relaying = async {
-            while let Some(frame) = output.next().await {
-                writer.send(frame).await?;
-            }
-            Ok::<(), FrameError>(())
-        };
-        // Both at once: the monitor must know soon that its container's end is waited for.
-        let (relayed, code) = tokio::join!(relaying, end.code());
-        relayed?;
-        let last = match code {
-            Ok(code) => end.clear_away().await.map(|()| Frame::Exit(code)),
-            Err(error) => Err(error),
-        };
-        writer.send(last.unwrap_or_else(|error| Frame::Failure(ApiError::from(error).0))).await?;
+        while let Some(frame) = frames.next().await {
+            writer.send(frame).await?;
+        }
         writer.close().await
     };
     let receiving = async {
         while let Some(Ok(frame)) = input.next().await {
             if let Frame::Signal(signal) = frame
-                && let Err(error) = engine.signal(&id, signal).await
+                && let Err(error) = engine.signal(id, signal).await
             {
                 debug!(container = %id.short(), %error, "pass a signal on");
             }
@@ -165,8 +137,15 @@ async fn feed(mut input: Input, mut stdin: Option<ChildStdin>, pid: Option<Pid>)
             }
             Frame::StdinEnd => stdin = None,
             Frame::Signal(signal) => deliver(pid, signal),
-            // Without a terminal there is nothing to resize.
-            Frame::Resize { .. } | Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Failure(_) => {}
+            Frame::Resize { rows, columns } => {
+                // Without a terminal there is nothing to resize, and the command may have ended.
+                if let Some(pid) = pid
+                    && let Err(error) = resize_exec(pid, rows, columns)
+                {
+                    debug!(%error, "pass the size of a window on");
+                }
+            }
+            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Failure(_) => {}
         }
     }
 }

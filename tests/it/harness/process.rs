@@ -112,6 +112,10 @@ impl Running {
         self.stdout.text()
     }
 
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

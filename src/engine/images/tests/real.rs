@@ -83,9 +83,16 @@ async fn pulls_the_platform_with_every_compression() {
     let reference = registry.push(&sample.layout(fixture.path(), &index), "team/app:1", &["--preserve-digests"]);
 
     let images = &fixture.images;
+    // What it means and what it costs is known before anything is pulled.
+    let size = [gzip(&base), gzip(&empty), zstd(&middle), top.clone()].iter().map(|layer| layer.len() as u64).sum::<u64>();
+    let meant = images.look_up(&reference, None).await.unwrap();
+    assert_eq!(meant, Resolution { named: digest_of(&index), digest: digest_of(&mine), bytes: size });
+    assert_eq!(images.tags(&reference, None).await.unwrap(), ["1"]);
+    assert!(images.list().unwrap().is_empty());
     let (sink, progress) = recorded();
     let digest = images.pull(&reference, None, sink).await.unwrap();
     assert_eq!(digest, digest_of(&mine));
+    assert_eq!(images.look_up(&reference, None).await.unwrap(), Resolution { bytes: 0, ..meant });
     let found = images.find(&reference).unwrap().unwrap();
     assert_eq!((found.digest, found.size), (digest, 4 + 1 + 500_000 + 1));
     assert_eq!(found.created, time::macros::datetime!(2024-05-06 07:08:09 UTC));
@@ -106,6 +113,8 @@ async fn pulls_the_platform_with_every_compression() {
     // Another platform shares the base. A pin by the index or by the manifest finds the same image.
     let (sink, progress) = recorded();
     let foreign: Platform = "linux/s390x".parse().unwrap();
+    let meant = images.look_up(&reference, Some(&foreign)).await.unwrap();
+    assert_eq!(meant, Resolution { named: digest_of(&index), digest: digest_of(&other), bytes: 0 }, "its layers are here");
     let pinned_index = reference.at(digest_of(&index));
     assert_eq!(images.pull(&pinned_index, Some(&foreign), sink).await.unwrap(), digest_of(&other));
     assert!(progress.lock().unwrap().iter().all(|p| p.phase == Phase::Exists));
@@ -113,6 +122,12 @@ async fn pulls_the_platform_with_every_compression() {
     let pinned = reference.at(digest);
     assert_eq!(images.find(&pinned).unwrap().unwrap().digest, digest);
     assert_eq!(images.pull(&pinned, None, silent()).await.unwrap(), digest);
+    let name: ImageRef = "localhost/mine:1".parse().unwrap();
+    let options = PullOptions { name: Some(name.clone()), ..PullOptions::default() };
+    let again = reference.pinned(reference.tag(), digest_of(&index));
+    assert_eq!(images.pull_with(&again, &options, silent()).await.unwrap(), digest);
+    let names = images.find(&name).unwrap().unwrap().references;
+    assert!(names.contains(&name) && !names.contains(&again), "it has the name that was asked for only: {names:?}");
     let error = images.pull(&reference.at(digest_of(&other)), None, silent()).await.unwrap_err().to_string();
     assert!(error.contains("linux/s390x"), "{error}");
     let error = images.pull(&reference, Some(&"linux/mips".parse().unwrap()), silent()).await.unwrap_err().to_string();

@@ -50,9 +50,8 @@ enum RoleError {
 
 /// The role `@dns <run folder>`: starts the server, detached, and returns when it listens. `arguments` are those after
 /// the role's name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let result = match arguments.as_slice() {
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let result = match arguments {
         [run_dir] => start_detached(Path::new(run_dir)),
         [run_dir, verb] if verb == SERVE => serve(Path::new(run_dir)),
         _ => Err(RoleError::Usage),
@@ -102,6 +101,10 @@ fn serve(run_dir: &Path) -> Result<(), RoleError> {
         // Nobody reads it any more when the starter was killed; the server is of use all the same.
         let mut out = io::stdout();
         drop(writeln!(out, "{READY}").and_then(|()| out.flush()));
+        // Whoever reads to the end must not wait as long as the server lives. Without a null device it does.
+        if let Ok(null) = crate::sys::pty::null() {
+            rustix::stdio::dup2_stdout(&null).ok();
+        }
     });
     rustix::process::setsid().map_err(|e| RoleError::Session(e.into()))?;
     loop {

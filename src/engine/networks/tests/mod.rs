@@ -26,9 +26,9 @@ mod reach;
 /// Not a test: the program that the tests' DNS servers run as. See [`Host::networks`].
 #[test]
 fn dns_role() {
-    let mut arguments = std::env::args_os().skip_while(|a| a != dns::ROLE).skip(1).peekable();
-    if arguments.peek().is_some() {
-        let code = dns::main(arguments);
+    let arguments: Vec<_> = std::env::args_os().skip_while(|a| a != dns::ROLE).skip(1).collect();
+    if !arguments.is_empty() {
+        let code = dns::main(&arguments);
         std::process::exit(i32::from(format!("{code:?}") != format!("{:?}", ExitCode::SUCCESS)));
     }
 }

@@ -1,0 +1,55 @@
+//! What a reference means at its registry: asked without pulling anything. Knows nothing of when to ask.
+
+use std::collections::BTreeMap;
+
+use super::documents::{self, Document, DocumentError};
+use super::pull::{fetch, of_registry, parse};
+use super::registry::Registry;
+use super::{Images, ImagesError, rows};
+use crate::model::{Digest, ImageRef, Platform};
+
+/// What a reference means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// What the reference names: an index, or the image itself.
+    pub named: Digest,
+    /// The image for the platform.
+    pub digest: Digest,
+    /// Bytes of its layers that are not on this host.
+    pub bytes: u64,
+}
+
+impl Images {
+    /// Asks the registry which image `reference` is for `platform` (this host's by default), and what of it is not here.
+    pub async fn look_up(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, ImagesError> {
+        let of_registry = |source| of_registry(reference, source);
+        let of_document =
+            |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
+        let registry = Registry::open(&self.inner.http, reference, None).map_err(of_registry)?;
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
+        let named = raw.digest;
+        let mut document = parse(&raw).map_err(of_document)?;
+        if let Document::Index(index) = &document {
+            let chosen = documents::select(index, &wanted).map_err(of_document)?;
+            raw = registry.manifest_of_digest(chosen.digest).await.map_err(of_registry)?;
+            document = parse(&raw).map_err(of_document)?;
+        }
+        let Document::Manifest(manifest) = document else { return Err(of_document(DocumentError::Nested)) };
+        if self.inner.db.read(|t| rows::has_image(t, &raw.digest))? {
+            return Ok(Resolution { named, digest: raw.digest, bytes: 0 });
+        }
+        // Layers are known here by what they unpack to, which only the configuration says.
+        let content = registry.small_blob(&manifest.config).await.map_err(of_registry)?;
+        let (config, diff_ids) = documents::configuration(&content, manifest.layers.len()).map_err(of_document)?;
+        documents::check_platform(&config, &wanted).map_err(of_document)?;
+        let layers: BTreeMap<Digest, u64> = diff_ids.into_iter().zip(manifest.layers.iter().map(|layer| layer.size)).collect();
+        let mut bytes = 0u64;
+        for (diff_id, size) in layers {
+            if !self.has_layer(&diff_id)? {
+                bytes = bytes.saturating_add(size);
+            }
+        }
+        Ok(Resolution { named, digest: raw.digest, bytes })
+    }
+}

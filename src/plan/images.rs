@@ -1,0 +1,186 @@
+//! The pass over images: which are obtained, and where they are pushed. What an image will be is known before it is
+//! obtained only where its registry was asked.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::manifest::Desired;
+use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
+use crate::model::{Digest, ImageRef, Name, PullPolicy};
+use crate::observed::{Answer, Container, Image, Origin};
+
+use super::classes::changed;
+use super::draft::Draft;
+use super::order::OBTAIN;
+use super::origin;
+use super::step::{Action, Cause, Kind, Resource};
+use super::steps::resource;
+
+/// The field of a cause that tells of an image's digests.
+pub(super) const DIGEST: &str = "digest";
+
+pub(super) fn images(draft: &mut Draft<'_>) {
+    for (name, image) in sources_first(draft.desired) {
+        if let Some((action, cause)) = obtain(draft, image) {
+            draft.add(action, resource(Kind::Image, name), &image.reference, None, vec![cause]);
+        }
+        push(draft, name, image);
+    }
+}
+
+/// What an image will be once all steps so far are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Becomes {
+    Is(Digest),
+    /// Obtained by this step, which will tell.
+    Open(Action),
+    Absent,
+}
+
+pub(super) fn becomes(draft: &Draft<'_>, reference: &ImageRef) -> Becomes {
+    let here = draft.image(reference).map(|image| image.digest);
+    match OBTAIN.into_iter().find(|action| draft.has(Kind::Image, reference, *action)) {
+        None => here.map_or(Becomes::Absent, Becomes::Is),
+        Some(Action::Pull) => match draft.answer(reference) {
+            Some(Answer::Is(resolved)) => Becomes::Is(resolved.digest),
+            // Such a pull fails, and nothing changes.
+            Some(Answer::Unknown { .. }) => here.map_or(Becomes::Absent, Becomes::Is),
+            // The same image, checked with other keys.
+            None => here.map_or(Becomes::Open(Action::Pull), Becomes::Is),
+        },
+        Some(action) => Becomes::Open(action),
+    }
+}
+
+/// Why the container must be made of another image than it was, though its spec names the same one.
+pub(super) fn moved(draft: &Draft<'_>, old: &Container, reference: &ImageRef) -> Option<Cause> {
+    match becomes(draft, reference) {
+        Becomes::Is(digest) if digest != old.image_digest => {
+            Some(changed(format!("image {reference}"), Some(old.image_digest.short()), Some(digest.short())))
+        }
+        Becomes::Is(_) | Becomes::Absent => None,
+        Becomes::Open(action) => follows(draft, reference, action),
+    }
+}
+
+fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Cause> {
+    let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == *reference)?;
+    let why = match action {
+        Action::Pull => "is pulled",
+        Action::Load => "is loaded",
+        Action::Commit => "is committed",
+        _ => "is imported",
+    };
+    Some(Cause::Follows { resource: resource(Kind::Image, name), why: why.to_owned() })
+}
+
+fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Cause)> {
+    let here = draft.image(&image.reference);
+    match (&image.source, here) {
+        (ImageSource::Pull(pull), _) => Some((Action::Pull, self::pull(draft, image, pull, here)?)),
+        (ImageSource::Import { .. }, None) => Some((Action::Import, Cause::Missing)),
+        (ImageSource::Load { .. }, None) => Some((Action::Load, Cause::Missing)),
+        (ImageSource::Import { fingerprint, .. }, Some(here)) if here.imported_from != Some(*fingerprint) => {
+            Some((Action::Import, source("spec.import.source", here.imported_from, *fingerprint)))
+        }
+        (ImageSource::Load { fingerprint: Some(fingerprint), reference, .. }, Some(here)) => {
+            let wanted = origin::of_load(*fingerprint, reference.as_ref());
+            Some((Action::Load, stale(draft, image, here, wanted, "spec.load.archive")?))
+        }
+        // An archive that is away cannot have changed.
+        (ImageSource::Load { .. } | ImageSource::Import { .. }, Some(_)) => None,
+        (ImageSource::Commit(commit), here) => Some((Action::Commit, self::commit(draft, image, commit, here)?)),
+    }
+}
+
+fn source(field: &str, old: Option<Digest>, new: Digest) -> Cause {
+    changed(field.to_owned(), old.map(|digest| digest.short()), Some(new.short()))
+}
+
+/// The cause to make an image again that was made of something else, or is not the one that was made.
+fn stale(draft: &Draft<'_>, image: &ImageSpec, here: &Image, wanted: Digest, field: &str) -> Option<Cause> {
+    let known = draft.observed.known.origins.get(&image.reference);
+    if known == Some(&(Origin { origin: wanted, digest: here.digest })) {
+        return None;
+    }
+    Some(match known {
+        Some(known) if known.origin == wanted => {
+            Cause::Drift { what: format!("{} is another image than the one that was made", image.reference) }
+        }
+        known => source(field, known.map(|known| known.origin), wanted),
+    })
+}
+
+fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>) -> Option<Cause> {
+    // What may not be pulled is not planned; creating its containers says what is missing.
+    if pull.policy == PullPolicy::Never {
+        return None;
+    }
+    let Some(here) = here else { return Some(Cause::Missing) };
+    match draft.answer(&image.reference) {
+        Some(Answer::Is(resolved)) if resolved.digest != here.digest => {
+            return Some(changed(DIGEST.to_owned(), Some(here.digest.to_string()), Some(resolved.digest.to_string())));
+        }
+        Some(Answer::Unknown { why }) => return Some(Cause::Drift { what: why.clone() }),
+        Some(Answer::Is(_)) | None => {}
+    }
+    let field = if image.verify.is_some() { "spec.verify" } else { "spec.pull.keep_blobs" };
+    stale(draft, image, here, image.pulled_as()?, field)
+}
+
+fn commit(draft: &Draft<'_>, image: &ImageSpec, commit: &Commit, here: Option<&Image>) -> Option<Cause> {
+    let Some(here) = here else { return Some(Cause::Missing) };
+    // Validated: it is declared.
+    let spec = &draft.desired.containers.get(&commit.container)?.spec;
+    match becomes(draft, &spec.image) {
+        Becomes::Is(digest) => stale(draft, image, here, origin::of_commit(spec, digest, commit), "spec.commit"),
+        Becomes::Open(action) => follows(draft, &spec.image, action),
+        Becomes::Absent => None,
+    }
+}
+
+fn push(draft: &mut Draft<'_>, name: &Name, image: &ImageSpec) {
+    let becomes = becomes(draft, &image.reference);
+    for target in &image.push {
+        let last = draft.observed.known.pushed.get(target);
+        let cause = match (becomes, last) {
+            (Becomes::Is(digest), Some(last)) if digest == *last => continue,
+            (Becomes::Is(digest), Some(last)) => changed(DIGEST.to_owned(), Some(last.to_string()), Some(digest.to_string())),
+            (Becomes::Open(action), Some(_)) => follows(draft, &image.reference, action).unwrap_or(Cause::Missing),
+            (_, None) | (Becomes::Absent, _) => Cause::Missing,
+        };
+        draft.add(Action::Push, resource(Kind::Image, name), target, None, vec![cause]);
+    }
+}
+
+/// The images, each after the one that the container which it is committed from is made of.
+fn sources_first(desired: &Desired) -> Vec<(&Name, &ImageSpec)> {
+    let by_reference: BTreeMap<&ImageRef, &Name> = desired.images.iter().map(|(name, image)| (&image.reference, name)).collect();
+    let source = |image: &ImageSpec| match &image.source {
+        ImageSource::Commit(commit) => by_reference.get(&desired.containers.get(&commit.container)?.spec.image).copied(),
+        ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => None,
+    };
+    let mut order = Vec::with_capacity(desired.images.len());
+    let mut seen = HashSet::new();
+    for start in desired.images.keys() {
+        // An image has one source, so that its sources are a chain. A circle ends where it began; the graph tells of it.
+        let mut chain = Vec::new();
+        let mut next = Some(start);
+        while let Some((name, image)) = next.and_then(|name| desired.images.get_key_value(name))
+            && seen.insert(name)
+        {
+            chain.push((name, image));
+            next = source(image);
+        }
+        order.extend(chain.into_iter().rev());
+    }
+    order
+}
+
+/// The images with a commit step that are made of this container.
+pub(super) fn committed_from(draft: &Draft<'_>, container: &Name) -> Vec<Resource> {
+    let images = draft.desired.images.iter().filter(|(_, image)| match &image.source {
+        ImageSource::Commit(commit) => commit.container == *container && draft.has(Kind::Image, &image.reference, Action::Commit),
+        ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => false,
+    });
+    images.map(|(name, _)| resource(Kind::Image, name)).collect()
+}

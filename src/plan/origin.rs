@@ -1,0 +1,32 @@
+//! What images that are made on the host come from, as digests: an image whose origin is still the same is not made again.
+
+use crate::model::spec::{Commit, ContainerSpec, Pull, ResourceLimits};
+use crate::model::{Digest, ImageRef, RestartPolicy};
+
+/// Of an archive: its content, and which of its images is meant.
+pub fn of_load(fingerprint: Digest, reference: Option<&ImageRef>) -> Digest {
+    match reference {
+        None => fingerprint,
+        Some(reference) => Digest::of(format!("{fingerprint} {reference}").as_bytes()),
+    }
+}
+
+/// Of a container that has completed: what it was made of, and what is said of the image. What can change while a container
+/// stays as it is leaves no trace in its files, and does not count.
+pub fn of_commit(container: &ContainerSpec, image: Digest, commit: &Commit) -> Digest {
+    let mut spec = container.clone();
+    spec.restart = RestartPolicy::No;
+    spec.limits = ResourceLimits::default();
+    spec.depends_on.clear();
+    // Plain data always has a JSON form.
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
+    let Commit { container, changes, author, message } = commit;
+    Digest::of(format!("{container} {image} {spec} {changes:?} {author:?} {message:?}").as_bytes())
+}
+
+/// What is asked of a registry: another question needs an answer of its own, whatever the last answer's age.
+pub fn question(reference: &ImageRef, pull: &Pull) -> Digest {
+    let platform = pull.platform.as_ref().map(ToString::to_string);
+    let range = pull.tag_policy.as_ref().map(|policy| policy.semver.to_string());
+    Digest::of(format!("{reference} {platform:?} {range:?}").as_bytes())
+}

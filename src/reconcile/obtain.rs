@@ -1,0 +1,146 @@
+//! How an image comes to be on the host, and from there to other registries: the effects of its steps.
+
+use std::path::Path;
+
+use super::effects::{Context, EffectError, not_desired};
+use super::knowledge;
+use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
+use crate::engine::{self, Engine, EngineError};
+use crate::files::FileError;
+use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
+use crate::model::{ImageRef, ProgressSink};
+use crate::observed::{Answer, ContainerState, Origin};
+use crate::plan::{Step, origin};
+
+pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    match &image.source {
+        ImageSource::Pull(source) => pull(engine, context, image, source, progress).await,
+        ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user } => {
+            let config = ImportConfig {
+                entrypoint: entrypoint.clone(),
+                command: command.clone(),
+                environment: environment.clone(),
+                working_dir: working_dir.clone(),
+                user: user.clone(),
+            };
+            let source = ImportSource::Path(path.clone());
+            engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
+            Ok(())
+        }
+        ImageSource::Load { archive, reference, .. } => load(engine, context, image, archive, reference.as_ref(), progress).await,
+        ImageSource::Commit(source) => commit(engine, context, step, image, source, progress).await,
+    }
+}
+
+/// Loads the whole archive, and gives the image that is meant its name here.
+async fn load(
+    engine: &Engine,
+    context: &Context,
+    image: &ImageSpec,
+    archive: &Path,
+    reference: Option<&ImageRef>,
+    progress: ProgressSink,
+) -> Result<(), EffectError> {
+    // It may be another one by now than when the manifests were read; then the next look sees a change.
+    let found = {
+        let archive = archive.to_owned();
+        tokio::task::spawn_blocking(move || Images::fingerprint(&archive)).await.map_err(|_| EngineError::Interrupted)?
+    };
+    let fingerprint = found.map_err(EngineError::from)?;
+    let file = tokio::fs::File::open(archive).await.map_err(|e| EngineError::from(FileError::new("open", archive, e)))?;
+    let loaded = engine.load(Box::new(file), LoadOptions::default(), progress).await?;
+    let wanted = reference.unwrap_or(&image.reference);
+    let named = loaded.iter().find(|loaded| loaded.references.contains(wanted));
+    let digest = match (named, loaded.as_slice()) {
+        (Some(named), _) => named.digest,
+        (None, [only]) if reference.is_none() => only.digest,
+        (None, _) => {
+            let names = loaded.iter().flat_map(|loaded| &loaded.references).map(ToString::to_string).collect::<Vec<_>>();
+            return Err(EffectError::NotInArchive { archive: archive.to_owned(), wanted: wanted.clone(), names });
+        }
+    };
+    engine.tag_image(&digest.to_string(), &image.reference)?;
+    let origin = Origin { origin: origin::of_load(fingerprint, reference), digest };
+    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
+}
+
+async fn commit(
+    engine: &Engine,
+    context: &Context,
+    step: &Step,
+    image: &ImageSpec,
+    source: &Commit,
+    progress: ProgressSink,
+) -> Result<(), EffectError> {
+    let container = context.desired.containers.get(&source.container).ok_or_else(|| not_desired(step))?;
+    let name = &container.engine_name;
+    let id = engine.find(name.as_str())?;
+    match engine.state(&id)? {
+        ContainerState::Exited { code: 0, error: None, .. } => {}
+        ContainerState::Exited { code, .. } => {
+            return Err(EffectError::Exited { name: name.clone(), code, expected: "0" });
+        }
+        ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. } | ContainerState::Lost => {
+            return Err(EffectError::NotCompleted { name: name.clone() });
+        }
+    }
+    let made_from = engine.containers().get(&id).map_err(EngineError::from)?.image_digest;
+    let commit = engine::Commit {
+        reference: Some(image.reference.clone()),
+        changes: source.changes.clone(),
+        author: source.author.clone(),
+        message: source.message.clone(),
+        pause: false,
+        // What filled the image is not what runs in it.
+        take_config: false,
+    };
+    let digest = engine.commit(&id, commit, progress).await?;
+    let origin = Origin { origin: origin::of_commit(&container.spec, made_from, source), digest };
+    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
+}
+
+/// Pushes the image to one more place, unless that is what was pushed there last.
+pub(super) async fn push(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+    let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    let target = image.push.iter().find(|target| target.to_string() == step.target).ok_or_else(|| not_desired(step))?;
+    let (db, stack) = (engine.db(), &context.desired.stack);
+    let digest = engine.image(&image.reference)?.digest;
+    if knowledge::known(db, stack)?.pushed.get(target) == Some(&digest) {
+        return Ok(());
+    }
+    engine.push_image(digest, target, progress).await?;
+    Ok(knowledge::record_push(db, stack, target, digest)?)
+}
+
+/// Pulls what the registry said that the reference means, whatever its tag means by now.
+async fn pull(
+    engine: &Engine,
+    context: &Context,
+    image: &ImageSpec,
+    pull: &Pull,
+    progress: ProgressSink,
+) -> Result<(), EffectError> {
+    let reference = &image.reference;
+    let from = match context.answers.get(reference) {
+        Some(Answer::Is(resolved)) => &resolved.pinned,
+        Some(Answer::Unknown { why }) => {
+            return Err(EffectError::Unanswered { reference: reference.clone(), why: why.clone() });
+        }
+        None => reference,
+    };
+    let keys = image.verify.iter().flat_map(|verify| &verify.keys);
+    let options = PullOptions {
+        name: Some(reference.clone()),
+        platform: pull.platform.clone(),
+        keep_blobs: pull.keep_blobs,
+        verify: keys.map(|key| key.parse::<PublicKey>()).collect::<Result<_, _>>().map_err(EffectError::Key)?,
+        credentials: None,
+    };
+    let digest = engine.pull_with(from, &options, progress).await?;
+    if let Some(origin) = image.pulled_as() {
+        let origin = Origin { origin, digest };
+        knowledge::record_origin(engine.db(), &context.desired.stack, reference, origin)?;
+    }
+    Ok(())
+}
