@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::spec::SpecError;
 use crate::client::ClientError;
 use crate::engine::EngineError;
+use crate::engine::images::RegistryError;
 use crate::files::FileError;
+use crate::model::reference::InvalidReference;
 use crate::model::{Name, RestartPolicy, Signal};
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,12 @@ pub enum CliError {
     OtherStack { saved: Name, asked: Name },
     #[error("there is no {what} {name:?}")]
     NotFound { what: &'static str, name: String },
+    #[error("{0}")]
+    Registry(Box<RegistryError>),
+    #[error(transparent)]
+    Reference(InvalidReference),
+    #[error("a user and a password are needed, and there is no terminal to ask for them")]
+    NoPassword,
     #[error("--tty: standard input is not a terminal")]
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
@@ -88,6 +96,8 @@ impl CliError {
                     .into(),
             ),
             Self::NotForced => Some("add --force if that is what you want; volumes stay unless you add --volumes too".into()),
+            Self::Registry(error) => error.hint(),
+            Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
             _ => None,

@@ -4,6 +4,7 @@
 mod containers;
 mod images;
 mod inspect;
+mod registries;
 mod resources;
 mod run;
 mod session;
@@ -66,6 +67,8 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
+        Command::Login(args) => registries::login(&args, output).map(Prepared::Done),
+        Command::Logout(args) => registries::logout(&args, output).map(Prepared::Done),
         Command::System(SystemCommand::Reset(args)) if !args.force => Err(CliError::NotForced),
         other => Ok(Prepared::Other(other)),
     }
@@ -74,7 +77,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
 impl Prepared {
     /// Whether an engine in this process has work for more than one thread.
     pub const fn is_heavy(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Other(Command::Pull(_) | Command::Import(_)))
+        matches!(self, Self::Apply { .. } | Self::Other(Command::Pull(_) | Command::Push(_) | Command::Import(_)))
     }
 }
 
@@ -102,6 +105,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Wait(args) => containers::wait(client, &args.names, output).await,
         Command::Images(args) => images::list(client, &args, output).await,
         Command::Pull(args) => images::pull(client, args, output).await,
+        Command::Push(args) => images::push(client, args, output).await,
+        Command::Search(args) => registries::search(client, &args, output).await,
         Command::Import(args) => images::import(client, args, output).await,
         Command::Rmi(args) => images::remove(client, &args, output).await,
         Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
@@ -117,6 +122,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Apply(_)
         | Command::Plan(_)
         | Command::Validate(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Destroy(_)
         | Command::Schema(_)
         | Command::Run(_)
