@@ -19,7 +19,7 @@ pub enum CliError {
     #[error("import {}: {source}", path.display())]
     Import { path: PathBuf, source: ClientError },
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(Box<EngineError>),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -71,6 +71,12 @@ pub enum CliError {
     Exit(i32),
     #[error("ended by {0}")]
     Interrupted(Signal),
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }
 
 impl CliError {

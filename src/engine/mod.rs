@@ -238,7 +238,7 @@ impl Engine {
         Ok(self.0.images.pull(reference, platform, progress).await?)
     }
 
-    /// The same with all that can be chosen.
+    /// As [`pull`](Self::pull), with all that can be chosen.
     pub async fn pull_with(
         &self,
         reference: &ImageRef,
@@ -257,6 +257,11 @@ impl Engine {
     /// What a reference means at its registry now. Pulls nothing.
     pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
         Ok(self.0.images.look_up(reference, platform).await?)
+    }
+
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
+        Ok(self.0.images.tags(reference, None).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.
@@ -291,8 +296,8 @@ impl Engine {
         Ok(self.0.images.search(term, limit, credentials).await?)
     }
 
-    /// The tags of a repository, as its registry knows them.
-    pub async fn tags(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+    /// The same with credentials that come with the request.
+    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
         Ok(self.0.images.tags(reference, credentials).await?)
     }
 

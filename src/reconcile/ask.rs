@@ -183,7 +183,7 @@ fn remember(image: &ImageSpec, pull: &Pull, last: Option<&Lookup>, observed: &mu
 async fn one(engine: &Engine, reference: &ImageRef, pull: &Pull) -> Result<Resolved, String> {
     let mut reference = reference.clone();
     if let Some(policy) = &pull.tag_policy {
-        let tags = engine.tags(&reference, None).await.map_err(|error| error.to_string())?;
+        let tags = engine.tags(&reference).await.map_err(|error| error.to_string())?;
         let chosen = policy.choose(tags.iter().map(String::as_str));
         let chosen = chosen.ok_or_else(|| format!("no tag of {} fits {}", reference.repository(), policy.semver))?;
         reference = reference.with_tag(chosen).map_err(|error| error.to_string())?;

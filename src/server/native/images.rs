@@ -72,7 +72,7 @@ async fn search(State(handles): State<Handles>, Json(search): Json<Search>) -> R
 
 async fn tags(State(handles): State<Handles>, Json(tags): Json<Tags>) -> Result<axum::Json<Vec<String>>, ApiError> {
     let credentials = tags.credentials.map(given);
-    Ok(axum::Json(handles.engine.tags(&tags.reference, credentials.as_ref()).await?))
+    Ok(axum::Json(handles.engine.tags_with(&tags.reference, credentials.as_ref()).await?))
 }
 
 fn given(sent: Credentials) -> Given {
