@@ -25,7 +25,11 @@ impl Client {
         Ok(Box::pin(stream::reader(response.into_body())))
     }
 
-    pub async fn load(&self, load: &Load, archive: Bytes) -> Result<impl Events<WorkEvent<Vec<LoadedImage>>> + use<>, ClientError> {
+    pub async fn load(
+        &self,
+        load: &Load,
+        archive: Bytes,
+    ) -> Result<impl Events<WorkEvent<Vec<LoadedImage>>> + use<>, ClientError> {
         let body = StreamBody::new(ReaderStream::with_capacity(archive, UPLOAD).map_ok(BodyFrame::data)).boxed_unsync();
         let path = format!("/images/load?{}", query(load)?);
         let (response, _) = self.send(request(Method::POST, &path, body)?).await?;

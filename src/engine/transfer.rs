@@ -131,7 +131,7 @@ impl Engine {
         Ok(Outgoing::new(move |mut output| {
             files::create_dirs(&mount_point, 0o700)?;
             // A thread of its own, because a mount namespace lives as long as its thread.
-            let exported = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 let work = || {
                     let root = view::merged(&layers, &mount_point).map_err(|e| FileError::new("mount at", &mount_point, e))?;
                     let path = seen_through(&root);
@@ -140,8 +140,7 @@ impl Engine {
                 let thread = std::thread::Builder::new().name("export".to_owned()).spawn_scoped(scope, work);
                 let thread = thread.map_err(|e| FileError::new("start a thread for", &mount_point, e))?;
                 thread.join().map_err(|_| EngineError::Interrupted)?
-            });
-            exported
+            })
         }))
     }
 }

@@ -56,7 +56,7 @@ pub enum LoadError {
     #[error("{name} has the digest {found}")]
     Digest { name: String, found: Digest },
     #[error("{name}: {source}")]
-    Document { name: String, source: DocumentError },
+    Document { name: String, source: Box<DocumentError> },
     #[error("{name}: {source}")]
     Json { name: String, source: serde_json::Error },
     #[error("layer {name} unpacks to {found}, and the image's configuration says {expected}")]
@@ -133,7 +133,7 @@ impl Images {
 
     /// Reads the whole archive, and unpacks what looks like a layer.
     fn read_archive(&self, source: impl Read + Send, keep: bool, progress: &ProgressSink) -> Result<Contents, ImagesError> {
-        let broken = |e| ImagesError::Load(LoadError::Archive(e));
+        let broken = |e| ImagesError::from(LoadError::Archive(e));
         let mut archive = Archive::new(plain(source, &self.inner.limits).map_err(|e| broken(e.into()))?);
         let mut contents = Contents::default();
         let (mut entries, mut bytes) = (0, 0);
@@ -180,7 +180,7 @@ impl Images {
         keep: bool,
         progress: &ProgressSink,
     ) -> Result<Layer, ImagesError> {
-        let of_read = |e: io::Error| ImagesError::Load(LoadError::Archive(e.into()));
+        let of_read = |e: io::Error| ImagesError::from(LoadError::Archive(e.into()));
         let part = promised(name).map_or_else(|| name.display().to_string(), |digest| digest.short());
         let mut meter = Meter::new(progress, part, Some(size));
         let mut source = Hashed::new(source);
@@ -277,7 +277,7 @@ impl Contents {
         for image in images {
             let content = self.document(&image.config)?.to_vec();
             let names = image.layers.unwrap_or_default();
-            let of_document = |source| LoadError::Document { name: image.config.clone(), source };
+            let of_document = |source| LoadError::Document { name: image.config.clone(), source: Box::new(source) };
             let (config, diff_ids) = documents::configuration(&content, names.len()).map_err(of_document)?;
             // `<hex>.json`, as docker has named configurations for long.
             let digest = Digest::of(&content);
@@ -316,7 +316,7 @@ impl Contents {
     }
 
     fn oci_packages(&self, wanted: &Platform) -> Result<Vec<Package>, LoadError> {
-        let of_index = |source| LoadError::Document { name: OCI_INDEX_NAME.to_owned(), source };
+        let of_index = |source| LoadError::Document { name: OCI_INDEX_NAME.to_owned(), source: Box::new(source) };
         let index = match documents::parse(self.document(OCI_INDEX_NAME)?, Some(documents::OCI_INDEX)).map_err(of_index)? {
             Document::Index(index) => index,
             Document::Manifest(_) => return Err(LoadError::Kind(OCI_INDEX_NAME.to_owned(), "list of images")),
@@ -327,7 +327,7 @@ impl Contents {
             let mut content = self.document(&name)?;
             let of_document = |name: &str| {
                 let name = name.to_owned();
-                move |source| LoadError::Document { name, source }
+                move |source| LoadError::Document { name, source: Box::new(source) }
             };
             let mut parsed = documents::parse(content, Some(descriptor.media_type().as_ref())).map_err(of_document(&name))?;
             if let Document::Index(inner) = &parsed {
@@ -354,7 +354,7 @@ impl Contents {
         manifest: &Manifest,
         references: Vec<ImageRef>,
     ) -> Result<Package, LoadError> {
-        let of_document = |source| LoadError::Document { name: name.to_owned(), source };
+        let of_document = |source| LoadError::Document { name: name.to_owned(), source: Box::new(source) };
         let config_content = self.document(&format!("blobs/sha256/{}", manifest.config.digest.hex()))?.to_vec();
         let (config, diff_ids) = documents::configuration(&config_content, manifest.layers.len()).map_err(of_document)?;
         for (blob, expected) in manifest.layers.iter().zip(&diff_ids) {
@@ -405,7 +405,7 @@ fn named(descriptor: &Descriptor) -> Vec<ImageRef> {
 
 fn blob_name(descriptor: &Descriptor) -> Result<String, LoadError> {
     let digest = descriptor.digest().to_string();
-    let of_document = |source: DocumentError| LoadError::Document { name: OCI_INDEX_NAME.to_owned(), source };
+    let of_document = |source: DocumentError| LoadError::Document { name: OCI_INDEX_NAME.to_owned(), source: Box::new(source) };
     let digest: Digest = digest.parse().map_err(|e| of_document(DocumentError::Digest(e)))?;
     Ok(format!("blobs/sha256/{}", digest.hex()))
 }

@@ -57,10 +57,7 @@ async fn load(State(handles): State<Handles>, Params(load): Params<Load>, reques
     .await
 }
 
-async fn history(
-    State(handles): State<Handles>,
-    Params(of): Params<OfImage>,
-) -> Result<axum::Json<Vec<HistoryStep>>, ApiError> {
+async fn history(State(handles): State<Handles>, Params(of): Params<OfImage>) -> Result<axum::Json<Vec<HistoryStep>>, ApiError> {
     Ok(axum::Json(handles.engine.history(&of.image)?))
 }
 
