@@ -41,6 +41,7 @@ test)
     need skopeo skopeo "pushes images into it"
     need openssl openssl "signs images"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
+    need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"
     ;;
 bench)

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::spec::SpecError;
 use crate::client::ClientError;
 use crate::engine::EngineError;
+use crate::engine::images::RegistryError;
 use crate::files::FileError;
+use crate::model::reference::InvalidReference;
 use crate::model::{Name, RestartPolicy, Signal};
 
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +19,7 @@ pub enum CliError {
     #[error("import {}: {source}", path.display())]
     Import { path: PathBuf, source: ClientError },
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(Box<EngineError>),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -56,6 +58,12 @@ pub enum CliError {
     ArchiveFromTerminal,
     #[error("--filter {text:?}: expected until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")]
     Filter { text: String },
+    #[error("{0}")]
+    Registry(Box<RegistryError>),
+    #[error(transparent)]
+    Reference(InvalidReference),
+    #[error("a user and a password are needed, and there is no terminal to ask for them")]
+    NoPassword,
     #[error("--tty: standard input is not a terminal")]
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
@@ -69,6 +77,12 @@ pub enum CliError {
     Exit(i32),
     #[error("ended by {0}")]
     Interrupted(Signal),
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }
 
 impl CliError {
@@ -90,6 +104,8 @@ impl CliError {
             Self::NotForced => Some("add --force if that is what you want; volumes stay unless you add --volumes too".into()),
             Self::ArchiveToTerminal => Some("use -o FILE, or send it on to a file or a command".into()),
             Self::ArchiveFromTerminal => Some("use -i FILE, or `setpoint load < FILE`".into()),
+            Self::Registry(error) => error.hint(),
+            Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
             _ => None,

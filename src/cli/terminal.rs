@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// A terminal that hands every key on as it is. It is what it was before when this is dropped.
 #[derive(Debug)]
@@ -22,6 +22,29 @@ impl Raw {
 }
 
 impl Drop for Raw {
+    fn drop(&mut self) {
+        // A terminal that has gone needs no restoring.
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();
+    }
+}
+
+/// A terminal that does not show what is typed. It is what it was before when this is dropped.
+#[derive(Debug)]
+pub struct Silent {
+    before: Termios,
+}
+
+impl Silent {
+    pub fn enter() -> io::Result<Self> {
+        let before = tcgetattr(rustix::stdio::stdin())?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &silent)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Silent {
     fn drop(&mut self) {
         // A terminal that has gone needs no restoring.
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before).ok();

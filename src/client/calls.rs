@@ -22,8 +22,8 @@ use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
 use crate::server::native::stacks::ApplyRequest;
 use crate::wire::native::{
-    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Force, ImageEvent, Import, Kill, Logs, Pull, RemoveImage,
-    Reset, Stop, Version,
+    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Force, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
+    RemoveImage, Reset, Search, Stop, Tags, Version,
 };
 
 /// Answers of one JSON value a line.
@@ -92,6 +92,19 @@ impl Client {
     pub async fn pull(&self, pull: &Pull) -> Result<impl Events<ImageEvent> + use<>, ClientError> {
         let (response, _) = self.send(request(Method::POST, "/images/pull", json(pull)?)?).await?;
         Ok(stream::lines(response.into_body()))
+    }
+
+    pub async fn push(&self, push: &Push) -> Result<impl Events<ImageEvent> + use<>, ClientError> {
+        let (response, _) = self.send(request(Method::POST, "/images/push", json(push)?)?).await?;
+        Ok(stream::lines(response.into_body()))
+    }
+
+    pub async fn search(&self, search: &Search) -> Result<Vec<Found>, ClientError> {
+        self.post("/images/search", search).await
+    }
+
+    pub async fn tags(&self, tags: &Tags) -> Result<Vec<String>, ClientError> {
+        self.post("/images/tags", tags).await
     }
 
     /// Sends a tar as it is read, and gives what becomes of it. Without a tar, `import` names a folder.

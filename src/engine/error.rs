@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::engine::containers::ContainersError;
-use crate::engine::images::ImagesError;
+use crate::engine::images::{ImagesError, Trouble};
 use crate::engine::monitor::logs::LogError;
 use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
@@ -54,6 +54,10 @@ pub enum Kind {
     NotFound,
     Conflict,
     Invalid,
+    /// Somebody else, such as a registry, does not let us.
+    Denied,
+    /// Somebody else does not answer.
+    Unreachable,
     Internal,
 }
 
@@ -84,6 +88,11 @@ impl EngineError {
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
+            Self::Images(
+                ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. },
+            ) => source.hint(),
+            Self::Images(ImagesError::NotPushable { .. }) => Some("pull the image again, then push it".into()),
+            Self::Images(ImagesError::NoTag { .. }) => Some("name the tag that it is to have: REPOSITORY:TAG".into()),
             Self::Images(ImagesError::NoSkeleton { .. }) => {
                 Some("pull or load the image again; `setpoint check --repair` does so for all images".into())
             }
@@ -153,7 +162,21 @@ fn image_kind(error: &ImagesError) -> Kind {
         ImagesError::Missing(_) => Kind::NotFound,
         ImagesError::Ambiguous { .. } | ImagesError::NoSkeleton { .. } => Kind::Conflict,
         ImagesError::Load(_) | ImagesError::Change(_) | ImagesError::Unpack { .. } | ImagesError::ImportRead(_) => Kind::Invalid,
-        ImagesError::Registry { .. } | ImagesError::Document { .. } | ImagesError::Import { .. } => Kind::Invalid,
+        ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. } => {
+            match source.trouble() {
+                Trouble::NotFound => Kind::NotFound,
+                Trouble::Denied => Kind::Denied,
+                Trouble::Unreachable => Kind::Unreachable,
+                Trouble::Untrue | Trouble::Settings => Kind::Invalid,
+            }
+        }
+        ImagesError::Verify { .. } => Kind::Denied,
+        ImagesError::NotPushable { .. } => Kind::Conflict,
+        ImagesError::Document { .. }
+        | ImagesError::Import { .. }
+        | ImagesError::NoTag { .. }
+        | ImagesError::SamePlatform { .. }
+        | ImagesError::Settings(_) => Kind::Invalid,
         _ => Kind::Internal,
     }
 }

@@ -28,7 +28,7 @@ pub use outgoing::Outgoing;
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};
-use crate::engine::images::{Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
+use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
 use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::networks::Networks;
@@ -265,11 +265,40 @@ impl Engine {
     }
 
     /// The image's digest; pulls it when it is not on this host.
-    pub async fn ensure_image(&self, reference: &ImageRef, progress: ProgressSink) -> Result<Digest, EngineError> {
+    pub async fn ensure_image(
+        &self,
+        reference: &ImageRef,
+        options: &PullOptions,
+        progress: ProgressSink,
+    ) -> Result<Digest, EngineError> {
         match self.0.images.find(reference)? {
             Some(image) => Ok(image.digest),
-            None => self.pull(reference, None, progress).await,
+            None => self.pull_with(reference, options, progress).await,
         }
+    }
+
+    /// Pushes the image that has this reference. With others it becomes an index of all.
+    pub async fn push(
+        &self,
+        reference: &ImageRef,
+        with: &[String],
+        credentials: Option<Given>,
+        progress: ProgressSink,
+    ) -> Result<Digest, EngineError> {
+        let image = self.image(reference)?;
+        let with = with.iter().map(|text| Ok(self.resolve_image(text)?.digest)).collect::<Result<_, EngineError>>()?;
+        let options = PushOptions { with, credentials };
+        Ok(self.0.images.push(image.digest, reference, &options, progress).await?.digest)
+    }
+
+    /// Repositories that match, at Docker's registry or another one.
+    pub async fn search(&self, term: &str, limit: usize, credentials: Option<&Given>) -> Result<Vec<Found>, EngineError> {
+        Ok(self.0.images.search(term, limit, credentials).await?)
+    }
+
+    /// The same with credentials that come with the request.
+    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+        Ok(self.0.images.tags(reference, credentials).await?)
     }
 
     /// Makes an image from a root file system. `fingerprint` is recorded as what it was made from.

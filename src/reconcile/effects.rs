@@ -31,11 +31,11 @@ pub(super) enum EffectError {
     #[error("{0:?} is not a name")]
     NotAName(String),
     #[error("which image {reference} is now could not be found out: {why}")]
-    Unanswered { reference: ImageRef, why: String },
+    Unanswered { reference: Box<ImageRef>, why: String },
     #[error("a key of `verify`: {0}")]
     Key(InvalidKey),
     #[error("the archive {} has no image {wanted}; it has {}", archive.display(), list(names))]
-    NotInArchive { archive: PathBuf, wanted: ImageRef, names: Vec<String> },
+    NotInArchive { archive: PathBuf, wanted: Box<ImageRef>, names: Vec<String> },
     #[error("{name} has not completed, and an image is to be committed from it")]
     NotCompleted { name: Name },
     #[error("{kind} cannot be the object of this step")]

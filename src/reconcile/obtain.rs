@@ -57,7 +57,7 @@ async fn load(
         (None, [only]) if reference.is_none() => only.digest,
         (None, _) => {
             let names = loaded.iter().flat_map(|loaded| &loaded.references).map(ToString::to_string).collect::<Vec<_>>();
-            return Err(EffectError::NotInArchive { archive: archive.to_owned(), wanted: wanted.clone(), names });
+            return Err(EffectError::NotInArchive { archive: archive.to_owned(), wanted: Box::new(wanted.clone()), names });
         }
     };
     engine.tag_image(&digest.to_string(), &image.reference)?;
@@ -125,7 +125,7 @@ async fn pull(
     let from = match context.answers.get(reference) {
         Some(Answer::Is(resolved)) => &resolved.pinned,
         Some(Answer::Unknown { why }) => {
-            return Err(EffectError::Unanswered { reference: reference.clone(), why: why.clone() });
+            return Err(EffectError::Unanswered { reference: Box::new(reference.clone()), why: why.clone() });
         }
         None => reference,
     };

@@ -24,6 +24,8 @@ impl IntoResponse for ApiError {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::Denied => StatusCode::FORBIDDEN,
+            ErrorKind::Unreachable => StatusCode::BAD_GATEWAY,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self.0)).into_response()
@@ -59,6 +61,8 @@ const fn kind(kind: Kind) -> ErrorKind {
         Kind::NotFound => ErrorKind::NotFound,
         Kind::Conflict => ErrorKind::Conflict,
         Kind::Invalid => ErrorKind::Invalid,
+        Kind::Denied => ErrorKind::Denied,
+        Kind::Unreachable => ErrorKind::Unreachable,
         Kind::Internal => ErrorKind::Internal,
     }
 }

@@ -38,6 +38,10 @@ pub enum ErrorKind {
     NotFound,
     Conflict,
     Invalid,
+    /// A registry does not let us, or an image is not signed as it has to be.
+    Denied,
+    /// A registry does not answer.
+    Unreachable,
     Internal,
 }
 
@@ -161,6 +165,71 @@ pub struct Pull {
     /// Ask the registry only when the image is not here.
     #[serde(default)]
     pub missing: bool,
+    /// What whoever asks has stored for the registry; what the engine's own user has stored when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// An image of this host, and where it goes.
+    pub reference: ImageRef,
+    /// Images for other platforms, by name or digest: an index of all is what is published.
+    #[serde(default)]
+    pub with: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// `TERM`, or `HOST[:PORT]/TERM` for another registry than Docker's.
+    pub term: String,
+    pub limit: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    pub reference: ImageRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+/// A repository that a search has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub name: String,
+    pub description: String,
+    pub stars: u64,
+    pub official: bool,
+}
+
+/// What one registry is to be told.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub registry: String,
+    pub secret: Secret,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Secret {
+    Password { user: String, password: String },
+    Refresh(String),
+    Bearer(String),
+}
+
+/// Without the secret: this may end up in a log.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", self.registry)
+    }
 }
 
 /// The tar is the request's body, unless a folder is named.

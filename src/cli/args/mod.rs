@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
-pub use image::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
+pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
 pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
@@ -114,6 +114,14 @@ pub enum Command {
     Images(ImagesArgs),
     /// Get an image from its registry
     Pull(PullArgs),
+    /// Put an image into its registry
+    Push(PushArgs),
+    /// Search a registry for images
+    Search(SearchArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the password of a registry
+    Logout(LogoutArgs),
     /// Make an image from a root file system
     Import(ImportArgs),
     /// Remove images

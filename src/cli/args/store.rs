@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::image::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
+use super::image::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use super::resource::ResourceNames;
 use crate::model::{ImageRef, Platform};
 
@@ -151,6 +151,8 @@ pub enum ImageCommand {
     Prune(PruneArgs),
     /// Get an image from its registry
     Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),

@@ -1,4 +1,4 @@
-//! `images`, `pull`, `import` and `rmi`.
+//! `images`, `pull`, `push`, `import` and `rmi`.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use tokio::io::AsyncRead;
 
 use super::each;
-use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, RmiArgs};
+use super::registries::credentials;
+use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
@@ -16,7 +17,7 @@ use crate::cli::{change, render, terminal};
 use crate::client::{Client, ClientError, Events};
 use crate::files::FileError;
 use crate::model::Digest;
-use crate::wire::native::{ImageEvent, Import, Pull, RemoveImage};
+use crate::wire::native::{ImageEvent, Import, Pull, Push, RemoveImage};
 
 pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> Result<i32, CliError> {
     let images = client.images().await?;
@@ -34,8 +35,18 @@ pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> 
 
 pub(super) async fn pull(client: &Client, args: PullArgs, output: Output) -> Result<i32, CliError> {
     let name = args.reference.to_string();
-    let pull = Pull { reference: args.reference, platform: args.platform, missing: false };
+    let credentials = credentials(client, args.reference.registry()).await?;
+    let pull = Pull { reference: args.reference, platform: args.platform, missing: false, credentials };
     let digest = follow(client.pull(&pull).await?, args.quiet, output).await?;
+    output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    Ok(0)
+}
+
+pub(super) async fn push(client: &Client, args: PushArgs, output: Output) -> Result<i32, CliError> {
+    let name = args.reference.to_string();
+    let credentials = credentials(client, args.reference.registry()).await?;
+    let push = Push { reference: args.reference, with: args.with, credentials };
+    let digest = follow(client.push(&push).await?, args.quiet, output).await?;
     output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
     Ok(0)
 }

@@ -4,6 +4,7 @@
 mod containers;
 mod images;
 mod inspect;
+mod registries;
 mod resources;
 mod run;
 mod session;
@@ -68,6 +69,8 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Image(command) => Ok(Prepared::Other(alone(command))),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
+        Command::Login(args) => registries::login(&args, output).map(Prepared::Done),
+        Command::Logout(args) => registries::logout(&args, output).map(Prepared::Done),
         Command::System(SystemCommand::Reset(args)) if !args.force => Err(CliError::NotForced),
         other => Ok(Prepared::Other(other)),
     }
@@ -81,6 +84,7 @@ fn alone(command: ImageCommand) -> Command {
         ImageCommand::Load(args) => Command::Load(args),
         ImageCommand::Ls(args) => Command::Images(args),
         ImageCommand::Pull(args) => Command::Pull(args),
+        ImageCommand::Push(args) => Command::Push(args),
         ImageCommand::Rm(args) => Command::Rmi(args),
         ImageCommand::Save(args) => Command::Save(args),
         ImageCommand::Tag(args) => Command::Tag(args),
@@ -94,7 +98,14 @@ impl Prepared {
         matches!(
             self,
             Self::Apply { .. }
-                | Self::Other(Command::Pull(_) | Command::Import(_) | Command::Load(_) | Command::Commit(_) | Command::Check(_))
+                | Self::Other(
+                    Command::Pull(_)
+                        | Command::Push(_)
+                        | Command::Import(_)
+                        | Command::Load(_)
+                        | Command::Commit(_)
+                        | Command::Check(_)
+                )
         )
     }
 }
@@ -123,6 +134,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Wait(args) => containers::wait(client, &args.names, output).await,
         Command::Images(args) => images::list(client, &args, output).await,
         Command::Pull(args) => images::pull(client, args, output).await,
+        Command::Push(args) => images::push(client, args, output).await,
+        Command::Search(args) => registries::search(client, &args, output).await,
         Command::Import(args) => images::import(client, args, output).await,
         Command::Rmi(args) => images::remove(client, &args, output).await,
         Command::Save(args) => store::save(client, args).await,
@@ -148,6 +161,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Apply(_)
         | Command::Plan(_)
         | Command::Validate(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Destroy(_)
         | Command::Schema(_)
         | Command::Image(_)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::session::{self, Signals};
-use super::{NewContainer, Prepared, images};
+use super::{NewContainer, Prepared, images, registries};
 use crate::cli::args::{CreateArgs, ExecArgs, PullWhen, RunArgs, SpecArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
@@ -96,7 +96,9 @@ async fn create(client: &Client, new: &NewContainer, output: Output) -> Result<C
 }
 
 async fn pull(client: &Client, new: &NewContainer, missing: bool, output: Output) -> Result<(), CliError> {
-    let pull = Pull { reference: new.create.spec.image.clone(), platform: None, missing };
+    let reference = new.create.spec.image.clone();
+    let credentials = registries::credentials(client, reference.registry()).await?;
+    let pull = Pull { reference, platform: None, missing, credentials };
     images::follow(client.pull(&pull).await?, false, output).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::table::{self, Cell, bytes};
 use crate::cli::time::ago;
 use crate::model::{ImageRef, Owner};
 use crate::observed::{Image, Network, Volume};
+use crate::wire::native::Found;
 
 /// One line a name; an image without a name has one of its own.
 pub fn images(images: &[Image], now: OffsetDateTime, whole: bool, colour: bool) -> String {
@@ -74,6 +75,18 @@ pub fn volumes(volumes: &[Volume], now: OffsetDateTime, colour: bool) -> String 
         })
         .collect();
     table::render(["VOLUME NAME", "STACK", "CREATED", "PATH"], &rows, colour)
+}
+
+pub fn found(found: &[Found], whole: bool, colour: bool) -> String {
+    let rows: Vec<[Cell; 4]> = found
+        .iter()
+        .map(|found| {
+            let description = if whole { found.description.clone() } else { table::shorten(&found.description, 60) };
+            let official = if found.official { "[OK]" } else { "" };
+            [found.name.clone().into(), description.into(), found.stars.to_string().into(), official.into()]
+        })
+        .collect();
+    table::render(["NAME", "DESCRIPTION", "STARS", "OFFICIAL"], &rows, colour)
 }
 
 fn owner(owner: Option<&Owner>) -> String {

@@ -26,11 +26,12 @@ pub(super) struct Package {
     pub(super) place: Option<Place>,
 }
 
+/// A layer, and whether its blob is kept.
+type Wanted = (Digest, bool);
+
 /// Layers that pulls of this process are fetching, so that none is fetched twice at a time.
 #[derive(Debug, Default)]
-pub(super) struct Fetching(Mutex<HashMap<(Digest, bool), WeakPlace>>);
-
-type WeakPlace = Weak<OnceCell<Staged>>;
+pub(super) struct Fetching(Mutex<HashMap<Wanted, Weak<OnceCell<Staged>>>>);
 
 impl Fetching {
     /// The place of a layer. Whoever comes first fetches it, the others wait; if that fails, the next one tries.

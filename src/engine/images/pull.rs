@@ -219,22 +219,22 @@ impl Images {
         keep: bool,
         meter: &mut Meter,
     ) -> Result<Staged, ImagesError> {
-        let mut again = true;
+        let mut first = true;
         loop {
             let mut resumed = false;
-            match self.attempt_layer(registry, reference, diff_id, blob, keep, meter, &mut resumed).await {
-                // What was kept of an earlier download may be what was wrong, and is gone now.
+            match self.attempt_layer(registry, reference, diff_id, blob, keep, first, meter, &mut resumed).await {
+                // What was kept of an earlier download may be what was wrong, and is gone now; or what a mirror has sent.
                 Err(ImagesError::Registry { source, .. })
-                    if again && resumed && matches!(*source, RegistryError::Digest { .. }) =>
+                    if first && (resumed || registry.has_mirrors()) && matches!(*source, RegistryError::Digest { .. }) =>
                 {
-                    again = false;
+                    first = false;
                 }
                 result => return result,
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one more than what it is an attempt at")]
+    #[expect(clippy::too_many_arguments, reason = "two more than what it is an attempt at")]
     async fn attempt_layer(
         &self,
         registry: &Registry,
@@ -242,6 +242,7 @@ impl Images {
         diff_id: Digest,
         blob: &Blob,
         keep: bool,
+        mirrors: bool,
         meter: &mut Meter,
         resumed: &mut bool,
     ) -> Result<Staged, ImagesError> {
@@ -262,7 +263,7 @@ impl Images {
             None => None,
         };
         *resumed = growing.as_ref().is_some_and(|growing| growing.had > 0);
-        let downloaded = registry.blob(download, |done| meter.moved(Phase::Downloading, done)).await;
+        let downloaded = registry.blob(download, mirrors, |done| meter.moved(Phase::Downloading, done)).await;
         if downloaded.is_ok() {
             meter.enter(Phase::Unpacking, blob.size);
         }

@@ -12,19 +12,22 @@ use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::EngineError;
-use crate::engine::images::{ImportConfig, ImportSource};
+use crate::engine::images::{self, Given, ImportConfig, ImportSource, PullOptions};
 use crate::model::{Digest, ProgressSink};
 use crate::observed::Image;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
 use crate::server::stream;
-use crate::wire::native::{ErrorKind, ImageEvent, Import, Pull, RemoveImage};
+use crate::wire::native::{Credentials, ErrorKind, Found, ImageEvent, Import, Pull, Push, RemoveImage, Search, Secret, Tags};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .route("/images", get(list).delete(remove))
         .route("/images/pull", post(pull))
+        .route("/images/push", post(push))
+        .route("/images/search", post(search))
+        .route("/images/tags", post(tags))
         .route("/images/import", post(import))
 }
 
@@ -41,11 +44,44 @@ async fn remove(
 
 async fn pull(State(handles): State<Handles>, Json(pull): Json<Pull>) -> Result<Response, ApiError> {
     let engine = handles.engine;
+    let options = PullOptions { platform: pull.platform, credentials: pull.credentials.map(given), ..PullOptions::default() };
     follow(async move |progress| match pull.missing {
-        true => engine.ensure_image(&pull.reference, progress).await,
-        false => engine.pull(&pull.reference, pull.platform.as_ref(), progress).await,
+        true => engine.ensure_image(&pull.reference, &options, progress).await,
+        false => engine.pull_with(&pull.reference, &options, progress).await,
     })
     .await
+}
+
+async fn push(State(handles): State<Handles>, Json(push): Json<Push>) -> Result<Response, ApiError> {
+    let engine = handles.engine;
+    let Push { reference, with, credentials } = push;
+    follow(async move |progress| engine.push(&reference, &with, credentials.map(given), progress).await).await
+}
+
+async fn search(State(handles): State<Handles>, Json(search): Json<Search>) -> Result<axum::Json<Vec<Found>>, ApiError> {
+    let credentials = search.credentials.map(given);
+    let found = handles.engine.search(&search.term, search.limit, credentials.as_ref()).await?;
+    let found = found.into_iter().map(|images::Found { name, description, stars, official }| Found {
+        name,
+        description,
+        stars,
+        official,
+    });
+    Ok(axum::Json(found.collect()))
+}
+
+async fn tags(State(handles): State<Handles>, Json(tags): Json<Tags>) -> Result<axum::Json<Vec<String>>, ApiError> {
+    let credentials = tags.credentials.map(given);
+    Ok(axum::Json(handles.engine.tags_with(&tags.reference, credentials.as_ref()).await?))
+}
+
+fn given(sent: Credentials) -> Given {
+    let credentials = match sent.secret {
+        Secret::Password { user, password } => images::Credentials::Password { user, password },
+        Secret::Refresh(token) => images::Credentials::Refresh(token),
+        Secret::Bearer(token) => images::Credentials::Bearer(token),
+    };
+    Given { registry: sent.registry, credentials }
 }
 
 async fn import(State(handles): State<Handles>, Params(import): Params<Import>, request: Request) -> Result<Response, ApiError> {

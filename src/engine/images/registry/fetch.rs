@@ -99,6 +99,14 @@ impl Registry {
 
     /// A small blob, whole.
     pub(in crate::engine::images) async fn small_blob(&self, blob: &Blob) -> Result<Vec<u8>, RegistryError> {
+        match self.small_blob_of(blob, true).await {
+            // A mirror has spoilt it.
+            Err(RegistryError::Digest { .. }) if self.has_mirrors() => self.small_blob_of(blob, false).await,
+            result => result,
+        }
+    }
+
+    async fn small_blob_of(&self, blob: &Blob, mirrors: bool) -> Result<Vec<u8>, RegistryError> {
         let (feed, mut parts) = mpsc::channel::<io::Result<Bytes>>(8);
         let gather = async {
             let mut content = Vec::new();
@@ -108,19 +116,26 @@ impl Registry {
             content
         };
         let download = Download::new(blob.clone(), feed);
-        let (fetched, content) = tokio::join!(self.blob(download, |_| {}), gather);
+        let (fetched, content) = tokio::join!(self.blob(download, mirrors, |_| {}), gather);
         fetched.map(|()| content)
+    }
+
+    /// Whether others are asked than the registry itself.
+    pub(in crate::engine::images) fn has_mirrors(&self) -> bool {
+        self.sources.len() > 1
     }
 
     /// Streams what is missing of a blob to where it goes, and says at the end whether it was what its digest promised.
     /// A connection that breaks is taken up where it broke, at the next place if need be. `moved` is told how many
-    /// bytes have come.
+    /// bytes have come. Without `mirrors` only the registry itself is asked.
     pub(in crate::engine::images) async fn blob(
         &self,
         mut download: Download,
+        mirrors: bool,
         mut moved: impl FnMut(u64) + Send,
     ) -> Result<(), RegistryError> {
-        for (place, source) in self.sources.iter().enumerate() {
+        let passed = if mirrors { 0 } else { self.sources.len().saturating_sub(1) };
+        for (place, source) in self.sources.iter().enumerate().skip(passed) {
             match source.blob(&mut download, &mut moved).await {
                 Ok(()) => break,
                 Err(error) if place + 1 < self.sources.len() => passed_over(source, &error),

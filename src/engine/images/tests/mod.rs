@@ -6,7 +6,9 @@ mod crash;
 mod hostile;
 mod import;
 mod layers;
+mod pushes;
 mod real;
+mod registries;
 mod scripted;
 mod skeletons;
 

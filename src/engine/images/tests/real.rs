@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::model::{Phase, Platform};
 
-struct Registry {
+pub(super) struct Registry {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Drop for Registry {
@@ -19,16 +19,21 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    fn start(folder: &Path) -> Self {
+    pub(super) fn start(folder: &Path) -> Self {
         Self::start_with(folder, "")
     }
 
     fn start_with(folder: &Path, http: &str) -> Self {
+        Self::start_as(folder, http, "")
+    }
+
+    /// `more` are further lines of its configuration.
+    pub(super) fn start_as(folder: &Path, http: &str, more: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.join("registry.yml");
         let data = folder.join("registry");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"{http}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"{http}}}\n{more}",
             data.display()
         );
         std::fs::write(&config, text).unwrap();
@@ -44,7 +49,7 @@ impl Registry {
         panic!("the registry does not start");
     }
 
-    fn push(&self, layout: &Path, name: &str, options: &[&str]) -> ImageRef {
+    pub(super) fn push(&self, layout: &Path, name: &str, options: &[&str]) -> ImageRef {
         let reference = format!("localhost:{}/{name}", self.port);
         let mut command = Command::new("skopeo");
         command.args(["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"]).args(options);

@@ -18,7 +18,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
@@ -41,25 +41,27 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
     /// After so many bytes of the body the connection closes.
-    cut: Option<usize>,
+    pub(super) cut: Option<usize>,
     /// Instead of closing it goes silent.
-    stall: bool,
+    pub(super) stall: bool,
+    /// The body comes byte by byte, each after a pause.
+    pub(super) crawl: Option<Duration>,
 }
 
 impl Reply {
-    fn status(status: u16) -> Self {
+    pub(super) fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    fn body(body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn body(body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, body: body.into(), ..Self::default() }
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -118,7 +120,19 @@ impl Server {
                         head.push_str(&format!("{name}: {value}\r\n"));
                     }
                     let sent = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-                    let all = [head.as_bytes(), b"\r\n", sent].concat();
+                    let first = if reply.crawl.is_some() { &sent[..0] } else { sent };
+                    let all = [head.as_bytes(), b"\r\n", first].concat();
+                    if let Some(pause) = reply.crawl
+                        && stream.write_all(&all).await.is_ok()
+                    {
+                        for byte in sent {
+                            tokio::time::sleep(pause).await;
+                            if stream.write_all(&[*byte]).await.is_err() {
+                                return;
+                            }
+                        }
+                        return;
+                    }
                     if stream.write_all(&all).await.is_ok() && reply.stall {
                         tokio::time::sleep(Duration::from_secs(60)).await;
                     }
