@@ -52,6 +52,12 @@ pub enum CliError {
     OtherStack { saved: Name, asked: Name },
     #[error("there is no {what} {name:?}")]
     NotFound { what: &'static str, name: String },
+    #[error("an archive is not for a terminal")]
+    ArchiveToTerminal,
+    #[error("there is no archive on standard input, which is a terminal")]
+    ArchiveFromTerminal,
+    #[error("--filter {text:?}: expected until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")]
+    Filter { text: String },
     #[error("{0}")]
     Registry(Box<RegistryError>),
     #[error(transparent)]
@@ -96,6 +102,8 @@ impl CliError {
                     .into(),
             ),
             Self::NotForced => Some("add --force if that is what you want; volumes stay unless you add --volumes too".into()),
+            Self::ArchiveToTerminal => Some("use -o FILE, or send it on to a file or a command".into()),
+            Self::ArchiveFromTerminal => Some("use -i FILE, or `setpoint load < FILE`".into()),
             Self::Registry(error) => error.hint(),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),

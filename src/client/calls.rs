@@ -191,14 +191,14 @@ impl Client {
     }
 }
 
-const UPLOAD: usize = 256 << 10;
+pub(super) const UPLOAD: usize = 256 << 10;
 
-fn query(value: &impl Serialize) -> Result<String, ClientError> {
+pub(super) fn query(value: &impl Serialize) -> Result<String, ClientError> {
     serde_urlencoded::to_string(value).map_err(ClientError::Query)
 }
 
 /// A segment of a path: what is not plain is percent-encoded.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in Bytes::copy_from_slice(text.as_bytes()) {
         match byte {

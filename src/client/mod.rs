@@ -3,6 +3,7 @@
 
 mod calls;
 mod error;
+mod store;
 mod stream;
 
 use std::os::unix::net::UnixStream as StdStream;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 
 pub use calls::Events;
 pub use error::ClientError;
+pub use store::Bytes as ByteStream;
 pub use stream::{FrameStream, Session};
 
 use crate::server;

@@ -51,6 +51,6 @@ pub(super) fn lines<T: DeserializeOwned>(body: Incoming) -> impl Stream<Item = R
     })
 }
 
-fn reader(body: Incoming) -> impl AsyncRead + Unpin + Send {
+pub(super) fn reader(body: Incoming) -> impl AsyncRead + Unpin + Send {
     StreamReader::new(body.into_data_stream().map_err(io::Error::other).map_ok(Bytes::from))
 }

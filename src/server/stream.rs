@@ -9,7 +9,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
-use crate::wire::native::{FRAMES, LINES_TYPE, Line};
+use crate::engine::Outgoing;
+use crate::wire::native::{ErrorKind, FRAMES, LINES_TYPE, Line};
 
 /// One line for each value that comes in, and at the end the line that `last` gives.
 ///
@@ -44,6 +45,36 @@ where
     let all = futures_util::StreamExt::chain(head, tail);
     Ok(respond(Body::from_stream(futures_util::StreamExt::map(all, Ok::<_, std::convert::Infallible>))))
 }
+
+/// Bytes as they come. An error before the first of them is an answer of its own; a later one breaks the connection off,
+/// so that nobody takes a part for the whole.
+pub(super) async fn bytes(outgoing: Outgoing) -> Result<Response, ApiError> {
+    let Outgoing { mut parts, end } = outgoing;
+    let ended = |crash| ApiError::new(ErrorKind::Internal, format!("the work ended abnormally: {crash}"));
+    let Some(first) = parts.recv().await else {
+        end.await.map_err(ended)??;
+        return Ok(([(CONTENT_TYPE, TAR_TYPE)], Body::empty()).into_response());
+    };
+    let head = stream::iter([Ok(first)]);
+    let tail = stream::unfold(Some((parts, end)), async |state| {
+        let (mut parts, end) = state?;
+        if let Some(part) = parts.recv().await {
+            return Some((Ok(part), Some((parts, end))));
+        }
+        let error = match end.await {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(crash) => crash.to_string(),
+        };
+        tracing::error!(%error, "an answer breaks off");
+        Some((Err(std::io::Error::other(error)), None))
+    });
+    let all = futures_util::StreamExt::chain(head, tail);
+    Ok(([(CONTENT_TYPE, TAR_TYPE)], Body::from_stream(all)).into_response())
+}
+
+/// The type of a body that is a tar.
+const TAR_TYPE: &str = "application/x-tar";
 
 fn line<T: Serialize>(value: &Line<T>) -> Bytes {
     // The values are this program's own; those that cannot be JSON do not exist.

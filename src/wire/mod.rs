@@ -3,3 +3,4 @@
 
 pub mod frame;
 pub mod native;
+pub mod store;

@@ -5,6 +5,7 @@ mod image;
 mod resource;
 mod run;
 mod stack;
+mod store;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,10 @@ pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArg
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
 pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
+
+pub use store::{
+    CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
+};
 
 use crate::model::Instance;
 
@@ -121,6 +126,24 @@ pub enum Command {
     Import(ImportArgs),
     /// Remove images
     Rmi(RmiArgs),
+
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Make images of an archive
+    Load(LoadArgs),
+    /// Make an image of what a container has changed
+    Commit(CommitArgs),
+    /// Write a container's file system as a tar
+    Export(ExportArgs),
+    /// Show how an image came about
+    History(HistoryArgs),
+    /// Give an image one more name
+    Tag(TagArgs),
+    /// Check all that is kept of images: exit code 0 all is well, 1 something is damaged
+    Check(CheckArgs),
+    /// All commands about images, as a group
+    #[command(subcommand)]
+    Image(ImageCommand),
 
     // ---- the rest
     /// List, inspect and remove networks

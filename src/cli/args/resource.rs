@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::store::DfArgs;
 use crate::model::Name;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -65,6 +66,8 @@ pub enum VolumeCommand {
 pub enum SystemCommand {
     /// Remove all containers, networks and images of this instance
     Reset(ResetArgs),
+    /// Show what images, containers and volumes take on the disk
+    Df(DfArgs),
 }
 
 #[derive(Clone, Debug, Args)]

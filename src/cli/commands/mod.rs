@@ -9,8 +9,9 @@ mod resources;
 mod run;
 mod session;
 mod stacks;
+mod store;
 
-use super::args::{Command, NetworkCommand, SystemCommand, VolumeCommand};
+use super::args::{Command, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
@@ -65,6 +66,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Plan(args) => stacks::prepare_plan(args, output),
         Command::Apply(args) => stacks::prepare_apply(&args, output),
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
+        Command::Image(command) => Ok(Prepared::Other(alone(command))),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
         Command::Login(args) => registries::login(&args, output).map(Prepared::Done),
@@ -74,10 +76,37 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
     }
 }
 
+/// A command of the group as it is called alone. Prunes and inspections are of the group only.
+fn alone(command: ImageCommand) -> Command {
+    match command {
+        ImageCommand::History(args) => Command::History(args),
+        ImageCommand::Import(args) => Command::Import(args),
+        ImageCommand::Load(args) => Command::Load(args),
+        ImageCommand::Ls(args) => Command::Images(args),
+        ImageCommand::Pull(args) => Command::Pull(args),
+        ImageCommand::Push(args) => Command::Push(args),
+        ImageCommand::Rm(args) => Command::Rmi(args),
+        ImageCommand::Save(args) => Command::Save(args),
+        ImageCommand::Tag(args) => Command::Tag(args),
+        ImageCommand::Inspect(_) | ImageCommand::Prune(_) => Command::Image(command),
+    }
+}
+
 impl Prepared {
     /// Whether an engine in this process has work for more than one thread.
     pub const fn is_heavy(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Other(Command::Pull(_) | Command::Push(_) | Command::Import(_)))
+        matches!(
+            self,
+            Self::Apply { .. }
+                | Self::Other(
+                    Command::Pull(_)
+                        | Command::Push(_)
+                        | Command::Import(_)
+                        | Command::Load(_)
+                        | Command::Commit(_)
+                        | Command::Check(_)
+                )
+        )
     }
 }
 
@@ -109,6 +138,16 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Search(args) => registries::search(client, &args, output).await,
         Command::Import(args) => images::import(client, args, output).await,
         Command::Rmi(args) => images::remove(client, &args, output).await,
+        Command::Save(args) => store::save(client, args).await,
+        Command::Load(args) => store::load(client, args, output).await,
+        Command::Commit(args) => store::commit(client, args, output).await,
+        Command::Export(args) => store::export(client, args).await,
+        Command::History(args) => store::history(client, &args, output).await,
+        Command::Tag(args) => store::tag(client, args).await,
+        Command::Check(args) => store::check(client, &args, output).await,
+        Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
+        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args.names, output).await,
+        Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
         Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
         Command::Network(NetworkCommand::Inspect(args)) => inspect::networks(client, &args.names, output).await,
         Command::Network(NetworkCommand::Rm(args)) => resources::remove_networks(client, &args.names, output).await,
@@ -126,6 +165,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         | Command::Logout(_)
         | Command::Destroy(_)
         | Command::Schema(_)
+        | Command::Image(_)
         | Command::Run(_)
         | Command::Create(_)
         | Command::Daemon(_) => Ok(0),

@@ -4,4 +4,5 @@ pub mod containers;
 pub mod resources;
 pub mod status;
 pub mod steps;
+pub mod store;
 pub mod table;

@@ -87,6 +87,11 @@ impl Images {
             step.retain(|_, value| !value.is_null());
         }
         let mut history = image.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+        // A history that does not tell of all layers below would take the new step for one of them.
+        let told = history.iter().filter(|step| step.get("empty_layer").and_then(Value::as_bool) != Some(true)).count();
+        for _ in told + 1..layers.len() {
+            history.push(json!({"created_by": ""}));
+        }
         history.push(step);
         image.insert("created".to_owned(), created_text.into());
         if let Some(author) = config.author {

@@ -48,7 +48,7 @@ pub enum ImagesError {
     #[error(transparent)]
     Change(#[from] super::InvalidChange),
     #[error("load: {0}")]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     #[error("write the archive: {0}")]
     Save(std::io::Error),
     #[error("no image {0} here")]
@@ -69,4 +69,10 @@ pub enum ImagesError {
     Contended { reference: Box<ImageRef> },
     #[error("a worker ended before its work: {0}")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+impl From<LoadError> for ImagesError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }

@@ -133,7 +133,7 @@ impl Images {
 
     /// Reads the whole archive, and unpacks what looks like a layer.
     fn read_archive(&self, source: impl Read + Send, keep: bool, progress: &ProgressSink) -> Result<Contents, ImagesError> {
-        let broken = |e| ImagesError::Load(LoadError::Archive(e));
+        let broken = |e| ImagesError::from(LoadError::Archive(e));
         let mut archive = Archive::new(plain(source, &self.inner.limits).map_err(|e| broken(e.into()))?);
         let mut contents = Contents::default();
         let (mut entries, mut bytes) = (0, 0);
@@ -180,7 +180,7 @@ impl Images {
         keep: bool,
         progress: &ProgressSink,
     ) -> Result<Layer, ImagesError> {
-        let of_read = |e: io::Error| ImagesError::Load(LoadError::Archive(e.into()));
+        let of_read = |e: io::Error| ImagesError::from(LoadError::Archive(e.into()));
         let part = promised(name).map_or_else(|| name.display().to_string(), |digest| digest.short());
         let mut meter = Meter::new(progress, part, Some(size));
         let mut source = Hashed::new(source);

@@ -5,6 +5,7 @@ mod images;
 mod networks;
 pub(crate) mod session;
 pub mod stacks;
+mod store;
 mod system;
 mod volumes;
 
@@ -16,6 +17,7 @@ pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .merge(containers::routes())
         .merge(images::routes())
+        .merge(store::routes())
         .merge(networks::routes())
         .merge(volumes::routes())
         .merge(stacks::routes())

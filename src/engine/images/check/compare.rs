@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::engine::images::layer::attributes_of;
@@ -62,8 +62,10 @@ pub(super) fn differ(one: &Path, wanted: &Metadata, two: &Path, there: &Metadata
         (!wanted.is_dir() && wanted.nlink() != there.nlink(), "has other hard links"),
     ];
     if let Some((_, what)) = facts.iter().find(|(differs, _)| *differs) {
-        // A folder that no entry speaks of has the time at which it was made.
-        if !(wanted.is_dir() && *what == "has another time of change" && is_recent(wanted)) {
+        // A whiteout has no time, and a folder that no entry speaks of has that at which it was made.
+        let whiteout = wanted.file_type().is_char_device() && wanted.rdev() == 0;
+        let timeless = whiteout || wanted.is_dir() && is_recent(wanted);
+        if !(timeless && *what == "has another time of change") {
             return Ok(Some(what));
         }
     }

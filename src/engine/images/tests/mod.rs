@@ -1,6 +1,7 @@
 //! Tests of the whole: against a real registry, a scripted one, hostile archives and sudden deaths.
 
 mod archives;
+mod care;
 mod crash;
 mod hostile;
 mod import;
