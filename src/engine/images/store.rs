@@ -210,12 +210,12 @@ impl Publishing<'_> {
 
     /// Gives a staged layer's skeleton its final name, where the layer itself is there.
     pub(super) fn skeleton(&self, staged: &Staged) -> Result<(), FileError> {
-        move_to(&staged.folder.skeleton(), &self.store.skeleton_path(&staged.layer.diff_id))
+        move_once(&staged.folder.skeleton(), &self.store.skeleton_path(&staged.layer.diff_id))
     }
 
     /// Gives the blob that a layer was unpacked from its final name.
     pub(super) fn kept_blob(&self, staged: &Staged, digest: &Digest) -> Result<(), FileError> {
-        move_to(&staged.folder.blob(), &self.store.blob_path(digest))
+        move_once(&staged.folder.blob(), &self.store.blob_path(digest))
     }
 
     pub(super) fn blob(&self, digest: &Digest, content: &[u8]) -> Result<(), FileError> {
@@ -259,6 +259,14 @@ impl Publishing<'_> {
             Ok(()) => files::remove_all(&aside.path),
             Err(e) => Err(FileError::new("remove", path, e)),
         }
+    }
+}
+
+/// Pulls share what one of them has fetched: for a layer that was here already, another one may have been first.
+fn move_once(from: &Path, to: &Path) -> Result<(), FileError> {
+    match move_to(from, to) {
+        Err(error) if error.is_missing() && to.exists() => Ok(()),
+        moved => moved,
     }
 }
 
