@@ -19,4 +19,6 @@ mod registry;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod streams;

@@ -134,7 +134,7 @@ impl Images {
     /// Reads the whole archive, and unpacks what looks like a layer.
     fn read_archive(&self, source: impl Read + Send, keep: bool, progress: &ProgressSink) -> Result<Contents, ImagesError> {
         let broken = |e| ImagesError::from(LoadError::Archive(e));
-        let mut archive = Archive::new(plain(source, &self.inner.limits).map_err(|e| broken(e.into()))?);
+        let mut archive = Archive::new(plain(source, &self.limits()?).map_err(|e| broken(e.into()))?);
         let mut contents = Contents::default();
         let (mut entries, mut bytes) = (0, 0);
         while let Some(entry) = archive.next_entry().map_err(broken)? {
@@ -194,7 +194,7 @@ impl Images {
         let kept = keep.then(|| scratch.blob());
         let of_unpack = |source: UnpackError| ImagesError::Unpack { layer: name.display().to_string(), source: Box::new(source) };
         let copied = Kept::new(&mut source, kept)?;
-        let layer = unpack_layer(copied, &scratch.root(), scratch.recorder()?, &self.inner.limits).map_err(of_unpack)?;
+        let layer = unpack_layer(copied, &scratch.root(), scratch.recorder()?, &self.limits()?).map_err(of_unpack)?;
         io::copy(&mut source, &mut io::sink()).map_err(of_read)?;
         let digest = checked(name, source.digest())?;
         meter.enter(Phase::Done, size);

@@ -132,7 +132,7 @@ impl Images {
         let file = File::open(&path).map_err(|e| FileError::new("open", &path, e))?;
         let scratch = self.inner.store.scratch()?;
         let of_unpack = |source| ImagesError::Unpack { layer: known.digest.to_string(), source: Box::new(source) };
-        let layer = unpack_layer(file, &scratch.root(), scratch.recorder()?, &self.inner.limits).map_err(of_unpack)?;
+        let layer = unpack_layer(file, &scratch.root(), scratch.recorder()?, &self.limits()?).map_err(of_unpack)?;
         if layer.diff_id != known.diff_id {
             return Err(ImagesError::DiffId { blob: known.digest, expected: known.diff_id, found: layer.diff_id });
         }

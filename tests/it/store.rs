@@ -1,0 +1,133 @@
+//! The verbs of images as people type them: commits and exports of real containers, archives, names, pushes, prunes, checks.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{BUSYBOX, Host, Registry, tool};
+
+/// The files in a tar, as GNU tar lists them.
+fn listed(tar: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = tool("tar", &["-tf", tar.to_str().unwrap()]).lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_running_container_becomes_an_image() {
+    let host = Host::new().with_busybox();
+    let work = "echo new > /root/new; rm /bin/true; mkdir -p /srv/deep; echo x > /srv/deep/x; touch /ready; exec sleep 1000";
+    host.sp(&["run", "-d", "--name", "a", BUSYBOX, "sh", "-c", work]).ok();
+    crate::harness::wait_until("the work is done", crate::harness::PATIENCE, || {
+        host.sp(&["exec", "a", "test", "-e", "/ready"]).code == 0
+    });
+    let change = ["--change", "ENV COLOUR=blue", "--change", "CMD [\"cat\", \"/root/new\"]", "-m", "what is new", "-a", "me"];
+    let commit = |name: &str| host.sp(&[&["commit"], &change[..], &["a", name]].concat()).ok();
+    commit("made:1");
+    // The same content is the same image.
+    commit("made:2");
+    let digest = |name: &str| host.sp(&["inspect", name]).ok().json()[0]["digest"].as_str().unwrap().to_owned();
+    assert_eq!(digest("made:1"), digest("made:2"));
+    assert_eq!(host.sp(&["run", "--rm", "made:1"]).ok().stdout, "new\n");
+    let look = "echo $COLOUR; cat /srv/deep/x; test -e /bin/true || echo gone";
+    assert_eq!(host.sp(&["run", "--rm", "made:1", "sh", "-c", look]).ok().stdout, "blue\nx\ngone\n");
+    host.sp(&["history", "made:1"]).ok().says(&["what is new"]);
+    // It goes on as before.
+    host.sp(&["exec", "a", "cat", "/root/new"]).ok().says(&["new"]);
+    host.sp(&["check"]).ok();
+}
+
+#[test]
+fn a_commit_that_is_killed_leaves_the_container_running() {
+    let host = Host::new().with_busybox();
+    let work =
+        "dd if=/dev/urandom of=/root/big bs=1M count=64 2>/dev/null; touch /ready; while :; do date +%s > /root/tick; done";
+    host.sp(&["run", "-d", "--name", "a", BUSYBOX, "sh", "-c", work]).ok();
+    crate::harness::wait_until("the work is done", crate::harness::PATIENCE, || {
+        host.sp(&["exec", "a", "test", "-e", "/ready"]).code == 0
+    });
+    let running = host.start(&["commit", "a", "made:1"]);
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    drop(running);
+    // The next command that looks after the instance puts it right.
+    host.write("empty/a.yaml", "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\nspec: {}\n");
+    host.sp(&["apply", "empty"]).ok();
+    host.sp(&["exec", "a", "true"]).ok();
+    host.sp(&["commit", "a", "made:1"]).ok();
+    host.sp(&["check"]).ok();
+}
+
+#[test]
+fn the_files_of_a_container_are_exported_whether_it_runs_or_not() {
+    let host = Host::new().with_busybox();
+    host.sp(&["run", "-d", "--name", "a", BUSYBOX, "sh", "-c", "echo x > /root/x; rm /bin/true; exec sleep 1000"]).ok();
+    crate::harness::wait_until("the work is done", crate::harness::PATIENCE, || {
+        host.sp(&["exec", "a", "test", "!", "-e", "/bin/true"]).code == 0
+    });
+    host.sp(&["export", "-o", "running.tar", "a"]).ok();
+    host.sp(&["stop", "-t", "0", "a"]).ok();
+    host.sp(&["export", "-o", "stopped.tar", "a"]).ok();
+    let names = listed(&host.dir.join("running.tar"));
+    assert_eq!(names, listed(&host.dir.join("stopped.tar")));
+    let has = |name: &str| names.iter().any(|n| n.trim_start_matches("./") == name);
+    assert!(has("root/x") && has("bin/busybox") && !has("bin/true"), "{names:?}");
+    // What was exported is an image again.
+    host.sp(&["import", "stopped.tar", "again:1"]).ok();
+    assert_eq!(host.sp(&["run", "--rm", "again:1", "cat", "/root/x"]).ok().stdout, "x\n");
+}
+
+#[test]
+fn images_go_from_host_to_host_by_archive_and_by_registry() {
+    let host = Host::new().with_busybox();
+    let _registry = Registry::start(&host);
+    host.sp(&["run", "--name", "a", BUSYBOX, "sh", "-c", "echo mine > /root/mine"]).ok();
+    host.sp(&["commit", "a", "mine:1"]).ok();
+    let other = Host::beside();
+    for format in ["docker-archive", "oci"] {
+        host.sp(&["save", "--format", format, "-o", "two.tar", "mine:1", BUSYBOX]).ok();
+        let archive = host.dir.join("two.tar");
+        other.sp(&["load", "-i", archive.to_str().unwrap()]).ok().says(&["mine:1"]);
+        assert_eq!(other.sp(&["run", "--rm", "mine:1", "cat", "/root/mine"]).ok().stdout, "mine\n");
+        other.sp(&["rmi", "mine:1", BUSYBOX]).ok();
+    }
+    let name = format!("{}/mine:1", Registry::ADDRESS);
+    host.sp(&["tag", "mine:1", &name]).ok();
+    host.sp(&["push", &name]).ok();
+    host.sp(&["search", &format!("{}/mine", Registry::ADDRESS)]).ok().says(&["mine"]);
+    other.sp(&["pull", &name]).ok();
+    assert_eq!(other.sp(&["run", "--rm", &name, "cat", "/root/mine"]).ok().stdout, "mine\n");
+}
+
+#[test]
+fn what_is_pruned_is_what_nothing_needs() {
+    let host = Host::new().with_busybox();
+    for number in ["1", "2"] {
+        let work = format!("echo {number} > /root/n");
+        host.sp(&["run", "--name", "a", BUSYBOX, "sh", "-c", &work]).ok();
+        host.sp(&["commit", "a", "made:latest"]).ok();
+        host.sp(&["rm", "a"]).ok();
+    }
+    let usage: Value = host.sp(&["system", "df", "--json"]).ok().json();
+    assert!(usage.to_string().contains("reclaimable"), "{usage}");
+    let count = || host.sp(&["images", "--json"]).ok().json().as_array().unwrap().len();
+    assert_eq!(count(), 3, "the first `made` has lost its name");
+    host.sp(&["image", "prune", "--force"]).ok();
+    assert_eq!(count(), 2);
+    assert_eq!(host.sp(&["run", "--rm", "made", "cat", "/root/n"]).ok().stdout, "2\n");
+    host.sp(&["image", "prune", "--all", "--force"]).ok();
+    assert_eq!(count(), 0);
+}
+
+#[test]
+fn damage_is_found_and_said() {
+    let host = Host::new().with_busybox();
+    host.sp(&["check"]).ok();
+    let layers = host.instance.state_dir().join("images/layers");
+    let layer = fs::read_dir(layers).unwrap().next().unwrap().unwrap().path();
+    let flip = "printf x | dd of=bin/busybox bs=1 seek=5000 conv=notrunc 2>&1";
+    assert!(Command::new("sh").args(["-c", flip]).current_dir(layer).status().unwrap().success());
+    let ran = host.sp(&["check"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(format!("{}{}", ran.stdout, ran.stderr).contains("layer"), "{}", ran.stdout);
+}
