@@ -9,16 +9,16 @@ use nix::sys::signal::Signal;
 use crate::harness::{BUSYBOX, Host, PATIENCE, leftovers, wait_until};
 
 /// A generator of our own (SplitMix64), because a repeated run must draw the same on every version of every crate.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         let seed = std::env::var("SETPOINT_TEST_SEED").map_or(20_261_123, |text| text.parse().unwrap());
         println!("SETPOINT_TEST_SEED={seed}");
         Self(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

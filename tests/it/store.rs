@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{BUSYBOX, Host, Registry, tool};
+use crate::crash::Dice;
+use crate::harness::{BUSYBOX, Host, Registry, image, tool};
 
 /// The files in a tar, as GNU tar lists them.
 fn listed(tar: &std::path::Path) -> Vec<String> {
@@ -130,4 +131,53 @@ fn damage_is_found_and_said() {
     let ran = host.sp(&["check"]);
     assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
     assert!(format!("{}{}", ran.stdout, ran.stderr).contains("layer"), "{}", ran.stdout);
+}
+
+/// Each verb is killed at many moments; then nothing is damaged, and the same command succeeds.
+#[test]
+fn killed_at_any_moment_the_store_is_whole() {
+    let host = Host::new().with_busybox();
+    let registry = Registry::start(&host);
+    let mut layout = image::Layout::new(host.dir.join("layout"));
+    for layer in 0..3 {
+        let text = format!("{layer}").repeat(3000);
+        let names: Vec<String> = (0..120).map(|i| format!("folder{layer}/{i}")).collect();
+        layout.add_files(&names.iter().map(|name| (name.as_str(), Some(text.as_str()))).collect::<Vec<_>>());
+    }
+    let pulled = registry.push(&layout.finish("1", &serde_json::json!({})), "1", "many");
+    host.sp(&["pull", &pulled]).ok();
+    host.sp(&["save", "-o", "many.tar", &pulled]).ok();
+    host.sp(&["rmi", &pulled]).ok();
+    host.sp(&["create", "--name", "a", BUSYBOX, "true"]).ok();
+    host.sp(&["run", "--name", "b", BUSYBOX, "sh", "-c", "for i in $(seq 200); do seq 400 > /root/$i; done"]).ok();
+    let mut dice = Dice::from_environment();
+    let mut interrupted = [0; 4];
+    for round in 0..100 {
+        let verb = round % 4;
+        let command: &[&str] = match verb {
+            0 => &["pull", &pulled],
+            1 => &["load", "-i", "many.tar"],
+            2 => &["commit", "b", "made:1"],
+            _ => &["image", "prune", "--all", "--force"],
+        };
+        if verb == 3 {
+            host.sp(&["load", "-i", "many.tar"]).ok();
+        }
+        let mut running = host.start(command);
+        std::thread::sleep(std::time::Duration::from_micros(dice.below(120_000)));
+        interrupted[verb] += usize::from(!running.has_ended());
+        drop(running);
+        let checked = host.sp(&["check"]);
+        assert_eq!(checked.code, 0, "round {round}, {command:?}:\n{}{}", checked.stdout, checked.stderr);
+        host.sp(command).ok();
+        host.sp(&["check"]).ok();
+        if verb < 3 {
+            host.sp(&["rmi", if verb == 2 { "made:1" } else { &pulled }]).ok();
+        }
+    }
+    println!(
+        "killed before their end, of 25 each: pull {}, load {}, commit {}, prune {}",
+        interrupted[0], interrupted[1], interrupted[2], interrupted[3]
+    );
+    assert!(interrupted.iter().all(|count| *count > 0), "{interrupted:?}");
 }

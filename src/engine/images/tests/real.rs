@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{Phase, Platform};
@@ -18,6 +19,18 @@ impl Drop for Registry {
     }
 }
 
+/// A port that no other test of this run asks for, and that the kernel gives to nobody who leaves the choice to it.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + (number % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Registry {
     pub(super) fn start(folder: &Path) -> Self {
         Self::start_with(folder, "")
@@ -29,7 +42,7 @@ impl Registry {
 
     /// `more` are further lines of its configuration.
     pub(super) fn start_as(folder: &Path, http: &str, more: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let config = folder.join("registry.yml");
         let data = folder.join("registry");
         let text = format!(
@@ -39,11 +52,12 @@ impl Registry {
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new("/usr/bin/docker-registry");
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        let registry = Self { child: command.spawn().unwrap(), port };
+        let mut registry = Self { child: command.spawn().unwrap(), port };
         for _ in 0..100 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return registry;
             }
+            assert!(registry.child.try_wait().unwrap().is_none(), "the registry ended at once");
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("the registry does not start");
