@@ -181,3 +181,24 @@ fn killed_at_any_moment_the_store_is_whole() {
     );
     assert!(interrupted.iter().all(|count| *count > 0), "{interrupted:?}");
 }
+
+#[test]
+fn as_many_layers_as_docker_allows() {
+    let host = Host::new();
+    let registry = Registry::start(&host);
+    let mut layout = image::Layout::new(host.dir.join("layout"));
+    layout.add_folder(image::busybox_folder(), &[]);
+    for layer in 1..127 {
+        let (own, gone) = (format!("layer/{layer}"), format!("layer/{}", layer - 1));
+        // Each third takes away what the layer below has brought.
+        let hides = (layer % 3 == 0).then_some((gone.as_str(), None));
+        layout.add_files(&[(own.as_str(), Some("x"))].into_iter().chain(hides).collect::<Vec<_>>());
+    }
+    let reference = registry.push(&layout.finish("1", &serde_json::json!({})), "1", "deep");
+    host.sp(&["pull", &reference]).ok();
+    assert_eq!(host.sp(&["run", "--rm", &reference, "sh", "-c", "ls /layer | wc -l"]).ok().out().trim(), "84");
+    host.sp(&["save", "-o", "deep.tar", &reference]).ok();
+    host.sp(&["rmi", &reference]).ok();
+    host.sp(&["load", "-i", "deep.tar"]).ok();
+    assert_eq!(host.sp(&["run", "--rm", &reference, "sh", "-c", "ls /layer | wc -l"]).ok().out().trim(), "84");
+}
