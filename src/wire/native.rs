@@ -240,6 +240,9 @@ pub struct Import {
     /// A folder of the host to import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// The address of a tar for the host to fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// What containers of the image run by default. As text of JSON, because a query has no structure.
     #[serde(default, with = "json_text")]
     pub defaults: Defaults,

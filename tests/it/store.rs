@@ -8,6 +8,17 @@ use serde_json::Value;
 use crate::crash::Dice;
 use crate::harness::{BUSYBOX, Host, Registry, image, tool};
 
+/// A server of files. Dropping it ends it.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails when it has ended already, which is as well.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// The files in a tar, as GNU tar lists them.
 fn listed(tar: &std::path::Path) -> Vec<String> {
     let mut names: Vec<String> = tool("tar", &["-tf", tar.to_str().unwrap()]).lines().map(str::to_owned).collect();
@@ -76,6 +87,30 @@ fn the_files_of_a_container_are_exported_whether_it_runs_or_not() {
     // What was exported is an image again.
     host.sp(&["import", "stopped.tar", "again:1"]).ok();
     assert_eq!(host.sp(&["run", "--rm", "again:1", "cat", "/root/x"]).ok().stdout, "x\n");
+}
+
+#[test]
+fn a_root_file_system_is_fetched_from_the_web() {
+    let host = Host::new();
+    fs::create_dir(host.dir.join("www")).unwrap();
+    fs::copy(image::busybox_tar(), host.dir.join("www/rootfs.tar")).unwrap();
+    let server = Command::new("/bin/busybox")
+        .args(["httpd", "-f", "-p", "127.0.0.1:8099", "-h", host.dir.join("www").to_str().unwrap()])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server(server);
+    crate::harness::wait_until("the server answers", crate::harness::PATIENCE, || {
+        std::net::TcpStream::connect("127.0.0.1:8099").is_ok()
+    });
+    host.sp(&["import", "http://127.0.0.1:8099/none.tar", "web:1"]).fails_with(1).says(&["none.tar", "no such file"]);
+    host.sp(&["import", "http://", "web:1"]).fails_with(1).says(&["not the address of a file"]);
+    host.sp(&["import", "http://127.0.0.1:8099/rootfs.tar", "web:1"]).ok();
+    drop(server);
+    host.sp(&["import", "http://127.0.0.1:8099/rootfs.tar", "web:2"]).fails_with(1).says(&["does not answer"]);
+    assert_eq!(host.sp(&["run", "--rm", "web:1", "echo", "here"]).ok().stdout, "here\n");
 }
 
 #[test]

@@ -53,9 +53,13 @@ pub(super) async fn push(client: &Client, args: PushArgs, output: Output) -> Res
 
 pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) -> Result<i32, CliError> {
     let name = args.reference.to_string();
-    let mut import = Import { reference: args.reference, folder: None, defaults: change::defaults(&args.change)? };
+    let mut import = Import { reference: args.reference, folder: None, url: None, defaults: change::defaults(&args.change)? };
     let fail = |e| CliError::File(FileError::new("open", &args.source, e));
-    let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if args.source == Path::new("-") {
+    let url = args.source.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"));
+    let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if let Some(url) = url {
+        import.url = Some(url.to_owned());
+        None
+    } else if args.source == Path::new("-") {
         Some(Box::pin(terminal::stdin().map_err(CliError::Input)?))
     } else if args.source.is_dir() {
         import.folder = Some(args.source.canonicalize().map_err(fail)?);

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
-use super::layer::{ChannelReader, Form, Layer, TreeError, UnpackError, unpack_layer, write_tree};
+use super::layer::{ChannelReader, Form, Layer, Limits, TreeError, UnpackError, unpack_layer, write_tree};
 use super::progress::Meter;
 use super::publish::Package;
 use super::rows::Record;
@@ -26,6 +26,8 @@ use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 pub enum ImportSource {
     /// A tar (plain, gzip or zstd) or a folder.
     Path(PathBuf),
+    /// The address of a tar (plain, gzip or zstd), `http://` or `https://`.
+    Url(String),
     /// A tar (plain, gzip or zstd).
     Reader(Box<dyn AsyncRead + Send + Unpin>),
 }
@@ -62,22 +64,12 @@ impl Images {
             ImportSource::Path(path) => {
                 tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits, &progress)).await??
             }
-            ImportSource::Reader(reader) => {
-                let mut meter = Meter::new(&progress, "import".to_owned(), None);
-                meter.enter(Phase::Unpacking, 0);
-                let (feed, parts) = mpsc::channel(16);
-                let unpacking = tokio::task::spawn_blocking(move || {
-                    let layer = unpack_layer(ChannelReader::new(parts), &scratch.root(), scratch.recorder()?, &limits)?;
-                    Ok::<_, UnpackError>(scratch.into_staged(layer, None))
-                });
-                let done = pump(reader, feed, &mut meter).await;
-                let staged = unpacking.await?;
-                let done = done.map_err(ImagesError::ImportRead)?;
-                let staged =
-                    staged.map_err(|source| ImagesError::Unpack { layer: "import".to_owned(), source: Box::new(source) })?;
-                meter.enter(Phase::Done, done);
-                staged
+            ImportSource::Url(url) => {
+                let file = self.inner.http.file(&url).await;
+                let file = file.map_err(|source| ImagesError::Ask { what: url, source: Box::new(source) })?;
+                from_reader(Box::new(file), scratch, limits, &progress).await?
             }
+            ImportSource::Reader(reader) => from_reader(reader, scratch, limits, &progress).await?,
         };
         let package = Arc::new(package(&staged.layer, reference, &config, fingerprint));
         let digest = package.record.digest;
@@ -86,6 +78,28 @@ impl Images {
         // The one layer is ours and is there, so nobody can have taken it away.
         if published { Ok(digest) } else { Err(ImagesError::Contended { reference: Box::new(reference.clone()) }) }
     }
+}
+
+/// Unpacks what a stream brings, while it comes.
+async fn from_reader(
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    scratch: Scratch,
+    limits: Limits,
+    progress: &ProgressSink,
+) -> Result<Staged, ImagesError> {
+    let mut meter = Meter::new(progress, "import".to_owned(), None);
+    meter.enter(Phase::Unpacking, 0);
+    let (feed, parts) = mpsc::channel(16);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let layer = unpack_layer(ChannelReader::new(parts), &scratch.root(), scratch.recorder()?, &limits)?;
+        Ok::<_, UnpackError>(scratch.into_staged(layer, None))
+    });
+    let done = pump(reader, feed, &mut meter).await;
+    let staged = unpacking.await?;
+    let done = done.map_err(ImagesError::ImportRead)?;
+    let staged = staged.map_err(|source| ImagesError::Unpack { layer: "import".to_owned(), source: Box::new(source) })?;
+    meter.enter(Phase::Done, done);
+    Ok(staged)
 }
 
 fn from_path(path: &Path, scratch: Scratch, limits: &layer::Limits, progress: &ProgressSink) -> Result<Staged, ImagesError> {

@@ -86,10 +86,14 @@ fn given(sent: Credentials) -> Given {
 
 async fn import(State(handles): State<Handles>, Params(import): Params<Import>, request: Request) -> Result<Response, ApiError> {
     let engine = handles.engine;
-    let Import { reference, folder, defaults } = import;
-    let source = match folder {
-        Some(folder) => ImportSource::Path(folder),
-        None => {
+    let Import { reference, folder, url, defaults } = import;
+    let source = match (folder, url) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::new(ErrorKind::Invalid, "an import is of a `folder` or of a `url`, not of both".to_owned()));
+        }
+        (Some(folder), None) => ImportSource::Path(folder),
+        (None, Some(url)) => ImportSource::Url(url),
+        (None, None) => {
             let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
             ImportSource::Reader(Box::new(StreamReader::new(body)))
         }

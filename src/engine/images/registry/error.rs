@@ -15,6 +15,8 @@ use crate::model::Digest;
 pub enum RegistryError {
     #[error("{registry:?} is not a registry's address")]
     Name { registry: String },
+    #[error("{url:?} is not the address of a file: expected http:// or https:// and a host")]
+    Url { url: String },
     #[error("set up HTTPS: {}", chain(source))]
     Client { source: reqwest::Error },
     #[error("{registry} does not answer: {}{}", reason(source.as_ref()), plain_hint(source.as_ref()))]
@@ -93,6 +95,7 @@ impl RegistryError {
             | Self::Endless { .. }
             | Self::Astray { .. } => Trouble::Untrue,
             Self::Name { .. }
+            | Self::Url { .. }
             | Self::Client { .. }
             | Self::Authorities { .. }
             | Self::NoAuthorities

@@ -10,6 +10,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod fetch;
+mod file;
 mod helper;
 mod http;
 mod login;
