@@ -3,86 +3,184 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::model::Name;
 use crate::model::spec::Mount;
+use crate::model::spec::mount_options::{self, MountWord};
+use crate::model::{ByteSize, Name};
 
-/// `SOURCE:TARGET[:OPTIONS]`: a path (`/…`, `./…`, `~/…`) is a bind mount, a name is a volume.
+/// `[SOURCE:]TARGET[:OPTIONS]`: a path (`/…`, `./…`, `~/…`) is a bind mount, a name is a volume, and without a source it is
+/// a volume of the container's own.
 pub fn volume(text: &str, cwd: &Path, home: Option<&str>) -> Result<Mount, String> {
-    let mut parts = text.split(':');
-    let (source, target, options) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(source), Some(target), options, None) => (source, target, options.unwrap_or("")),
-        (Some(_), None, ..) => {
-            return Err("volumes without a name are not supported: write NAME:TARGET, or --tmpfs TARGET for scratch space".into());
-        }
-        _ => return Err("expected SOURCE:TARGET[:ro]".into()),
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, words) = match parts.as_slice() {
+        [target] => (None, *target, ""),
+        // The second part is a path, unless it can only be options.
+        [target, words] if target.starts_with('/') && !words.starts_with('/') => (None, *target, *words),
+        [source, target] => (Some(*source), *target, ""),
+        [source, target, words] => (Some(*source), *target, *words),
+        _ => return Err("expected [SOURCE:]TARGET[:ro]".into()),
     };
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" | "readonly" => read_only = true,
-            "rw" => read_only = false,
-            // Labels for SELinux and hints for other systems' file sharing change nothing on a host without them.
-            "z" | "Z" | "cached" | "delegated" | "consistent" => {}
-            other => return Err(format!("the option {other:?} is not supported: there are `ro` and `rw`")),
+    let (mut read_only, mut nocopy, mut options) = (false, false, Vec::new());
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match mount_options::of_bind(word)? {
+            MountWord::ReadOnly(value) => read_only = value,
+            MountWord::NoCopy => nocopy = true,
+            // Labels for SELinux change nothing on a host without it, and hints nothing on Linux.
+            MountWord::Relabel | MountWord::Hint => {}
+            MountWord::Option(option) => options.push(option),
         }
     }
     let target = absolute_target(target)?;
-    if is_path(source) {
-        let source = host_path(source, cwd, home)?;
-        Ok(Mount::Bind { source, target, read_only, create_host_path: true })
-    } else {
-        Ok(Mount::Volume { source: volume_name(source)?, target, read_only })
+    match source {
+        None if options.is_empty() => Ok(Mount::Anonymous { target, read_only, nocopy }),
+        None => Err(format!("the option {:?} is for volumes with a name and paths of the host", options[0])),
+        Some(source) if is_path(source) => {
+            if nocopy {
+                return Err("the option \"nocopy\" is for volumes".into());
+            }
+            let source = host_path(source, cwd, home)?;
+            Ok(Mount::Bind { source, target, read_only, create_host_path: true, options })
+        }
+        Some(source) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
     }
 }
 
 /// `type=bind,source=…,target=…[,readonly]`, and the same for `volume` and `tmpfs`. A bind's source must be there.
 pub fn mount(text: &str, cwd: &Path, home: Option<&str>) -> Result<Mount, String> {
-    let (mut kind, mut source, mut target, mut read_only) = ("volume", None, None, false);
-    let (mut size, mut mode) = (None, None);
+    let mut long = Long { kind: "volume", ..Long::default() };
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (field, None),
         };
+        long.take(key, value)?;
+    }
+    long.finish(cwd, home)
+}
+
+/// What `--mount` has said so far.
+#[derive(Default)]
+struct Long<'a> {
+    kind: &'a str,
+    source: Option<&'a str>,
+    target: Option<String>,
+    read_only: bool,
+    create: bool,
+    nocopy: bool,
+    size: Option<ByteSize>,
+    mode: Option<u32>,
+    options: Vec<String>,
+    /// Keys that belong to one type of mount, with that type.
+    typed: Vec<(&'a str, &'static str)>,
+}
+
+impl<'a> Long<'a> {
+    fn take(&mut self, key: &'a str, value: Option<&'a str>) -> Result<(), String> {
+        let flag = || match value {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => Err(format!("{key}: {other:?} is neither true nor false")),
+        };
         match (key, value) {
-            ("type", Some(value)) => kind = value,
-            ("source" | "src", Some(value)) => source = Some(value),
-            ("target" | "dst" | "destination", Some(value)) => target = Some(absolute_target(value)?),
-            ("readonly" | "ro", None | Some("true" | "1")) => read_only = true,
-            ("readonly" | "ro", Some("false" | "0")) => read_only = false,
-            ("tmpfs-size", Some(value)) => size = Some(value.parse().map_err(|e| format!("tmpfs-size: {e}"))?),
-            ("tmpfs-mode", Some(value)) => mode = Some(octal(value)?),
+            ("type", Some(value)) => self.kind = value,
+            ("source" | "src", Some(value)) => self.source = Some(value),
+            ("target" | "dst" | "destination", Some(value)) => self.target = Some(absolute_target(value)?),
+            ("readonly" | "ro", _) => self.read_only = flag()?,
+            ("consistency", Some("consistent" | "cached" | "delegated" | "default")) => {}
+            ("bind-propagation", Some(value)) => {
+                self.options.push(mount_options::propagation(value)?);
+                self.typed.push((key, "bind"));
+            }
+            ("bind-nonrecursive", _) => {
+                if flag()? {
+                    self.options.push("bind".to_owned());
+                }
+                self.typed.push((key, "bind"));
+            }
+            ("bind-recursive", Some(value)) => {
+                self.typed.push((key, "bind"));
+                match value {
+                    "enabled" => {}
+                    "disabled" => self.options.push("bind".to_owned()),
+                    // A read-only mount is one with all that is below it, or an error says that it cannot be.
+                    "readonly" if self.read_only => {}
+                    "readonly" => return Err("bind-recursive=readonly needs readonly before it".into()),
+                    "writable" => {
+                        return Err(
+                            "bind-recursive=writable is not supported: what is below a read-only mount is read-only".into()
+                        );
+                    }
+                    other => return Err(format!("bind-recursive: {other:?} is not enabled, disabled or readonly")),
+                }
+            }
+            ("bind-create-src" | "create-host-path", _) => {
+                self.create = flag()?;
+                self.typed.push((key, "bind"));
+            }
+            ("volume-nocopy", _) => {
+                self.nocopy = flag()?;
+                self.typed.push((key, "volume"));
+            }
+            ("volume-subpath", _) => {
+                return Err(format!("{key:?} is not supported: mount the whole volume, or one folder as a volume of its own"));
+            }
+            ("volume-driver", Some("local")) => self.typed.push((key, "volume")),
+            ("volume-driver" | "volume-opt" | "volume-label", _) => {
+                return Err(format!("{key:?} is not supported: make the volume first (`setpoint volume create`)"));
+            }
+            ("tmpfs-size", Some(value)) => {
+                self.size = Some(value.parse().map_err(|e| format!("tmpfs-size: {e}"))?);
+                self.typed.push((key, "tmpfs"));
+            }
+            ("tmpfs-mode", Some(value)) => {
+                self.mode = Some(octal(value)?);
+                self.typed.push((key, "tmpfs"));
+            }
+            ("tmpfs-options", Some(value)) => {
+                self.options.extend(mount_options::of_tmpfs(value)?);
+                self.typed.push((key, "tmpfs"));
+            }
             (key, _) => return Err(format!("{key:?} is not supported, or lacks its value")),
         }
+        Ok(())
     }
-    let target = target.ok_or("it lacks target=…")?;
-    match (kind, source) {
-        ("bind", Some(source)) => {
-            Ok(Mount::Bind { source: host_path(source, cwd, home)?, target, read_only, create_host_path: false })
+
+    fn finish(self, cwd: &Path, home: Option<&str>) -> Result<Mount, String> {
+        let Self { kind, source, target, read_only, create, nocopy, size, mode, options, typed } = self;
+        let target = target.ok_or("it lacks target=…")?;
+        if let Some((key, _)) = typed.iter().find(|(_, belongs)| *belongs != kind) {
+            return Err(format!("{key:?} does not belong to a mount of the type {kind:?}"));
         }
-        ("volume", Some(source)) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only }),
-        ("tmpfs", None) if read_only => Err("a tmpfs that is read-only would stay empty".into()),
-        ("tmpfs", None) => Ok(Mount::Tmpfs { target, size, mode }),
-        ("tmpfs", Some(_)) => Err("a tmpfs has no source".into()),
-        ("bind" | "volume", None) => Err("it lacks source=…".into()),
-        (other, _) => Err(format!("the type {other:?} is not supported: there are bind, volume and tmpfs")),
+        match (kind, source) {
+            ("bind", Some(source)) => {
+                let source = host_path(source, cwd, home)?;
+                Ok(Mount::Bind { source, target, read_only, create_host_path: create, options })
+            }
+            ("volume", Some(source)) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
+            ("volume", None) => Ok(Mount::Anonymous { target, read_only, nocopy }),
+            ("tmpfs", None) if read_only => Err("a tmpfs that is read-only would stay empty".into()),
+            ("tmpfs", None) => Ok(Mount::Tmpfs { target, size, mode, options }),
+            ("tmpfs", Some(_)) => Err("a tmpfs has no source".into()),
+            ("bind", None) => Err("it lacks source=…".into()),
+            ("image", _) => {
+                Err("images cannot be mounted: copy what is needed out of one (`setpoint cp`), or mount a volume".into())
+            }
+            (other, _) => Err(format!("the type {other:?} is not supported: there are bind, volume and tmpfs")),
+        }
     }
 }
 
-/// `TARGET[:size=64m,mode=1777]`.
+/// `TARGET[:size=64m,mode=1777,…]`.
 pub fn tmpfs(text: &str) -> Result<Mount, String> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let (mut size, mut mode) = (None, None);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
+    let (target, words) = text.split_once(':').unwrap_or((text, ""));
+    let (mut size, mut mode, mut options) = (None, None, Vec::new());
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match word.split_once('=') {
             Some(("size", value)) => size = Some(value.parse().map_err(|e| format!("size: {e}"))?),
             Some(("mode", value)) => mode = Some(octal(value)?),
-            // What the engine does anyway.
-            None if matches!(option, "rw" | "nosuid" | "nodev") => {}
-            _ => return Err(format!("the option {option:?} is not supported: there are `size=` and `mode=`")),
+            _ => options.extend(mount_options::of_tmpfs(word)?),
         }
     }
-    Ok(Mount::Tmpfs { target: absolute_target(target)?, size, mode })
+    Ok(Mount::Tmpfs { target: absolute_target(target)?, size, mode, options })
 }
 
 fn is_path(source: &str) -> bool {
@@ -137,11 +235,12 @@ mod tests {
     const CWD: &str = "/srv/app";
 
     fn bind(source: &str, target: &str, read_only: bool, create_host_path: bool) -> Mount {
-        Mount::Bind { source: source.into(), target: target.into(), read_only, create_host_path }
+        Mount::Bind { source: source.into(), target: target.into(), read_only, create_host_path, options: vec![] }
     }
 
     fn named(source: &str, target: &str, read_only: bool) -> Mount {
-        Mount::Volume { source: source.parse().unwrap(), target: target.into(), read_only }
+        let source = source.parse().unwrap();
+        Mount::Volume { source, target: target.into(), read_only, nocopy: false, options: vec![] }
     }
 
     #[test]
@@ -149,7 +248,7 @@ mod tests {
         for (text, expected) in [
             ("data:/data", named("data", "/data", false)),
             ("data:/data:ro", named("data", "/data", true)),
-            ("/etc/hosts:/h:ro,z", bind("/etc/hosts", "/h", true, true)),
+            ("/etc/hosts:/h:ro,z,cached", bind("/etc/hosts", "/h", true, true)),
             ("./conf:/etc/app", bind("/srv/app/conf", "/etc/app", false, true)),
             ("../x/./y:/z", bind("/srv/x/y", "/z", false, true)),
             (".:/src", bind("/srv/app", "/src", false, true)),
@@ -157,7 +256,12 @@ mod tests {
         ] {
             assert_eq!(volume(text, Path::new(CWD), Some("/root")).unwrap(), expected, "{text}");
         }
-        for bad in ["/data", "a:b", "a:/b:c", "a:/b:ro:x", ":/x", "a b:/x", "a:/", "~/a:/b"] {
+        let own = |read_only| Mount::Anonymous { target: "/data".into(), read_only, nocopy: false };
+        assert_eq!(volume("/data", Path::new(CWD), None).unwrap(), own(false));
+        assert_eq!(volume("/data:ro", Path::new(CWD), None).unwrap(), own(true));
+        let slave = volume("/a:/b:ro,rslave,noexec", Path::new(CWD), None).unwrap();
+        assert!(matches!(slave, Mount::Bind { options, read_only: true, .. } if options == ["rslave", "noexec"]));
+        for bad in ["data", "/data:shared", "/a:/b:nocopy", "a:b", "a:/b:c", "a:/b:ro:x", ":/x", "a b:/x", "a:/", "~/a:/b"] {
             assert!(volume(bad, Path::new(CWD), None).is_err(), "{bad}");
         }
     }
@@ -169,10 +273,20 @@ mod tests {
             ("source=data,target=/d", named("data", "/d", false)),
             (
                 "type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700",
-                Mount::Tmpfs { target: "/t".into(), size: "1m".parse().ok(), mode: Some(0o700) },
+                Mount::Tmpfs { target: "/t".into(), size: "1m".parse().ok(), mode: Some(0o700), options: vec![] },
             ),
         ] {
             assert_eq!(mount(text, Path::new(CWD), None).unwrap(), expected, "{text}");
+        }
+        let deep = mount("source=data,target=/d,volume-nocopy", Path::new(CWD), None).unwrap();
+        assert!(matches!(deep, Mount::Volume { nocopy: true, .. }));
+        for bad in [
+            "type=image,source=a,target=/x",
+            "source=a,target=/x,volume-subpath=../b",
+            "type=bind,source=a,target=/x,volume-nocopy",
+            "target=/x,volume-opt=type=nfs",
+        ] {
+            assert!(mount(bad, Path::new(CWD), None).is_err(), "{bad}");
         }
         for bad in ["type=bind,target=/x", "type=npipe,source=a,target=/x", "source=a", "type=tmpfs,source=a,target=/t", "x=y"] {
             assert!(mount(bad, Path::new(CWD), None).is_err(), "{bad}");
@@ -181,12 +295,12 @@ mod tests {
 
     #[test]
     fn in_memory() {
-        assert_eq!(tmpfs("/t").unwrap(), Mount::Tmpfs { target: "/t".into(), size: None, mode: None });
+        assert_eq!(tmpfs("/t").unwrap(), Mount::Tmpfs { target: "/t".into(), size: None, mode: None, options: vec![] });
         assert_eq!(
             tmpfs("/t:size=64m,mode=1777,rw").unwrap(),
-            Mount::Tmpfs { target: "/t".into(), size: "64m".parse().ok(), mode: Some(0o1777) }
+            Mount::Tmpfs { target: "/t".into(), size: "64m".parse().ok(), mode: Some(0o1777), options: vec![] }
         );
-        for bad in ["t", "/t:size=x", "/t:uid=1", "/t:mode=9"] {
+        for bad in ["t", "/t:size=x", "/t:uid=x", "/t:huge=1", "/t:mode=9"] {
             assert!(tmpfs(bad).is_err(), "{bad}");
         }
     }

@@ -1,13 +1,12 @@
 //! From the flags of `run` and `create` to what a container is to be. Pure: what it needs of the surroundings is handed to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, Healthcheck, NetworkMode, Probe, ResourceLimits, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, Healthcheck, HostAddress, NetworkMode, Probe, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.
@@ -37,12 +36,20 @@ pub enum SpecError {
     EnvFile(#[from] files::FileError),
     #[error("containers have no standard input or terminal of their own yet")]
     Interactive,
-    #[error("published ports need a network: with `--network {mode}` there is none")]
-    PortsWithoutNetwork { mode: &'static str },
+    #[error("published ports need a network of its own: with `--network {mode}` there is none")]
+    PortsWithoutNetwork { mode: NetworkMode },
+    #[error("{flag} is not supported")]
+    Refused { flag: &'static str, advice: &'static str },
+    #[error("--userns {mode} is not supported: containers have the users of the host")]
+    Users { mode: String },
+    #[error("{flag} cannot stand beside `{beside}`: {why}")]
+    Excludes { flag: &'static str, beside: String, why: &'static str },
+    #[error("the limit {which}: {why}")]
+    Limit { which: &'static str, why: &'static str },
     #[error("{flag} needs one `--network NAME`")]
     NeedsOneNetwork { flag: &'static str },
     #[error("`--network {mode}` excludes other networks")]
-    ExclusiveNetwork { mode: &'static str },
+    ExclusiveNetwork { mode: NetworkMode },
     #[error("two mounts have the target {target}")]
     SameTarget { target: String },
 }
@@ -51,6 +58,8 @@ impl SpecError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Interactive => Some("start it with `setpoint run -d`, then use `setpoint exec -i NAME COMMAND`"),
+            Self::Refused { advice, .. } => Some(advice),
+            Self::Users { .. } => Some("leave it out, and give the container a user of its own with `--user`"),
             _ => None,
         }
     }
@@ -64,6 +73,9 @@ fn flag<T, E: ToString>(flag: &'static str, value: &str, result: Result<T, E>) -
 pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec, SpecError> {
     if args.interactive || args.tty {
         return Err(SpecError::Interactive);
+    }
+    if let Some((flag, advice)) = args.refused.first() {
+        return Err(SpecError::Refused { flag, advice });
     }
     let (image, command) = args.rest.split_first().map_or(("", &[][..]), |(image, command)| (image.as_str(), command));
     let mut spec = ContainerSpec::new(image.parse::<ImageRef>()?);
@@ -89,14 +101,17 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     }
     spec.user = args.user.clone();
     spec.hostname = args.hostname.clone();
-    spec.labels = labels(&args.label)?;
+    confine::label_files(args, around, &mut spec)?;
+    spec.labels.extend(labels(&args.label)?);
     mount_all(args, around, &mut spec)?;
     networks(args, &mut spec)?;
+    confine::apply(args, around, &mut spec)?;
+    confine::reach(args, &mut spec)?;
     for text in &args.publish {
         spec.ports.extend(flag("--publish", text, PortMapping::parse_all(text))?);
     }
     if !spec.ports.is_empty() && spec.network_mode != NetworkMode::Bridge {
-        return Err(SpecError::PortsWithoutNetwork { mode: mode_name(spec.network_mode) });
+        return Err(SpecError::PortsWithoutNetwork { mode: spec.network_mode });
     }
     for text in &args.add_host {
         let (name, address) = flag("--add-host", text, host(text))?;
@@ -107,8 +122,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     if let Some(seconds) = args.stop_timeout {
         spec.stop_grace_period = Span::seconds(seconds);
     }
-    spec.limits =
-        ResourceLimits { memory: args.memory.filter(|size| size.0 != 0), cpus: args.cpus, pids: pids(args.pids_limit)? };
+    spec.limits = confine::limits(args, pids(args.pids_limit)?)?;
     for text in &args.ulimit {
         let (name, limit) = flag("--ulimit", text, ulimit(text))?;
         spec.ulimits.insert(name, limit);
@@ -149,10 +163,11 @@ fn mount_all(args: &SpecArgs, around: &Surroundings, spec: &mut ContainerSpec) -
 fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> {
     for text in &args.networks {
         match text.as_str() {
-            "none" => spec.network_mode = NetworkMode::None,
-            "host" => spec.network_mode = NetworkMode::Host,
             // Docker's word for the default network.
             "bridge" | "default" => {}
+            mode if matches!(mode, "none" | "host") || mode.starts_with("container:") => {
+                spec.network_mode = flag("--network", mode, mode.parse())?;
+            }
             name => {
                 let name = flag::<Name, _>("--network", name, name.parse())?;
                 spec.networks.insert(name, Attachment::default());
@@ -160,7 +175,7 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
         }
     }
     if spec.network_mode != NetworkMode::Bridge && args.networks.len() > 1 {
-        return Err(SpecError::ExclusiveNetwork { mode: mode_name(spec.network_mode) });
+        return Err(SpecError::ExclusiveNetwork { mode: spec.network_mode.clone() });
     }
     if !args.network_alias.is_empty() {
         if spec.networks.is_empty() {
@@ -178,14 +193,6 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
         }
     }
     Ok(())
-}
-
-const fn mode_name(mode: NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
-    }
 }
 
 /// `KEY=VALUE`, or `KEY` for what it is here; where it is not set here, it is not set there either.
@@ -221,13 +228,10 @@ pub fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, SpecError> {
         .collect()
 }
 
-fn host(text: &str) -> Result<(String, IpAddr), String> {
+fn host(text: &str) -> Result<(String, HostAddress), String> {
     let (name, address) = text.split_once([':', '=']).ok_or("expected NAME:ADDRESS")?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    match address.parse() {
-        Ok(address) if !name.is_empty() => Ok((name.to_owned(), address)),
-        _ => Err(format!("{address:?} is not an address")),
-    }
+    let address = address.parse::<HostAddress>().map_err(|e| e.to_string())?;
+    if name.is_empty() { Err("expected NAME:ADDRESS".to_owned()) } else { Ok((name.to_owned(), address)) }
 }
 
 fn pids(limit: Option<i64>) -> Result<Option<u32>, SpecError> {
@@ -278,5 +282,6 @@ fn healthcheck(args: &SpecArgs) -> Option<Healthcheck> {
     })
 }
 
+mod confine;
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,8 @@ use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
 use crate::server::native::stacks::ApplyRequest;
 use crate::wire::native::{
-    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Force, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
-    RemoveImage, Reset, Search, Stop, Tags, Version,
+    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
+    RemoveContainer, RemoveImage, Reset, Search, Stop, Tags, Version,
 };
 
 /// Answers of one JSON value a line.
@@ -60,8 +60,8 @@ impl Client {
         self.post(&format!("/containers/{}/kill", segment(name)), kill).await
     }
 
-    pub async fn remove(&self, name: &str, force: bool) -> Result<(), ClientError> {
-        self.delete(&format!("/containers/{}?{}", segment(name), query(&Force { force })?)).await
+    pub async fn remove(&self, name: &str, how: &RemoveContainer) -> Result<(), ClientError> {
+        self.delete(&format!("/containers/{}?{}", segment(name), query(how)?)).await
     }
 
     pub async fn wait(&self, name: &str) -> Result<Exited, ClientError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::images::{CheckReport, ImagesUsage, PruneFilter, Pruned};
-use super::{Engine, EngineError, start};
+use super::{Engine, EngineError, mounts};
 use crate::files;
 use crate::model::{ContainerId, Digest, Name, ProgressSink};
 
@@ -76,8 +76,9 @@ impl Engine {
         let mut usage = DiskUsage { images: self.0.images.usage(&live)?, ..DiskUsage::default() };
         let mut mounted: BTreeMap<Name, u64> = BTreeMap::new();
         for record in records {
-            for volume in start::volumes_of(&record.spec).collect::<BTreeSet<_>>() {
-                *mounted.entry(volume.clone()).or_default() += 1;
+            let own = mounts::own_volumes(&self.0, &record)?;
+            for volume in mounts::volumes_of(&record.spec).cloned().chain(own).collect::<BTreeSet<_>>() {
+                *mounted.entry(volume).or_default() += 1;
             }
             usage.containers.push(ContainerUsage {
                 running: self.0.containers.state(&record.id)?.is_alive(),

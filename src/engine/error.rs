@@ -10,7 +10,7 @@ use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
 use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
-use crate::model::{Digest, Name};
+use crate::model::{Digest, Name, Platform};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -30,6 +30,8 @@ pub enum EngineError {
     Log(#[from] LogError),
     #[error("image {reference} is not on this host")]
     NoSuchImage { reference: String },
+    #[error("image {reference} on this host is for {found}, not for {wanted}")]
+    OtherPlatform { reference: String, found: Platform, wanted: Platform },
     #[error("container {name} is running")]
     Running { name: Name },
     #[error("image {reference} is used by container {by}")]
@@ -40,6 +42,20 @@ pub enum EngineError {
     VolumeInUse { name: Name, by: Name },
     #[error("bind mount: {} is not on this host", path.display())]
     NoBindSource { path: PathBuf },
+    #[error("{} on this host is no device, nor a folder with any", path.display())]
+    NoDevice { path: PathBuf },
+    #[error("container {name}, whose network is to be shared, is not running")]
+    SharedNotRunning { name: Name },
+    #[error("container {name} does not share its shared memory")]
+    NotShareable { name: Name },
+    #[error("container {name} cannot share what it has with itself")]
+    SharesWithItself { name: Name },
+    #[error("container {name} has the volumes of a container that has its own")]
+    VolumesInCircle { name: Name },
+    #[error("container {name} has no network in which the host has an address")]
+    NoGateway { name: Name },
+    #[error("the limit {which}: {why}")]
+    Limit { which: &'static str, why: &'static str },
     #[error("the configuration of image {digest} cannot be read: {source}")]
     ImageConfig { digest: Digest, source: serde_json::Error },
     #[error("no random numbers: {0}")]
@@ -68,11 +84,18 @@ impl EngineError {
             Self::Networks(error) => network_kind(error),
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
-            Self::NoSuchImage { .. } => Kind::NotFound,
+            Self::NoSuchImage { .. } | Self::OtherPlatform { .. } => Kind::NotFound,
             Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
                 Kind::Conflict
             }
-            Self::NoBindSource { .. } => Kind::Invalid,
+            Self::NoBindSource { .. }
+            | Self::NoDevice { .. }
+            | Self::NotShareable { .. }
+            | Self::SharesWithItself { .. }
+            | Self::VolumesInCircle { .. }
+            | Self::NoGateway { .. }
+            | Self::Limit { .. } => Kind::Invalid,
+            Self::SharedNotRunning { .. } => Kind::Conflict,
             Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
                 Kind::Internal
             }
@@ -84,6 +107,9 @@ impl EngineError {
         match self {
             Self::NoSuchImage { reference } => {
                 Some(format!("`setpoint pull {reference}` brings it, `setpoint import` makes one from files"))
+            }
+            Self::OtherPlatform { reference, wanted, .. } => {
+                Some(format!("`setpoint pull --platform {wanted} {reference}` brings the other one in its place"))
             }
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
@@ -101,6 +127,9 @@ impl EngineError {
             }
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
+            Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
+            Self::NotShareable { name } => Some(format!("make {name} with `--ipc shareable` (`ipc: shareable` in a manifest)")),
+            Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),
             _ => None,
         }
     }

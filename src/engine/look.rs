@@ -18,7 +18,7 @@ impl Engine {
             states.insert(record.id.clone(), parts.containers.status(&record.id)?);
             records.push(record);
         }
-        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, &status.state)).collect();
+        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, &status.state, None)).collect();
         let mut network = parts.networks.observe(&live).await?;
         let containers = records
             .into_iter()
@@ -61,15 +61,15 @@ impl Engine {
     pub(super) fn live(&self) -> Result<Vec<Live>, EngineError> {
         let mut all = Vec::new();
         for record in self.0.containers.list()? {
-            all.extend(live(&record.id, &self.0.containers.state(&record.id)?));
+            all.extend(live(&record.id, &self.0.containers.state(&record.id)?, record.spec.mac_address.map(|mac| mac.0)));
         }
         Ok(all)
     }
 }
 
-fn live(id: &ContainerId, state: &ContainerState) -> Option<Live> {
+fn live(id: &ContainerId, state: &ContainerState, mac: Option<[u8; 6]>) -> Option<Live> {
     match state {
-        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid }),
+        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid, mac }),
         ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
             None
         }

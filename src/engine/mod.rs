@@ -13,9 +13,11 @@ pub mod volumes;
 mod care;
 mod error;
 mod look;
+mod mounts;
 mod outgoing;
 mod recover;
 mod settle_role;
+mod sharing;
 mod start;
 mod transfer;
 
@@ -116,6 +118,10 @@ impl Engine {
     pub async fn create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
         let NewContainer { name, owner, mut spec, auto_remove } = new;
         let image = self.image(&spec.image)?;
+        spec.limits.check().map_err(|(which, why)| EngineError::Limit { which, why })?;
+        if owner.is_none() {
+            mounts::fix(&self.0, &mut spec)?;
+        }
         if owner.is_none() && spec.network_mode == NetworkMode::Bridge && spec.networks.is_empty() {
             let default: Name = DEFAULT_NETWORK.parse().map_err(|_| EngineError::Interrupted)?;
             self.0.networks.create(&default, None, &NetworkSpec::default()).await?;
@@ -158,9 +164,21 @@ impl Engine {
         Ok(self.0.containers.signal(id, signal).await?)
     }
 
-    /// Removes a container, its writable layer and its logs. A running one only when `force`.
+    /// Removes a container, its writable layer and its logs. A running one only when `force`. The volumes that it has
+    /// without a name for them stay, unless it is one that is removed at its end.
     pub async fn remove(&self, id: &ContainerId, force: bool) -> Result<(), EngineError> {
+        let volumes = self.0.containers.get(id).is_ok_and(|record| record.auto_remove);
+        self.remove_with(id, force, volumes).await
+    }
+
+    /// As [`remove`](Self::remove); with `volumes`, those too that the container has without a name for them, **and their
+    /// data**, as far as no other container mounts them.
+    pub async fn remove_with(&self, id: &ContainerId, force: bool, volumes: bool) -> Result<(), EngineError> {
         let held = self.0.containers.hold(id).await?;
+        let own = match self.0.containers.get(id) {
+            Ok(record) if volumes => mounts::own_volumes(&self.0, &record)?,
+            _ => Vec::new(),
+        };
         if self.0.containers.runs(&held).await? {
             if !force {
                 return Err(EngineError::Running { name: self.0.containers.get(id)?.name });
@@ -168,7 +186,8 @@ impl Engine {
             self.0.containers.stop(id, Some(Span::default())).await?;
         }
         self.0.networks.detach(id).await?;
-        Ok(self.0.containers.remove_held(held).await?)
+        self.0.containers.remove_held(held).await?;
+        mounts::remove_unused(&self.0, own)
     }
 
     /// Where a container is in its life now. Reads one small file.
@@ -223,6 +242,26 @@ impl Engine {
     /// The image that a reference names on this host.
     pub fn image(&self, reference: &ImageRef) -> Result<observed::Image, EngineError> {
         self.0.images.find(reference)?.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
+    }
+
+    /// That the image which a reference names is for a platform.
+    ///
+    /// # Errors
+    /// When it is for another one, or not here.
+    pub fn require_platform(&self, reference: &ImageRef, wanted: &Platform) -> Result<(), EngineError> {
+        let config = self.0.images.rootfs(self.image(reference)?.digest)?.config;
+        let found = Platform {
+            os: config.os().to_string(),
+            architecture: config.architecture().to_string(),
+            variant: config.variant().clone(),
+        };
+        let same = found.os == wanted.os
+            && found.architecture == wanted.architecture
+            && (wanted.variant.is_none() || found.variant.is_none() || found.variant == wanted.variant);
+        if same {
+            return Ok(());
+        }
+        Err(EngineError::OtherPlatform { reference: reference.to_string(), found, wanted: wanted.clone() })
     }
 
     pub fn images(&self) -> Result<Vec<observed::Image>, EngineError> {
@@ -375,8 +414,8 @@ impl Engine {
 
     /// Removes a volume **and its data**; refused while a container mounts it.
     pub fn remove_volume(&self, name: &Name) -> Result<(), EngineError> {
-        if let Some(user) = self.0.containers.list()?.into_iter().find(|c| start::volumes_of(&c.spec).any(|v| v == name)) {
-            return Err(EngineError::VolumeInUse { name: name.clone(), by: user.name });
+        if let Some(by) = mounts::user_of(&self.0, name)? {
+            return Err(EngineError::VolumeInUse { name: name.clone(), by });
         }
         Ok(self.0.volumes.remove(name)?)
     }

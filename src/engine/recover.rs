@@ -1,6 +1,6 @@
 //! Ends: what is released when a container has exited for good, what a crash left half-made, and the end of everything.
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, mounts};
 use crate::files;
 use crate::model::{ContainerId, Name, Span};
 use crate::observed::ContainerState;
@@ -18,7 +18,9 @@ impl Engine {
         }
         parts.networks.detach(id).await?;
         if record.auto_remove {
+            let own = mounts::own_volumes(parts, &record)?;
             parts.containers.remove_held(held).await?;
+            mounts::remove_unused(parts, own)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
-use super::{containers, monitor, networks, settle_role};
+use super::{containers, monitor, networks, runtime, settle_role};
 use crate::sys;
 
 /// Plays the role that the first argument (after the program's name) names. `None` when it names none.
@@ -19,6 +19,7 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
         settle_role::ROLE => settle_role::main,
         networks::dns::ROLE => networks::dns::main,
         containers::EXEC_ROLE => containers::exec_main,
+        runtime::small_init::ROLE => runtime::small_init::main,
         _ => return None,
     };
     // Roles live on for long. A lock or a pipe of a script that called us must not live as long as they do.

@@ -1,17 +1,19 @@
 //! What a start needs of all parts: layers, volumes, a network namespace, name resolution. In this order, because each
 //! later one is undone more easily; an error undoes what was done.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::containers::{Record, StartWith};
+use oci_spec::image::ImageConfiguration;
+
+use super::containers::{Further, Record, StartWith};
 use super::networks::{Attached, Join};
-use super::runtime::spec::HostMount;
-use super::{EngineError, Parts};
+use super::{EngineError, Parts, mounts, sharing};
 use crate::files;
-use crate::model::spec::{ContainerSpec, Healthcheck, Mount, NetworkMode, Probe, VolumeSpec};
-use crate::model::{ContainerId, Name, Span};
+use crate::model::spec::{ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
+use crate::model::{ContainerId, Name, PortMapping, Span};
 
 /// With `awaits_attach` the container's output waits for whoever attaches next.
 pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<(), EngineError> {
@@ -23,19 +25,36 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
         return Ok(());
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;
-    let mounts = mounts(parts, &record, &rootfs.layers).await?;
-    let attached = attach(parts, &record).await?;
-    let hosts = hosts(&record, attached.as_ref());
+    let joins = sharing::joins(parts, &record)?;
+    let devices = sharing::devices(&record.spec)?;
+    let effective = mounts::effective(parts, &record, &rootfs.config)?;
+    let mut mounts = mounts::prepare(parts, &record, &effective, &rootfs.layers).await?;
+    let shared = match record.spec.network_mode.container() {
+        Some(other) => Some(sharing::network(parts, &record, other)?),
+        None => None,
+    };
+    let of_image = of_image(parts, &record)?;
+    let attached = attach(parts, &record, &rootfs.config).await?;
+    let further = Further { joins, devices, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
+    let hosts = hosts(&record, attached.as_ref())?;
     let resolv_conf = resolv_conf(&record.spec, attached.as_ref())?;
+    let netns = match shared {
+        Some(shared) => {
+            mounts.extend(shared.files);
+            Some(shared.netns)
+        }
+        None => attached.map(|attached| attached.netns),
+    };
     let with = StartWith {
         lower: rootfs.layers,
-        image_healthcheck: healthcheck_of(parts, &record)?,
+        image_healthcheck: of_image.healthcheck.filter(|_| record.spec.healthcheck.is_none()),
         image: rootfs.config,
         mounts,
-        netns: attached.map(|attached| attached.netns),
+        netns,
         hosts,
         resolv_conf,
         awaits_attach,
+        further,
     };
     if let Err(error) = parts.containers.start_held(&held, with).await {
         parts.networks.detach(id).await?;
@@ -44,9 +63,25 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     Ok(())
 }
 
+/// The name that a container has for itself, where it is somebody else's.
+fn own_name(spec: &ContainerSpec, shared: Option<&sharing::SharedNetwork>) -> Result<Option<String>, EngineError> {
+    if spec.uts == NamespaceMode::Host {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        return Ok(Some(name));
+    }
+    Ok(shared.map(|shared| shared.hostname.clone()))
+}
+
+/// What only Docker's images carry: no field of OCI has it.
+#[derive(Default)]
+struct OfImage {
+    healthcheck: Option<Healthcheck>,
+    shell: Option<Vec<String>>,
+}
+
 /// The health check that the image brings. No OCI field has it: Docker's images carry it in their configuration.
 /// Source: Docker Image Specification 1.3, `Healthcheck`; times are in nanoseconds.
-fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>, EngineError> {
+fn of_image(parts: &Parts, record: &Record) -> Result<OfImage, EngineError> {
     #[derive(serde::Deserialize)]
     struct Image {
         config: Option<Config>,
@@ -55,6 +90,9 @@ fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>,
     struct Config {
         #[serde(rename = "Healthcheck")]
         healthcheck: Option<Check>,
+        /// What runs lines of a shell in the image.
+        #[serde(rename = "Shell", default)]
+        shell: Option<Vec<String>>,
     }
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase", default)]
@@ -67,80 +105,34 @@ fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>,
         start_period: u64,
         start_interval: u64,
     }
-    if record.spec.healthcheck.is_some() {
-        return Ok(None);
-    }
     let digest = record.image_digest;
     let raw = parts.images.raw_config(digest)?;
     let image: Image = serde_json::from_slice(&raw).map_err(|source| EngineError::ImageConfig { digest, source })?;
-    let Some(check) = image.config.and_then(|config| config.healthcheck) else { return Ok(None) };
+    let Some(config) = image.config else { return Ok(OfImage::default()) };
+    let shell = config.shell.filter(|words| !words.is_empty());
+    let Some(check) = config.healthcheck else { return Ok(OfImage { healthcheck: None, shell }) };
     let test = match check.test.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
         Some(("CMD", arguments)) => Probe::Command(arguments.to_vec()),
         Some(("CMD-SHELL", [line])) => Probe::Shell(line.clone()),
-        _ => return Ok(None),
+        _ => return Ok(OfImage { healthcheck: None, shell }),
     };
     let or = |nanos: u64, default| if nanos == 0 { default } else { Span(Duration::from_nanos(nanos)) };
-    Ok(Some(Healthcheck {
+    let healthcheck = Healthcheck {
         test,
         interval: or(check.interval, Healthcheck::INTERVAL),
         timeout: or(check.timeout, Healthcheck::TIMEOUT),
         retries: if check.retries == 0 { Healthcheck::RETRIES } else { check.retries },
         start_period: Span(Duration::from_nanos(check.start_period)),
         start_interval: or(check.start_interval, Healthcheck::START_INTERVAL),
-    }))
+    };
+    Ok(OfImage { healthcheck: Some(healthcheck), shell })
 }
 
-/// The named volumes that a container mounts.
-pub(super) fn volumes_of(spec: &ContainerSpec) -> impl Iterator<Item = &Name> {
-    spec.mounts.iter().filter_map(|mount| match mount {
-        Mount::Volume { source, .. } => Some(source),
-        Mount::Bind { .. } | Mount::Tmpfs { .. } | Mount::Config { .. } => None,
-    })
-}
-
-/// Everything but configs, which the containers' part keeps itself, as paths of the host.
-async fn mounts(parts: &Parts, record: &Record, layers: &[std::path::PathBuf]) -> Result<Vec<HostMount>, EngineError> {
-    let mut mounts = Vec::new();
-    for mount in &record.spec.mounts {
-        mounts.push(match mount {
-            Mount::Volume { source, target, read_only } => {
-                let volume = match parts.volumes.get(source)? {
-                    Some(volume) if volume.present => volume,
-                    // A `run -v name:/path` makes the volume that it names.
-                    _ => parts.volumes.create(source, None, &VolumeSpec::default())?,
-                };
-                if parts.volumes.needs_populating(source)? {
-                    let (volumes, name) = (parts.volumes.clone(), source.clone());
-                    let (layers, target) = (layers.to_vec(), target.clone());
-                    tokio::task::spawn_blocking(move || volumes.populate(&name, &layers, &target))
-                        .await
-                        .map_err(|_| EngineError::Interrupted)??;
-                }
-                HostMount::Bind { source: volume.path, target: target.clone(), read_only: *read_only }
-            }
-            Mount::Bind { source, target, read_only, create_host_path } => {
-                if !source.exists() {
-                    if !create_host_path {
-                        return Err(EngineError::NoBindSource { path: source.clone() });
-                    }
-                    files::create_dirs(source, 0o755)?;
-                }
-                HostMount::Bind { source: source.clone(), target: target.clone(), read_only: *read_only }
-            }
-            Mount::Tmpfs { target, size, mode } => {
-                HostMount::Tmpfs { target: target.clone(), size: size.map(|size| size.0), mode: *mode }
-            }
-            Mount::Config { .. } => continue,
-        });
-    }
-    Ok(mounts)
-}
-
-/// The network namespace, unless the container shares the host's.
-async fn attach(parts: &Parts, record: &Record) -> Result<Option<Attached>, EngineError> {
+/// The network namespace, unless the container shares the host's or another one's.
+async fn attach(parts: &Parts, record: &Record, image: &ImageConfiguration) -> Result<Option<Attached>, EngineError> {
     let spec = &record.spec;
     let joins: Vec<Join> = match spec.network_mode {
-        NetworkMode::Host => return Ok(None),
+        NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
         NetworkMode::None => Vec::new(),
         NetworkMode::Bridge => spec
             .networks
@@ -150,11 +142,29 @@ async fn attach(parts: &Parts, record: &Record) -> Result<Option<Attached>, Engi
                 names.insert(record.name.to_string());
                 names.insert(record.id.short().to_owned());
                 names.extend(record.owner.as_ref().map(|owner| owner.resource.to_string()));
-                Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address }
+                let mac = spec.mac_address.map(|mac| mac.0);
+                Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
             })
             .collect(),
     };
-    Ok(Some(parts.networks.attach(&record.id, &joins, &spec.ports).await?))
+    Ok(Some(parts.networks.attach(&record.id, &joins, &published(spec, image)).await?))
+}
+
+/// The ports that are published: those that the container says and, where it wants all, those that it or its image exposes.
+fn published(spec: &ContainerSpec, image: &ImageConfiguration) -> BTreeSet<PortMapping> {
+    let mut ports = spec.ports.clone();
+    if !spec.publish_all {
+        return ports;
+    }
+    let of_image = image.config().as_ref().and_then(|config| config.exposed_ports().clone()).unwrap_or_default();
+    // What an image exposes of other protocols cannot be published.
+    let of_image = of_image.iter().filter_map(|text| Exposed::parse_all(text).ok()).flatten();
+    for Exposed { port, protocol } in spec.expose.iter().copied().chain(of_image) {
+        if !ports.iter().any(|known| known.container_port == port && known.protocol == protocol) {
+            ports.insert(PortMapping { host_ip: None, host_port: None, container_port: port, protocol });
+        }
+    }
+    ports
 }
 
 /// The name that a container has for itself: as told, its resource's name, or the short id as Docker has it.
@@ -166,38 +176,70 @@ pub(super) fn hostname(record: &Record) -> String {
     }
 }
 
-fn hosts(record: &Record, attached: Option<&Attached>) -> String {
+fn hosts(record: &Record, attached: Option<&Attached>) -> Result<String, EngineError> {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    let hostname = hostname(record);
+    let mut own_names = hostname(record);
+    if let Some(domain) = &record.spec.domainname {
+        own_names = format!("{own_names}.{domain} {own_names}");
+    }
     let own: Vec<Ipv4Addr> = attached.iter().flat_map(|a| a.endpoints.values()).map(|endpoint| endpoint.address).collect();
     if own.is_empty() {
         // The container must be able to resolve its own name, whatever network it has.
-        text.push_str(&line(&Ipv4Addr::LOCALHOST, &hostname));
+        text.push_str(&line(&Ipv4Addr::LOCALHOST, &own_names));
     }
     for address in own {
-        text.push_str(&line(&address, &hostname));
+        text.push_str(&line(&address, &own_names));
     }
     for (name, address) in &record.spec.extra_hosts {
-        text.push_str(&line(address, name));
+        let address = match address {
+            HostAddress::Ip(address) => *address,
+            HostAddress::Gateway => gateway(record, attached)?,
+        };
+        text.push_str(&line(&address, name));
     }
-    text
+    Ok(text)
+}
+
+/// The address by which a container reaches the host.
+fn gateway(record: &Record, attached: Option<&Attached>) -> Result<IpAddr, EngineError> {
+    match (&record.spec.network_mode, attached.and_then(|attached| attached.nameservers.first())) {
+        (NetworkMode::Host, _) => Ok(Ipv4Addr::LOCALHOST.into()),
+        // The host answers for names at its own address in the network.
+        (_, Some(gateway)) => Ok((*gateway).into()),
+        (_, None) => Err(EngineError::NoGateway { name: record.name.clone() }),
+    }
 }
 
 fn line(address: &dyn std::fmt::Display, name: &str) -> String {
     format!("{address}\t{name}\n")
 }
 
-/// Networks bring their own name server; without one the container resolves as the host does.
+/// Networks bring their own name server; without one the container resolves as the host does, unless it has name servers
+/// of its own.
 fn resolv_conf(spec: &ContainerSpec, attached: Option<&Attached>) -> Result<String, EngineError> {
     let servers = attached.map(|attached| attached.nameservers.as_slice()).unwrap_or_default();
-    if !servers.is_empty() {
-        return Ok(servers.iter().map(|server| format!("nameserver {server}\n")).collect());
+    let mut lines: Vec<String> = if !spec.dns.is_empty() {
+        spec.dns.iter().map(|server| format!("nameserver {server}")).collect()
+    } else if !servers.is_empty() {
+        servers.iter().map(|server| format!("nameserver {server}")).collect()
+    } else if spec.network_mode == NetworkMode::None {
+        Vec::new()
+    } else {
+        let host = files::read_if_there(Path::new("/etc/resolv.conf"))?.unwrap_or_default();
+        String::from_utf8_lossy(&host).lines().map(str::to_owned).collect()
+    };
+    if !spec.dns_search.is_empty() {
+        lines.retain(|line| !line.starts_with("search") && !line.starts_with("domain"));
+        // A dot alone says: in no domain.
+        if spec.dns_search.iter().any(|domain| domain != ".") {
+            lines.push(format!("search {}", spec.dns_search.join(" ")));
+        }
     }
-    if spec.network_mode == NetworkMode::None {
-        return Ok(String::new());
+    if !spec.dns_opt.is_empty() {
+        lines.retain(|line| !line.starts_with("options"));
+        lines.push(format!("options {}", spec.dns_opt.join(" ")));
     }
-    let host = files::read_if_there(Path::new("/etc/resolv.conf"))?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&host).into_owned())
+    Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
 
 /// Two words, as Docker names containers that nobody named.

@@ -198,6 +198,7 @@ fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
     let fixed = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"].map(PathBuf::from);
     let own = spec.mounts.iter().map(|mount| match mount {
         Mount::Volume { target, .. }
+        | Mount::Anonymous { target, .. }
         | Mount::Bind { target, .. }
         | Mount::Tmpfs { target, .. }
         | Mount::Config { target, .. } => Path::new(target).strip_prefix("/").unwrap_or(Path::new(target)).to_owned(),

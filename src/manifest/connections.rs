@@ -1,9 +1,8 @@
 //! Reads how a container is reached and what it reaches: host names, networks, ports and hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use crate::model::spec::{Attachment, NetworkMode};
+use crate::model::spec::{Attachment, HostAddress};
 use crate::model::{Name, PortMapping, Protocol};
 
 use super::fields;
@@ -22,17 +21,6 @@ pub(super) fn host_name(reader: &mut Reader, node: &Node) -> Option<String> {
     }
     reader.error_hint(node.at, format!("`{text}` is not a host name"), "letters, digits, `-` and `.`, at most 63");
     None
-}
-
-pub(super) fn network_mode(reader: &mut Reader, node: &Node, modes: &[(&str, NetworkMode)]) -> Option<NetworkMode> {
-    if let Value::Scalar(scalar) = &node.value
-        && scalar.text.contains(':')
-    {
-        let hint = "put both containers in one network, where they find each other by name";
-        reader.error_hint(node.at, "the network of another container is not supported yet", hint);
-        return None;
-    }
-    reader.choice(node, modes)
 }
 
 pub(super) fn networks(reader: &mut Reader, node: &Node) -> Vec<(Name, Place, Attachment)> {
@@ -141,16 +129,7 @@ fn long_port(reader: &mut Reader, node: &Node) -> Option<Vec<PortMapping>> {
     }
 }
 
-pub(super) fn expose(reader: &mut Reader, node: &Node) {
-    for item in reader.list(node) {
-        let Some(text) = reader.word(item) else { continue };
-        if text.contains(':') || PortMapping::parse_all(text).is_err() {
-            reader.error_hint(item.at, format!("`{text}` is not a container's port"), "such as \"80\" or \"53/udp\"");
-        }
-    }
-}
-
-pub(super) fn extra_hosts(reader: &mut Reader, node: &Node) -> BTreeMap<String, IpAddr> {
+pub(super) fn extra_hosts(reader: &mut Reader, node: &Node) -> BTreeMap<String, HostAddress> {
     let mut found = BTreeMap::new();
     let pairs: Vec<(String, String, Place)> = match &node.value {
         // `name:address` is Compose's older spelling; an IPv6 address has colons of its own.
@@ -173,14 +152,9 @@ pub(super) fn extra_hosts(reader: &mut Reader, node: &Node) -> BTreeMap<String, 
             .collect(),
     };
     for (name, address, at) in pairs {
-        if address == "host-gateway" {
-            reader.error_hint(at, "`host-gateway` is not supported yet", "write an address of the host");
-            continue;
-        }
-        let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(&address);
-        match bare.parse() {
-            Ok(ip) => {
-                found.insert(name, ip);
+        match address.parse::<HostAddress>() {
+            Ok(address) => {
+                found.insert(name, address);
             }
             Err(_) => reader.error(at, format!("`{address}` is not an IP address")),
         }

@@ -9,7 +9,7 @@ use super::declared::{Container, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{connections, fields, images, limits};
+use super::{confine, connections, fields, images, limits};
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
@@ -38,7 +38,10 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     }
     spec.user = f.get("user").and_then(|node| reader.word(node)).map(str::to_owned);
     spec.hostname = f.get("hostname").and_then(|node| connections::host_name(reader, node));
-    spec.labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
+    spec.labels = f.get("label_file").map(|node| confine::label_files(reader, node)).unwrap_or_default();
+    if let Some(node) = f.get("labels") {
+        spec.labels.extend(reader.labels(node));
+    }
     spec.read_only = f.get("read_only").and_then(|node| reader.boolean(node)).unwrap_or_default();
     if let Some(node) = f.get("restart") {
         spec.restart = restart(reader, node).unwrap_or_default();
@@ -55,15 +58,9 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     spec.sysctls = f.get("sysctls").map(|node| limits::sysctls(reader, node)).unwrap_or_default();
     spec.extra_hosts = f.get("extra_hosts").map(|node| connections::extra_hosts(reader, node)).unwrap_or_default();
 
-    let modes = [("bridge", NetworkMode::Bridge), ("none", NetworkMode::None), ("host", NetworkMode::Host)];
-    if let Some(node) = f.get("network_mode") {
-        spec.network_mode = connections::network_mode(reader, node, &modes).unwrap_or_default();
-    }
+    let shared = confine::read(reader, &f, &mut spec);
     let networks = f.get("networks").map(|node| connections::networks(reader, node));
     spec.ports = f.get("ports").map(|node| connections::ports(reader, node)).unwrap_or_default();
-    if let Some(node) = f.get("expose") {
-        connections::expose(reader, node);
-    }
     if spec.network_mode != NetworkMode::Bridge {
         for (name, present) in [("networks", networks.is_some()), ("ports", !spec.ports.is_empty())] {
             if present {
@@ -74,7 +71,14 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     }
 
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
-    let depends_on = f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on)).unwrap_or_default();
+    let mut depends_on: Vec<(Name, Place)> =
+        f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on)).unwrap_or_default();
+    for (name, at) in shared {
+        if !spec.depends_on.contains_key(&name) {
+            spec.depends_on.insert(name.clone(), Dependency { condition: Condition::default() });
+            depends_on.push((name, at));
+        }
+    }
     let pull_policy = f.get("pull_policy").and_then(|node| Some((images::policy(reader, node)?, node.at)));
     let platform = f.get("platform").and_then(|node| Some((reader.parse(node)?, node.at)));
     let engine_name = f.get("container_name").and_then(|node| reader.parse(node));

@@ -3,9 +3,13 @@
 
 use schemars::{Schema, SchemaGenerator};
 
-use crate::model::spec::{Condition, Subnet};
+use crate::model::spec::{Condition, DeviceCgroupRule, IdList, MacAddress, Subnet, SwapLimit};
 use crate::model::tag_policy::VersionRange;
 use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
+
+mod parts;
+
+pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, RESERVATIONS, VOLUME_MOUNT};
 
 /// The fields of one kind of mapping.
 pub(super) struct Table {
@@ -287,13 +291,14 @@ pub(super) static CONTAINER: Table = Table {
             Form::Either(&[Form::List(&Form::Text), Form::Named(&Form::Object(&ATTACHMENT))]),
             "Networks; `default` unless given",
         ),
-        field("network_mode", Form::Choice(&["bridge", "none", "host"]), "Where its network comes from"),
+        field("network_mode", Form::Text, "Where its network comes from: bridge, none, host, service:NAME or container:NAME"),
         field(
             "ports",
             Form::List(&Form::Either(&[Form::Word, Form::Object(&PORT)])),
             "Published ports: [[IP:]HOST:]CONTAINER[/PROTOCOL], or the long form",
         ),
-        field("expose", Form::List(&Form::Word), "Ports that others use within the networks; for the reader only"),
+        field("expose", Form::List(&Form::Word), "Ports that it has, beside those of its image"),
+        field("publish_all", Form::Bool, "Every port that it has is published at a free port of the host"),
         field(
             "depends_on",
             Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
@@ -312,67 +317,92 @@ pub(super) static CONTAINER: Table = Table {
         field("read_only", Form::Bool, "Its root file system cannot be written"),
         field("sysctls", PAIRS, "Kernel parameters of its namespaces"),
         field("ulimits", Form::Map(&Form::Either(&[Form::Integer, Form::Object(&ULIMIT)])), "Limits of its processes"),
-        field("extra_hosts", PAIRS, "Further lines of /etc/hosts: name to address"),
+        field("extra_hosts", PAIRS, "Further lines of /etc/hosts: name to address, or to host-gateway"),
+        field("init", Form::Bool, "A small init is its process 1, which reaps zombies and passes signals on"),
+        field("privileged", Form::Bool, "All capabilities and devices, nothing hidden and nothing filtered"),
+        field(
+            "security_opt",
+            Form::List(&Form::Text),
+            "no-new-privileges[:BOOL], seccomp=unconfined|FILE, apparmor=PROFILE, label=…, systempaths=unconfined",
+        ),
+        field("pid", Form::Text, "Its processes: host, service:NAME or container:NAME"),
+        field("ipc", Form::Text, "Its shared memory: private, shareable, none, host, service:NAME or container:NAME"),
+        field("uts", Form::Choice(&["host", "private"]), "Whether its host name is the host's own"),
+        field("cgroup", Form::Choice(&["host", "private"]), "Whether it sees the host's control groups"),
+        field("userns_mode", Form::Choice(&["host"]), "Its users are those of the host"),
+        field("shm_size", SIZE, "The size of /dev/shm; 64m unless given"),
+        field(
+            "devices",
+            Form::List(&Form::Either(&[Form::Text, Form::Object(&DEVICE)])),
+            "Devices of the host: PATH[:PATH[:rwm]], or the long form",
+        ),
+        field(
+            "device_cgroup_rules",
+            Form::List(&Form::Of(|g| g.subschema_for::<DeviceCgroupRule>())),
+            "Devices that it may use, by their numbers",
+        ),
+        field("group_add", Form::List(&Form::Word), "Further groups of its user, by name or number"),
+        field("volumes_from", Form::List(&Form::Text), "Containers whose volumes it has too: NAME[:ro] or container:NAME[:ro]"),
+        field("oom_score_adj", Form::Integer, "How readily the kernel kills it for want of memory, from -1000 to 1000"),
+        field("annotations", PAIRS, "Remarks for tools that read its OCI specification"),
+        field("label_file", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Files of labels; `labels` wins"),
+        field("domainname", Form::Text, "Its domain name"),
+        field("dns", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Name servers, instead of the engine's"),
+        field("dns_search", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Domains in which it looks names up"),
+        field("dns_opt", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Options of its resolver, such as ndots:2"),
+        field("mac_address", Form::Of(|g| g.subschema_for::<MacAddress>()), "The address of its one network link"),
+        field("mem_reservation", SIZE, "What its memory is pressed down to when the host has little"),
+        field(
+            "memswap_limit",
+            Form::Either(&[SIZE, Form::Of(|g| g.subschema_for::<SwapLimit>())]),
+            "Memory and swap; -1 is none",
+        ),
+        field("oom_kill_disable", Form::Bool, "Its processes wait when memory runs out, instead of being killed"),
+        field("cpu_shares", Form::Integer, "Its weight when processors are scarce; 1024 is usual"),
+        field("cpu_quota", Form::Integer, "Microseconds of a processor in each period"),
+        field("cpu_period", Form::Integer, "The period of cpu_quota in microseconds; 100000 unless given"),
+        field(
+            "cpuset",
+            Form::Either(&[Form::Of(|g| g.subschema_for::<IdList>()), Form::Integer]),
+            "The processors that it may use",
+        ),
+        field(
+            "cpuset_mems",
+            Form::Either(&[Form::Of(|g| g.subschema_for::<IdList>()), Form::Integer]),
+            "The memory nodes that it may use",
+        ),
+        field("blkio_config", Form::Object(&BLKIO), "Its weight at disks, and their rates"),
     ],
     unsupported: &[
-        ("annotations", "use `labels`"),
         ("attach", "remove it; `setpoint logs` shows what you ask for"),
-        ("blkio_config", "remove it"),
         ("build", "build the image elsewhere, or declare an Image with `import`"),
-        ("cgroup", "remove it"),
         ("cgroup_parent", "remove it"),
         ("cpu_count", "use `cpus`"),
         ("cpu_percent", "use `cpus`"),
-        ("cpu_period", "use `cpus`"),
-        ("cpu_quota", "use `cpus`"),
-        ("cpu_rt_period", "remove it"),
-        ("cpu_rt_runtime", "remove it"),
-        ("cpu_shares", "use `cpus`"),
-        ("cpuset", "use `cpus`"),
+        ("cpu_rt_period", "remove it, or use `ulimits: {rtprio: …}`"),
+        ("cpu_rt_runtime", "remove it, or use `ulimits: {rtprio: …}`"),
         ("credential_spec", "remove it"),
         ("develop", "remove it"),
-        ("device_cgroup_rules", "remove it"),
-        ("devices", "remove it; containers have the standard devices only"),
-        ("dns", "remove it; names that the stack does not know are asked of the host's resolvers"),
-        ("dns_opt", "remove it"),
-        ("dns_search", "remove it"),
-        ("domainname", "write the full name in `hostname`"),
         ("driver_opts", "remove it"),
         ("extends", "use YAML anchors and `<<` merges"),
         ("external_links", "put both containers in one network"),
-        ("gpus", "remove it"),
-        ("group_add", "use `user: user:group`"),
-        ("init", "remove it"),
-        ("ipc", "remove it"),
+        ("gpus", "give the container the devices of your GPU with `devices`, and its libraries with `volumes`"),
         ("isolation", "remove it"),
-        ("label_file", "use `labels`"),
         ("links", "containers of a network find each other by name; use `networks` with `aliases`"),
         ("logging", "remove it; logs are kept and rotated by setpoint"),
-        ("mac_address", "remove it"),
-        ("mem_reservation", "use `mem_limit`"),
-        ("mem_swappiness", "remove it"),
-        ("memswap_limit", "use `mem_limit`"),
+        ("mem_swappiness", "use `memswap_limit`"),
         ("models", "remove it"),
-        ("oom_kill_disable", "remove it"),
-        ("oom_score_adj", "remove it"),
-        ("pid", "remove it"),
         ("post_start", "use a second container with `depends_on`"),
         ("pre_stop", "handle the stop signal in the container"),
-        ("privileged", "use `cap_add` for what the container needs"),
         ("profiles", "put optional services into a stack of their own"),
         ("provider", "remove it"),
-        ("runtime", "remove it"),
+        ("runtime", "remove it: setpoint is its own runtime"),
         ("scale", "declare each container by a name of its own"),
         ("secrets", "use `configs` with `mode: 0400`"),
-        ("security_opt", "remove it"),
-        ("shm_size", "mount a tmpfs of that size at /dev/shm"),
         ("stdin_open", "remove it"),
         ("storage_opt", "remove it"),
         ("tty", "remove it"),
         ("use_api_socket", "mount the socket as a volume of type `bind`"),
-        ("userns_mode", "remove it"),
-        ("uts", "remove it"),
-        ("volumes_from", "name the volumes in both containers"),
     ],
 };
 
@@ -393,15 +423,24 @@ pub(super) static MOUNT: Table = Table {
         required("target", Form::Text, "Where it is mounted in the container"),
         field("read_only", Form::Bool, "It cannot be written"),
         field("bind", Form::Object(&BIND), "Settings of a bind mount"),
+        field("volume", Form::Object(&VOLUME_MOUNT), "Settings of a volume"),
         field("tmpfs", Form::Object(&TMPFS), "Settings of a tmpfs"),
     ],
-    unsupported: &[("volume", "remove it"), ("image", "remove it"), ("consistency", "remove it: it has no meaning on Linux")],
+    unsupported: &[("image", "remove it"), ("consistency", "remove it: it has no meaning on Linux")],
 };
 
 pub(super) static BIND: Table = Table {
     what: "`bind`",
-    fields: &[field("create_host_path", Form::Bool, "Make a folder where there is none; true unless given")],
-    unsupported: &[("propagation", "remove it"), ("selinux", "remove it"), ("recursive", "remove it")],
+    fields: &[
+        field("create_host_path", Form::Bool, "Make a folder where there is none; true unless given"),
+        field(
+            "propagation",
+            Form::Choice(&["private", "rprivate", "slave", "rslave", "shared", "rshared"]),
+            "How mounts that are made later show on the other side; rprivate unless given",
+        ),
+        field("recursive", Form::Choice(&["enabled", "disabled", "readonly"]), "Whether what is mounted below is there too"),
+    ],
+    unsupported: &[("selinux", "remove it")],
 };
 
 pub(super) static TMPFS: Table = Table {
@@ -495,8 +534,11 @@ pub(super) static DEPLOY: Table = Table {
 
 pub(super) static RESOURCES: Table = Table {
     what: "`resources`",
-    fields: &[field("limits", Form::Object(&LIMITS), "What it may use at most")],
-    unsupported: &[("reservations", "use `limits`")],
+    fields: &[
+        field("limits", Form::Object(&LIMITS), "What it may use at most"),
+        field("reservations", Form::Object(&RESERVATIONS), "What it is to have when others want it too"),
+    ],
+    unsupported: &[],
 };
 
 pub(super) static LIMITS: Table = Table {

@@ -196,6 +196,20 @@ fn parse_variables(
     })
 }
 
+/// The text of a file that a field names. What cannot be read is reported at the field.
+pub(super) fn small_text(reader: &mut Reader, at: Place, path: &Path) -> Option<String> {
+    reader.watched.push(path.to_owned());
+    let text = read_limited(path, MAX_CONFIG_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text")));
+    match text {
+        Ok(text) => Some(text),
+        Err(error) => {
+            reader.error(at, format!("the file {} cannot be read: {error}", path.display()));
+            None
+        }
+    }
+}
+
 /// The variables of a container's `env_file`: later files win.
 pub(super) fn env_files(reader: &mut Reader, node: &Node) -> BTreeMap<String, String> {
     let single = std::slice::from_ref(node);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ByteSize;
-use crate::model::spec::{ResourceLimits, Ulimit};
+use crate::model::spec::{DeviceRate, ResourceLimits, Ulimit};
 
 use super::fields;
 use super::problem::did_you_mean;
@@ -77,7 +77,7 @@ const ULIMITS: [&str; 15] = [
 pub(super) fn limits(reader: &mut Reader, f: &Fields) -> ResourceLimits {
     let deploy = f.get("deploy").and_then(|node| reader.fields(node, &fields::DEPLOY));
     let resources = deploy.and_then(|f| f.get("resources")).and_then(|node| reader.fields(node, &fields::RESOURCES));
-    let limits = resources.and_then(|f| f.get("limits")).and_then(|node| reader.fields(node, &fields::LIMITS));
+    let limits = resources.as_ref().and_then(|f| f.get("limits")).and_then(|node| reader.fields(node, &fields::LIMITS));
     let mut pick = |new: &str, old: &str| {
         let (new, old) = (limits.as_ref().and_then(|f| f.get(new)), f.get(old));
         if new.is_some() && old.is_some() {
@@ -87,20 +87,80 @@ pub(super) fn limits(reader: &mut Reader, f: &Fields) -> ResourceLimits {
         new.or(old)
     };
     let (memory, cpus, pids) = (pick("memory", "mem_limit"), pick("cpus", "cpus"), pick("pids", "pids_limit"));
-    ResourceLimits {
+    let pids = pids.and_then(|node| match reader.integer(node)? {
+        -1 | 0 => None,
+        number => {
+            let pids = u32::try_from(number).ok();
+            if pids.is_none() {
+                reader.error(node.at, "the most processes are a number from 1 on, or -1 for no limit");
+            }
+            pids
+        }
+    });
+    let reserved = resources.as_ref().and_then(|f| f.get("reservations"));
+    let reserved = reserved.and_then(|node| reader.fields(node, &fields::RESERVATIONS)).and_then(|f| f.get("memory"));
+    let blkio = f.get("blkio_config").and_then(|node| reader.fields(node, &fields::BLKIO));
+    let disk = |name| blkio.as_ref().and_then(|f| f.get(name));
+    let limits = ResourceLimits {
         memory: memory.and_then(|node| reader.parse::<ByteSize>(node)).filter(|size| size.0 > 0),
         cpus: cpus.and_then(|node| reader.parse(node)),
-        pids: pids.and_then(|node| match reader.integer(node)? {
-            -1 | 0 => None,
-            number => {
-                let pids = u32::try_from(number).ok();
-                if pids.is_none() {
-                    reader.error(node.at, "the most processes are a number from 1 on, or -1 for no limit");
-                }
-                pids
-            }
+        pids,
+        memory_reservation: f.get("mem_reservation").or(reserved).and_then(|node| reader.parse(node)),
+        memory_swap: f.get("memswap_limit").and_then(|node| reader.parse(node)),
+        oom_kill_disable: f.get("oom_kill_disable").and_then(|node| reader.boolean(node)).unwrap_or_default(),
+        cpu_quota: f.get("cpu_quota").and_then(|node| number(reader, node)),
+        cpu_period: f.get("cpu_period").and_then(|node| number(reader, node)),
+        cpu_shares: f.get("cpu_shares").and_then(|node| number(reader, node)),
+        cpuset_cpus: f.get("cpuset").and_then(|node| reader.parse(node)),
+        cpuset_mems: f.get("cpuset_mems").and_then(|node| reader.parse(node)),
+        blkio_weight: disk("weight").and_then(|node| {
+            let weight = number(reader, node)?;
+            // What is too large for the type is too large for the limit, which says so.
+            Some(u16::try_from(weight).unwrap_or(u16::MAX))
         }),
+        device_read_bps: disk("device_read_bps").map(|node| rates(reader, node, true)).unwrap_or_default(),
+        device_write_bps: disk("device_write_bps").map(|node| rates(reader, node, true)).unwrap_or_default(),
+        device_read_iops: disk("device_read_iops").map(|node| rates(reader, node, false)).unwrap_or_default(),
+        device_write_iops: disk("device_write_iops").map(|node| rates(reader, node, false)).unwrap_or_default(),
+    };
+    if let Err((which, why)) = limits.check() {
+        let names: &[&str] = match which {
+            "memory" => &["mem_limit", "deploy"],
+            "memory_reservation" => &["mem_reservation", "deploy"],
+            "memory_swap" => &["memswap_limit"],
+            "cpus" => &["cpus", "deploy"],
+            "blkio_weight" => &["blkio_config"],
+            _ => &[which],
+        };
+        let at = names.iter().find(|name| f.get(name).is_some()).map_or(f.at, |name| f.place(name));
+        reader.error(at, format!("the limit {which}: {why}"));
     }
+    limits
+}
+
+/// A number from 0 on, where 0 is the same as nothing.
+fn number(reader: &mut Reader, node: &Node) -> Option<u64> {
+    let number = reader.integer(node)?;
+    if number < 0 {
+        reader.error(node.at, "it is a number from 0 on");
+    }
+    u64::try_from(number).ok().filter(|number| *number > 0)
+}
+
+/// Rates of disks: a list of a path and a rate each.
+fn rates(reader: &mut Reader, node: &Node, bytes: bool) -> Vec<DeviceRate> {
+    let mut found = Vec::new();
+    for item in reader.list(node) {
+        let Some(f) = reader.fields(item, &fields::DEVICE_RATE) else { continue };
+        let path = f.get("path").and_then(|node| reader.text(node));
+        let rate = f.get("rate").and_then(|node| reader.word(node));
+        let (Some(path), Some(rate)) = (path, rate) else { continue };
+        match DeviceRate::parse(&format!("{path}:{rate}"), bytes) {
+            Ok(rate) => found.push(rate),
+            Err(error) => reader.error(item.at, error.to_string()),
+        }
+    }
+    found
 }
 
 fn old_name<'a>(node: Option<&Node>, f: &Fields) -> &'a str {

@@ -11,6 +11,7 @@
 //! Refuses to know: what the host has, and how anything here is made real.
 
 mod compose;
+mod confine;
 mod connections;
 mod container;
 mod declared;
@@ -27,6 +28,7 @@ mod reader;
 mod resolve;
 mod resources;
 mod schema;
+mod sharing;
 mod tree;
 mod words;
 

@@ -1,6 +1,7 @@
 //! Reads what a container mounts: `volumes`, `tmpfs` and `configs`, in their short and long forms.
 
 use crate::model::spec::Mount;
+use crate::model::spec::mount_options::{self, MountWord};
 use crate::model::{ByteSize, Digest, Name};
 
 use super::fields;
@@ -14,8 +15,6 @@ enum Kind {
     Bind,
     Tmpfs,
 }
-
-const ANONYMOUS: &str = "declare a volume and name it: `name:/path`";
 
 /// Puts a container's mounts into `mounts`, parents before what is mounted within them, and gives the place of each.
 pub(super) fn read(reader: &mut Reader, f: &Fields, mounts: &mut Vec<Mount>) -> Vec<Place> {
@@ -53,46 +52,55 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, mounts: &mut Vec<Mount>) -> 
     places
 }
 
-/// `source:target[:options]`.
+/// `[source:]target[:options]`.
 fn short(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
     let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts.as_slice() {
-        [_] => {
-            reader.error_hint(at, "volumes without a name are not supported yet", ANONYMOUS);
-            return None;
-        }
-        [source, target] => (*source, *target, ""),
-        [source, target, options] => (*source, *target, *options),
+    let (source, target, words) = match parts.as_slice() {
+        [target] => (None, *target, ""),
+        // The second part is a path, unless it can only be options.
+        [target, words] if target.starts_with('/') && !words.starts_with('/') => (None, *target, *words),
+        [source, target] => (Some(*source), *target, ""),
+        [source, target, words] => (Some(*source), *target, *words),
         _ => {
             reader.error_hint(at, format!("`{text}` is not a volume"), "write source:target or source:target:ro");
             return None;
         }
     };
     let target = reader.container_path(at, target);
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            "z" | "Z" => {
-                reader.error_hint(at, format!("the option `{option}` (SELinux) is not supported yet"), "remove it");
+    let (mut read_only, mut nocopy, mut options) = (false, false, Vec::new());
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match mount_options::of_bind(word) {
+            Ok(MountWord::ReadOnly(value)) => read_only = value,
+            Ok(MountWord::NoCopy) => nocopy = true,
+            Ok(MountWord::Relabel) => {
+                reader.error_hint(at, format!("the option `{word}` (SELinux) is not supported yet"), "remove it");
             }
-            "cached" | "delegated" | "consistent" => {
-                reader.error_hint(at, format!("the option `{option}` has no meaning on Linux"), "remove it");
+            Ok(MountWord::Hint) => {
+                reader.error_hint(at, format!("the option `{word}` has no meaning on Linux"), "remove it");
             }
-            _ => reader.error_hint(at, format!("there is no option `{option}` of a volume"), "the options are ro and rw"),
+            Ok(MountWord::Option(option)) => options.push(option),
+            Err(why) => reader.error_hint(at, why, "the usual options are ro and rw"),
         }
     }
+    let Some(source) = source else {
+        if !options.is_empty() {
+            reader.error_hint(at, "these options are for volumes with a name and paths of the host", "name the volume");
+        }
+        return Some(Mount::Anonymous { target: target?, read_only, nocopy });
+    };
     if source.starts_with(['/', '.', '~']) {
+        if nocopy {
+            reader.error_hint(at, "the option `nocopy` is for volumes", "remove it");
+        }
         let source = reader.host_path(at, source)?;
-        return Some(Mount::Bind { source, target: target?, read_only, create_host_path: true });
+        return Some(Mount::Bind { source, target: target?, read_only, create_host_path: true, options });
     }
     let Ok(name) = source.parse::<Name>() else {
         let hint = "a path of the host begins with `/`, `./`, `../` or `~/`";
         reader.error_hint(at, format!("`{source}` is not a volume's name"), hint);
         return None;
     };
-    Some(Mount::Volume { source: name, target: target?, read_only })
+    Some(Mount::Volume { source: name, target: target?, read_only, nocopy, options })
 }
 
 fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
@@ -106,10 +114,12 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
     let read_only = f.get("read_only").and_then(|node| reader.boolean(node));
     let bind = f.get("bind").map(|node| reader.fields(node, &fields::BIND));
     let tmpfs = f.get("tmpfs").map(|node| reader.fields(node, &fields::TMPFS));
+    let volume = f.get("volume").and_then(|node| reader.fields(node, &fields::VOLUME_MOUNT));
     let kind = kind?;
     for (name, belongs) in [
         ("bind", matches!(kind, Kind::Bind)),
         ("tmpfs", matches!(kind, Kind::Tmpfs)),
+        ("volume", matches!(kind, Kind::Volume)),
         ("source", !matches!(kind, Kind::Tmpfs)),
         ("read_only", !matches!(kind, Kind::Tmpfs)),
     ] {
@@ -121,12 +131,14 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
     let source = f.get("source");
     match kind {
         Kind::Volume => {
+            let get = |name| volume.as_ref().and_then(|f| f.get(name));
+            let nocopy = get("nocopy").and_then(|node| reader.boolean(node)).unwrap_or_default();
+            let read_only = read_only.unwrap_or_default();
             let Some(source) = source else {
-                reader.error_hint(f.at, "volumes without a name are not supported yet", ANONYMOUS);
-                return None;
+                return Some(Mount::Anonymous { target: target?, read_only, nocopy });
             };
             let source = reader.parse(source)?;
-            Some(Mount::Volume { source, target: target?, read_only: read_only.unwrap_or_default() })
+            Some(Mount::Volume { source, target: target?, read_only, nocopy, options: Vec::new() })
         }
         Kind::Bind => {
             let Some(source) = source else {
@@ -134,12 +146,30 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
                 return None;
             };
             let text = reader.text(source)?;
-            let create = bind.flatten().and_then(|f| f.get("create_host_path")).map(|node| reader.boolean(node));
+            let bind = bind.flatten();
+            let get = |name| bind.as_ref().and_then(|f| f.get(name));
+            let create = get("create_host_path").map(|node| reader.boolean(node));
+            let mut options = Vec::new();
+            if let Some(node) = get("propagation")
+                && let Some(text) = reader.text(node)
+            {
+                match mount_options::propagation(text) {
+                    Ok(option) => options.push(option),
+                    Err(why) => reader.error(node.at, why),
+                }
+            }
+            if let Some(node) = get("recursive") {
+                let ways = [("enabled", false), ("disabled", true), ("readonly", false)];
+                if reader.choice(node, &ways) == Some(true) {
+                    options.push("bind".to_owned());
+                }
+            }
             Some(Mount::Bind {
                 source: reader.host_path(source.at, text)?,
                 target: target?,
                 read_only: read_only.unwrap_or_default(),
                 create_host_path: create.flatten().unwrap_or(true),
+                options,
             })
         }
         Kind::Tmpfs => {
@@ -147,7 +177,7 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
             let get = |name| settings.as_ref().and_then(|f| f.get(name));
             let size = get("size").and_then(|node| reader.parse::<ByteSize>(node));
             let mode = get("mode").and_then(|node| reader.mode(node));
-            Some(Mount::Tmpfs { target: target?, size, mode })
+            Some(Mount::Tmpfs { target: target?, size, mode, options: Vec::new() })
         }
     }
 }
@@ -156,7 +186,7 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
 fn tmpfs(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     let target = reader.container_path(at, target);
-    let (mut size, mut mode) = (None, None);
+    let (mut size, mut mode, mut further) = (None, None, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => size = Some(reader.parse_text::<ByteSize>(at, value)?),
@@ -164,14 +194,13 @@ fn tmpfs(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
                 Ok(value) if value <= 0o7777 => mode = Some(value),
                 _ => reader.error_hint(at, format!("`{value}` is not a file mode"), "write it in octal, such as 1777"),
             },
-            _ => reader.error_hint(
-                at,
-                format!("the option `{option}` of a tmpfs is not supported yet"),
-                "the options are size and mode",
-            ),
+            _ => match mount_options::of_tmpfs(option) {
+                Ok(word) => further.extend(word),
+                Err(why) => reader.error_hint(at, why, "the usual options are size and mode"),
+            },
         }
     }
-    Some(Mount::Tmpfs { target: target?, size, mode })
+    Some(Mount::Tmpfs { target: target?, size, mode, options: further })
 }
 
 fn config(reader: &mut Reader, node: &Node) -> Option<Mount> {

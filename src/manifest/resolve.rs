@@ -14,6 +14,7 @@ use super::Fingerprint;
 use super::declared::{Container, Declared, Image, Resource};
 use super::desired::{Desired, Placed};
 use super::problem::{Place, Problems, did_you_mean};
+use super::sharing;
 
 /// The network of containers that name none.
 const DEFAULT_NETWORK: &str = "default";
@@ -36,7 +37,8 @@ pub(super) fn resolve(
         desired.configs.insert(config.name, config.body);
     }
     let sources = images(declared.images, fingerprint, &mut places, &mut desired, problems, watched);
-    let containers = place(&stack, "container", declared.containers, &mut places, problems);
+    let mut containers = place(&stack, "container", declared.containers, &mut places, problems);
+    sharing::link(&mut containers);
 
     // The default network is there for whoever names it, or names none.
     let uses_default = |placed: &Placed<Container>| {
@@ -447,7 +449,7 @@ fn join(
                 Some(config) => *digest = config.digest(),
                 None => unknown(problems, at, "config", source, desired.configs.keys().map(Name::as_str).collect()),
             },
-            Mount::Bind { .. } | Mount::Tmpfs { .. } => {}
+            Mount::Anonymous { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => {}
         }
     }
     spec

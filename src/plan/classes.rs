@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 24] = [
+const CLASSES: [(&str, Change); 45] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -45,10 +45,35 @@ const CLASSES: [(&str, Change); 24] = [
     ("sysctls", Change::Recreate),
     ("ulimits", Change::Recreate),
     ("extra_hosts", Change::Recreate),
+    ("init", Change::Recreate),
+    ("domainname", Change::Recreate),
+    ("privileged", Change::Recreate),
+    ("security_opt", Change::Recreate),
+    ("pid", Change::Recreate),
+    ("ipc", Change::Recreate),
+    ("uts", Change::Recreate),
+    ("cgroup", Change::Recreate),
+    ("shm_size", Change::Recreate),
+    ("devices", Change::Recreate),
+    ("device_cgroup_rules", Change::Recreate),
+    ("group_add", Change::Recreate),
+    ("volumes_from", Change::Recreate),
+    ("dns", Change::Recreate),
+    ("dns_search", Change::Recreate),
+    ("dns_opt", Change::Recreate),
+    ("mac_address", Change::Recreate),
+    ("oom_score_adj", Change::Recreate),
+    ("publish_all", Change::Recreate),
+    ("annotations", Change::Recreate),
+    // Of no effect but where all of them are published.
+    ("expose", Change::Nothing),
 ];
 
 /// What the change of a field takes.
-fn class(field: &str) -> Change {
+fn class(field: &str, spec: &ContainerSpec) -> Change {
+    if field == "expose" && spec.publish_all {
+        return Change::Recreate;
+    }
     CLASSES.iter().find(|(name, _)| *name == field).map_or(Change::Recreate, |(_, change)| *change)
 }
 
@@ -59,16 +84,17 @@ pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<
     }
     let mut change = Change::Nothing;
     let mut causes = Vec::new();
+    let wanted = new;
     // A spec is plain data, so both always have a JSON form; its field names are those that users write.
     let (Some(old), Some(new)) = (fields(old), fields(new)) else {
         return (Change::Recreate, vec![changed("spec".to_owned(), None, None)]);
     };
     for (field, after) in &new {
         let before = old.get(field).unwrap_or(&Value::Null);
-        if before == after || class(field) == Change::Nothing {
+        if before == after || class(field, wanted) == Change::Nothing {
             continue;
         }
-        change = change.max(class(field));
+        change = change.max(class(field, wanted));
         differences(&format!("spec.{field}"), before, after, &mut causes);
     }
     (change, causes)
@@ -164,7 +190,7 @@ mod tests {
             uid: 0,
             gid: 0,
         };
-        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None };
+        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None, options: vec![] };
         let mut old = old;
         old.mounts = vec![config("one"), tmpfs("/run"), tmpfs("/tmp")];
         new.mounts = vec![tmpfs("/tmp"), tmpfs("/new"), config("two")];

@@ -180,7 +180,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         Action::Remove => engine.remove(&id, true).await?,
         Action::Update => {
             let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
-            engine.update(&id, declared.spec.restart, declared.spec.limits).await?;
+            engine.update(&id, declared.spec.restart, declared.spec.limits.clone()).await?;
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,

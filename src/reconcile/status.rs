@@ -113,7 +113,7 @@ fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
 fn mounted<'a>(mounts: &'a [Mount], name: &'a Name) -> impl Iterator<Item = Digest> + 'a {
     mounts.iter().filter_map(move |mount| match mount {
         Mount::Config { source, digest, .. } if source == name => Some(*digest),
-        Mount::Config { .. } | Mount::Volume { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+        Mount::Config { .. } | Mount::Volume { .. } | Mount::Anonymous { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
     })
 }
 

@@ -12,6 +12,13 @@ pub fn send(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Sends a signal to a process by its number, which must not have been waited for yet: then it is still its own.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: both arguments are passed by value.
+    let result = unsafe { libc::kill(pid, signal) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sends a signal with a number to a process, as `sigqueue` does.
 pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     // SAFETY: the union is plain memory for which all zeroes is valid; the kernel reads no more of it than the number.

@@ -71,6 +71,9 @@ pub struct CreateContainer {
     pub name: Option<Name>,
     /// Removed when it exits for good.
     pub auto_remove: bool,
+    /// What its image must be for; whatever is here when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     pub spec: ContainerSpec,
 }
 
@@ -93,11 +96,15 @@ pub struct Kill {
     pub signal: Signal,
 }
 
+/// How a container is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Force {
+pub struct RemoveContainer {
     #[serde(default)]
     pub force: bool,
+    /// With the volumes that it has without a name for them, and their data.
+    #[serde(default)]
+    pub volumes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,13 +9,21 @@ mod crash;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
+mod namespaces;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod run_flags;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]

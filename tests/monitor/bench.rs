@@ -76,6 +76,7 @@ impl Bench {
             hosts: "127.0.0.1 localhost\n".to_owned(),
             resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
             awaits_attach: false,
+            further: Default::default(),
         }
     }
 

@@ -88,7 +88,7 @@ async fn what_changes_while_it_runs() {
     let bench = Bench::new();
     let id = bench.run("a", FOR_EVER, |new| new.spec.restart = RestartPolicy::Always).await;
     let limits = setpoint::model::spec::ResourceLimits { pids: Some(50), ..Default::default() };
-    bench.containers.update(&id, Some(RestartPolicy::No), Some(limits)).await.unwrap();
+    bench.containers.update(&id, Some(RestartPolicy::No), Some(limits.clone())).await.unwrap();
     assert_eq!(bench.containers.get(&id).unwrap().spec.limits, limits);
     kill(bench.pid(&id), Signal::KILL);
     assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 137);

@@ -129,4 +129,7 @@ pub struct RmArgs {
     /// Kill it first, where it runs; be content where it is not there
     #[arg(short, long)]
     pub force: bool,
+    /// Remove the volumes that it has without a name for them too, with their data
+    #[arg(short, long)]
+    pub volumes: bool,
 }

@@ -1,5 +1,6 @@
 //! The command line's grammar. Knows names, help and types of arguments, and nothing of what they do.
 
+mod confine;
 mod container;
 mod image;
 mod resource;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
 pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
 use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal, Span};
 
 #[derive(Clone, Debug, Args)]
@@ -69,13 +70,13 @@ pub struct SpecArgs {
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub label: Vec<String>,
 
-    /// Mount a volume by its name or a path of the host: SOURCE:TARGET[:ro]
+    /// Mount a volume by its name or a path of the host: [SOURCE:]TARGET[:ro]
     #[arg(short, long, value_name = "VOLUME")]
     pub volume: Vec<String>,
     /// Mount in the long form: type=bind|volume|tmpfs,source=…,target=…[,readonly]
     #[arg(long, value_name = "MOUNT")]
     pub mount: Vec<String>,
-    /// Mount a file system in memory: TARGET[:size=64m,mode=1777]
+    /// Mount a file system in memory: TARGET[:size=64m,mode=1777,uid=0,exec]
     #[arg(long, value_name = "TARGET")]
     pub tmpfs: Vec<String>,
     /// Make its root file system read-only
@@ -85,7 +86,7 @@ pub struct SpecArgs {
     /// Publish a port: [[IP:]HOST:]CONTAINER[/udp]
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,
-    /// Join a network by its name, `host` or `none`; may be given several times
+    /// Join a network by its name, `host`, `none` or `container:NAME`; may be given several times
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     pub networks: Vec<String>,
     /// A further name of it in its networks
@@ -94,7 +95,7 @@ pub struct SpecArgs {
     /// Its address in its network
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<Ipv4Addr>,
-    /// A line of its /etc/hosts: NAME:ADDRESS
+    /// A line of its /etc/hosts: NAME:ADDRESS; the address host-gateway is the host's
     #[arg(long, value_name = "HOST")]
     pub add_host: Vec<String>,
 
@@ -129,6 +130,15 @@ pub struct SpecArgs {
     /// Drop a capability, or ALL
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     pub cap_drop: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    #[command(flatten)]
+    pub confine: ConfineArgs,
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    #[command(flatten)]
+    pub refused: RefusedArgs,
 
     /// A line for its shell that exits 0 when it is well
     #[arg(long, value_name = "COMMAND", conflicts_with = "no_healthcheck")]

@@ -14,7 +14,7 @@ use crate::client::{Client, ClientError};
 use crate::model::Span;
 use crate::observed::Container;
 use crate::wire::frame::Frame;
-use crate::wire::native::{ErrorKind, Kill, Logs, Stop};
+use crate::wire::native::{ErrorKind, Kill, Logs, RemoveContainer, Stop};
 
 pub(super) async fn ps(client: &Client, args: &PsArgs, output: Output) -> Result<i32, CliError> {
     let all = client.containers().await?;
@@ -93,7 +93,8 @@ pub(super) async fn kill(client: &Client, args: &KillArgs, output: Output) -> Re
 }
 
 pub(super) async fn remove(client: &Client, args: &RmArgs, output: Output) -> Result<i32, CliError> {
-    each(&args.names, output, async |name: &str| match client.remove(name, args.force).await {
+    let how = RemoveContainer { force: args.force, volumes: args.volumes };
+    each(&args.names, output, async |name: &str| match client.remove(name, &how).await {
         // Whoever forces wants it gone, and it is.
         Err(ClientError::Refused(body)) if args.force && body.kind == ErrorKind::NotFound => Ok(String::new()),
         result => Ok(result.map(|()| name.to_owned())?),

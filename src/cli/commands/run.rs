@@ -11,7 +11,7 @@ use crate::cli::spec::{self, SpecError, Surroundings};
 use crate::cli::terminal;
 use crate::client::{Client, ClientError};
 use crate::model::ContainerId;
-use crate::wire::native::{Attach, CreateContainer, ErrorKind, Exec, Pull};
+use crate::wire::native::{Attach, CreateContainer, ErrorKind, Exec, Pull, RemoveContainer};
 
 /// A container that is ready to be made.
 #[derive(Debug)]
@@ -42,7 +42,10 @@ fn container(args: &SpecArgs, auto_remove: bool) -> Result<NewContainer, CliErro
     if auto_remove && spec.restart != crate::model::RestartPolicy::No {
         return Err(CliError::RemovedAndRestarted { policy: spec.restart });
     }
-    Ok(NewContainer { create: CreateContainer { name: args.name.clone(), auto_remove, spec }, pull: args.pull })
+    Ok(NewContainer {
+        create: CreateContainer { name: args.name.clone(), auto_remove, platform: args.confine.platform.clone(), spec },
+        pull: args.pull,
+    })
 }
 
 pub(super) async fn run(client: &Client, run: Run, output: Output) -> Result<i32, CliError> {
@@ -72,7 +75,7 @@ async fn start(client: &Client, id: &ContainerId, reap: bool) -> Result<(), CliE
 
 /// A container that was to remove itself and could not start is removed here.
 async fn undo(client: &Client, id: &ContainerId, reap: bool, error: ClientError) -> CliError {
-    if reap && let Err(second) = client.remove(id.as_str(), true).await {
+    if reap && let Err(second) = client.remove(id.as_str(), &RemoveContainer { force: true, volumes: false }).await {
         let gone = second.refused().is_some_and(|body| body.kind == ErrorKind::NotFound);
         if !gone {
             tracing::warn!(container = %id.short(), error = %second, "remove the container that could not start");
@@ -98,7 +101,9 @@ async fn create(client: &Client, new: &NewContainer, output: Output) -> Result<C
 async fn pull(client: &Client, new: &NewContainer, missing: bool, output: Output) -> Result<(), CliError> {
     let reference = new.create.spec.image.clone();
     let credentials = registries::credentials(client, reference.registry()).await?;
-    let pull = Pull { reference, platform: None, missing, credentials };
+    let platform = new.create.platform.clone();
+    // One that is here may be for another platform, which was why it did not do.
+    let pull = Pull { reference, missing: missing && platform.is_none(), platform, credentials };
     images::follow(client.pull(&pull).await?, false, output).await?;
     Ok(())
 }

@@ -68,6 +68,7 @@ impl Containers {
             argv: spec.argv,
             env,
             user: spec.user.or(launch.user),
+            groups: launch.groups,
             cwd,
             cgroup: launch.cgroup,
             tty: spec.tty,

@@ -31,7 +31,7 @@ pub use freeze::Frozen;
 pub use hold::Held;
 pub use records::Record;
 pub use recover::Recovered;
-pub use start::StartWith;
+pub use start::{Further, StartWith};
 
 /// All containers of one instance. Cheap to clone.
 #[derive(Clone, Debug)]

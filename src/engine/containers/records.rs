@@ -142,7 +142,9 @@ impl Containers {
     ) -> Result<(), ContainersError> {
         let mut spec = self.get(id)?.spec;
         spec.restart = restart.unwrap_or(spec.restart);
-        spec.limits = limits.unwrap_or(spec.limits);
+        if let Some(limits) = limits {
+            spec.limits = limits;
+        }
         let text = serde_json::to_string(&spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
         self.db.write(|t| t.execute("UPDATE containers SET spec = ?2 WHERE id = ?1", params![id.as_str(), text]))?;
         Ok(())

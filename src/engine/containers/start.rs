@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::exec::ORDER_PREFIX;
 use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
-use crate::engine::monitor::{self, Job, MONITOR_LOG, NETNS_GIVEN, Started};
-use crate::engine::runtime::spec::{self, HostMount, SpecInput};
+use crate::engine::monitor::{self, Job, Join, MONITOR_LOG, NETNS_GIVEN, Started};
+use crate::engine::runtime::spec::{self, HostDevice, HostMount, SpecInput};
 use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
 use crate::files::{self, FileError};
 use crate::model::spec::{Healthcheck, NetworkMode, Probe};
@@ -45,6 +45,20 @@ pub struct StartWith {
     pub resolv_conf: String,
     /// Its output waits for [`Containers::attach`].
     pub awaits_attach: bool,
+    pub further: Further,
+}
+
+/// What only some containers need.
+#[derive(Debug, Default)]
+pub struct Further {
+    /// Namespaces of other containers.
+    pub joins: Vec<Join>,
+    /// Devices of the host.
+    pub devices: Vec<HostDevice>,
+    /// The name that it has for itself, where it is another one's.
+    pub hostname: Option<String>,
+    /// What runs a line of a health check, where the image says it.
+    pub shell: Option<Vec<String>>,
 }
 
 impl Containers {
@@ -105,7 +119,7 @@ impl Containers {
 
     /// Writes the monitor's orders and the files that are mounted into the container.
     fn prepare(&self, record: &Record, with: StartWith) -> Result<(Option<OwnedFd>, String), ContainersError> {
-        let StartWith { lower, image, image_healthcheck, mut mounts, netns, hosts, resolv_conf, awaits_attach } = with;
+        let StartWith { lower, image, image_healthcheck, mut mounts, netns, hosts, resolv_conf, awaits_attach, further } = with;
         let (id, wanted) = (&record.id, &record.spec);
         let ticket = format!("{:016x}", u64::from_ne_bytes(sys::random_bytes().map_err(ContainersError::Random)?));
         let run = self.instance.container_run_dir(id);
@@ -121,7 +135,7 @@ impl Containers {
         }
 
         mounts.extend(self.place_configs(record)?);
-        let hostname = wanted.hostname.clone().unwrap_or_else(|| id.short().to_owned());
+        let hostname = further.hostname.or_else(|| wanted.hostname.clone()).unwrap_or_else(|| id.short().to_owned());
         for (name, content) in [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv_conf)] {
             let target = format!("/etc/{name}");
             // What the user mounts there is meant to be seen.
@@ -134,15 +148,31 @@ impl Containers {
 
         let config = image.config().clone().unwrap_or_default();
         let image_signal = config.stop_signal().as_deref().and_then(|signal| signal.parse().ok());
-        let network = match (wanted.network_mode, &netns) {
+        let network = match (&wanted.network_mode, &netns) {
             (NetworkMode::Host, _) => Network::Host,
-            (NetworkMode::Bridge | NetworkMode::None, Some(_)) => Network::Given,
+            (NetworkMode::Bridge | NetworkMode::None | NetworkMode::Container(_), Some(_)) => Network::Given,
             (NetworkMode::Bridge | NetworkMode::None, None) => Network::New,
+            // Without that one's network there would be another one in its place.
+            (NetworkMode::Container(other), None) => return Err(ContainersError::NotRunning { name: other.clone() }),
         };
         let user = spec::user(wanted, &image);
-        let input = SpecInput { id, hostname: &hostname, container: wanted, image: &image, mounts, terminal: false };
+        let input = SpecInput {
+            id,
+            hostname: &hostname,
+            container: wanted,
+            image: &image,
+            mounts,
+            devices: further.devices,
+            terminal: false,
+        };
         let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);
+        let healthcheck = healthcheck.map(|check| match (check.test, &further.shell) {
+            (Probe::Shell(line), Some(shell)) => {
+                Healthcheck { test: Probe::Command(shell.iter().cloned().chain([line]).collect()), ..check }
+            }
+            (test, _) => Healthcheck { test, ..check },
+        });
         let job = Job {
             v: monitor::JOB_VERSION,
             id: id.clone(),
@@ -152,10 +182,14 @@ impl Containers {
                 spec: oci,
                 root: RootFs::Overlay { lower, upper: durable.join("upper"), work: durable.join("work") },
                 user,
+                groups: wanted.group_add.iter().cloned().collect(),
                 cgroup: self.cgroup(id),
-                limits: wanted.limits,
+                limits: wanted.limits.clone(),
                 network,
+                init: wanted.init,
+                shm_of: None,
             },
+            joins: further.joins,
             restart: wanted.restart,
             healthcheck,
             stop_signal: wanted.stop_signal.or(image_signal).unwrap_or(Signal::TERM),

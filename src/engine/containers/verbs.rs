@@ -106,7 +106,7 @@ impl Containers {
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
         let held = self.hold(id).await?;
-        match Client::new(&self.instance, id).update(restart, limits).await {
+        match Client::new(&self.instance, id).update(restart, limits.clone()).await {
             // Without a monitor the next start reads the record.
             Ok(()) | Err(ClientError::Gone) => {}
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::joins::Join;
 use super::logs::LogBounds;
 use super::status;
 use crate::engine::runtime::Launch;
@@ -19,6 +20,8 @@ pub struct Job {
     /// read them late: after they were withdrawn, or after others were written for another monitor.
     pub ticket: String,
     pub launch: Launch,
+    /// Namespaces that are another container's, looked up at each start.
+    pub joins: Vec<Join>,
     pub restart: RestartPolicy,
     /// `None` when its health is not checked.
     pub healthcheck: Option<Healthcheck>,
@@ -36,7 +39,7 @@ pub struct Job {
 }
 
 /// The version of the form of a job. A job is only ever read by the program that wrote it.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

@@ -9,6 +9,7 @@ mod client;
 mod connections;
 mod health;
 mod job;
+mod joins;
 pub mod logs;
 mod probe;
 mod process;
@@ -28,6 +29,7 @@ use time::OffsetDateTime;
 
 pub use client::{Attached, Client, ClientError};
 pub use job::{Job, JobError};
+pub use joins::{Join, JoinError, Space};
 pub use protocol::{Reply, Request};
 pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
 

@@ -55,6 +55,7 @@ impl Prober {
             argv,
             env: process.and_then(|p| p.env().clone()).unwrap_or_default(),
             user: launch.user.clone(),
+            groups: launch.groups.clone(),
             cwd: process.map_or_else(|| "/".to_owned(), |p| p.cwd().to_string_lossy().into_owned()),
             cgroup: launch.cgroup.clone(),
             tty: false,

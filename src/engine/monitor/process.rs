@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
+use super::joins::{self, JoinError};
 use super::logs::{LogStream, LogWriter};
 use super::probe::Prober;
 use super::protocol::{Reply, Request};
@@ -40,6 +41,8 @@ pub(super) enum MonitorError {
     Poll(Errno),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
 }
 
 impl MonitorError {
@@ -200,7 +203,11 @@ impl Monitor {
         let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
         let stdin = sys::pty::null().map_err(MonitorError::Pipe)?;
         let stdio = Stdio { stdin, stdout: stdout_write, stderr: stderr_write };
+        // Held until the container has what it joins.
+        let joined = joins::resolve(&self.job.joins, &self.job.instance(), &mut self.job.launch.spec)?;
+        self.job.launch.shm_of.clone_from(&joined.shm_of);
         let process = runtime::start(&self.job.launch, stdio, self.netns.as_ref().map(AsFd::as_fd))?;
+        drop(joined);
         let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
@@ -340,12 +347,14 @@ impl Monitor {
             Request::Signal { signal } => self.signal(signal),
             Request::Update { restart, limits } => {
                 let applied = match limits {
-                    Some(limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(&limits)),
+                    Some(ref limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(limits)),
                     None => Ok(()),
                 };
                 match applied {
                     Ok(()) => {
-                        self.job.launch.limits = limits.unwrap_or(self.job.launch.limits);
+                        if let Some(limits) = limits {
+                            self.job.launch.limits = limits;
+                        }
                         self.job.restart = restart.unwrap_or(self.job.restart);
                         Reply::Done
                     }

@@ -24,6 +24,8 @@ pub struct Join {
     /// All names that it answers to there.
     pub names: BTreeSet<String>,
     pub ipv4_address: Option<Ipv4Addr>,
+    /// Of the link; derived from its address unless given.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// What a container got.
@@ -78,7 +80,7 @@ impl Inner {
             // What an earlier start left, whose namespace is not gone yet.
             host.delete_link(&self.instance.host_link(container, lease.link))?;
         }
-        self.link_up(&host, &namespace, &rows, &leases)?;
+        self.link_up(&host, &namespace, &rows, &leases, joins.first().and_then(|join| join.mac))?;
         let way_out = way_out(&networks);
         Ok(Attached {
             netns: namespace,
@@ -125,10 +127,17 @@ impl Inner {
     }
 
     /// Makes the links of `leases` that are not there. The calling thread ends up in `namespace`.
-    pub(super) fn link_up(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, leases: &[Lease]) -> Result<()> {
+    pub(super) fn link_up(
+        &self,
+        host: &Kernel,
+        namespace: &OwnedFd,
+        rows: &Rows,
+        leases: &[Lease],
+        mac: Option<[u8; 6]>,
+    ) -> Result<()> {
         // On the host, so before this thread is elsewhere.
         for lease in leases {
-            self.add_link(host, namespace, rows, lease)?;
+            self.add_link(host, namespace, rows, lease, mac)?;
         }
         netns::enter(namespace).map_err(entering)?;
         let inside = Kernel::open()?;
@@ -159,7 +168,7 @@ impl Inner {
         Ok(())
     }
 
-    fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease) -> Result<()> {
+    fn add_link(&self, host: &Kernel, namespace: &OwnedFd, rows: &Rows, lease: &Lease, mac: Option<[u8; 6]>) -> Result<()> {
         let network = rows.network_by_id(&lease.network);
         let Some(network) = network else { return Ok(()) };
         let name = self.instance.bridge(&network.id);
@@ -183,7 +192,7 @@ impl Inner {
             mtu: bridge.mtu,
             namespace: namespace.as_fd(),
             inner_name: &format!("eth{}", lease.link),
-            inner_mac: subnets::mac(lease.address),
+            inner_mac: mac.unwrap_or_else(|| subnets::mac(lease.address)),
         })
     }
 
@@ -231,7 +240,7 @@ impl Inner {
         })?;
         let host = Kernel::open()?;
         self.publish_zone(&rows)?;
-        self.link_up(&host, &namespace, &rows, &leases)?;
+        self.link_up(&host, &namespace, &rows, &leases, live.mac)?;
         drop(lock);
         Ok(())
     }

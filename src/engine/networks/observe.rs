@@ -15,6 +15,8 @@ use crate::observed::{self, Endpoint};
 pub struct Live {
     pub id: ContainerId,
     pub pid: i32,
+    /// The address that its one link is to have, where it is not derived from the network's.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// What a look has seen.

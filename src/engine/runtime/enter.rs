@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use rustix::thread::{Gid, Uid};
 use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::Stdio;
 use super::users::Identity;
-use super::{capabilities, seccomp};
+use super::{capabilities, seccomp, small_init};
 use crate::sys;
 
 /// Where programs are looked for when the environment does not say. Docker's.
@@ -32,6 +32,8 @@ pub(super) struct Becoming<'a> {
     pub(super) terminal: bool,
     pub(super) stdio: &'a Stdio,
     pub(super) filter: &'a seccomp::Program,
+    /// The program of the init, where the program is to have one.
+    pub(super) init: Option<&'a OwnedFd>,
     pub(super) channel: &'a Channel,
 }
 
@@ -50,7 +52,7 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     if b.terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
     }
-    close_all_but(b.channel)?;
+    close_all_but(b.channel, b.init)?;
     for limit in b.process.rlimits().iter().flatten() {
         set_limit(limit)?;
     }
@@ -78,6 +80,9 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     refuse_own_program(&candidates)?;
     let argv = c_strings(b.argv)?;
     let env = c_strings(&env)?;
+    if let Some(program) = b.init {
+        small_init::divide(program.as_fd(), b.terminal, &env, b.filter, b.channel)?;
+    }
     b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
     // After this line only what the filter allows is possible.
     if !b.filter.is_empty() {
@@ -87,7 +92,7 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
 }
 
 /// Death of the starter is death of this process, and it has not happened already.
-fn die_with_starter(channel: &Channel) -> Result<(), Failure> {
+pub(super) fn die_with_starter(channel: &Channel) -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::SetParentDeathSignal, "")?;
     // The parent's pid says nothing in a pid namespace of one's own, so the channel is asked.
     if channel.is_deserted().at(Stage::SetParentDeathSignal, "")? {
@@ -129,12 +134,18 @@ fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
 }
 
 /// Closed, not just marked: through an inherited folder the working directory could be one of the host's.
-fn close_all_but(channel: &Channel) -> Result<(), Failure> {
-    let kept = channel.fd().as_raw_fd() as u32;
-    if kept > 3 {
-        sys::process::close_range(3, kept - 1).at(Stage::CloseFiles, "")?;
+fn close_all_but(channel: &Channel, init: Option<&OwnedFd>) -> Result<(), Failure> {
+    let mut kept: Vec<u32> =
+        init.into_iter().map(|fd| fd.as_raw_fd()).chain([channel.fd().as_raw_fd()]).map(|fd| fd as u32).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for fd in kept {
+        if fd > from {
+            sys::process::close_range(from, fd - 1).at(Stage::CloseFiles, "")?;
+        }
+        from = fd + 1;
     }
-    sys::process::close_range(kept + 1, u32::MAX).at(Stage::CloseFiles, "")
+    sys::process::close_range(from, u32::MAX).at(Stage::CloseFiles, "")
 }
 
 fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {

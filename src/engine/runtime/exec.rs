@@ -30,7 +30,7 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
     let cgroup = Cgroup::open(&request.cgroup)?;
     let birthplace = cgroup.birthplace()?;
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
-    match clone_into_pid_namespace(&target, birthplace.as_ref())? {
+    match clone_into_pid_namespace(&target, CloneFlags::empty(), birthplace.as_ref())? {
         Cloned::Child => {
             drop(starter);
             let failure = match become_further(request, spec_process, &stdio, &target, &filter, &child) {
@@ -72,11 +72,15 @@ fn open_identified(pid: i32, started_ticks: u64) -> Result<OwnedFd, RuntimeError
 }
 
 /// A pid namespace is entered by the children of who joins it, so the starter joins it for the length of one clone.
-fn clone_into_pid_namespace(target: &OwnedFd, birthplace: Option<&OwnedFd>) -> Result<Cloned, RuntimeError> {
+pub(super) fn clone_into_pid_namespace(
+    target: impl AsFd,
+    namespaces: CloneFlags,
+    birthplace: Option<&OwnedFd>,
+) -> Result<Cloned, RuntimeError> {
     let own = std::fs::File::open("/proc/self/ns/pid").map_err(RuntimeError::starter("open the own pid namespace"))?;
     nix::sched::setns(target, CloneFlags::CLONE_NEWPID)
         .map_err(|e| RuntimeError::Starter { action: "join the container's pid namespace", source: e.into() })?;
-    let cloned = clone_process(CloneFlags::empty(), birthplace.map(AsFd::as_fd));
+    let cloned = clone_process(namespaces, birthplace.map(AsFd::as_fd));
     if matches!(cloned, Ok(Cloned::Child)) {
         return cloned.map_err(RuntimeError::Clone);
     }
@@ -107,10 +111,11 @@ fn become_further(
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWCGROUP;
     nix::sched::setns(target, namespaces).at(Stage::JoinNamespaces, "")?;
-    let identity = match &request.user {
+    let mut identity = match &request.user {
         Some(user) => users::look_up(user)?,
         None => users::of_spec(process.user()),
     };
+    users::add_groups(&mut identity, &request.groups)?;
     enter::become_program(&Becoming {
         process,
         identity: &identity,
@@ -120,6 +125,7 @@ fn become_further(
         terminal: request.tty,
         stdio,
         filter,
+        init: None,
         channel,
     })
 }

@@ -45,6 +45,8 @@ pub enum Stage {
     SetParentDeathSignal,
     StarterDied,
     SetSeccomp,
+    StartInit,
+    ShareMemory,
     Execute,
 }
 
@@ -85,6 +87,8 @@ impl fmt::Display for Stage {
             Self::SetParentDeathSignal => "tie the process to its starter",
             Self::StarterDied => "go on: the starter died",
             Self::SetSeccomp => "load the system call filter",
+            Self::StartInit => "start the init",
+            Self::ShareMemory => "share the memory of the other container:",
             Self::Execute => "execute",
         })
     }

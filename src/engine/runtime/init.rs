@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{Process as ProcessSpec, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process as ProcessSpec, Spec};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use super::enter::{self, Becoming};
 use super::failure::{At, Channel, Failure, Stage};
 use super::launch::{Launch, Network, Stdio};
 use super::root::{Kind, Root};
-use super::{mounts, overlay, seccomp, sysctl, users};
+use super::spaces::{self, Space};
+use super::start::Tools;
+use super::{devices, mounts, overlay, shm, sysctl, users};
 use crate::sys;
 
 /// Becomes the container's first process. Returns only what went wrong.
@@ -19,10 +22,10 @@ pub(super) fn run(
     launch: &Launch,
     stdio: &Stdio,
     netns: Option<BorrowedFd<'_>>,
-    filter: &seccomp::Program,
+    tools: &Tools<'_>,
     channel: &Channel,
 ) -> Failure {
-    match attempt(launch, stdio, netns, filter, channel) {
+    match attempt(launch, stdio, netns, tools, channel) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -32,7 +35,7 @@ fn attempt(
     launch: &Launch,
     stdio: &Stdio,
     netns: Option<BorrowedFd<'_>>,
-    filter: &seccomp::Program,
+    tools: &Tools<'_>,
     channel: &Channel,
 ) -> Result<Infallible, Failure> {
     let spec = &launch.spec;
@@ -46,15 +49,36 @@ fn attempt(
     if launch.network == Network::New {
         sys::loopback::raise().at(Stage::RaiseLoopback, "")?;
     }
+    for (kind, flag) in [(LinuxNamespaceType::Ipc, CloneFlags::CLONE_NEWIPC), (LinuxNamespaceType::Uts, CloneFlags::CLONE_NEWUTS)]
+    {
+        if let Space::At(path) = spaces::of(spec, kind) {
+            let there = std::fs::File::open(path).at(Stage::JoinNamespaces, kind.to_string())?;
+            nix::sched::setns(&there, flag).at(Stage::JoinNamespaces, kind.to_string())?;
+        }
+    }
     set_names(spec)?;
-    // Nothing that is mounted from here on shall reach the host, and nothing of the host's shall arrive.
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at(Stage::IsolateMounts, "/")?;
+    let shm = launch.shm_of.as_deref().map(shm::of).transpose()?;
+    let wanted = spec.mounts().as_deref().unwrap_or_default();
+    // Nothing that is mounted from here on shall reach the host, and nothing of the host's shall arrive, unless a mount
+    // is there for that.
+    let follows = mounts::any_follows(wanted);
+    let apart = if follows { MountPropagationFlags::DOWNSTREAM } else { MountPropagationFlags::PRIVATE };
+    mount_change("/", apart | MountPropagationFlags::REC).at(Stage::IsolateMounts, "/")?;
     let root = overlay::mount(&launch.root)?;
     let terminal = process.terminal().unwrap_or(false).then_some(&stdio.stdin);
-    let late = mounts::mount_all(&root, spec.mounts().as_deref().unwrap_or_default(), terminal)?;
+    let late = mounts::mount_all(&root, wanted, terminal, follows)?;
+    if let Some(shm) = shm {
+        let place = root.ensure_plain_folder(Path::new("/dev/shm")).at(Stage::PrepareTarget, "/dev/shm")?;
+        mounts::attach(&shm, &place).at(Stage::Mount, "/dev/shm")?;
+    }
+    for device in spec.linux().iter().filter_map(|linux| linux.devices().as_ref()).flatten() {
+        devices::make(&root, device)?;
+    }
     // From here on the child has to be in its cgroups: the cgroup namespace takes its place as root.
     channel.await_go().at(Stage::AwaitStarter, "")?;
-    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::NewCgroupNamespace, "")?;
+    if spaces::of(spec, LinuxNamespaceType::Cgroup) == Space::New {
+        nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::NewCgroupNamespace, "")?;
+    }
     mounts::mount_cgroups(&root, &late)?;
     if let Some(linux) = spec.linux() {
         sysctl::set_all(&root, linux.sysctl().as_ref())?;
@@ -67,10 +91,11 @@ fn attempt(
     }
     pivot(&root)?;
     drop(root);
-    let identity = match &launch.user {
+    let mut identity = match &launch.user {
         Some(user) => users::look_up(user)?,
         None => users::of_spec(process.user()),
     };
+    users::add_groups(&mut identity, &launch.groups)?;
     enter::become_program(&Becoming {
         process,
         identity: &identity,
@@ -79,7 +104,8 @@ fn attempt(
         cwd: &process.cwd().to_string_lossy(),
         terminal: process.terminal().unwrap_or(false),
         stdio,
-        filter,
+        filter: tools.filter,
+        init: tools.init,
         channel,
     })
 }

@@ -19,9 +19,15 @@ pub struct Launch {
     /// `user[:group]`, each by name or number, looked up in the container's own `/etc/passwd` and `/etc/group`.
     /// `None` leaves what the specification says.
     pub user: Option<String>,
+    /// Groups of the user beside those, by name or number.
+    pub groups: Vec<String>,
     pub cgroup: CgroupPath,
     pub limits: ResourceLimits,
     pub network: Network,
+    /// A small init is the first process, and the program its child.
+    pub init: bool,
+    /// The mount namespace of another container, whose `/dev/shm` this one has too.
+    pub shm_of: Option<PathBuf>,
 }
 
 /// Where the root file system comes from. It is mounted in the container's mount namespace only.
@@ -83,6 +89,8 @@ pub struct ExecRequest {
     /// `NAME=value`, complete.
     pub env: Vec<String>,
     pub user: Option<String>,
+    /// As in [`Launch`].
+    pub groups: Vec<String>,
     pub cwd: String,
     pub cgroup: CgroupPath,
     /// The standard streams are a terminal, which is to be the controlling one.

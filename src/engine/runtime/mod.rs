@@ -10,6 +10,7 @@
 mod capabilities;
 pub mod cgroups;
 mod dev;
+mod devices;
 mod enter;
 mod error;
 mod exec;
@@ -20,6 +21,9 @@ mod mounts;
 mod overlay;
 mod root;
 mod seccomp;
+mod shm;
+pub mod small_init;
+pub mod spaces;
 pub mod spec;
 mod start;
 mod support;

@@ -8,26 +8,33 @@ use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::cgroups::Layout;
 use super::dev;
 use super::failure::{At, Failure, Stage};
 use super::root::{Kind, Root, file_type};
-use crate::sys::mounts::set_attributes;
+use crate::sys::mounts::{Change, change, set_attributes};
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// Makes all mounts in order, except those of cgroups, which it returns: they can be made only in the cgroup itself.
-pub(super) fn mount_all<'a>(root: &Root, mounts: &'a [Mount], terminal: Option<&OwnedFd>) -> Result<Vec<&'a Mount>, Failure> {
+///
+/// Where some of them follow the host (see [`any_follows`]), all others are kept from doing so.
+pub(super) fn mount_all<'a>(
+    root: &Root,
+    mounts: &'a [Mount],
+    terminal: Option<&OwnedFd>,
+    follows: bool,
+) -> Result<Vec<&'a Mount>, Failure> {
     let mut late = Vec::new();
     for mount in mounts {
         let options = Options::parse(mount)?;
         match mount.typ().as_deref() {
             Some("cgroup" | "cgroup2") => late.push(mount),
-            _ if options.bind => bind(root, mount, &options)?,
+            _ if options.bind => bind(root, mount, &options, follows)?,
             Some(kind) => mount_new(root, mount, kind, &options, terminal)?,
             None => return Err(Failure::new(Stage::ReadSpec, format!("mount {}: no type", name(mount)), Errno::INVAL)),
         }
@@ -45,7 +52,7 @@ pub(super) fn mount_cgroups(root: &Root, mounts: &[&Mount]) -> Result<(), Failur
                 attach(&new_file_system("cgroup2", &[], options.attributes).at(Stage::Mount, name(mount))?, &target)
                     .at(Stage::Mount, name(mount))?;
             }
-            Layout::Hybrid { controllers, unified } => {
+            Layout::Hybrid { controllers, unified, .. } => {
                 let stage = || format!("{} (v1)", name(mount));
                 let folder =
                     new_file_system("tmpfs", &[("mode", Some("755"))], MountAttrFlags::empty()).at(Stage::Mount, stage())?;
@@ -110,7 +117,12 @@ fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
 }
 
 /// The source is the host's; it brings its own mounts along if the option says so, all with the attributes asked for.
-fn bind(root: &Root, mount: &Mount, options: &Options) -> Result<(), Failure> {
+/// Whether what is mounted on the host later is to be seen through one of the mounts.
+pub(super) fn any_follows(mounts: &[Mount]) -> bool {
+    mounts.iter().flat_map(|mount| mount.options().iter().flatten()).any(|option| matches!(option.as_str(), "slave" | "rslave"))
+}
+
+fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool) -> Result<(), Failure> {
     let missing = || Failure::new(Stage::ReadSpec, format!("mount {}: no source", name(mount)), Errno::INVAL);
     let source = mount.source().as_ref().ok_or_else(missing)?;
     let flags = if options.recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
@@ -118,6 +130,10 @@ fn bind(root: &Root, mount: &Mount, options: &Options) -> Result<(), Failure> {
     let tree = open_tree(CWD, source, flags).at(Stage::Mount, about())?;
     if !options.attributes.is_empty() {
         set_attributes(&tree, options.attributes, options.recursive).at(Stage::Mount, about())?;
+    }
+    if follows && !options.follows {
+        let apart = Change { propagation: u64::from(MountPropagationFlags::PRIVATE.bits()), ..Change::default() };
+        change(&tree, apart, options.recursive).at(Stage::Mount, about())?;
     }
     let kind = match file_type(&tree).at(Stage::Mount, about())? {
         FileType::Directory => Kind::Folder,
@@ -174,6 +190,8 @@ fn name(mount: &Mount) -> String {
 struct Options {
     bind: bool,
     recursive: bool,
+    /// What is mounted on the host later is seen here.
+    follows: bool,
     attributes: MountAttrFlags,
     /// The file system's own.
     data: Vec<(String, Option<String>)>,
@@ -184,12 +202,13 @@ impl Options {
         let mut parsed = Self {
             bind: mount.typ().as_deref() == Some("bind"),
             recursive: false,
+            follows: false,
             attributes: MountAttrFlags::empty(),
             data: Vec::new(),
         };
         for option in mount.options().iter().flatten() {
             match option.as_str() {
-                "bind" => parsed.bind = true,
+                "bind" => (parsed.bind, parsed.recursive) = (true, false),
                 "rbind" => (parsed.bind, parsed.recursive) = (true, true),
                 "ro" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
                 "nosuid" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NOSUID,
@@ -198,10 +217,18 @@ impl Options {
                 "noatime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NOATIME,
                 "strictatime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_STRICTATIME,
                 "nodiratime" => parsed.attributes |= MountAttrFlags::MOUNT_ATTR_NODIRATIME,
-                // What a mount is anyway, in a namespace whose mounts are all private.
-                "rw" | "suid" | "dev" | "exec" | "relatime" | "defaults" | "private" | "rprivate" => {}
-                "shared" | "rshared" | "slave" | "rslave" | "unbindable" | "runbindable" => {
-                    let about = format!("mount {}: the propagation {option} is not supported; leave it out", name(mount));
+                // A later word stands above an earlier one.
+                "rw" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_RDONLY,
+                "suid" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NOSUID,
+                "dev" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NODEV,
+                "exec" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NOEXEC,
+                "slave" | "rslave" => parsed.follows = true,
+                "private" | "rprivate" => parsed.follows = false,
+                // What a mount is anyway.
+                "relatime" | "defaults" | "atime" | "diratime" => {}
+                "shared" | "rshared" | "unbindable" | "runbindable" => {
+                    let about =
+                        format!("mount {}: the propagation {option} is not supported; use rslave or leave it out", name(mount));
                     return Err(Failure::new(Stage::ReadSpec, about, Errno::OPNOTSUPP));
                 }
                 _ => parsed.data.push(match option.split_once('=') {

@@ -4,13 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
+use oci_spec::runtime::LinuxNamespaceType;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::cgroups::Cgroup;
 use super::error::RuntimeError;
+use super::exec::clone_into_pid_namespace;
 use super::failure::{Channel, Failure, Report};
 use super::launch::{Launch, Network, Process, Stdio};
-use super::{init, seccomp, support};
+use super::spaces::{self, Space};
+use super::{devices, init, seccomp, support};
+use crate::sys;
 use crate::sys::clone::{Cloned, clone_process, exit_now};
 use crate::sys::process_start_ticks;
 
@@ -24,12 +28,14 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     }
     support::check(&launch.spec, launch.network)?;
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
+    let init = launch.init.then(sys::own_file::read_only).transpose();
+    let init = init.map_err(RuntimeError::starter("open the own program for the init"))?;
     let cgroup = Cgroup::create(&launch.cgroup)?;
     let started = cgroup
         .apply(&launch.limits)
-        .and_then(|()| cgroup.restrict_devices())
+        .and_then(|()| cgroup.restrict_devices(&devices::rules(&launch.spec)))
         .map_err(RuntimeError::from)
-        .and_then(|()| clone_init(launch, stdio, netns, &cgroup, &filter));
+        .and_then(|()| clone_init(launch, stdio, netns, &cgroup, &Tools { filter: &filter, init: init.as_ref() }));
     if started.is_err() {
         // The failure is what the caller is told; what cannot be removed now is found by the caller's own sweep.
         drop(cgroup.kill_all());
@@ -38,24 +44,39 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     started
 }
 
+/// What was made ready for the child.
+pub(super) struct Tools<'a> {
+    pub(super) filter: &'a seccomp::Program,
+    /// The program of the init, where there is to be one.
+    pub(super) init: Option<&'a OwnedFd>,
+}
+
 fn clone_init(
     launch: &Launch,
     stdio: Stdio,
     netns: Option<BorrowedFd<'_>>,
     cgroup: &Cgroup,
-    filter: &seccomp::Program,
+    tools: &Tools<'_>,
 ) -> Result<Process, RuntimeError> {
-    // The cgroup namespace is missing here: its root is to be the container's cgroup, so the child makes it when it is there.
-    let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    let mut namespaces = spaces::made_by_clone(&launch.spec);
     if launch.network == Network::New {
         namespaces |= CloneFlags::CLONE_NEWNET;
     }
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
     let birthplace = cgroup.birthplace()?;
-    match clone_process(namespaces, birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)? {
+    let cloned = match spaces::of(&launch.spec, LinuxNamespaceType::Pid) {
+        Space::At(path) => {
+            let there = std::fs::File::open(path).map_err(RuntimeError::starter("open the pid namespace to join"))?;
+            clone_into_pid_namespace(&there, namespaces, birthplace.as_ref())?
+        }
+        Space::New | Space::Caller => {
+            clone_process(namespaces, birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)?
+        }
+    };
+    match cloned {
         Cloned::Child => {
             drop(starter);
-            let failure = init::run(launch, &stdio, netns, filter, &child);
+            let failure = init::run(launch, &stdio, netns, tools, &child);
             fail(&child, failure)
         }
         Cloned::Parent { pid, pidfd } => {

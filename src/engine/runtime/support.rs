@@ -1,6 +1,6 @@
 //! What of a specification this runtime does not do. It is refused before anything is started, never left out in silence.
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use super::error::RuntimeError;
 use super::launch::Network;
@@ -41,9 +41,8 @@ fn of_linux(linux: &Linux) -> impl Iterator<Item = (bool, &'static str)> {
     [
         (linux.uid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.uidMappings"),
         (linux.gid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.gidMappings"),
-        (linux.devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.devices"),
         (linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.netDevices"),
-        (linux.resources().is_some(), "linux.resources (limits are given beside the specification)"),
+        (linux.resources().as_ref().is_some_and(has_limits), "linux.resources (limits are given beside the specification)"),
         (linux.cgroups_path().is_some(), "linux.cgroupsPath (the cgroup is given beside the specification)"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.mount_label().as_ref().is_some_and(|l| !l.is_empty()), "linux.mountLabel"),
@@ -55,25 +54,35 @@ fn of_linux(linux: &Linux) -> impl Iterator<Item = (bool, &'static str)> {
     .into_iter()
 }
 
-/// A container has all the namespaces that this runtime knows, each its own; only the network's is a choice.
+/// Rules for devices are all that a specification says of resources here.
+fn has_limits(resources: &LinuxResources) -> bool {
+    resources.memory().is_some()
+        || resources.cpu().is_some()
+        || resources.pids().is_some()
+        || resources.block_io().is_some()
+        || resources.hugepage_limits().is_some()
+        || resources.network().is_some()
+        || resources.rdma().is_some()
+        || resources.unified().is_some()
+}
+
+/// A container has a mount namespace of its own; of the others, each may be new, the caller's or another container's.
 fn check_namespaces(linux: Option<&Linux>, network: Network) -> Result<(), RuntimeError> {
     use LinuxNamespaceType as Type;
     let listed = linux.and_then(|l| l.namespaces().as_deref()).unwrap_or_default();
-    for kind in [Type::Mount, Type::Pid, Type::Uts, Type::Ipc, Type::Cgroup, Type::Network, Type::User, Type::Time] {
-        let expected = match kind {
-            Type::User | Type::Time => false,
-            Type::Network => network != Network::Host,
-            Type::Mount | Type::Pid | Type::Uts | Type::Ipc | Type::Cgroup => true,
-        };
-        if listed.iter().any(|n| n.typ() == kind) != expected {
+    let has = |kind: Type| listed.iter().any(|n| n.typ() == kind);
+    let unsupported = |part: String| Err(RuntimeError::Unsupported { part });
+    for (kind, expected) in
+        [(Type::Mount, true), (Type::Network, network != Network::Host), (Type::User, false), (Type::Time, false)]
+    {
+        if has(kind) != expected {
             let not = if expected { "no " } else { "a " };
-            return Err(RuntimeError::Unsupported { part: format!("linux.namespaces with {not}{kind} namespace") });
+            return unsupported(format!("linux.namespaces with {not}{kind} namespace"));
         }
     }
-    match listed.iter().find(|n| n.path().is_some()) {
-        Some(joined) => {
-            Err(RuntimeError::Unsupported { part: format!("linux.namespaces: path of the {} namespace", joined.typ()) })
-        }
+    // The network's is handed over by descriptor.
+    match listed.iter().find(|n| n.path().is_some() && !matches!(n.typ(), Type::Pid | Type::Ipc | Type::Uts)) {
+        Some(joined) => unsupported(format!("linux.namespaces: path of the {} namespace", joined.typ())),
         None => Ok(()),
     }
 }

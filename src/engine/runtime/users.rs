@@ -23,6 +23,33 @@ pub(super) fn look_up(user: &str) -> Result<Identity, Failure> {
     resolve(user, &passwd, &group).map_err(|unknown| Failure { stage: Stage::FindUser, subject: unknown, errno: libc::ENOENT })
 }
 
+/// Makes the user a member of further groups, by name or number.
+pub(super) fn add_groups(identity: &mut Identity, groups: &[String]) -> Result<(), Failure> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let table = read_table("/etc/group")?;
+    for wanted in groups {
+        let gid = group_number(wanted, &table).ok_or_else(|| Failure {
+            stage: Stage::FindUser,
+            subject: wanted.clone(),
+            errno: libc::ENOENT,
+        })?;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(())
+}
+
+/// Docker's and containerd's largest, as for users: what is above it is negative to some programs.
+fn group_number(wanted: &str, table: &str) -> Option<u32> {
+    const LARGEST: u32 = i32::MAX.cast_unsigned();
+    let number = wanted.parse::<u32>().ok();
+    let named = groups(table).find(|line| line.name == wanted).map(|line| line.gid);
+    number.or(named).filter(|gid| *gid <= LARGEST)
+}
+
 /// What the specification says by number; the home folder is that of the number.
 pub(super) fn of_spec(user: &oci_spec::runtime::User) -> Identity {
     let home = read_table("/etc/passwd")
@@ -150,6 +177,14 @@ mod tests {
         assert_eq!(resolve("nobody", PASSWD, GROUP), Err("nobody".into()));
         assert_eq!(resolve("web:nope", PASSWD, GROUP), Err("nope".into()));
         assert_eq!(resolve("-1", PASSWD, GROUP), Err("-1".into()));
+    }
+
+    #[test]
+    fn further_groups() {
+        assert_eq!(group_number("log", GROUP), Some(4));
+        assert_eq!(group_number("4711", GROUP), Some(4711));
+        assert_eq!(group_number("nope", GROUP), None);
+        assert_eq!(group_number("4294967295", GROUP), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn fields_of_containers_in_their_forms() {
         ),
         (
             "ports: [{target: 80, published: \"8080\", host_ip: 127.0.0.1}]\nexpose: [80, \"90/udp\"]",
-            json!({"ports": [
+            json!({"expose": ["80/tcp", "90/udp"], "ports": [
             {"host_ip": "127.0.0.1", "host_port": 8080, "container_port": 80, "protocol": "tcp"}]}),
         ),
         ("depends_on: [b]", json!({"depends_on": {"b": {"condition": "service_started"}}})),
@@ -174,6 +174,54 @@ fn fields_of_containers_in_their_forms() {
             "nofile": {"soft": 10, "hard": 20}, "core": {"soft": u64::MAX, "hard": u64::MAX}}}),
         ),
         ("extra_hosts: [\"a:10.0.0.1\", \"b=::1\"]", json!({"extra_hosts": {"a": "10.0.0.1", "b": "::1"}})),
+        ("extra_hosts: [\"a:host-gateway\"]", json!({"extra_hosts": {"a": "host-gateway"}})),
+        (
+            "init: true\nprivileged: true\npid: host\nipc: shareable\nuts: host\ncgroup: host\nuserns_mode: host",
+            json!({"init": true, "privileged": true, "pid": "host", "ipc": "shareable", "uts": "host", "cgroup": "host"}),
+        ),
+        (
+            "pid: container:other\nipc: service:b\nvolumes_from: [\"b:ro\", \"container:x\"]",
+            json!({"pid": "container:other", "ipc": "container:s-b",
+                "volumes_from": [{"container": "s-b", "read_only": true}, {"container": "x", "read_only": false}],
+                "depends_on": {"b": {"condition": "service_started"}}}),
+        ),
+        (
+            "network_mode: container:s-b",
+            json!({"network_mode": "container:s-b", "networks": {}, "depends_on": {"b": {"condition": "service_started"}}}),
+        ),
+        (
+            "devices: [\"/dev/fuse\", {source: /dev/a, target: /dev/b, permissions: r}]\ndevice_cgroup_rules: [\"c 10:* rwm\"]",
+            json!({"devices": ["/dev/fuse:/dev/fuse:rwm", "/dev/a:/dev/b:r"], "device_cgroup_rules": ["c 10:* rwm"]}),
+        ),
+        (
+            "security_opt: [\"no-new-privileges:false\", seccomp=unconfined, label=disable, systempaths=unconfined]",
+            json!({"security_opt": {"no_new_privileges": false, "seccomp": "unconfined", "apparmor": null,
+                "label": ["disable"], "unconfined_paths": true}}),
+        ),
+        (
+            "dns: 10.0.0.1\ndns_search: [a.example, b.example]\ndns_opt: [ndots:2]\ndomainname: x.example\nmac_address: 02:42:AC:11:00:02",
+            json!({"dns": ["10.0.0.1"], "dns_search": ["a.example", "b.example"], "dns_opt": ["ndots:2"],
+                "domainname": "x.example", "mac_address": "02:42:ac:11:00:02"}),
+        ),
+        (
+            "shm_size: 1g\ngroup_add: [audio, 7]\noom_score_adj: 500\nannotations: {a: b}\npublish_all: true",
+            json!({"shm_size": "1g", "group_add": ["7", "audio"], "oom_score_adj": 500, "annotations": {"a": "b"}, "publish_all": true}),
+        ),
+        (
+            "mem_limit: 64m\nmem_reservation: 32m\nmemswap_limit: -1\ncpu_shares: 512\ncpuset: 0-1\ncpuset_mems: 0\noom_kill_disable: true\n\
+             blkio_config: {weight: 100, device_write_bps: [{path: /dev/vda, rate: 1m}]}",
+            json!({"limits": {"memory": "64m", "cpus": null, "pids": null, "memory_reservation": "32m", "memory_swap": "-1",
+                "oom_kill_disable": true, "cpu_shares": 512, "cpuset_cpus": "0-1", "cpuset_mems": "0", "blkio_weight": 100,
+                "device_write_bps": ["/dev/vda:1048576"]}}),
+        ),
+        (
+            "volumes: [/own, \"data:/d:nocopy\", \"/a:/b:rslave,noexec\"]\ntmpfs: \"/t:uid=5,exec\"",
+            json!({"mounts": [
+            {"type": "anonymous", "target": "/own", "read_only": false},
+            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false, "nocopy": true},
+            {"type": "bind", "source": "/a", "target": "/b", "read_only": false, "create_host_path": true, "options": ["rslave", "noexec"]},
+            {"type": "tmpfs", "target": "/t", "size": null, "mode": null, "options": ["uid=5", "exec"]}]}),
+        ),
         ("extra_hosts: {a: 10.0.0.1}", json!({"extra_hosts": {"a": "10.0.0.1"}})),
         ("hostname: ${NAME:-box}\nread_only: ${RO:-true}\nx-mine: {any: thing}", json!({"hostname": "box", "read_only": true})),
         ("command: [echo, \"$$HOME ${TOKEN}\"]", json!({"command": ["echo", "$HOME t"]})),

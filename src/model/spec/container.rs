@@ -6,7 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ByteSize, Cpus, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
+use super::devices::{Device, DeviceCgroupRule, VolumesFrom};
+use super::hosts::{Exposed, HostAddress, MacAddress};
+use super::limits::ResourceLimits;
+use super::security::Security;
+use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
+use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
 /// What a container is to be. `None` and empty mean: as the image says, or the engine's default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +46,62 @@ pub struct ContainerSpec {
     pub sysctls: BTreeMap<String, String>,
     pub ulimits: BTreeMap<String, Ulimit>,
     /// Additional lines of `/etc/hosts`: name to address.
-    pub extra_hosts: BTreeMap<String, IpAddr>,
+    pub extra_hosts: BTreeMap<String, HostAddress>,
+    /// Its process 1 is an init that reaps zombies and passes signals on to the command.
+    #[serde(default)]
+    pub init: bool,
+    #[serde(default)]
+    pub domainname: Option<String>,
+    /// All capabilities, all devices, nothing hidden and nothing filtered.
+    #[serde(default)]
+    pub privileged: bool,
+    #[serde(default)]
+    pub security_opt: Security,
+    #[serde(default)]
+    pub pid: NamespaceMode,
+    #[serde(default)]
+    pub ipc: IpcMode,
+    /// Never another container's.
+    #[serde(default)]
+    pub uts: NamespaceMode,
+    /// Never another container's.
+    #[serde(default)]
+    pub cgroup: NamespaceMode,
+    /// The size of `/dev/shm`.
+    #[serde(default)]
+    pub shm_size: Option<ByteSize>,
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    #[serde(default)]
+    pub device_cgroup_rules: Vec<DeviceCgroupRule>,
+    /// Groups beside those of its user, by name or number.
+    #[serde(default)]
+    pub group_add: BTreeSet<String>,
+    /// Containers whose volumes it has too.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
+    /// Name servers, instead of the engine's or the host's.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    #[serde(default)]
+    pub dns_search: Vec<String>,
+    #[serde(default)]
+    pub dns_opt: Vec<String>,
+    /// Of its link to its one network.
+    #[serde(default)]
+    pub mac_address: Option<MacAddress>,
+    /// How readily the kernel kills it for want of memory, from -1000 to 1000.
+    #[serde(default)]
+    pub oom_score_adj: Option<i16>,
+    /// Ports that it has beside those of its image.
+    #[serde(default)]
+    pub expose: BTreeSet<Exposed>,
+    /// All exposed ports are published at free ports of the host.
+    #[serde(default)]
+    pub publish_all: bool,
+    /// For tools that read the OCI specification.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl ContainerSpec {
@@ -72,24 +132,32 @@ impl ContainerSpec {
             sysctls: BTreeMap::new(),
             ulimits: BTreeMap::new(),
             extra_hosts: BTreeMap::new(),
+            init: false,
+            domainname: None,
+            privileged: false,
+            security_opt: Security::default(),
+            pid: NamespaceMode::default(),
+            ipc: IpcMode::default(),
+            uts: NamespaceMode::default(),
+            cgroup: NamespaceMode::default(),
+            shm_size: None,
+            devices: Vec::new(),
+            device_cgroup_rules: Vec::new(),
+            group_add: BTreeSet::new(),
+            volumes_from: Vec::new(),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_opt: Vec::new(),
+            mac_address: None,
+            oom_score_adj: None,
+            expose: BTreeSet::new(),
+            publish_all: false,
+            annotations: BTreeMap::new(),
         }
     }
 
     /// How long a container has between its stop signal and SIGKILL, unless told otherwise. Docker's figure.
     pub const DEFAULT_GRACE: Span = Span::seconds(10);
-}
-
-/// Where a container's network comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkMode {
-    /// A network namespace of its own, attached to `networks`.
-    #[default]
-    Bridge,
-    /// A network namespace of its own with nothing but loopback.
-    None,
-    /// The host's network namespace.
-    Host,
 }
 
 /// How a container is attached to one network.
@@ -110,6 +178,18 @@ pub enum Mount {
         source: Name,
         target: String,
         read_only: bool,
+        /// It does not get the image's content.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nocopy: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
+    },
+    /// A volume of the container's own, which the engine names.
+    Anonymous {
+        target: String,
+        read_only: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nocopy: bool,
     },
     /// A path of the host.
     Bind {
@@ -117,27 +197,25 @@ pub enum Mount {
         target: String,
         read_only: bool,
         create_host_path: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
     },
     Tmpfs {
         target: String,
         size: Option<ByteSize>,
         mode: Option<u32>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
     },
     /// A config's content as a read-only file. The digest makes a change of content a change of the container.
-    Config {
-        source: Name,
-        digest: Digest,
-        target: String,
-        mode: u32,
-        uid: u32,
-        gid: u32,
-    },
+    Config { source: Name, digest: Digest, target: String, mode: u32, uid: u32, gid: u32 },
 }
 
 impl Mount {
     pub fn target(&self) -> &str {
         match self {
             Self::Volume { target, .. }
+            | Self::Anonymous { target, .. }
             | Self::Bind { target, .. }
             | Self::Tmpfs { target, .. }
             | Self::Config { target, .. } => target,
@@ -191,15 +269,6 @@ pub enum Probe {
     Command(Vec<String>),
     /// A line for the container's `/bin/sh -c`.
     Shell(String),
-}
-
-/// Upper limits on what a container uses; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResourceLimits {
-    pub memory: Option<ByteSize>,
-    pub cpus: Option<Cpus>,
-    pub pids: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,11 +5,20 @@
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
 mod container;
+mod devices;
+mod hosts;
 mod image;
+mod limits;
+pub mod mount_options;
 mod resources;
+mod security;
+mod sharing;
 
-pub use container::{
-    Attachment, Condition, ContainerSpec, Dependency, Healthcheck, Mount, NetworkMode, Probe, ResourceLimits, Ulimit,
-};
+pub use container::{Attachment, Condition, ContainerSpec, Dependency, Healthcheck, Mount, Probe, Ulimit};
+pub use devices::{Device, DeviceAccess, DeviceCgroupRule, VolumesFrom};
+pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
+pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
 pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
+pub use security::{Seccomp, Security, SecurityOption};
+pub use sharing::{IpcMode, NamespaceMode, NetworkMode};

@@ -18,7 +18,13 @@ fn shop() -> Desired {
     web.depends_on.insert(name("db"), Dependency { condition: Condition::ServiceHealthy });
     let mut db = ContainerSpec::new("db:1".parse().unwrap());
     db.networks.insert(name("s-front"), Attachment::default());
-    db.mounts.push(Mount::Volume { source: name("s-data"), target: "/data".into(), read_only: false });
+    db.mounts.push(Mount::Volume {
+        source: name("s-data"),
+        target: "/data".into(),
+        read_only: false,
+        nocopy: false,
+        options: vec![],
+    });
     db.restart = RestartPolicy::Always;
     db.healthcheck = Some(Healthcheck {
         test: Probe::Shell("x".into()),

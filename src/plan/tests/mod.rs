@@ -188,7 +188,8 @@ impl Host {
             }
             (Action::Update, Kind::Container) => {
                 // No more than what an engine can change while a container runs.
-                let (restart, limits) = (desired.containers[resource].spec.restart, desired.containers[resource].spec.limits);
+                let (restart, limits) =
+                    (desired.containers[resource].spec.restart, desired.containers[resource].spec.limits.clone());
                 let container = self.container(step);
                 (container.spec.restart, container.spec.limits) = (restart, limits);
             }

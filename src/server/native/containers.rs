@@ -22,7 +22,9 @@ use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
 use crate::wire::frame::{Frame, FrameCodec};
-use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Force, Kill, Logs, Stop};
+use crate::wire::native::{
+    Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Kill, Logs, RemoveContainer, Stop,
+};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -43,6 +45,9 @@ async fn list(State(handles): State<Handles>) -> Result<axum::Json<Vec<Container
 }
 
 async fn create(State(handles): State<Handles>, Json(new): Json<CreateContainer>) -> Result<axum::Json<Created>, ApiError> {
+    if let Some(platform) = &new.platform {
+        handles.engine.require_platform(&new.spec.image, platform)?;
+    }
     let new = NewContainer { name: new.name, owner: None, spec: new.spec, auto_remove: new.auto_remove };
     Ok(axum::Json(Created { id: handles.engine.create(new).await? }))
 }
@@ -55,10 +60,14 @@ async fn inspect(State(handles): State<Handles>, Path(name): Path<String>) -> Re
 async fn remove(
     State(handles): State<Handles>,
     Path(name): Path<String>,
-    Params(Force { force }): Params<Force>,
+    Params(RemoveContainer { force, volumes }): Params<RemoveContainer>,
 ) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
-    handles.engine.remove(&id, force).await?;
+    if volumes {
+        handles.engine.remove_with(&id, force, true).await?
+    } else {
+        handles.engine.remove(&id, force).await?
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

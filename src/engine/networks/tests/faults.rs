@@ -10,7 +10,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     let web = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &mappings(&["8080:80"]))).unwrap();
     let _echo = Echo::start(&web.netns, 80);
     let mut process = sleeper(&web.netns);
-    let live = [Live { id: id(1), pid: process.id().cast_signed() }];
+    let live = [Live { id: id(1), pid: process.id().cast_signed(), mac: None }];
     let link = networks.0.instance.host_link(&id(1), 0);
     let mut changes = host.wait(async { networks.watch() }).unwrap();
     let reached = || tcp((HERE, 8080)).is_ok() && tcp((ANY, 8080)).is_ok();
@@ -134,7 +134,7 @@ fn a_namespace_that_dies_takes_its_links_along() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(10));
     }
-    let faults = host.wait(networks.observe(&[Live { id: id(1), pid: 1 }])).unwrap().network_faults;
+    let faults = host.wait(networks.observe(&[Live { id: id(1), pid: 1, mac: None }])).unwrap().network_faults;
     assert!(faults[&id(1)][0].contains("gone"), "{faults:?}");
     let alone = host.wait(networks.attach(&id(2), &[], &BTreeSet::new())).unwrap();
     assert_eq!((alone.endpoints, alone.nameservers), (BTreeMap::<Name, Endpoint>::new(), Vec::new()));
@@ -185,7 +185,7 @@ fn many_at_once() {
     assert_eq!(addresses.len(), usize::from(COUNT));
     let ports: BTreeSet<PortMapping> = attached.iter().flat_map(|a| a.ports.iter().cloned()).collect();
     assert_eq!(ports.len(), usize::from(COUNT));
-    let live: Vec<Live> = ids.iter().map(|id| Live { id: id.clone(), pid: 1 }).collect();
+    let live: Vec<Live> = ids.iter().map(|id| Live { id: id.clone(), pid: 1, mac: None }).collect();
     for _ in 0..2 {
         let look = host.wait(networks.observe(&live)).unwrap();
         assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
@@ -234,7 +234,7 @@ fn a_reboot_leaves_the_rows_only() {
         let _echo = Echo::start(&web.netns, 80);
         assert!(tcp((HERE, 8080)).is_ok());
         inside(&web.netns, || assert_eq!(tcp((ELSEWHERE, 90)), Ok(HERE.to_string())));
-        let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1 }])).unwrap();
+        let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1, mac: None }])).unwrap();
         assert_eq!((look.firewall, look.network_faults, look.networks), (None, BTreeMap::new(), vec![front.clone()]));
         reboot();
         host.wait(networks.detach(&id(1))).unwrap();

@@ -128,7 +128,7 @@ fn name(text: &str) -> Name {
 }
 
 fn join(network: &str, names: &[&str]) -> Join {
-    Join { network: name(network), names: names.iter().map(|n| (*n).to_owned()).collect(), ipv4_address: None }
+    Join { network: name(network), names: names.iter().map(|n| (*n).to_owned()).collect(), ipv4_address: None, mac: None }
 }
 
 fn mappings(texts: &[&str]) -> BTreeSet<PortMapping> {

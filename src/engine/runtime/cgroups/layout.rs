@@ -14,7 +14,12 @@ pub(in crate::engine::runtime) enum Layout {
     /// One hierarchy (v2) with all controllers.
     Unified { root: PathBuf },
     /// Controllers in hierarchies of v1, and perhaps a unified one without any, for the processes.
-    Hybrid { controllers: Vec<Hierarchy>, unified: Option<PathBuf> },
+    Hybrid {
+        controllers: Vec<Hierarchy>,
+        /// Those that a container is in only where a limit of it needs them.
+        optional: Vec<Hierarchy>,
+        unified: Option<PathBuf>,
+    },
 }
 
 /// One hierarchy of v1.
@@ -35,6 +40,9 @@ impl Hierarchy {
 /// others a container stays where its monitor is.
 const NEEDED: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "freezer", "devices"];
 
+/// Further ones that some limits need.
+const OPTIONAL: [&str; 2] = ["cpuset", "blkio"];
+
 impl Layout {
     /// Found once: hierarchies are mounted at the boot.
     pub(in crate::engine::runtime) fn of_host() -> &'static Self {
@@ -48,17 +56,21 @@ impl Layout {
             return Self::Unified { root: root.to_owned() };
         }
         let mut controllers: Vec<Hierarchy> = Vec::new();
+        let mut optional: Vec<Hierarchy> = Vec::new();
         for mount in mountinfo_self() {
             let names: Vec<String> = mount.super_opts.iter().filter(|o| KNOWN.contains(&o.as_str())).cloned().collect();
-            let seen = controllers.iter().any(|h| h.controllers == names);
-            if !seen && names.iter().any(|n| NEEDED.contains(&n.as_str())) {
+            let seen = controllers.iter().chain(&optional).any(|h| h.controllers == names);
+            let has = |known: &[&str]| names.iter().any(|n| known.contains(&n.as_str()));
+            if !seen && has(&NEEDED) {
                 controllers.push(Hierarchy { root: mount.mount_point, controllers: names });
+            } else if !seen && has(&OPTIONAL) {
+                optional.push(Hierarchy { root: mount.mount_point, controllers: names });
             }
         }
         let unified = root.join("unified");
         // The file is there in every cgroup but the root, and in the root since kernel 5.14 only this one tells the version.
         let unified = unified.join("cgroup.subtree_control").exists().then_some(unified);
-        Self::Hybrid { controllers, unified }
+        Self::Hybrid { controllers, optional, unified }
     }
 
     /// The cgroup's folder in every hierarchy.
@@ -70,10 +82,19 @@ impl Layout {
     pub(super) fn parents(&self, parent: &str) -> Vec<PathBuf> {
         match self {
             Self::Unified { root } => vec![root.join(parent)],
-            Self::Hybrid { controllers, unified } => {
+            Self::Hybrid { controllers, unified, .. } => {
                 controllers.iter().map(|h| &h.root).chain(unified).map(|root| root.join(parent)).collect()
             }
         }
+    }
+
+    /// A parent's folder in every hierarchy that a container may be in.
+    pub(super) fn all_parents(&self, parent: &str) -> Vec<PathBuf> {
+        let mut all = self.parents(parent);
+        if let Self::Hybrid { optional, .. } = self {
+            all.extend(optional.iter().map(|h| h.root.join(parent)));
+        }
+        all
     }
 
     /// The cgroup's folder where this controller is.

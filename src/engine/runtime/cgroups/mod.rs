@@ -5,6 +5,7 @@
 //! way of every start, by descriptor, and with a v2 hierarchy that a process is born in instead of moved to.
 
 mod freeze;
+mod further;
 mod layout;
 mod measure;
 mod v1;
@@ -27,8 +28,8 @@ pub use measure::Stats;
 #[cfg(test)]
 pub(super) use v1::kill_frozen;
 
-use crate::model::spec::ResourceLimits;
-use crate::sys::devices::{Access, DeviceKind, DeviceRule};
+use crate::model::spec::{ResourceLimits, SwapLimit};
+use crate::sys::devices::{Access, DeviceKind, DeviceRule, Policy, Rule};
 
 /// Where a cgroup is, below the root of every hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub enum CgroupError {
         path.display()
     )]
     NoController { controller: &'static str, path: PathBuf },
+    #[error("this host's disks have no weights for {}; remove the limit, or give the disks the scheduler bfq", path.display())]
+    NoWeight { path: PathBuf },
     #[error("restrict the devices of {}: {source}", path.display())]
     Devices { path: PathBuf, source: io::Error },
     #[error("cgroup {} still has processes after {} s", path.display(), .waited.as_secs())]
@@ -147,13 +150,17 @@ impl Cgroup {
     pub fn place(&self, pid: i32) -> Result<(), CgroupError> {
         match self.layout {
             Layout::Unified { .. } => Ok(()),
-            Layout::Hybrid { controllers, .. } => controllers.iter().try_for_each(|h| v1::add(&h.folder(&self.path), pid)),
+            Layout::Hybrid { controllers, .. } => {
+                let usual = controllers.iter().map(|h| h.folder(&self.path));
+                usual.chain(self.optional_folders()).try_for_each(|folder| v1::add(&folder, pid))
+            }
         }
     }
 
     /// Moves a process from wherever it is.
     pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
-        self.layout.folders(&self.path).iter().try_for_each(|folder| v1::add(folder, pid))
+        let optional = self.optional_folders();
+        self.layout.folders(&self.path).iter().chain(&optional).try_for_each(|folder| v1::add(folder, pid))
     }
 
     /// Makes the limits what they are to be, also on processes that run; `None` lifts one.
@@ -161,17 +168,16 @@ impl Cgroup {
         let v2 = matches!(self.layout, Layout::Unified { .. });
         let wanted = limits.memory.map(|m| i64::try_from(m.0).unwrap_or(i64::MAX));
         if let Some(folder) = self.limited("memory", if v2 { "memory.max" } else { "memory.limit_in_bytes" }, wanted.is_some())? {
-            self.limit_memory(&folder, wanted, v2)?;
+            self.limit_memory(&folder, wanted, limits.memory_swap, v2)?;
         }
-        if let Some(folder) = self.limited("cpu", if v2 { "cpu.max" } else { "cpu.cfs_quota_us" }, limits.cpus.is_some())? {
+        let by_time = limits.cpus.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some();
+        if let Some(folder) = self.limited("cpu", if v2 { "cpu.max" } else { "cpu.cfs_quota_us" }, by_time)? {
             // Thousandths of a processor are tenths of a millisecond in a period of 100 ms.
-            let quota = limits.cpus.map_or(-1, |c| i64::from(c.millis()) * 100);
+            let of_cpus = limits.cpus.map(|c| i64::from(c.millis()) * 100);
+            let quota = of_cpus.or(limits.cpu_quota.and_then(|quota| i64::try_from(quota).ok())).unwrap_or(-1);
             let cpu = CpuController::new(folder.clone(), folder.clone(), v2);
-            cpu.set_cfs_quota_and_period(Some(quota), Some(100_000)).map_err(|source| CgroupError::Limit {
-                limit: "cpus",
-                path: folder,
-                source,
-            })?;
+            cpu.set_cfs_quota_and_period(Some(quota), Some(limits.cpu_period.unwrap_or(100_000)))
+                .map_err(|source| CgroupError::Limit { limit: "cpus", path: folder, source })?;
         }
         if let Some(folder) = self.limited("pids", "pids.max", limits.pids.is_some())? {
             let most = limits.pids.map_or(MaxValue::Max, |n| MaxValue::Value(i64::from(n)));
@@ -181,19 +187,27 @@ impl Cgroup {
                 source,
             })?;
         }
-        Ok(())
+        self.apply_further(limits)
     }
 
-    /// Swap may be as much again as memory, as with Docker; a kernel that does not count swap has no such limit.
-    fn limit_memory(&self, folder: &Path, wanted: Option<i64>, v2: bool) -> Result<(), CgroupError> {
+    /// Swap may be as much again as memory unless told otherwise, as with Docker; a kernel that does not count swap has no
+    /// such limit.
+    fn limit_memory(&self, folder: &Path, wanted: Option<i64>, both: Option<SwapLimit>, v2: bool) -> Result<(), CgroupError> {
         let memory = MemController::new(folder.to_owned(), folder.to_owned(), v2);
         let failed = |source| CgroupError::Limit { limit: "memory", path: folder.to_owned(), source };
         let swap_file = if v2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
-        let swap = folder.join(swap_file).exists().then(|| match wanted {
-            None => -1,
-            Some(bytes) if v2 => bytes,
-            Some(bytes) => bytes.saturating_mul(2),
+        let swap = folder.join(swap_file).exists().then(|| match (wanted, both) {
+            (None, _) | (_, Some(SwapLimit::Unlimited)) => -1,
+            (Some(bytes), Some(SwapLimit::Bytes(both))) => {
+                let both = i64::try_from(both.0).unwrap_or(i64::MAX);
+                if v2 { both.saturating_sub(bytes) } else { both }
+            }
+            (Some(bytes), None) if v2 => bytes,
+            (Some(bytes), None) => bytes.saturating_mul(2),
         });
+        if let (None, Some(SwapLimit::Bytes(_))) = (swap, both) {
+            return Err(CgroupError::NoController { controller: "swap", path: folder.to_owned() });
+        }
         let limit = wanted.unwrap_or(-1);
         match (memory.set_limit(limit), swap) {
             (Ok(()), Some(swap)) => memory.set_memswap_limit(swap).map_err(failed),
@@ -217,15 +231,18 @@ impl Cgroup {
     }
 
     /// Device nodes other than the harmless ones can be made, as images contain them, but not used.
-    pub fn restrict_devices(&self) -> Result<(), CgroupError> {
+    /// `further` rules stand above the usual ones.
+    pub fn restrict_devices(&self, further: &[Rule]) -> Result<(), CgroupError> {
+        let rules: Vec<Rule> = DEVICES.iter().map(|rule| Rule::from(*rule)).chain(further.iter().copied()).collect();
         if let Some(folder) = self.layout.folder(&self.path, "devices") {
-            return v1::restrict_devices(&folder, &DEVICES);
+            return v1::restrict_devices(&folder, &rules);
         }
         let path = self.layout.witness(&self.path);
         let Some(folder) = self.birthplace()? else {
             return Err(CgroupError::NoController { controller: "devices", path });
         };
-        crate::sys::devices::restrict(folder.as_fd(), &DEVICES).map_err(|source| CgroupError::Devices { path, source })
+        let policy = Policy { rules: &rules, otherwise: false };
+        policy.enforce(folder.as_fd()).map_err(|source| CgroupError::Devices { path, source })
     }
 
     /// Sends SIGKILL to every process in it, in such a way that none escapes by forking.
@@ -266,7 +283,7 @@ impl Cgroup {
     pub fn remove(&self) -> Result<(), CgroupError> {
         let begun = Instant::now();
         let mut pause = Duration::from_micros(200);
-        for folder in self.layout.folders(&self.path) {
+        for folder in self.layout.folders(&self.path).into_iter().chain(self.optional_folders()) {
             loop {
                 match remove_tree(&folder) {
                     Ok(()) => break,
@@ -299,7 +316,7 @@ impl Cgroup {
 pub fn list(parent: &str) -> Result<BTreeSet<String>, CgroupError> {
     checked(parent)?;
     let mut names = BTreeSet::new();
-    for folder in Layout::of_host().parents(parent) {
+    for folder in Layout::of_host().all_parents(parent) {
         match fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(CgroupError::file("list", folder)(e)),
@@ -319,7 +336,7 @@ pub fn list(parent: &str) -> Result<BTreeSet<String>, CgroupError> {
 /// Removes the parent of all, which must have no cgroup left.
 pub fn remove_parent(parent: &str) -> Result<(), CgroupError> {
     checked(parent)?;
-    for folder in Layout::of_host().parents(parent) {
+    for folder in Layout::of_host().all_parents(parent) {
         match fs::remove_dir(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(CgroupError::file("remove", folder)(e)),
             _ => {}

@@ -1,14 +1,14 @@
 //! What only hierarchies of v1 need: moving, device files, and killing without a file for it.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{CgroupError, PATIENCE};
-use crate::sys::devices::{Access, DeviceKind, DeviceRule};
+use crate::sys::devices::{DeviceKind, Rule};
 
 /// Moves a process. One that has ended is no error: its end is told elsewhere.
 pub(super) fn add(folder: &Path, pid: i32) -> Result<(), CgroupError> {
@@ -19,24 +19,27 @@ pub(super) fn add(folder: &Path, pid: i32) -> Result<(), CgroupError> {
     }
 }
 
-pub(super) fn restrict_devices(folder: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+pub(super) fn restrict_devices(folder: &Path, rules: &[Rule]) -> Result<(), CgroupError> {
     let deny = folder.join("devices.deny");
     fs::write(&deny, "a").map_err(CgroupError::file("write", deny))?;
-    let allow = folder.join("devices.allow");
-    let mut file = fs::OpenOptions::new().write(true).open(&allow).map_err(CgroupError::file("open", &allow))?;
     for rule in rules {
-        let kind = match rule.kind {
-            DeviceKind::Block => 'b',
-            DeviceKind::Character => 'c',
+        // To the kernel `a` is everything, whatever numbers stand beside it.
+        let all = rule.major.is_none() && rule.minor.is_none() && rule.access == Rule::ALL;
+        let kinds: &[&str] = match rule.kind {
+            Some(DeviceKind::Block) => &["b"],
+            Some(DeviceKind::Character) => &["c"],
+            None if all => &["a"],
+            None => &["b", "c"],
         };
-        let access = match rule.access {
-            Access::Make => "m",
-            Access::All => "rwm",
-        };
+        let letters = [(Rule::READ, 'r'), (Rule::WRITE, 'w'), (Rule::MAKE, 'm')];
+        let access: String = letters.into_iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
         let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
-        let line = format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor));
-        // One rule a write, or the kernel reads only the first.
-        file.write_all(line.as_bytes()).map_err(CgroupError::file("write", &allow))?;
+        let file = folder.join(if rule.allow { "devices.allow" } else { "devices.deny" });
+        for kind in kinds {
+            let line = format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor));
+            // One rule a write, or the kernel reads only the first.
+            fs::write(&file, line).map_err(CgroupError::file("write", &file))?;
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! the depth hardly matters.
 
 mod compile;
+mod custom;
 mod names;
 mod profile;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg};
 
+pub(super) use custom::read as custom;
 pub(super) use profile::default_for;
 
 /// A finished filter; empty allows everything.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Mount;
 
-use super::HostMount;
+use super::{HostMount, SpecError};
+use crate::model::spec::{ContainerSpec, IpcMode};
 
 /// They tell of the host, or act on it.
 pub(super) const MASKED: [&str; 12] = [
@@ -24,19 +25,41 @@ pub(super) const MASKED: [&str; 12] = [
 
 pub(super) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-pub(super) fn mounts() -> Vec<Mount> {
-    [
+pub(super) fn mounts(container: &ContainerSpec) -> Result<Vec<Mount>, SpecError> {
+    // The kernel's own file systems can be written by who may do anything.
+    let kernel = if container.privileged { "nosuid,noexec,nodev" } else { "nosuid,noexec,nodev,ro" };
+    let size = container.shm_size.map_or(SHM_SIZE, |size| size.0);
+    let shm = match container.ipc {
+        IpcMode::Private | IpcMode::Shareable => Some(format!("nosuid,noexec,nodev,mode=1777,size={size}")),
+        IpcMode::None | IpcMode::Host | IpcMode::Container(_) if container.shm_size.is_some() => return Err(SpecError::ShmSize),
+        // The other container's is handed over by itself.
+        IpcMode::None | IpcMode::Host | IpcMode::Container(_) => None,
+    };
+    let mut all: Vec<Mount> = [
         ("/proc", "proc", "nosuid,noexec,nodev"),
         ("/dev", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
         ("/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
-        ("/sys", "sysfs", "nosuid,noexec,nodev,ro"),
-        ("/sys/fs/cgroup", "cgroup", "nosuid,noexec,nodev,ro"),
+        ("/sys", "sysfs", kernel),
+        ("/sys/fs/cgroup", "cgroup", kernel),
         ("/dev/mqueue", "mqueue", "nosuid,noexec,nodev"),
-        ("/dev/shm", "tmpfs", "nosuid,noexec,nodev,mode=1777,size=67108864"),
     ]
     .into_iter()
-    .map(|(target, kind, options)| mount(target, kind, PathBuf::from(kind), options.split(',').map(str::to_owned).collect()))
-    .collect()
+    .map(|(target, kind, options)| mount(target, kind, PathBuf::from(kind), words(options)))
+    .collect();
+    if let Some(options) = shm {
+        all.push(mount("/dev/shm", "tmpfs", PathBuf::from("tmpfs"), words(&options)));
+    }
+    if container.ipc == IpcMode::Host {
+        all.push(mount("/dev/shm", "bind", PathBuf::from("/dev/shm"), words("rbind,rprivate,nosuid,noexec,nodev")));
+    }
+    Ok(all)
+}
+
+/// What `/dev/shm` has room for, unless told otherwise. Docker's figure.
+const SHM_SIZE: u64 = 64 << 20;
+
+fn words(options: &str) -> Vec<String> {
+    options.split(',').map(str::to_owned).collect()
 }
 
 pub(super) fn own_mount(own: &HostMount) -> Mount {
@@ -50,6 +73,13 @@ pub(super) fn own_mount(own: &HostMount) -> Mount {
             options.extend(size.map(|bytes| format!("size={bytes}")));
             options.extend(mode.map(|bits| format!("mode={bits:o}")));
             mount(target, "tmpfs", PathBuf::from("tmpfs"), options)
+        }
+        HostMount::Special { base, options } => {
+            let mut made = own_mount(base);
+            let mut all = made.options().clone().unwrap_or_default();
+            all.extend(options.iter().cloned());
+            made.set_options(Some(all));
+            made
         }
     }
 }

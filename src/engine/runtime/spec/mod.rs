@@ -1,21 +1,20 @@
 //! From what a container is to be, and its image, to the specification of the process that is started. Pure, except that
 //! `cap_add: [ALL]` means all that this process may give away.
 
+mod confine;
 mod defaults;
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxCapabilities, LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process, Root, Spec,
+    Capabilities, LinuxCapabilities, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec,
 };
 
+use super::capabilities;
 use super::enter::DEFAULT_PATH;
-use super::{capabilities, seccomp, sysctl};
 use crate::model::ContainerId;
-use crate::model::spec::{ContainerSpec, NetworkMode, Ulimit};
+use crate::model::spec::{ContainerSpec, DeviceAccess, NamespaceMode, Ulimit};
 
 /// All that decides a specification.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub struct SpecInput<'a> {
     pub image: &'a ImageConfiguration,
     /// Volumes, folders of the host, configs, `/etc/hosts` and the like, as paths of the host.
     pub mounts: Vec<HostMount>,
+    /// Devices of the host, beside the harmless ones.
+    pub devices: Vec<HostDevice>,
     /// The standard streams are a terminal.
     pub terminal: bool,
 }
@@ -44,14 +45,34 @@ pub enum HostMount {
         size: Option<u64>,
         mode: Option<u32>,
     },
+    /// One of the others, with further options.
+    Special {
+        base: Box<HostMount>,
+        options: Vec<String>,
+    },
 }
 
 impl HostMount {
     pub fn target(&self) -> &str {
         match self {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Special { base, .. } => base.target(),
         }
     }
+}
+
+/// A device node of the host that the container has too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDevice {
+    /// In the container.
+    pub path: PathBuf,
+    pub block: bool,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub access: DeviceAccess,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -76,25 +97,38 @@ pub enum SpecError {
     Variable { name: String },
     #[error("{what} could not be put together: {reason}")]
     Assemble { what: &'static str, reason: String },
+    #[error("the seccomp profile cannot be used: {why}")]
+    Profile { why: String },
+    #[error("labels of SELinux are not supported: {label:?}; leave it out, or use `label=disable`")]
+    Label { label: String },
+    #[error("the size of /dev/shm cannot be set where it is not the container's own")]
+    ShmSize,
     #[error("{what} contains a zero byte")]
     Zero { what: &'static str },
 }
 
-/// The specification of a container's first process.
+/// The specification of a container's first process. Namespaces that are another container's have no path yet.
 pub fn build(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
     let container = input.container;
-    let own_network = container.network_mode != NetworkMode::Host;
-    let capabilities =
-        capabilities::combine(&container.cap_add, &container.cap_drop).map_err(|name| SpecError::Capability { name })?;
+    let capabilities = if container.privileged {
+        capabilities::combine(&["ALL".to_owned()].into(), &container.cap_drop)
+    } else {
+        capabilities::combine(&container.cap_add, &container.cap_drop)
+    };
+    let capabilities = capabilities.map_err(|name| SpecError::Capability { name })?;
 
     let mut root = Root::default();
     root.set_path(PathBuf::from("/")).set_readonly(Some(container.read_only));
+    let own_names = container.uts == NamespaceMode::Private;
+    let annotations = &container.annotations;
     let mut spec = Spec::default();
     spec.set_root(Some(root))
-        .set_hostname(Some(input.hostname.to_owned()))
-        .set_mounts(Some(mounts(&input.mounts)?))
+        .set_hostname(own_names.then(|| input.hostname.to_owned()))
+        .set_domainname(container.domainname.clone().filter(|_| own_names))
+        .set_mounts(Some(mounts(container, &input.mounts)?))
         .set_process(Some(process(input, &capabilities)?))
-        .set_linux(Some(linux(container, own_network, &capabilities)?));
+        .set_annotations((!annotations.is_empty()).then(|| annotations.clone().into_iter().collect()))
+        .set_linux(Some(confine::linux(container, &input.devices, &capabilities)?));
     Ok(spec)
 }
 
@@ -119,7 +153,9 @@ fn process(input: &SpecInput<'_>, capabilities: &Capabilities) -> Result<Process
         .set_cwd(PathBuf::from(working_dir(input.container, input.image)?))
         .set_capabilities(Some(capability_sets(capabilities)))
         .set_rlimits(Some(rlimits))
-        .set_no_new_privileges(Some(true));
+        .set_oom_score_adj(input.container.oom_score_adj.map(i32::from))
+        .set_apparmor_profile(confine::apparmor(input.container))
+        .set_no_new_privileges(Some(confine::no_new_privileges(input.container)));
     Ok(process)
 }
 
@@ -194,10 +230,10 @@ fn capability_sets(capabilities: &Capabilities) -> LinuxCapabilities {
 }
 
 /// The usual mounts, then the container's, those nearer to the root first, so that none hides another.
-fn mounts(own: &[HostMount]) -> Result<Vec<Mount>, SpecError> {
+fn mounts(container: &ContainerSpec, own: &[HostMount]) -> Result<Vec<Mount>, SpecError> {
     let mut sorted: Vec<&HostMount> = own.iter().collect();
     sorted.sort_by_key(|m| Path::new(m.target()).components().count());
-    let mut all: Vec<Mount> = defaults::mounts();
+    let mut all: Vec<Mount> = defaults::mounts(container)?;
     // A container may bring its own, say, /dev/shm: then there is just that one.
     all.retain(|d| !sorted.iter().any(|m| Path::new(m.target()) == d.destination()));
     for mount in sorted {
@@ -210,46 +246,6 @@ fn mounts(own: &[HostMount]) -> Result<Vec<Mount>, SpecError> {
             return Err(SpecError::MountTarget { path: mount.target().to_owned() });
         }
         all.push(defaults::own_mount(mount));
-    }
-    Ok(all)
-}
-
-fn linux(container: &ContainerSpec, own_network: bool, capabilities: &Capabilities) -> Result<Linux, SpecError> {
-    use LinuxNamespaceType as Type;
-    let namespaces = [Type::Mount, Type::Pid, Type::Uts, Type::Ipc, Type::Cgroup]
-        .into_iter()
-        .chain(own_network.then_some(Type::Network))
-        .map(|kind| {
-            let mut namespace = LinuxNamespace::default();
-            namespace.set_typ(kind);
-            namespace
-        })
-        .collect();
-    let filter = seccomp::default_for(capabilities)
-        .map_err(|e| SpecError::Assemble { what: "the system call filter", reason: e.to_string() })?;
-    let mut linux = Linux::default();
-    linux
-        .set_namespaces(Some(namespaces))
-        .set_sysctl(Some(sysctls(&container.sysctls, own_network)?))
-        .set_resources(None)
-        .set_seccomp(Some(filter))
-        .set_masked_paths(Some(defaults::MASKED.map(str::to_owned).to_vec()))
-        .set_readonly_paths(Some(defaults::READ_ONLY.map(str::to_owned).to_vec()));
-    Ok(linux)
-}
-
-fn sysctls(own: &BTreeMap<String, String>, own_network: bool) -> Result<HashMap<String, String>, SpecError> {
-    let mut all = HashMap::new();
-    if own_network {
-        // Ports below 1024 and ping without any capability: in a network of one's own there is nothing to protect.
-        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
-    }
-    for (name, value) in own {
-        if !sysctl::is_namespaced(name, own_network) {
-            return Err(SpecError::Sysctl { name: name.clone() });
-        }
-        all.insert(name.clone(), value.clone());
     }
     Ok(all)
 }

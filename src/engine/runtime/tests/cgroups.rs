@@ -5,7 +5,12 @@ use super::*;
 use crate::model::spec::ResourceLimits;
 
 fn limits(memory: Option<&str>, cpus: Option<&str>, pids: Option<u32>) -> ResourceLimits {
-    ResourceLimits { memory: memory.map(|m| m.parse().unwrap()), cpus: cpus.map(|c| c.parse().unwrap()), pids }
+    ResourceLimits {
+        memory: memory.map(|m| m.parse().unwrap()),
+        cpus: cpus.map(|c| c.parse().unwrap()),
+        pids,
+        ..Default::default()
+    }
 }
 
 /// A limit's file, whatever the version.

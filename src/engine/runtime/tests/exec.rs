@@ -10,6 +10,7 @@ fn request(bench: &Bench, launch: &Launch, first: &Process, argv: &[&str]) -> Ex
         argv: argv.iter().map(|a| (*a).to_owned()).collect(),
         env: vec!["PATH=/bin".into(), "X=y".into()],
         user: None,
+        groups: Vec::new(),
         cwd: "/etc".into(),
         cgroup: bench.cgroup.clone(),
         tty: false,

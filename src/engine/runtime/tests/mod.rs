@@ -76,6 +76,7 @@ impl Bench {
             container: &spec,
             image: &image,
             mounts: self.mounts.clone(),
+            devices: Vec::new(),
             terminal: self.terminal,
         };
         let launch = Launch {
@@ -87,8 +88,11 @@ impl Bench {
             },
             user: self.user.clone(),
             cgroup: self.cgroup.clone(),
-            limits: spec.limits,
+            groups: spec.group_add.iter().cloned().collect(),
+            limits: spec.limits.clone(),
             network: Network::New,
+            init: false,
+            shm_of: None,
             id,
         };
         // The monitor reads it from a file.

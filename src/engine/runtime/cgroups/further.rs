@@ -1,0 +1,213 @@
+//! Limits beside the three usual ones: weights, processors by their numbers, rates of disks, and what happens when memory
+//! runs out. Of v1 hierarchies, those of `cpuset` and `blkio` are joined only where such a limit is wanted.
+
+use std::fs;
+use std::io;
+use std::os::linux::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::layout::{Hierarchy, Layout};
+use super::{Cgroup, CgroupError, make_folder, v1};
+use crate::model::spec::{DeviceRate, IdList, ResourceLimits};
+
+/// What a limit is without one.
+const NO_SOFT_LIMIT: &str = "-1";
+
+impl Cgroup {
+    /// Makes these limits what they are to be, also on processes that run.
+    pub(super) fn apply_further(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        self.memory(limits)?;
+        self.shares(limits)?;
+        self.processors(limits)?;
+        self.disks(limits)
+    }
+
+    fn memory(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        let v2 = self.is_v2();
+        let wanted = limits.memory_reservation.is_some();
+        if let Some(folder) = self.limited("memory", if v2 { "memory.low" } else { "memory.soft_limit_in_bytes" }, wanted)? {
+            let bytes = limits.memory_reservation.map(|size| size.0.to_string());
+            let (file, none) = if v2 { ("memory.low", "0") } else { ("memory.soft_limit_in_bytes", NO_SOFT_LIMIT) };
+            write(&folder.join(file), bytes.as_deref().unwrap_or(none))?;
+        }
+        if let Some(folder) = self.limited("memory", "memory.oom_control", limits.oom_kill_disable)? {
+            let file = folder.join("memory.oom_control");
+            let now = fs::read_to_string(&file).map_err(CgroupError::file("read", &file))?;
+            let disabled = now.lines().any(|line| line == "oom_kill_disable 1");
+            if disabled != limits.oom_kill_disable {
+                write(&file, if limits.oom_kill_disable { "1" } else { "0" })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shares(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        let v2 = self.is_v2();
+        let file = if v2 { "cpu.weight" } else { "cpu.shares" };
+        let Some(folder) = self.limited("cpu", file, limits.cpu_shares.is_some())? else { return Ok(()) };
+        let shares = limits.cpu_shares.unwrap_or(1024);
+        // The two scales meet at their ends, as everybody converts them.
+        let value = if v2 { 1 + (shares - 2) * 9999 / 262_142 } else { shares };
+        let value = if v2 && limits.cpu_shares.is_none() { 100 } else { value };
+        write(&folder.join(file), &value.to_string())
+    }
+
+    fn processors(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        let wanted = limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some();
+        let Some(folder) = self.joined("cpuset", wanted)? else { return Ok(()) };
+        for (file, list) in [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)] {
+            let path = folder.join(file);
+            if !path.exists() {
+                if list.is_some() {
+                    return Err(self.lacks("cpuset"));
+                }
+                continue;
+            }
+            let value = match list.as_ref().map(IdList::as_str) {
+                Some(value) => value.to_owned(),
+                None if self.is_v2() => String::new(),
+                // A cpuset of v1 without numbers has no processor at all.
+                None => of_parent(&folder, file)?,
+            };
+            write(&path, &value)?;
+        }
+        self.move_in(&folder)
+    }
+
+    fn disks(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        let rates: [(&str, &str, &[DeviceRate]); 4] = [
+            ("blkio.throttle.read_bps_device", "rbps", &limits.device_read_bps),
+            ("blkio.throttle.write_bps_device", "wbps", &limits.device_write_bps),
+            ("blkio.throttle.read_iops_device", "riops", &limits.device_read_iops),
+            ("blkio.throttle.write_iops_device", "wiops", &limits.device_write_iops),
+        ];
+        let wanted = limits.blkio_weight.is_some() || rates.iter().any(|(.., rates)| !rates.is_empty());
+        let v2 = self.is_v2();
+        let Some(folder) = self.joined(if v2 { "io" } else { "blkio" }, wanted)? else { return Ok(()) };
+        if let Some(weight) = limits.blkio_weight {
+            let files = if v2 { ["io.bfq.weight", "io.weight"] } else { ["blkio.bfq.weight", "blkio.weight"] };
+            let Some(file) = files.iter().map(|file| folder.join(file)).find(|file| file.exists()) else {
+                return Err(CgroupError::NoWeight { path: folder });
+            };
+            write(&file, &weight.to_string())?;
+        }
+        for (old, new, rates) in rates {
+            let file = folder.join(if v2 { "io.max" } else { old });
+            let line = |device: &str, rate: Option<u64>| match (v2, rate) {
+                (true, rate) => format!("{device} {new}={}", rate.map_or_else(|| "max".to_owned(), |rate| rate.to_string())),
+                (false, rate) => format!("{device} {}", rate.unwrap_or(0)),
+            };
+            // Those of before that are wanted no more.
+            if !self.fresh {
+                let now = fs::read_to_string(&file).map_err(CgroupError::file("read", &file))?;
+                for device in now.lines().filter_map(|limit| limit.split_ascii_whitespace().next()) {
+                    write(&file, &line(device, None))?;
+                }
+            }
+            for rate in rates {
+                write(&file, &line(&device_number(&rate.path)?, Some(rate.rate)))?;
+            }
+        }
+        self.move_in(&folder)
+    }
+
+    /// The folder of a controller that not every container is in. `None` when nothing is wanted and it is not in it.
+    fn joined(&self, controller: &'static str, wanted: bool) -> Result<Option<PathBuf>, CgroupError> {
+        match self.layout {
+            Layout::Unified { root } => {
+                let Some(folder) = self.layout.unified(&self.path) else { return Ok(None) };
+                let enabled = || fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+                let has = |text: String| text.split_ascii_whitespace().any(|word| word == controller);
+                if !wanted {
+                    // There may be a limit to lift.
+                    return Ok((!self.fresh && has(enabled())).then_some(folder));
+                }
+                for above in [root.as_path(), &root.join(&self.path.parent)] {
+                    // What it says then is that the controller is missing.
+                    drop(fs::write(above.join("cgroup.subtree_control"), format!("+{controller}")));
+                }
+                if has(enabled()) { Ok(Some(folder)) } else { Err(self.lacks(controller)) }
+            }
+            Layout::Hybrid { optional, .. } => {
+                let Some(hierarchy) = optional.iter().find(|h| h.controllers.iter().any(|c| c == controller)) else {
+                    return if wanted { Err(self.lacks(controller)) } else { Ok(None) };
+                };
+                let folder = hierarchy.folder(&self.path);
+                if !folder.exists() {
+                    if !wanted {
+                        return Ok(None);
+                    }
+                    let parent = hierarchy.root.join(&self.path.parent);
+                    make_folder(&parent)?;
+                    inherit(hierarchy, &parent)?;
+                    make_folder(&folder)?;
+                    inherit(hierarchy, &folder)?;
+                }
+                Ok(Some(folder))
+            }
+        }
+    }
+
+    /// Processes that run already are to be in it too.
+    fn move_in(&self, folder: &Path) -> Result<(), CgroupError> {
+        if self.fresh || self.is_v2() {
+            return Ok(());
+        }
+        let list = self.layout.witness(&self.path).join("cgroup.procs");
+        let pids = fs::read_to_string(&list).map_err(CgroupError::file("read", list))?;
+        pids.lines().filter_map(|line| line.trim().parse().ok()).try_for_each(|pid| v1::add(folder, pid))
+    }
+
+    /// The folders of hierarchies that not every container is in, where this one is.
+    pub(super) fn optional_folders(&self) -> Vec<PathBuf> {
+        match self.layout {
+            Layout::Unified { .. } => Vec::new(),
+            Layout::Hybrid { optional, .. } => {
+                optional.iter().map(|h| h.folder(&self.path)).filter(|folder| folder.exists()).collect()
+            }
+        }
+    }
+
+    fn is_v2(&self) -> bool {
+        matches!(self.layout, Layout::Unified { .. })
+    }
+
+    fn lacks(&self, controller: &'static str) -> CgroupError {
+        CgroupError::NoController { controller, path: self.layout.witness(&self.path) }
+    }
+}
+
+/// A cpuset of v1 begins empty, and then takes no process.
+fn inherit(hierarchy: &Hierarchy, folder: &Path) -> Result<(), CgroupError> {
+    if hierarchy.controllers.iter().any(|c| c == "cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let path = folder.join(file);
+            let now = fs::read_to_string(&path).map_err(CgroupError::file("read", &path))?;
+            if now.trim().is_empty() {
+                write(&path, &of_parent(folder, file)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn of_parent(folder: &Path, file: &str) -> Result<String, CgroupError> {
+    let path = folder.parent().unwrap_or(folder).join(file);
+    fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(CgroupError::file("read", path))
+}
+
+/// `MAJOR:MINOR` of a disk.
+fn device_number(path: &str) -> Result<String, CgroupError> {
+    use std::os::unix::fs::FileTypeExt;
+    let meta = fs::metadata(path).map_err(CgroupError::file("find the disk", path))?;
+    if !meta.file_type().is_block_device() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no disk");
+        return Err(CgroupError::file("limit", path)(source));
+    }
+    let number = meta.st_rdev();
+    Ok(format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number)))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    fs::write(path, text).map_err(CgroupError::file("write", path))
+}

@@ -1,0 +1,72 @@
+//! Devices that a specification has beside the harmless ones: their nodes, and the rules for their use.
+
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
+use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::io::Errno;
+use rustix::thread::{Gid, Uid};
+
+use super::failure::{At, Failure, Stage};
+use super::root::{Kind, Root};
+use crate::sys::devices::{DeviceKind, Rule};
+
+/// Makes the node in the container. The caller's umask is empty.
+pub(super) fn make(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
+    let path = device.path();
+    let about = || path.to_string_lossy().into_owned();
+    let wrong = |why: &str| Failure::new(Stage::MakeDevice, format!("{}: {why}", path.display()), Errno::INVAL);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(wrong("it is no path")) };
+    let kind = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::P | LinuxDeviceType::A => return Err(wrong("it is no device")),
+    };
+    let number = |n: i64| u32::try_from(n).map_err(|_| wrong("its numbers are none"));
+    let id = rustix::fs::makedev(number(device.major())?, number(device.minor())?);
+    let mode = Mode::from_raw_mode(device.file_mode().unwrap_or(0o666) & 0o777);
+    let folder = root.ensure(Path::new(folder), Kind::Folder).at(Stage::MakeDevice, about())?;
+    match rustix::fs::mknodat(&folder, name, kind, mode, id) {
+        // Such as those that every container has.
+        Err(Errno::EXIST) => {
+            let there = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).at(Stage::MakeDevice, about())?;
+            let same = FileType::from_raw_mode(there.st_mode) == kind && there.st_rdev == id;
+            return if same { Ok(()) } else { Err(wrong("something else is there")) };
+        }
+        other => other.at(Stage::MakeDevice, about())?,
+    }
+    let owner = |id: Option<u32>| id.filter(|id| *id != 0);
+    let (uid, gid) = (owner(device.uid()), owner(device.gid()));
+    if uid.is_some() || gid.is_some() {
+        rustix::fs::chownat(&folder, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), AtFlags::SYMLINK_NOFOLLOW)
+            .at(Stage::MakeDevice, about())?;
+    }
+    Ok(())
+}
+
+/// The specification's rules for devices.
+pub(super) fn rules(spec: &Spec) -> Vec<Rule> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    rules
+        .iter()
+        .map(|rule| Rule {
+            allow: rule.allow(),
+            kind: match rule.typ().unwrap_or(LinuxDeviceType::A) {
+                LinuxDeviceType::B => Some(DeviceKind::Block),
+                LinuxDeviceType::C | LinuxDeviceType::U => Some(DeviceKind::Character),
+                LinuxDeviceType::A | LinuxDeviceType::P => None,
+            },
+            major: rule.major().and_then(|n| u32::try_from(n).ok()),
+            minor: rule.minor().and_then(|n| u32::try_from(n).ok()),
+            access: rule.access().as_deref().unwrap_or("rwm").chars().fold(0, |all, letter| {
+                all | match letter {
+                    'r' => Rule::READ,
+                    'w' => Rule::WRITE,
+                    'm' => Rule::MAKE,
+                    _ => 0,
+                }
+            }),
+        })
+        .collect()
+}

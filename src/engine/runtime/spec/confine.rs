@@ -1,0 +1,147 @@
+//! How a container is confined: its namespaces, what is hidden from it, what it may call, and its devices.
+
+use std::collections::{BTreeMap, HashMap};
+
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
+    LinuxSeccomp,
+};
+
+use super::{HostDevice, SpecError, defaults};
+use crate::engine::runtime::{seccomp, sysctl};
+use crate::model::spec::{ContainerSpec, DeviceAccess, DeviceCgroupRule, IpcMode, NamespaceMode, NetworkMode, Seccomp};
+
+/// Whether its programs can gain no privileges. A privileged container has all of them anyway.
+pub(super) fn no_new_privileges(container: &ContainerSpec) -> bool {
+    container.security_opt.no_new_privileges.unwrap_or(!container.privileged)
+}
+
+/// The profile of AppArmor that it asks for.
+pub(super) fn apparmor(container: &ContainerSpec) -> Option<String> {
+    container.security_opt.apparmor.clone().filter(|profile| profile != "unconfined")
+}
+
+pub(super) fn linux(container: &ContainerSpec, devices: &[HostDevice], capabilities: &Capabilities) -> Result<Linux, SpecError> {
+    let security = &container.security_opt;
+    if let Some(label) = security.label.iter().find(|label| *label != "disable") {
+        return Err(SpecError::Label { label: label.clone() });
+    }
+    let mut linux = Linux::default();
+    linux
+        .set_namespaces(Some(namespaces(container)))
+        .set_sysctl(Some(sysctls(container)?))
+        .set_seccomp(filter(container, capabilities)?)
+        .set_devices((!devices.is_empty()).then(|| devices.iter().map(node).collect()))
+        .set_resources(rules(container, devices).map(|rules| {
+            let mut resources = LinuxResources::default();
+            resources.set_devices(Some(rules));
+            resources
+        }));
+    let open = container.privileged || security.unconfined_paths;
+    let paths = |all: &[&str]| (!open).then(|| all.iter().map(|path| (*path).to_owned()).collect());
+    linux.set_masked_paths(paths(&defaults::MASKED)).set_readonly_paths(paths(&defaults::READ_ONLY));
+    Ok(linux)
+}
+
+/// All but the host's. Which of them are another container's is not said here: they have no path yet.
+fn namespaces(container: &ContainerSpec) -> Vec<LinuxNamespace> {
+    use LinuxNamespaceType as Type;
+    [
+        (Type::Mount, true),
+        (Type::Pid, container.pid != NamespaceMode::Host),
+        (Type::Uts, container.uts != NamespaceMode::Host),
+        (Type::Ipc, container.ipc != IpcMode::Host),
+        (Type::Cgroup, container.cgroup != NamespaceMode::Host),
+        (Type::Network, container.network_mode != NetworkMode::Host),
+    ]
+    .into_iter()
+    .filter(|(_, own)| *own)
+    .map(|(kind, _)| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace
+    })
+    .collect()
+}
+
+fn filter(container: &ContainerSpec, capabilities: &Capabilities) -> Result<Option<LinuxSeccomp>, SpecError> {
+    match &container.security_opt.seccomp {
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::Profile(text) => {
+            seccomp::custom(text, capabilities).map(Some).map_err(|e| SpecError::Profile { why: e.to_string() })
+        }
+        Seccomp::Default if container.privileged => Ok(None),
+        Seccomp::Default => {
+            let assemble =
+                |e: oci_spec::OciSpecError| SpecError::Assemble { what: "the system call filter", reason: e.to_string() };
+            seccomp::default_for(capabilities).map(Some).map_err(assemble)
+        }
+    }
+}
+
+/// What it may change of the kernel's parameters: those of namespaces that are its own.
+fn sysctls(container: &ContainerSpec) -> Result<HashMap<String, String>, SpecError> {
+    let own_network = !matches!(container.network_mode, NetworkMode::Host | NetworkMode::Container(_));
+    let own_ipc = !matches!(container.ipc, IpcMode::Host | IpcMode::Container(_));
+    let own_names = container.uts != NamespaceMode::Host;
+    let mut all = HashMap::new();
+    if own_network {
+        // Ports below 1024 and ping without any capability: in a network of one's own there is nothing to protect.
+        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+    }
+    let own: &BTreeMap<String, String> = &container.sysctls;
+    for (name, value) in own {
+        let of_ipc = !name.starts_with("net.") && name != "kernel.domainname";
+        let elsewhere = (of_ipc && !own_ipc) || (name == "kernel.domainname" && !own_names);
+        if elsewhere || !sysctl::is_namespaced(name, own_network) {
+            return Err(SpecError::Sysctl { name: name.clone() });
+        }
+        all.insert(name.clone(), value.clone());
+    }
+    Ok(all)
+}
+
+fn node(device: &HostDevice) -> LinuxDevice {
+    let mut node = LinuxDevice::default();
+    node.set_path(device.path.clone())
+        .set_typ(kind(device))
+        .set_major(i64::from(device.major))
+        .set_minor(i64::from(device.minor))
+        .set_file_mode(Some(device.mode))
+        .set_uid(Some(device.uid))
+        .set_gid(Some(device.gid));
+    node
+}
+
+const fn kind(device: &HostDevice) -> LinuxDeviceType {
+    if device.block { LinuxDeviceType::B } else { LinuxDeviceType::C }
+}
+
+/// Rules beside the usual ones; `None` where there are none.
+fn rules(container: &ContainerSpec, devices: &[HostDevice]) -> Option<Vec<LinuxDeviceCgroup>> {
+    if container.privileged {
+        return Some(vec![rule(LinuxDeviceType::A, None, None, DeviceAccess::ALL)]);
+    }
+    let of_devices = devices.iter().map(|d| rule(kind(d), Some(d.major), Some(d.minor), d.access));
+    let own = container.device_cgroup_rules.iter().map(|DeviceCgroupRule { kind, major, minor, access }| {
+        let kind = match kind {
+            'b' => LinuxDeviceType::B,
+            'c' => LinuxDeviceType::C,
+            _ => LinuxDeviceType::A,
+        };
+        rule(kind, *major, *minor, *access)
+    });
+    let rules: Vec<_> = of_devices.chain(own).collect();
+    (!rules.is_empty()).then_some(rules)
+}
+
+fn rule(kind: LinuxDeviceType, major: Option<u32>, minor: Option<u32>, access: DeviceAccess) -> LinuxDeviceCgroup {
+    let mut rule = LinuxDeviceCgroup::default();
+    rule.set_allow(true)
+        .set_typ(Some(kind))
+        .set_major(major.map(i64::from))
+        .set_minor(minor.map(i64::from))
+        .set_access(Some(access.to_string()));
+    rule
+}
