@@ -79,7 +79,7 @@ fn short(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
                 reader.error_hint(at, format!("the option `{word}` has no meaning on Linux"), "remove it");
             }
             Ok(MountWord::Option(option)) => options.push(option),
-            Err(why) => reader.error_hint(at, why, "the usual options are ro and rw"),
+            Err(why) => reader.error(at, why),
         }
     }
     let Some(source) = source else {
@@ -196,7 +196,7 @@ fn tmpfs(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
             },
             _ => match mount_options::of_tmpfs(option) {
                 Ok(word) => further.extend(word),
-                Err(why) => reader.error_hint(at, why, "the usual options are size and mode"),
+                Err(why) => reader.error(at, why),
             },
         }
     }

@@ -86,9 +86,12 @@ pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<
     let mut causes = Vec::new();
     let wanted = new;
     // A spec is plain data, so both always have a JSON form; its field names are those that users write.
-    let (Some(old), Some(new)) = (fields(old), fields(new)) else {
+    let (Some(old), Some(mut new)) = (fields(old), fields(new)) else {
         return (Change::Recreate, vec![changed("spec".to_owned(), None, None)]);
     };
+    // What is as usual is left out.
+    let gone: Vec<String> = old.keys().filter(|field| !new.contains_key(*field)).cloned().collect();
+    new.extend(gone.into_iter().map(|field| (field, Value::Null)));
     for (field, after) in &new {
         let before = old.get(field).unwrap_or(&Value::Null);
         if before == after || class(field, wanted) == Change::Nothing {
@@ -165,7 +168,17 @@ mod tests {
 
     #[test]
     fn every_field_has_a_class() {
-        let spec = ContainerSpec::new("x".parse().unwrap());
+        let mut spec = serde_json::to_value(ContainerSpec::new("x".parse().unwrap())).unwrap();
+        // Those that are left out where they are as usual.
+        let further = serde_json::json!({
+            "init": true, "domainname": "d", "privileged": true, "security_opt": {"unconfined_paths": true}, "pid": "host",
+            "ipc": "host", "uts": "host", "cgroup": "host", "shm_size": "1m", "devices": ["/dev/a"],
+            "device_cgroup_rules": ["c 1:1 r"], "group_add": ["a"], "volumes_from": [{"container": "a", "read_only": true}],
+            "dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["a"], "mac_address": "02:42:ac:11:00:02",
+            "oom_score_adj": 1, "expose": ["80/tcp"], "publish_all": true, "annotations": {"a": "b"},
+        });
+        spec.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+        let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
         let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { panic!("a spec is a mapping") };
         for field in fields.keys() {
             assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
@@ -217,6 +230,15 @@ mod tests {
         new = old.clone();
         new.mounts.reverse();
         assert_eq!(compare(&old, &new), (Change::Nothing, vec![]));
+        let mut shared = old.clone();
+        shared.init = true;
+        assert_eq!(compare(&old, &shared).0, Change::Recreate);
+        assert_eq!(compare(&shared, &old).1.len(), 1, "what is gone is a difference too");
+        shared.init = false;
+        shared.expose = ["80/tcp".parse().unwrap()].into();
+        assert_eq!(compare(&old, &shared).0, Change::Nothing);
+        shared.publish_all = true;
+        assert_eq!(compare(&old, &shared).0, Change::Recreate);
         new.restart = "always".parse().unwrap();
         assert_eq!(compare(&old, &new).0, Change::Update);
         new.depends_on.insert("x".parse().unwrap(), crate::model::spec::Dependency { condition: Default::default() });

@@ -123,7 +123,7 @@ fn what_is_not_supported_is_said() {
     for (line, what) in [
         ("-it alpine sh", "terminal"),
         ("-w rel alpine", "absolute"),
-        ("-v a:/b:xyz alpine", "not supported"),
+        ("-v a:/b:xyz alpine", "not known"),
         ("--ulimit nofile=9:1 alpine", "above"),
         ("Alpine", "not an image reference"),
     ] {

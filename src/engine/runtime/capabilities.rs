@@ -84,6 +84,13 @@ pub(super) fn limit_bounding(wanted: Option<&LinuxCapabilities>) -> Result<(), F
     Ok(())
 }
 
+/// Makes effective what is permitted: a change of the user took it.
+pub(super) fn raise_all() -> Result<(), Failure> {
+    let own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?;
+    let sets = CapabilitySets { effective: own.permitted, ..own };
+    rustix::thread::set_capabilities(None, sets).at(Stage::SetCapabilities, "raise")
+}
+
 /// Gives the process the wanted sets, as far as it has them. A default capability that the starter itself lacks is quietly
 /// missing; one that was asked for is an error.
 pub(super) fn set(wanted: Option<&LinuxCapabilities>, uid: u32) -> Result<(), Failure> {

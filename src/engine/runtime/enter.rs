@@ -69,8 +69,9 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     capabilities::limit_bounding(wanted)?;
     become_user(b.identity)?;
     enter_working_dir(b.cwd)?;
-    capabilities::set(wanted, b.identity.uid)?;
-    if b.process.no_new_privileges().unwrap_or(false) {
+    let renounces = b.process.no_new_privileges().unwrap_or(false);
+    if renounces {
+        capabilities::set(wanted, b.identity.uid)?;
         rustix::thread::set_no_new_privs(true).at(Stage::SetNoNewPrivileges, "")?;
     }
     // The change of credentials cleared it.
@@ -81,14 +82,30 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     let argv = c_strings(b.argv)?;
     let env = c_strings(&env)?;
     if let Some(program) = b.init {
-        small_init::divide(program.as_fd(), b.terminal, &env, b.filter, b.channel)?;
+        small_init::divide(program.as_fd(), b.terminal, &env, b.channel, || confine(b, renounces))?;
+    }
+    if !renounces {
+        confine(b, renounces)?;
     }
     b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
     // After this line only what the filter allows is possible.
-    if !b.filter.is_empty() {
-        sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "")?;
+    if renounces {
+        confine(b, renounces)?;
     }
     Err(execute(&b.argv[0], &candidates, &argv, &env))
+}
+
+/// Loads the filter. Who has not renounced new privileges needs some for that, so the capabilities go only afterwards.
+fn confine(b: &Becoming<'_>, renounces: bool) -> Result<(), Failure> {
+    if renounces {
+        return if b.filter.is_empty() { Ok(()) } else { sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "") };
+    }
+    if !b.filter.is_empty() {
+        capabilities::raise_all()?;
+        sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "without no_new_privileges")?;
+    }
+    capabilities::set(b.process.capabilities().as_ref(), b.identity.uid)?;
+    die_with_starter(b.channel)
 }
 
 /// Death of the starter is death of this process, and it has not happened already.

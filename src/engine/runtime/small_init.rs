@@ -17,7 +17,6 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::enter::die_with_starter;
 use super::failure::{At, Channel, Failure, Stage};
-use super::seccomp;
 use crate::sys;
 use crate::sys::clone::{Cloned, clone_process};
 
@@ -26,14 +25,16 @@ pub const ROLE: &str = "@init";
 
 /// Divides the process that is about to become the command: the original becomes the init, and the copy goes on.
 ///
+/// `confine` is what the original does to itself before it executes the init.
+///
 /// # Errors
 /// What failed, in the copy as well as in the original.
 pub(super) fn divide(
     program: BorrowedFd<'_>,
     terminal: bool,
     env: &[CString],
-    filter: &seccomp::Program,
     channel: &Channel,
+    confine: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // From here on nothing is lost: what is blocked waits for the init to read it.
     let all = SigSet::all();
@@ -50,9 +51,7 @@ pub(super) fn divide(
             before.thread_set_mask().at(Stage::StartInit, "unblock signals")
         }
         Cloned::Parent { pid, .. } => {
-            if !filter.is_empty() {
-                sys::seccomp::load(filter).at(Stage::SetSeccomp, "")?;
-            }
+            confine()?;
             let argv = [c"init".to_owned(), CString::new(ROLE).unwrap_or_default(), number(pid)];
             let Err(errno) = nix::unistd::fexecve(program, &argv, env);
             Err(Failure::new(Stage::StartInit, "execute it", errno))

@@ -187,7 +187,7 @@ fn fields_of_containers_in_their_forms() {
         ),
         (
             "network_mode: container:s-b",
-            json!({"network_mode": "container:s-b", "networks": {}, "depends_on": {"b": {"condition": "service_started"}}}),
+            json!({"network_mode": "container:s-b", "depends_on": {"b": {"condition": "service_started"}}}),
         ),
         (
             "devices: [\"/dev/fuse\", {source: /dev/a, target: /dev/b, permissions: r}]\ndevice_cgroup_rules: [\"c 10:* rwm\"]",

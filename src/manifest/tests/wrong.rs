@@ -74,7 +74,7 @@ fn single_errors() {
         "env_file: gone.env",
         "extra_hosts: [\"x:gateway\"]",
         "tmpfs: \"/x:uid=five\"",
-        "pid: container:",
+        "pid: \"container:\"",
         "pid: service:b",
         "ipc: mine",
         "uts: container:x",

@@ -48,60 +48,65 @@ pub struct ContainerSpec {
     /// Additional lines of `/etc/hosts`: name to address.
     pub extra_hosts: BTreeMap<String, HostAddress>,
     /// Its process 1 is an init that reaps zombies and passes signals on to the command.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub init: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub domainname: Option<String>,
     /// All capabilities, all devices, nothing hidden and nothing filtered.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub privileged: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub security_opt: Security,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pid: NamespaceMode,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ipc: IpcMode,
     /// Never another container's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub uts: NamespaceMode,
     /// Never another container's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cgroup: NamespaceMode,
     /// The size of `/dev/shm`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub shm_size: Option<ByteSize>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub devices: Vec<Device>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub device_cgroup_rules: Vec<DeviceCgroupRule>,
     /// Groups beside those of its user, by name or number.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub group_add: BTreeSet<String>,
     /// Containers whose volumes it has too.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub volumes_from: Vec<VolumesFrom>,
     /// Name servers, instead of the engine's or the host's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dns: Vec<IpAddr>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dns_search: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dns_opt: Vec<String>,
     /// Of its link to its one network.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub mac_address: Option<MacAddress>,
     /// How readily the kernel kills it for want of memory, from -1000 to 1000.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub oom_score_adj: Option<i16>,
     /// Ports that it has beside those of its image.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub expose: BTreeSet<Exposed>,
     /// All exposed ports are published at free ports of the host.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub publish_all: bool,
     /// For tools that read the OCI specification.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What is as usual is left out, so that what is stored stays as it was when there is a new field.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ContainerSpec {

@@ -7,6 +7,9 @@ const ATTRIBUTES: [&str; 12] =
 /// How mounts that are made later on one side show on the other.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
 
+/// In messages, instead of all of those.
+const FURTHER: &str = "attributes such as noexec, and propagations such as rslave";
+
 /// Options that say nothing on this system: hints for file sharing with virtual machines.
 const HINTS: [&str; 3] = ["cached", "delegated", "consistent"];
 
@@ -42,7 +45,7 @@ pub fn of_bind(word: &str) -> Result<MountWord, String> {
         "U" | "idmap" | "O" | "upperdir" | "workdir" => {
             return Err(format!("the option {word:?} is not supported; leave it out"));
         }
-        word => return Err(format!("the option {word:?} is not known: there are ro, rw, nocopy, {}", known())),
+        word => return Err(format!("the option {word:?} is not known: there are ro, rw, nocopy, {FURTHER}")),
     })
 }
 
@@ -74,10 +77,6 @@ pub fn propagation(word: &str) -> Result<String, String> {
     } else {
         Err(format!("{word:?} is not a propagation: there are {}", PROPAGATIONS.join(", ")))
     }
-}
-
-fn known() -> String {
-    format!("{} and {}", ATTRIBUTES.join(", "), PROPAGATIONS.join(", "))
 }
 
 #[cfg(test)]
