@@ -64,9 +64,7 @@ pub fn of_tmpfs(word: &str) -> Result<Option<String>, String> {
         Some((key, _)) => Err(format!("{key:?} is not an option of a tmpfs, or its value is not one")),
         None if matches!(word, "rw" | "defaults" | "async" | "tmpcopyup") => Ok(None),
         None if word == "ro" || ATTRIBUTES.contains(&word) || PROPAGATIONS.contains(&word) => Ok(Some(word.to_owned())),
-        None => {
-            Err(format!("the option {word:?} is not known: there are size=, mode=, uid=, gid=, nr_inodes=, ro, {FURTHER}"))
-        }
+        None => Err(format!("the option {word:?} is not known: there are size=, mode=, uid=, gid=, nr_inodes=, ro, {FURTHER}")),
     }
 }
 
