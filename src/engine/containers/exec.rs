@@ -81,7 +81,10 @@ impl Containers {
         let mut command = Command::new(&self.program);
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map_err(|e| {
+        // A window may change before the role looks.
+        let spawned =
+            sys::signal::block_in_child(command.as_std_mut(), sys::signal::first_queued()).and_then(|()| command.spawn());
+        spawned.map_err(|e| {
             drop(files::remove_all(&order));
             ContainersError::Spawn(e)
         })
