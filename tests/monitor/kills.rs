@@ -64,8 +64,7 @@ async fn a_killed_starter_disturbs_nothing() {
     let id = bench.containers.find("a").unwrap();
     let pid = bench.pid(&id);
     let before = bench.text(&id).await.len();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(bench.text(&id).await.len() > before);
+    bench.until_more_than(&id, before).await;
     assert_eq!(bench.pid(&id), pid);
     // Nothing of the starter is held on to: its session, its folder, its streams.
     let monitor = parent_of(pid);
@@ -104,7 +103,7 @@ async fn killed_commands_leave_nothing() {
         command.kill().await.unwrap();
     }
     // What a monitor was about to start, it starts.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let found = bench.containers.recover().await.unwrap();
     assert!(found.failures.is_empty() && found.lost.is_empty() && found.unsettled.is_empty(), "{found:?}");
     let mut alive = 0;

@@ -478,10 +478,8 @@ async fn plain_http_needs_to_be_named() {
     let name = format!("0.0.0.0:{}", server.port);
     let reference: ImageRef = format!("{name}/a:1").parse().unwrap();
     let fixture = Fixture::new();
-    let begun = Instant::now();
     let error = fixture.images.pull(&reference, None, silent()).await.unwrap_err().to_string();
     assert!(error.contains("SETPOINT_INSECURE_REGISTRIES"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
     let http = Http::new(fixture.path().join("registries.yaml"), BTreeSet::from([name]), None, Patience::default());
     let instance = Instance::new(fixture.path().join("state"), fixture.path().join("run"), None);
     let db = Arc::new(Db::open(instance.state_dir()).unwrap());

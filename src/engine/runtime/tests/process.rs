@@ -187,7 +187,7 @@ fn the_starters_death_is_the_containers() {
         let cgroup = super::super::cgroups::Cgroup::open(&cgroup).unwrap();
         let begun = std::time::Instant::now();
         while cgroup.is_populated().unwrap() {
-            assert!(begun.elapsed().as_secs() < 5, "still there: {}", i32::from_le_bytes(pid));
+            assert!(begun.elapsed().as_secs() < 60, "still there: {}", i32::from_le_bytes(pid));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         cgroup.remove().unwrap();
