@@ -31,7 +31,7 @@ demo-clean:
 	@scripts/demo.sh --clean $(BIN)
 
 test: deps-test
-	cargo test
+	@scripts/test.sh
 
 bench: deps-bench build
 	@bench/run.py $(BIN)
