@@ -115,6 +115,15 @@ impl Beneath {
 
     /// Like [`folder`](Self::folder), and makes what of it is missing, mode 0755.
     pub fn make_folder(&mut self, path: &Path) -> Result<Arc<OwnedFd>, FileError> {
+        self.make_folder_as(path, &mut |_| Ok(()))
+    }
+
+    /// The same; `describe` gets each folder that is made.
+    pub fn make_folder_as(
+        &mut self,
+        path: &Path,
+        describe: &mut dyn FnMut(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<Arc<OwnedFd>, FileError> {
         if let Some(fd) = self.known(path) {
             return Ok(fd);
         }
@@ -124,13 +133,15 @@ impl Beneath {
                 let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
                     return Err(self.error("open folder", path, Errno::NOENT));
                 };
-                let parent = self.make_folder(parent)?;
-                let attempt = || {
+                let parent = self.make_folder_as(parent, describe)?;
+                let mut attempt = || {
                     mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
                     // The process's umask has taken its part of the mode.
                     chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    openat(&parent, name, flags, Mode::empty())
+                    let made = openat(&parent, name, flags, Mode::empty())?;
+                    describe(&made)?;
+                    Ok::<_, Errno>(made)
                 };
                 // "File exists" is a link that leads nowhere: there is no right place to go on.
                 attempt().map_err(|e| self.error("create folder", path, e))?
