@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod netns;
 pub mod process;
 pub mod pty;
+pub mod resolve;
 pub mod seccomp;
 pub mod signal;
 

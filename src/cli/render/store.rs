@@ -43,6 +43,7 @@ pub fn check(report: &CheckReport, colour: bool) -> String {
                     Part::Config => "config",
                     Part::Layer => "layer",
                     Part::Skeleton => "skeleton",
+                    Part::Completion => "completion",
                     Part::Blob => "blob",
                 };
                 let repair = match &problem.repair {

@@ -4,6 +4,7 @@
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
 mod check;
+mod chain;
 mod commit;
 mod documents;
 mod error;
@@ -41,7 +42,7 @@ pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
-pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
+pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
@@ -169,15 +170,7 @@ impl Images {
         let content = self.inner.store.blob(&config)?;
         let (config, _) =
             documents::configuration(&content, diff_ids.len()).map_err(|_| ImagesError::Damaged { digest: config })?;
-        let mut layers = Vec::with_capacity(diff_ids.len());
-        for diff_id in diff_ids.iter().rev() {
-            let path = self.inner.store.layer_path(diff_id);
-            if !path.is_dir() {
-                return Err(ImagesError::LayerGone { diff_id: *diff_id });
-            }
-            layers.push(path);
-        }
-        Ok(RootFs { layers, config })
+        Ok(RootFs { layers: self.folders(&digest, &diff_ids)?, config })
     }
 
     /// The image's configuration as it was published, with what no standard names.

@@ -123,6 +123,8 @@ impl Images {
         for blob in kept {
             *sizes.entry(blob.diff_id).or_default() += blob.size;
         }
+        // A completion counts like a layer.
+        sizes.extend(self.inner.db.read(rows::completions)?.into_iter().map(|done| (done.chain_id, done.size)));
         let mut of_image: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
         let mut needed = BTreeSet::new();

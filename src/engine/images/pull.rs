@@ -21,8 +21,6 @@ use super::verify::{self, PublicKey, Rule};
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 
-/// Layers of one pull that are fetched at a time.
-const PARALLEL: usize = 4;
 /// Parts of a layer, some kilobytes each, that may wait between the network and the disk.
 const AHEAD: usize = 64;
 /// How often a pull goes on after somebody removed a layer that it had found here.
@@ -177,7 +175,7 @@ impl Images {
         missing.sort_by_key(|(_, blob, _)| std::cmp::Reverse(blob.size));
         let fetches =
             missing.into_iter().map(|(diff_id, blob, meter)| self.layer(registry, reference, diff_id, blob, keep, meter));
-        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
+        stream::iter(fetches).buffer_unordered(self.inner.settings.parallel.max(1)).try_collect().await
     }
 
     /// Whether the layer is here, and can be made a tar again.

@@ -219,11 +219,11 @@ fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> 
 /// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
 /// not get hold of, since it could be written to when nobody runs it.
 fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
-    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    use rustix::fs::{CWD, OFlags, ResolveFlags};
+
+    use crate::sys::resolve::open_by;
     for candidate in candidates {
-        if let Err(Errno::LOOP) =
-            openat2(CWD, candidate, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        {
+        if let Err(Errno::LOOP) = open_by(CWD, candidate.as_c_str(), OFlags::PATH, ResolveFlags::NO_MAGICLINKS) {
             return Err(Failure::new(Stage::Execute, candidate.to_string_lossy(), Errno::LOOP));
         }
     }

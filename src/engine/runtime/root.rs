@@ -118,13 +118,7 @@ impl Root {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        loop {
-            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // A rename or mount elsewhere at the same moment; the kernel asks to try again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                other => return other,
-            }
-        }
+        sys::resolve::open_by(&self.0, path, flags, resolve)
     }
 }
 

@@ -5,6 +5,7 @@ mod care;
 mod crash;
 mod hostile;
 mod import;
+mod laws;
 mod layers;
 mod pushes;
 mod real;
@@ -56,6 +57,10 @@ impl Fixture {
 }
 
 fn open(folder: &Path, limits: Limits) -> Images {
+    open_with(folder, limits, StoreSettings::default())
+}
+
+fn open_with(folder: &Path, limits: Limits, settings: StoreSettings) -> Images {
     let state = folder.join("state");
     std::fs::create_dir_all(&state).unwrap();
     let instance = Instance::new(state.clone(), folder.join("run"), None);
@@ -68,7 +73,7 @@ fn open(folder: &Path, limits: Limits) -> Images {
         chunk: 300_000,
     };
     let http = Http::new(folder.join("registries.yaml"), BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
-    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, StoreSettings::default()).unwrap()
+    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, settings).unwrap()
 }
 
 /// Unpacks without a store.
