@@ -3,13 +3,17 @@
 mod archives;
 mod care;
 mod crash;
+mod honest;
 mod hostile;
 mod import;
 mod layers;
+mod pulls;
 mod pushes;
 mod real;
 mod registries;
+mod scenarios;
 mod scripted;
+mod signers;
 mod skeletons;
 
 use std::collections::BTreeSet;
@@ -56,9 +60,6 @@ impl Fixture {
 }
 
 fn open(folder: &Path, limits: Limits) -> Images {
-    let state = folder.join("state");
-    std::fs::create_dir_all(&state).unwrap();
-    let instance = Instance::new(state.clone(), folder.join("run"), None);
     let patience = Patience {
         attempts: 4,
         first: Duration::from_millis(10),
@@ -67,6 +68,13 @@ fn open(folder: &Path, limits: Limits) -> Images {
         crawl: (2_000, Duration::from_secs(1)),
         chunk: 300_000,
     };
+    open_with(folder, limits, patience)
+}
+
+fn open_with(folder: &Path, limits: Limits, patience: Patience) -> Images {
+    let state = folder.join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let instance = Instance::new(state.clone(), folder.join("run"), None);
     let http = Http::new(folder.join("registries.yaml"), BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
     Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, StoreSettings::default()).unwrap()
 }
