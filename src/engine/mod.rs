@@ -115,18 +115,31 @@ impl Engine {
     /// stack and names no network joins the default one, which is created when it is not there.
     pub async fn create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
         let NewContainer { name, owner, mut spec, auto_remove } = new;
-        let image = self.image(&spec.image)?;
+        let image = self.image(&spec.image)?.digest;
         if owner.is_none() && spec.network_mode == NetworkMode::Bridge && spec.networks.is_empty() {
             let default: Name = DEFAULT_NETWORK.parse().map_err(|_| EngineError::Interrupted)?;
             self.0.networks.create(&default, None, &NetworkSpec::default()).await?;
             spec.networks.insert(default, crate::model::spec::Attachment::default());
         }
+        self.create_of(image, NewContainer { name, owner, spec, auto_remove }).await
+    }
+
+    /// The same of an image that was looked up before.
+    async fn create_of(&self, image: Digest, new: NewContainer) -> Result<ContainerId, EngineError> {
+        let NewContainer { name, owner, spec, auto_remove } = new;
         let name = match name {
             Some(name) => name,
             None => start::invented_name()?,
         };
-        let new = containers::NewContainer { name, owner, spec, image_digest: image.digest, auto_remove };
-        Ok(self.0.containers.create(new).await?)
+        let reference = spec.image.to_string();
+        let new = containers::NewContainer { name, owner, spec, image_digest: image, auto_remove };
+        let id = self.0.containers.create(new).await?;
+        // From now on no prune takes the image away; one that came before may have.
+        if self.0.images.has(&image)? {
+            return Ok(id);
+        }
+        self.remove(&id, true).await?;
+        Err(EngineError::NoSuchImage { reference })
     }
 
     /// Starts a container; one that runs already is left alone.
@@ -347,8 +360,9 @@ impl Engine {
             removed.push(format!("Untagged: {reference}"));
         }
         if last && user.is_none() {
-            self.0.images.remove(image.digest)?;
-            removed.push(format!("Deleted: {}", image.digest));
+            // A container may be made of it since it was looked at.
+            let freed = self.0.images.remove_unless(image.digest, containers::images_in_use)?;
+            removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));
         }
         Ok(removed)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::execute::Failure;
+use super::execute::{Done, Failure};
 use super::obtain;
 use super::record::{self, RecordError};
 use super::report::Event;
@@ -88,13 +88,24 @@ pub(super) async fn perform(
     id: StepId,
     step: Step,
     events: mpsc::Sender<Event>,
-) -> Result<(), Failure> {
+) -> Result<Done, Failure> {
     let fail = |error: EffectError| Failure { error: error.to_string(), hint: error.hint() };
+    if is_spared(&engine, &step).map_err(fail)? {
+        return Ok(Done::Spared);
+    }
     let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
     let result = act(&engine, &context, &step, progress(id, events)).await;
     let error = result.as_ref().err().map(ToString::to_string);
     record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
-    result.map_err(fail)
+    result.map(|()| Done::Done).map_err(fail)
+}
+
+/// Whether the image that the step was for has turned out to be the one that it was.
+fn is_spared(engine: &Engine, step: &Step) -> Result<bool, EffectError> {
+    match &step.spared_if {
+        Some(spared_if) => Ok(engine.image(&spared_if.image)?.digest == spared_if.is),
+        None => Ok(false),
+    }
 }
 
 /// Progress is dropped rather than waited for when nobody reads fast enough.

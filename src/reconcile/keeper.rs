@@ -241,7 +241,11 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
                         error!(%stack, resource = %step.resource, action = ?step.action, %error, "failed");
                     }
                 }
-                Event::StepStarted { .. } | Event::StepProgress { .. } | Event::StepSkipped { .. } | Event::Finished { .. } => {}
+                Event::StepStarted { .. }
+                | Event::StepSpared { .. }
+                | Event::StepProgress { .. }
+                | Event::StepSkipped { .. }
+                | Event::Finished { .. } => {}
             }
         }
     });

@@ -25,8 +25,9 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 user: user.clone(),
             };
             let source = ImportSource::Path(path.clone());
-            engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
-            Ok(())
+            let digest = engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
+            let origin = Origin { origin: *fingerprint, digest };
+            Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
         }
         ImageSource::Load { archive, reference, .. } => load(engine, context, image, archive, reference.as_ref(), progress).await,
         ImageSource::Commit(source) => commit(engine, context, step, image, source, progress).await,

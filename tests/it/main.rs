@@ -17,8 +17,12 @@ mod images;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod resume;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod tls;

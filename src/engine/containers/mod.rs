@@ -29,7 +29,7 @@ pub use exec::ExecSpec;
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
 pub use freeze::Frozen;
 pub use hold::Held;
-pub use records::Record;
+pub use records::{Record, images_in_use};
 pub use recover::Recovered;
 pub use start::StartWith;
 

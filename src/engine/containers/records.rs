@@ -1,5 +1,6 @@
 //! The rows of containers, and what they are made into.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -40,6 +41,14 @@ impl Phase {
             Self::Removing => "removing",
         }
     }
+}
+
+/// The images that containers are made of, those too that are half-made.
+pub fn images_in_use(t: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>> {
+    let mut query = t.prepare_cached("SELECT DISTINCT image_digest FROM containers")?;
+    let digests = query.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    // What is no digest is no image either.
+    Ok(digests.iter().filter_map(|digest| digest.parse().ok()).collect())
 }
 
 impl Containers {

@@ -44,7 +44,7 @@ pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
-pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
+pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
 pub use self::push::{PushOptions, Pushed};
 pub use self::registry::{
@@ -130,6 +130,11 @@ impl Images {
     /// The image that has this reference; one with a digest also finds the image of that digest under another name.
     pub fn find(&self, reference: &ImageRef) -> Result<Option<observed::Image>, ImagesError> {
         Ok(self.inner.db.read(|t| rows::by_reference(t, reference))?)
+    }
+
+    /// Whether an image is here.
+    pub fn has(&self, digest: &Digest) -> Result<bool, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::by_digest(t, digest))?.is_some())
     }
 
     /// The image with this digest, `sha256:…` or the start of its hexadecimal digits, if that is the start of one only.

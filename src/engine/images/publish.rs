@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rusqlite::Transaction;
 use tokio::sync::OnceCell;
 
 use super::pull::Shared;
 use super::rows::{self, LayerBlob, Place, Record};
 use super::store::Staged;
-use super::{Freed, Images, ImagesError};
+use super::{Freed, Images, ImagesError, Live};
 use crate::model::{Digest, ImageRef};
 
 /// An image that is ready to be recorded, but for its layers.
@@ -125,9 +126,17 @@ impl Images {
         self.sweep(|_| Ok(vec![digest]))
     }
 
+    /// The same, unless it is in `live`.
+    pub fn remove_unless(&self, digest: Digest, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Freed, ImagesError> {
+        self.sweep(|t| Ok(if live(t)?.contains(&digest) { Vec::new() } else { vec![digest] }))
+    }
+
     /// Removes the images that have no reference and are not in `live`, and all content that no image needs.
-    pub fn collect(&self, live: &BTreeSet<Digest>) -> Result<Freed, ImagesError> {
-        self.sweep(|t| Ok(rows::unreferenced(t)?.into_iter().filter(|digest| !live.contains(digest)).collect()))
+    pub fn collect(&self, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Freed, ImagesError> {
+        self.sweep(|t| {
+            let live = live(t)?;
+            Ok(rows::unreferenced(t)?.into_iter().filter(|digest| !live.contains(digest)).collect())
+        })
     }
 
     /// Puts right what a crash has left: work in progress of dead processes, content without a row.

@@ -1,13 +1,14 @@
 //! Debian's `docker-registry`, on the test's own host. Knows nothing of what is in the images.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Host, net, tool, wait_until};
 
-/// A registry that speaks plain HTTP on loopback. Dropping it ends it.
+/// A registry on loopback. Dropping it ends it.
 pub(crate) struct Registry {
     child: Child,
 }
@@ -17,17 +18,28 @@ impl Registry {
     pub(crate) const ADDRESS: &str = "127.0.0.1:5000";
 
     pub(crate) fn start(host: &Host) -> Self {
+        let registry = Self::spawn(host, 5000, "");
+        wait_until("the registry answers", Duration::from_secs(30), || net::http(5000, "/v2/").is_ok());
+        registry
+    }
+
+    /// One that speaks TLS, with a certificate and its key, on this port. All that a test starts have the same content.
+    pub(crate) fn start_tls(host: &Host, port: u16, certificate: &Path, key: &Path) -> Self {
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+        Self::spawn(host, port, &tls)
+    }
+
+    fn spawn(host: &Host, port: u16, more: &str) -> Self {
         let folder = host.dir.join("registry");
         fs::create_dir_all(&folder).unwrap();
-        let config = folder.join("config.yml");
+        let config = folder.join(format!("config-{port}.yml"));
         let text = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{}\"}}\n",
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"{more}}}\n",
             folder.join("data").display(),
-            Self::ADDRESS
         );
         fs::write(&config, text).unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
+        let log = fs::File::create(folder.join(format!("log-{port}"))).unwrap();
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -37,10 +49,10 @@ impl Registry {
             .spawn()
             .unwrap_or_else(|e| panic!("docker-registry: {e}; `make test` installs what the tests need"));
         let mut registry = Self { child };
-        wait_until("the registry answers", Duration::from_secs(30), || {
-            let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+        wait_until("the registry listens", Duration::from_secs(60), || {
+            let log = || fs::read_to_string(folder.join(format!("log-{port}"))).unwrap_or_default();
             assert!(registry.child.try_wait().unwrap().is_none(), "the registry ended: {}", log());
-            net::http(5000, "/v2/").is_ok()
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         registry
     }

@@ -1,13 +1,10 @@
 //! Registries that mislead, and the settings that say how others are reached: mirrors, rewrites, signatures. What went
 //! wrong is told, and nothing of it is kept but a partial download.
 
-use std::process::Command;
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::scripted::{Reply, Request, Server};
+use super::signers::Signer;
 use super::*;
 use crate::engine::images::{PublicKey, PullOptions, Trouble};
 
@@ -29,92 +26,6 @@ async fn fails(fixture: &Fixture, reference: &ImageRef) -> String {
     assert_eq!((fixture.names("layers"), fixture.names("blobs/sha256")), (BTreeSet::new(), BTreeSet::new()));
     fixture.assert_no_work_left();
     error.to_string()
-}
-
-/// A registry that asks for a token of this realm.
-async fn challenging(realm: &'static str) -> Server {
-    Server::start(move |_, _| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\",service=\"s\"")))
-        .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_not_fetched_from_anywhere() {
-    for (realm, why) in [
-        ("http://169.254.169.254/latest", "not an https address"),
-        ("https://169.254.169.254/latest", "this machine's own"),
-        ("https://metadata.google.internal/token", "this machine's own"),
-        ("https://[fd00:ec2::254]/token", "this machine's own"),
-        ("https://2852039166/token", "this machine's own"),
-        ("http://tokens.example/token", "not an https address"),
-        ("file:///etc/passwd", "not an https address"),
-        ("token", "not a URL"),
-    ] {
-        let server = challenging(realm).await;
-        let error = fails(&Fixture::new(), &server.reference("a:1")).await;
-        assert!(error.contains("token service") && error.contains(why), "{realm}: {error}");
-    }
-    // The password of a registry elsewhere does not go to a service that listens here.
-    let server = challenging("http://127.0.0.1:1/token").await;
-    let fixture = Fixture::new();
-    settings(&fixture, &format!("registries: {{'0.0.0.0:{}': {{plainHttp: true}}}}", server.port));
-    let error = fails(&fixture, &format!("0.0.0.0:{}/a:1", server.port).parse().unwrap()).await;
-    assert!(error.contains("this machine's own"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn redirects_end_somewhere() {
-    let server = Server::start(|request, _| Reply::status(307).with("Location", request.path.clone())).await;
-    let error = fails(&Fixture::new(), &server.reference("a:1")).await;
-    assert!(error.contains("redirects"), "{error}");
-    assert!(server.requests("").len() <= 12);
-    let server = Server::start(|_, _| Reply::status(302).with("Location", "http://169.254.169.254/latest/meta-data")).await;
-    let error = fails(&Fixture::new(), &server.reference("a:1")).await;
-    assert!(error.contains("this machine's own"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn documents_that_are_not_what_they_seem() {
-    let (sample, image) = small();
-    let manifest = sample.blobs.iter().find(|(digest, _)| *digest == image).unwrap().1.clone();
-    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-    let changed = |change: &dyn Fn(&mut Value)| {
-        let mut manifest = manifest.clone();
-        change(&mut manifest);
-        manifest.to_string()
-    };
-    for (content, said) in [
-        (changed(&|m| m["layers"][0]["digest"] = "sha256:../../../etc/passwd".into()), "not what it should be"),
-        (changed(&|m| m["config"]["digest"] = "sha512:00".into()), "not what it should be"),
-        (changed(&|m| m["mediaType"] = "application/vnd.oci.image.index.v1+json".into()), "index and an image at once"),
-        (changed(&|m| m["manifests"] = json!([])), "index and an image at once"),
-        (changed(&|m| m["config"]["size"] = 5_000_000.into()), "5000000 bytes"),
-        (changed(&|m| m["layers"] = json!([])), "0 layers and the configuration 1"),
-    ] {
-        let (sample, kept) = (sample.clone(), content.clone());
-        let server = Server::start(move |request, _| match request.path.contains("/manifests/") {
-            true => Reply::body(kept.clone()),
-            false => sample.answer(image, request),
-        })
-        .await;
-        let error = fails(&Fixture::new(), &server.reference("a:1")).await;
-        assert!(error.contains(said), "{content}: {error}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_byte_after_another_is_not_waited_for() {
-    let (sample, image) = small();
-    for part in ["/manifests/", "/blobs/"] {
-        let sample = sample.clone();
-        let server = Server::start(move |request, _| Reply {
-            crawl: request.path.contains(part).then_some(Duration::from_millis(100)),
-            ..sample.answer(image, request)
-        })
-        .await;
-        let error = fails(&Fixture::new(), &server.reference("a:1")).await;
-        assert!(error.contains("too long"), "{part}: {error}");
-        assert!(server.requests(part).len() > 1, "it is tried again first");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,45 +135,6 @@ async fn what_has_come_outlives_the_process() {
     images.remove(image).unwrap();
     std::fs::write(&partial, vec![0; 4_000_000]).unwrap();
     assert_eq!(images.pull(&whole.reference("a:1"), None, silent()).await.unwrap(), image);
-}
-
-/// A key of openssl's: its PEM, and a way to sign with it.
-struct Signer(tempfile::TempDir);
-
-impl Signer {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let signer = Self(folder);
-        signer.run(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "key"]);
-        signer.run(&["pkey", "-in", "key", "-pubout", "-out", "public"]);
-        signer
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn pem(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("public")).unwrap()
-    }
-
-    /// The manifest of a signature, and what is signed.
-    fn sign(&self, digest: Digest, name: &str) -> (Value, Vec<u8>) {
-        let payload = json!({"critical": {
-            "identity": {"docker-reference": name}, "image": {"docker-manifest-digest": digest},
-            "type": "cosign container image signature"}, "optional": null})
-        .to_string()
-        .into_bytes();
-        std::fs::write(self.0.path().join("payload"), &payload).unwrap();
-        self.run(&["dgst", "-sha256", "-sign", "key", "-out", "signature", "payload"]);
-        let signature = STANDARD.encode(std::fs::read(self.0.path().join("signature")).unwrap());
-        let layer = json!({"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": Digest::of(&payload),
-            "size": payload.len(), "annotations": {"dev.cosignproject.cosign/signature": signature}});
-        let manifest = json!({"schemaVersion": 2, "mediaType": documents::OCI_MANIFEST, "layers": [layer],
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(b"{}"), "size": 2}});
-        (manifest, payload)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -384,5 +256,5 @@ async fn searches_and_lists() {
     let begun = Instant::now();
     let error = images.tags(&"127.0.0.1:1/a".parse().unwrap(), None).await.unwrap_err();
     assert!(matches!(&error, ImagesError::Ask { source, .. } if source.trouble() == Trouble::Unreachable), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }

@@ -134,7 +134,7 @@ async fn pulls_of_one_three_and_sixteen_layers_at_a_time_are_equal() {
         for parallel in [1, 3, 16] {
             let folder = tempfile::tempdir_in("/tmp").unwrap();
             let settings = StoreSettings { parallel, ..StoreSettings::default() };
-            let images = open_with(folder.path(), Limits::default(), settings);
+            let images = open_with(folder.path(), Limits::default(), PATIENCE, settings);
             let pulled = images.pull(&server.reference("a:1"), None, silent()).await;
             let pulled = pulled.unwrap_or_else(|e| panic!("{e}: {}", case.told()));
             let shown = case.assert_shown(&images, pulled);
