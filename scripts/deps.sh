@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh build|demo|test|bench: installs the Debian packages that are missing for it, and says which and what for.
+# deps.sh build|demo|test|bench|vm: installs the Debian packages that are missing for it, and says which and what for.
 # Looks at programs and not at packages, so on other distributions it only names what is missing.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -54,8 +54,15 @@ bench)
     need docker-compose docker-compose "measured beside setpoint"
     need crun crun "measured beside setpoint"
     ;;
+vm)
+    for_building
+    need qemu-system-x86_64 qemu-system-x86 "the virtual machine"
+    need debootstrap debootstrap "puts its disk together"
+    need mkfs.ext4 e2fsprogs "makes its file system"
+    need strip binutils "makes what is tested small"
+    ;;
 *)
-    echo "usage: $0 build|demo|test|bench" >&2
+    echo "usage: $0 build|demo|test|bench|vm" >&2
     exit 2
     ;;
 esac

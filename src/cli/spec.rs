@@ -232,7 +232,8 @@ fn host(text: &str) -> Result<(String, IpAddr), String> {
 
 fn pids(limit: Option<i64>) -> Result<Option<u32>, SpecError> {
     match limit {
-        None | Some(-1 | 0) => Ok(None),
+        None => Ok(None),
+        Some(-1 | 0) => Ok(Some(ResourceLimits::ANY_PIDS)),
         Some(n) => flag("--pids-limit", &n.to_string(), u32::try_from(n).map(Some)),
     }
 }

@@ -7,6 +7,7 @@ pub mod handover;
 pub mod loopback;
 pub mod mounts;
 pub mod netns;
+pub mod own_program;
 pub mod process;
 pub mod pty;
 pub mod resolve;

@@ -3,6 +3,8 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;

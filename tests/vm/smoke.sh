@@ -40,7 +40,7 @@ is cpu.max "$(cat "$group/cpu.max")" "50000 100000"
 say "limits: a process that takes too much memory is killed, the host goes on"
 is "bytes held in 16 MB" "$(setpoint run --rm -m 16m localhost/limits:1 sh -c 'head -c 200000000 /dev/zero | tail -n 1 | wc -c')" 0
 say "limits: devices are those that are allowed"
-setpoint run --rm --network none localhost/limits:1 sh -c 'echo x >/dev/null; mknod /tmp/disk b 8 0; ! head -c 1 /tmp/disk' ||
+setpoint run --rm --network none --cap-add MKNOD localhost/limits:1 sh -c 'echo x >/dev/null; mknod /tmp/disk b 8 0; ! head -c 1 /tmp/disk' ||
     fail "a device beyond the default ones"
 setpoint destroy "$scratch/examples/limits"
 

@@ -114,7 +114,7 @@ pub struct SpecArgs {
     /// At most so many processors, such as 0.5
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<Cpus>,
-    /// At most so many processes
+    /// At most so many processes: 2048 by default, -1 for any number
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
     /// A resource limit of its processes: NAME=SOFT[:HARD]

@@ -99,7 +99,10 @@ fn limits_and_the_rest() {
     assert_eq!(made.cap_add.iter().map(String::as_str).collect::<Vec<_>>(), ["CHOWN", "NET_ADMIN"]);
     assert_eq!(made.ulimits.get("nofile"), Some(&Ulimit { soft: 10, hard: 20 }));
     assert_eq!(made.extra_hosts.get("db"), Some(&IpAddr::from([10, 0, 0, 2])));
-    assert_eq!(spec("-m 0 --pids-limit -1 alpine").limits, ResourceLimits::default());
+    let unlimited = ResourceLimits { pids: Some(ResourceLimits::ANY_PIDS), ..ResourceLimits::default() };
+    assert_eq!(spec("-m 0 --pids-limit -1 alpine").limits, unlimited);
+    assert_eq!(spec("--pids-limit 0 alpine").limits, unlimited);
+    assert_eq!(spec("alpine").limits, ResourceLimits::default());
 }
 
 #[test]

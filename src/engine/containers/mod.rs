@@ -17,12 +17,14 @@ mod remove;
 mod start;
 mod verbs;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::state::Db;
 use crate::model::spec::ContainerSpec;
 use crate::model::{Digest, Instance, Name, Owner};
+use crate::sys;
 
 pub use error::ContainersError;
 pub use exec::ExecSpec;
@@ -39,7 +41,23 @@ pub struct Containers {
     instance: Instance,
     db: Arc<Db>,
     /// What plays the roles of monitor and exec.
-    program: PathBuf,
+    program: Program,
+}
+
+#[derive(Clone, Debug)]
+enum Program {
+    /// This process's own, sealed. Not its path: an upgrade may have put another program there.
+    Own,
+    File(PathBuf),
+}
+
+impl Program {
+    fn path(&self) -> io::Result<PathBuf> {
+        match self {
+            Self::Own => sys::own_program::path(),
+            Self::File(path) => Ok(path.clone()),
+        }
+    }
 }
 
 /// What a container is created from.
@@ -56,13 +74,12 @@ pub struct NewContainer {
 
 impl Containers {
     pub fn new(instance: Instance, db: Arc<Db>) -> Self {
-        // Not its path: an upgrade may have put another program there.
-        Self { instance, db, program: "/proc/self/exe".into() }
+        Self { instance, db, program: Program::Own }
     }
 
     /// Spawns another file than that of this process for its roles: for processes that are not this program.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Self {
-        Self { program, ..self }
+        Self { program: Program::File(program), ..self }
     }
 }

@@ -14,6 +14,7 @@ use super::exec::ORDER_PREFIX;
 use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, MONITOR_LOG, NETNS_GIVEN, Started};
+use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::spec::{self, HostMount, SpecInput};
 use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
 use crate::files::{self, FileError};
@@ -153,7 +154,7 @@ impl Containers {
                 root: RootFs::Overlay { lower, upper: durable.join("upper"), work: durable.join("work") },
                 user,
                 cgroup: self.cgroup(id),
-                limits: wanted.limits,
+                limits: Cgroup::at(&self.cgroup(id))?.with_defaults(wanted.limits)?,
                 network,
             },
             restart: wanted.restart,
@@ -177,7 +178,7 @@ impl Containers {
 
     async fn spawn(&self, record: &Record, netns: Option<OwnedFd>, ticket: &str) -> Result<i32, ContainersError> {
         let name = record.name.to_string();
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(self.program.path().map_err(ContainersError::Spawn)?);
         command.arg0("setpoint").arg(monitor::ROLE).arg(self.instance.container_run_dir(&record.id)).arg(ticket);
         // The monitor lives on for long and needs nothing of the starter's environment but where programs are.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));

@@ -106,7 +106,9 @@ impl Containers {
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
         let held = self.hold(id).await?;
-        match Client::new(&self.instance, id).update(restart, limits).await {
+        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        let in_force = limits.map(|limits| cgroup.with_defaults(limits)).transpose()?;
+        match Client::new(&self.instance, id).update(restart, in_force).await {
             // Without a monitor the next start reads the record.
             Ok(()) | Err(ClientError::Gone) => {}
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),

@@ -138,6 +138,12 @@ pub(super) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode))
 }
 
+/// Whether this is a file of the kernel's own about processes, whatever stands in a path of that name.
+pub(super) fn on_proc(fd: impl AsFd) -> Result<bool, Errno> {
+    const PROC: u64 = 0x9fa0;
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64 == PROC)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -161,7 +161,7 @@ fn fields_of_containers_in_their_forms() {
             "deploy: {resources: {limits: {cpus: 0.5, memory: 64M, pids: 100}}}",
             json!({"limits": {"memory": "64m", "cpus": "0.5", "pids": 100}}),
         ),
-        ("mem_limit: 1gb\ncpus: \"2\"\npids_limit: -1", json!({"limits": {"memory": "1g", "cpus": "2", "pids": null}})),
+        ("mem_limit: 1gb\ncpus: \"2\"\npids_limit: -1", json!({"limits": {"memory": "1g", "cpus": "2", "pids": 0}})),
         ("stop_signal: int\nstop_grace_period: 1m", json!({"stop_signal": "SIGINT", "stop_grace_period": "1m"})),
         (
             "cap_add: [net_admin, CAP_SYS_TIME]\ncap_drop: [ALL]",

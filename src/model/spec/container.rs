@@ -193,13 +193,22 @@ pub enum Probe {
     Shell(String),
 }
 
-/// Upper limits on what a container uses; `None` is unlimited.
+/// Upper limits on what a container uses; `None` is unlimited, except for processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceLimits {
     pub memory: Option<ByteSize>,
     pub cpus: Option<Cpus>,
+    /// `None` is [`Self::DEFAULT_PIDS`], and [`Self::ANY_PIDS`] is unlimited.
     pub pids: Option<u32>,
+}
+
+impl ResourceLimits {
+    /// How many processes a container may have unless told otherwise: enough for servers, too few to keep a host from
+    /// starting any more. Podman's figure.
+    pub const DEFAULT_PIDS: u32 = 2048;
+    /// As many processes as the host has room for.
+    pub const ANY_PIDS: u32 = 0;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
