@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, Healthcheck, NetworkMode, Probe, ResourceLimits, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, NetworkMode, ResourceLimits, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.
@@ -120,7 +120,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     spec.cap_add = capabilities(&args.cap_add);
     spec.cap_drop = capabilities(&args.cap_drop);
     spec.read_only = args.read_only;
-    spec.healthcheck = healthcheck(args);
+    spec.healthcheck = super::health::healthcheck(&args.health);
     Ok(spec)
 }
 
@@ -260,22 +260,6 @@ fn capabilities(texts: &[String]) -> BTreeSet<String> {
             upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
         })
         .collect()
-}
-
-fn healthcheck(args: &SpecArgs) -> Option<Healthcheck> {
-    let test = match (&args.health_cmd, args.no_healthcheck) {
-        (_, true) => Probe::None,
-        (Some(line), false) => Probe::Shell(line.clone()),
-        (None, false) => return None,
-    };
-    Some(Healthcheck {
-        test,
-        interval: args.health_interval.unwrap_or(Healthcheck::INTERVAL),
-        timeout: args.health_timeout.unwrap_or(Healthcheck::TIMEOUT),
-        retries: args.health_retries.unwrap_or(Healthcheck::RETRIES),
-        start_period: args.health_start_period.unwrap_or_default(),
-        start_interval: args.health_start_interval.unwrap_or(Healthcheck::START_INTERVAL),
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::networks::Live;
 use super::{Engine, EngineError};
 use crate::model::ContainerId;
-use crate::observed::{Container, ContainerState, Observed};
+use crate::observed::{Container, ContainerState, Health, HealthReport, Observed};
 
 impl Engine {
     /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
@@ -35,6 +35,7 @@ impl Engine {
                     spec: record.spec,
                     image_digest: record.image_digest,
                     restarts: status.restarts,
+                    health: None,
                     state: status.state,
                 })
             })
@@ -53,8 +54,20 @@ impl Engine {
     pub async fn inspect(&self, id: &ContainerId) -> Result<Container, EngineError> {
         let name = self.0.containers.get(id)?.name;
         let found = self.observe().await?.containers.into_iter().find(|container| container.id == *id);
+        let found = match found {
+            Some(container) => Some(Container { health: self.health(id)?, ..container }),
+            None => None,
+        };
         // It may have been removed between the two looks.
         found.ok_or_else(|| super::containers::ContainersError::NotFound { text: name.to_string() }.into())
+    }
+
+    /// What a container's checks said, if it has any.
+    fn health(&self, id: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+        let status = self.0.containers.status(id)?;
+        let ContainerState::Running { health, .. } = status.state else { return Ok(None) };
+        let report = HealthReport { status: health, failing_streak: status.failing, log: status.checks };
+        Ok((health != Health::None).then_some(report))
     }
 
     /// The containers that run now, for the repair of networks.

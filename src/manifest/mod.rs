@@ -18,6 +18,7 @@ pub mod desired;
 mod document;
 mod fields;
 mod files;
+mod health;
 mod images;
 mod interpolate;
 mod limits;

@@ -34,7 +34,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("ports", Change::Recreate),
     // It says when a container is started, not what it is; the next start obeys what is declared then.
     ("depends_on", Change::Nothing),
-    ("healthcheck", Change::Recreate),
+    ("healthcheck", Change::Update),
     ("restart", Change::Update),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),

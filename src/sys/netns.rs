@@ -33,3 +33,13 @@ pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
 pub fn enter(namespace: impl AsFd) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
 }
+
+/// Does something in a network namespace and comes back. For a process that has one thread only, which nothing else can
+/// find in the wrong place meanwhile.
+pub fn within<T>(namespace: impl AsFd, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let home = current()?;
+    enter(namespace)?;
+    let result = act();
+    enter(home)?;
+    result
+}

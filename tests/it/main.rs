@@ -15,6 +15,8 @@ mod harness;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod servers;

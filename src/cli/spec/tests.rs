@@ -4,7 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::{Cli, Command};
-use crate::model::spec::Mount;
+use crate::model::spec::{Mount, OnUnhealthy, Probe};
 use crate::model::{RestartPolicy, Signal};
 
 fn around() -> Surroundings {
@@ -106,6 +106,13 @@ fn limits_and_the_rest() {
 fn health() {
     let made = spec("--health-cmd true --health-interval 2s --health-retries 1 alpine").healthcheck.unwrap();
     assert_eq!((made.test, made.interval, made.retries), (Probe::Shell("true".into()), Span::seconds(2), 1));
+    let made =
+        spec("--health-http 8080/ok --health-on-failure restart --health-startup-tcp 8080 --health-startup-retries 5 alpine");
+    let made = made.healthcheck.unwrap();
+    assert_eq!(made.test, Probe::Http("http://localhost:8080/ok".parse().unwrap()));
+    assert_eq!(made.on_unhealthy, OnUnhealthy::Restart);
+    let startup = made.startup.unwrap();
+    assert_eq!((startup.test, startup.retries), (Probe::Tcp("8080".parse().unwrap()), 5));
     assert_eq!(spec("--no-healthcheck alpine").healthcheck.map(|h| h.test), Some(Probe::None));
 }
 

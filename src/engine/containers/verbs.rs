@@ -6,7 +6,7 @@ use super::{Containers, ContainersError};
 use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
 use crate::engine::monitor::{self, Attached, Client, ClientError, LOGS, Status};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
 
@@ -81,8 +81,9 @@ impl Containers {
         }
         match self.state(id)? {
             ContainerState::Exited { code, .. } => Ok(code),
-            ContainerState::Created => Err(ContainersError::NeverStarted { name: self.called(id) }),
-            ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
+            ContainerState::Created if self.get(id).is_ok() => Err(ContainersError::NeverStarted { name: self.called(id) }),
+            // Also of one that was lost and has been removed for it.
+            ContainerState::Created | ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
             ContainerState::Running { .. } | ContainerState::Restarting { .. } => {
                 Err(ContainersError::Busy { name: self.called(id) })
             }
@@ -112,6 +113,22 @@ impl Containers {
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
         }
         self.change_spec(&held.id, restart, limits)
+    }
+
+    /// Records another health check, and has it made from now on: `effective` is the image's where the spec has none.
+    pub async fn set_healthcheck(
+        &self,
+        id: &ContainerId,
+        recorded: Option<Healthcheck>,
+        effective: Option<Healthcheck>,
+    ) -> Result<(), ContainersError> {
+        let held = self.hold(id).await?;
+        match Client::new(&self.instance, id).check(effective).await {
+            // Without a monitor the next start reads the record.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+        self.change_healthcheck(&held.id, recorded)
     }
 
     /// What the container printed.

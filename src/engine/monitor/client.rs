@@ -11,7 +11,7 @@ use tokio_util::codec::FramedRead;
 
 use super::protocol::{self, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
 use crate::wire::frame::FrameCodec;
 
@@ -70,6 +70,11 @@ impl Client {
 
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
         done(self.ask(&Request::Update { restart, limits }, Some(PROMPT)).await?)
+    }
+
+    /// Has its health checked in another way, or not at all.
+    pub async fn check(&self, check: Option<Healthcheck>) -> Result<(), ClientError> {
+        done(self.ask(&Request::Check { check }, Some(PROMPT)).await?)
     }
 
     /// Ends the container for good. Its exit code.

@@ -22,7 +22,8 @@ use super::status::{self, Status};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError, Lock};
-use crate::model::{Signal, Span};
+use crate::model::spec::Healthcheck;
+use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
 
@@ -97,6 +98,8 @@ struct Run {
     /// The reading ends; `None` once all writers are gone.
     output: [Option<OwnedFd>; 2],
     prober: Option<Prober>,
+    /// It is being ended because it is unhealthy, to be started again.
+    unwell: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -205,7 +208,8 @@ impl Monitor {
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
         self.status.oom_killed = false;
-        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober }));
+        let output = [Some(stdout), Some(stderr)];
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
     }
@@ -221,12 +225,12 @@ impl Monitor {
                 }
             }
             if let Some(prober) = &run.prober {
-                let (process, output) = prober.descriptors();
+                let (check, output) = prober.descriptors();
                 if let Some(fd) = output {
                     watched.add(Event::ProbeOutput, fd, PollFlags::IN);
                 }
-                if let Some(fd) = process {
-                    watched.add(Event::Probe, fd, PollFlags::IN);
+                if let Some((fd, flags)) = check {
+                    watched.add(Event::Probe, fd, flags);
                 }
             }
         }
@@ -264,8 +268,8 @@ impl Monitor {
             Event::Output(stream) => self.read_output(stream, false),
             Event::Exit => self.exited(),
             Event::Probe => {
-                if self.prober().is_some_and(Prober::ended) {
-                    self.publish(false);
+                if self.prober().is_some_and(Prober::proceed) {
+                    self.after_check();
                 }
             }
             Event::ProbeOutput => {
@@ -302,10 +306,38 @@ impl Monitor {
         }
     }
 
+    /// Says what a check came to, and acts on it where that is asked for.
+    fn after_check(&mut self) {
+        self.publish(false);
+        let Phase::Running(run) = &mut self.phase else { return };
+        run.prober.take_if(|prober| prober.is_over());
+        if !run.unwell && !self.ending && run.prober.as_ref().is_some_and(Prober::wants_restart) {
+            run.unwell = true;
+            super::note("the container is unhealthy, and is restarted for it");
+            self.ask_to_stop(self.job.stop_grace.0);
+        }
+    }
+
+    /// Checks the container's health in another way from now on, or not at all.
+    fn check_otherwise(&mut self, check: Option<Healthcheck>) {
+        if let Phase::Running(run) = &mut self.phase {
+            match &mut run.prober {
+                Some(prober) => {
+                    if !prober.replace(check.as_ref()) {
+                        run.prober = None;
+                    }
+                }
+                None => run.prober = Prober::new(check.as_ref(), &self.job.launch, &run.process, run.began),
+            }
+        }
+        self.job.healthcheck = check;
+        self.publish(false);
+    }
+
     fn tick(&mut self) {
         let now = Instant::now();
         if self.prober().is_some_and(|prober| prober.tick(now)) {
-            self.publish(false);
+            self.after_check();
         }
         if self.awaiting.is_some_and(|until| until <= now) {
             self.awaiting = None;
@@ -319,7 +351,7 @@ impl Monitor {
         {
             self.status.restarts += 1;
             if let Err(e) = self.begin_run() {
-                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()));
+                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()), self.job.restart);
             }
         }
     }
@@ -338,6 +370,10 @@ impl Monitor {
                 return self.end(Duration::from_millis(grace_millis));
             }
             Request::Signal { signal } => self.signal(signal),
+            Request::Check { check } => {
+                self.check_otherwise(check);
+                Reply::Done
+            }
             Request::Update { restart, limits } => {
                 let applied = match limits {
                     Some(limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(&limits)),
@@ -376,20 +412,24 @@ impl Monitor {
         match &self.phase {
             Phase::Over { .. } => {}
             Phase::Pausing { code, .. } => self.phase = Phase::Over { code: *code, error: None },
-            Phase::Running(run) => {
-                if grace.is_zero() {
-                    return self.kill();
-                }
-                let at = Instant::now() + grace;
-                if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
-                    && e.raw_os_error() != Some(libc::ESRCH)
-                {
-                    super::note(&format!("send {}: {e}", self.job.stop_signal));
-                }
-                // Whoever has less patience than another decides.
-                self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
-            }
+            Phase::Running(_) => self.ask_to_stop(grace),
         }
+    }
+
+    /// Ends the run that is under way: its stop signal and, after the grace, SIGKILL.
+    fn ask_to_stop(&mut self, grace: Duration) {
+        let Phase::Running(run) = &self.phase else { return };
+        if grace.is_zero() {
+            return self.kill();
+        }
+        let at = Instant::now() + grace;
+        if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
+            && e.raw_os_error() != Some(libc::ESRCH)
+        {
+            super::note(&format!("send {}: {e}", self.job.stop_signal));
+        }
+        // Whoever has less patience than another decides.
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn kill(&self) {
@@ -427,7 +467,7 @@ impl Monitor {
     fn exited(&mut self) {
         let Phase::Running(run) = &self.phase else { return };
         let Some(code) = child::reap(&run.process) else { return };
-        let ran = run.began.elapsed();
+        let (ran, unwell) = (run.began.elapsed(), run.unwell);
         self.end_leftovers();
         for stream in STREAMS {
             self.read_output(stream, true);
@@ -435,7 +475,9 @@ impl Monitor {
                 super::note(&format!("output of the container is lost: {e}"));
             }
         }
-        self.after_run(code, ran, None);
+        // An unhealthy run is over, whatever the policy says of one that ends by itself.
+        let policy = if unwell { RestartPolicy::Always } else { self.job.restart };
+        self.after_run(code, ran, None, policy);
     }
 
     /// The processes that survived the first one, if any, must not meet the next run or hold the cgroup.
@@ -452,9 +494,9 @@ impl Monitor {
         }
     }
 
-    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>) {
+    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>, policy: RestartPolicy) {
         self.kill_at = None;
-        let pause = if self.ending { None } else { self.restarts.after_exit(self.job.restart, code, ran) };
+        let pause = if self.ending { None } else { self.restarts.after_exit(policy, code, ran) };
         match pause {
             Some(delay) => {
                 if let Some(why) = error {
@@ -472,9 +514,9 @@ impl Monitor {
     fn snapshot(&mut self) -> Status {
         if let Phase::Running(run) = &self.phase {
             let prober = run.prober.as_ref();
-            let health = prober.map_or(Health::None, |p| p.schedule.health());
-            self.status.failing = prober.map_or(0, |p| p.schedule.failing());
-            self.status.checks = prober.map(|p| p.checks.clone()).unwrap_or_default();
+            let health = prober.map_or(Health::None, Prober::health);
+            self.status.failing = prober.map_or(0, Prober::failing);
+            self.status.checks = prober.map(|p| p.checks().to_vec()).unwrap_or_default();
             self.status.state = ContainerState::Running { pid: run.process.pid, started: run.began_at, health };
         }
         self.status.clone()
