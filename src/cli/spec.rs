@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, NetworkMode, ResourceLimits, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, InvalidLogging, Logging, NetworkMode, ResourceLimits, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.
@@ -103,6 +103,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
         spec.extra_hosts.insert(name, address);
     }
     spec.restart = args.restart;
+    spec.logging = logging(args)?;
     spec.stop_signal = args.stop_signal;
     if let Some(seconds) = args.stop_timeout {
         spec.stop_grace_period = Span::seconds(seconds);
@@ -178,6 +179,20 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
         }
     }
     Ok(())
+}
+
+fn logging(args: &SpecArgs) -> Result<Logging, SpecError> {
+    let refused = |flag: &'static str, value: &str, error: InvalidLogging| SpecError::Flag {
+        flag,
+        value: value.to_owned(),
+        why: format!("{error}; {}", error.hint()),
+    };
+    let driver = args.log_driver.parse().map_err(|error| refused("--log-driver", &args.log_driver, error))?;
+    let mut options = Vec::new();
+    for text in &args.log_opt {
+        options.push(flag("--log-opt", text, text.split_once('=').ok_or("expected KEY=VALUE"))?);
+    }
+    Logging::new(driver, options).map_err(|error| refused("--log-opt", &args.log_opt.join(" "), error))
 }
 
 const fn mode_name(mode: NetworkMode) -> &'static str {

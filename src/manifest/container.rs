@@ -9,7 +9,7 @@ use super::declared::{Container, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{connections, fields, health, images, limits};
+use super::{connections, fields, health, images, limits, logging};
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
@@ -44,6 +44,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         spec.restart = restart(reader, node).unwrap_or_default();
     }
     spec.healthcheck = f.get("healthcheck").and_then(|node| health::healthcheck(reader, node));
+    spec.logging = f.get("logging").and_then(|node| logging::logging(reader, node)).unwrap_or_default();
     spec.limits = limits::limits(reader, &f);
     spec.stop_signal = f.get("stop_signal").and_then(|node| reader.parse(node));
     if let Some(period) = f.get("stop_grace_period").and_then(|node| reader.parse(node)) {

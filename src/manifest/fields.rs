@@ -69,7 +69,7 @@ const REFERENCE: Form = Form::Of(|g| g.subschema_for::<ImageRef>());
 const SUBNET: Form = Form::Of(|g| g.subschema_for::<Subnet>());
 const SCALAR: Form = Form::Of(|_| schemars::json_schema!({"type": ["string", "number", "boolean", "null"]}));
 /// A mapping of names to values, or a list of `NAME=value`.
-const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);
+pub(super) const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);
 /// Words in a list, or a line that is split as a shell would.
 const WORDS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 
@@ -301,6 +301,7 @@ pub(super) static CONTAINER: Table = Table {
         ),
         field("healthcheck", Form::Object(&super::health::HEALTHCHECK), "How to find out whether it is well"),
         field("restart", Form::Of(|g| g.subschema_for::<RestartPolicy>()), "When it is started again after it exited"),
+        field("logging", Form::Object(&super::logging::LOGGING), "Where its output is recorded"),
         field("deploy", Form::Object(&DEPLOY), "Limits, in Compose's place for them"),
         field("mem_limit", SIZE, "Most memory; the same as deploy.resources.limits.memory"),
         field("cpus", CPUS, "Most processors; the same as deploy.resources.limits.cpus"),
@@ -347,7 +348,6 @@ pub(super) static CONTAINER: Table = Table {
         ("isolation", "remove it"),
         ("label_file", "use `labels`"),
         ("links", "containers of a network find each other by name; use `networks` with `aliases`"),
-        ("logging", "remove it; logs are kept and rotated by setpoint"),
         ("mac_address", "remove it"),
         ("mem_reservation", "use `mem_limit`"),
         ("mem_swappiness", "remove it"),

@@ -88,7 +88,7 @@ pub(super) fn healthcheck(reader: &mut Reader, node: &Node) -> Option<Healthchec
         check.on_unhealthy = reader.choice(node, &choices).unwrap_or_default();
     }
     check.startup = either("startup").and_then(|node| startup(reader, node));
-    let found = probe(reader, [Some(&f), extension.as_ref()]);
+    let found = probe(reader, &f, extension.as_ref());
     match found {
         Found::One(_, node) if disabled => {
             reader.error_hint(node.at, "a disabled health check has no `test`", "remove one of the two");
@@ -113,7 +113,7 @@ fn startup(reader: &mut Reader, node: &Node) -> Option<Startup> {
     span(reader, &f, "interval", &mut startup.interval);
     span(reader, &f, "timeout", &mut startup.timeout);
     retries(reader, &f, &mut startup.retries);
-    match probe(reader, [Some(&f), None]) {
+    match probe(reader, &f, None) {
         Found::One(Probe::None, node) => {
             reader.error_hint(node.at, "`NONE` never succeeds", "leave `startup` away");
             None
@@ -156,11 +156,10 @@ enum Found<'n> {
 }
 
 /// The one probe that stands in these mappings.
-fn probe<'n>(reader: &mut Reader, places: [Option<&Fields<'n>>; 2]) -> Found<'n> {
-    let mut all = Vec::new();
-    for f in places.into_iter().flatten() {
-        all.extend(PROBES.iter().filter_map(|name| Some((*name, f.get(name)?))));
-    }
+fn probe<'n>(reader: &mut Reader, f: &Fields<'n>, extension: Option<&Fields<'n>>) -> Found<'n> {
+    let mut all: Vec<_> = PROBES.iter().filter_map(|name| Some((*name, f.get(name)?))).collect();
+    // A command needs no place of its own: Compose has one.
+    all.extend(extension.iter().flat_map(|f| PROBES[1..].iter().filter_map(|name| Some((*name, f.get(name)?)))));
     let (name, node) = match all.as_slice() {
         [] => return Found::None,
         [one] => *one,

@@ -22,6 +22,7 @@ mod health;
 mod images;
 mod interpolate;
 mod limits;
+mod logging;
 mod mounts;
 mod problem;
 mod reader;

@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 24] = [
+const CLASSES: [(&str, Change); 25] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -36,6 +36,7 @@ const CLASSES: [(&str, Change); 24] = [
     ("depends_on", Change::Nothing),
     ("healthcheck", Change::Update),
     ("restart", Change::Update),
+    ("logging", Change::Recreate),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),
     ("stop_grace_period", Change::Recreate),

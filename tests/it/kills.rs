@@ -247,8 +247,8 @@ fn whoever_is_killed_the_truth_is_told_and_nothing_is_left() {
 fn without_a_daemon_the_next_command_clears_up() {
     let host = Host::new().with_busybox();
     let flags: [&[&str]; 2] = [&["--rm"], &["--restart", "always"]];
-    for (name, flags) in ["gone", "back"].into_iter().zip(flags) {
-        host.sp(&[&["run", "-d", "--name", name], flags, &["-p", "0:80", BUSYBOX, "sleep", "inf"]].concat()).ok();
+    for ((name, port), flags) in [("gone", "9001:80"), ("back", "9002:80")].into_iter().zip(flags) {
+        host.sp(&[&["run", "-d", "--name", name], flags, &["-p", port, BUSYBOX, "sleep", "inf"]].concat()).ok();
         kill(Pid::from_raw(parent(host.pid(name))), Signal::SIGKILL).unwrap();
         wait_until("it is seen", PATIENCE, || states(&host).unwrap()[name]["phase"] == "lost");
     }

@@ -109,6 +109,13 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SECONDS")]
     pub stop_timeout: Option<u64>,
 
+    /// Where its output is recorded: file, journald or none
+    #[arg(long, value_name = "DRIVER", default_value = "file")]
+    pub log_driver: String,
+    /// An option of the log driver: max-size, max-file, tag, labels
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
+
     /// At most so much memory, such as 512m
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<ByteSize>,

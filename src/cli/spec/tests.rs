@@ -4,7 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::{Cli, Command};
-use crate::model::spec::{Mount, OnUnhealthy, Probe};
+use crate::model::spec::{LogDriver, Mount, OnUnhealthy, Probe};
 use crate::model::{RestartPolicy, Signal};
 
 fn around() -> Surroundings {
@@ -136,5 +136,21 @@ fn what_is_not_supported_is_said() {
     ] {
         let error = parse(line).unwrap_err().to_string();
         assert!(error.contains(what), "{line}: {error}");
+    }
+}
+
+#[test]
+fn output_is_recorded_as_told() {
+    assert_eq!(spec("alpine").logging, Logging::default());
+    let made = spec("--log-driver journald --log-opt tag={{.Name}} --log-opt labels=a,b alpine").logging;
+    assert_eq!((made.driver, made.tag.as_deref(), made.labels.len()), (LogDriver::Journald, Some("{{.Name}}"), 2));
+    for (line, says) in [
+        ("--log-driver fluentd alpine", "journald"),
+        ("--log-driver none --log-opt max-size=1m alpine", "max-size"),
+        ("--log-opt compress=true alpine", "max-file"),
+        ("--log-opt max-size alpine", "KEY=VALUE"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
     }
 }

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Containers, ContainersError};
-use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
-use crate::engine::monitor::{self, Attached, Client, ClientError, LOGS, Status};
+use crate::engine::monitor::{self, Attached, Client, ClientError, Status};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
@@ -129,14 +128,6 @@ impl Containers {
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
         }
         self.change_healthcheck(&held.id, recorded)
-    }
-
-    /// What the container printed.
-    pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, LogError> {
-        let (instance, own) = (self.instance.clone(), id.clone());
-        // A state that cannot be read is no reason to wait for more.
-        let alive = move || monitor::read_state(&instance, &own).is_ok_and(|state| state.is_alive());
-        LogReader::open(&self.instance.container_dir(id).join(LOGS), &self.instance.container_run_dir(id), query, alive)
     }
 
     /// Kills what is left in the container's cgroup, and removes it.

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
-use super::logs::{LogStream, LogWriter};
+use super::logs::{LogStream, Recorder, RecorderError};
 use super::probe::Prober;
 use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
@@ -31,6 +31,8 @@ use crate::sys;
 pub(super) enum MonitorError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     #[error("watch for signals: {0}")]
     Signals(nix::errno::Errno),
     #[error("read the monitor's own start time: {0}")]
@@ -58,7 +60,7 @@ pub(super) struct Monitor {
     netns: Option<OwnedFd>,
     /// Held as long as this lives: it is what says that the container has a monitor.
     lock: Lock,
-    log: LogWriter,
+    log: Recorder,
     clients: Connections,
     signals: SignalFd,
     phase: Phase,
@@ -135,7 +137,7 @@ impl Monitor {
     pub(super) fn new(job: Job, lock: Lock, netns: Option<OwnedFd>) -> Result<Self, MonitorError> {
         let instance = job.instance();
         let durable = instance.container_dir(&job.id);
-        let log = LogWriter::open(durable.join(status::LOGS), job.log_bounds)?;
+        let log = Recorder::open(&job.recording, &durable.join(status::LOGS))?;
         let clients = Connections::listen(&instance.container_run_dir(&job.id).join(status::SOCKET))?;
         let mut mask = SigSet::empty();
         mask.add(NixSignal::SIGTERM);

@@ -172,6 +172,14 @@ fn fields_of_containers_in_their_forms() {
         ("restart: on-failure:3\nread_only: true", json!({"restart": "on-failure:3", "read_only": true})),
         ("restart: no", json!({})),
         (
+            "logging: {driver: json-file, options: {max-size: 1m, max-file: \"2\", labels: \"a,b\"}}",
+            json!({"logging": {"driver": "file", "max_size": "1m", "max_file": 2, "tag": null, "labels": ["a", "b"]}}),
+        ),
+        (
+            "logging: {driver: journald, options: {tag: \"{{.Name}}\"}}",
+            json!({"logging": {"driver": "journald", "max_size": null, "max_file": null, "tag": "{{.Name}}", "labels": []}}),
+        ),
+        (
             "deploy: {resources: {limits: {cpus: 0.5, memory: 64M, pids: 100}}}",
             json!({"limits": {"memory": "64m", "cpus": "0.5", "pids": 100}}),
         ),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Healthcheck;
+use super::{Healthcheck, Logging};
 use crate::model::{ByteSize, Cpus, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
 /// What a container is to be. `None` and empty mean: as the image says, or the engine's default.
@@ -33,6 +33,8 @@ pub struct ContainerSpec {
     pub depends_on: BTreeMap<Name, Dependency>,
     pub healthcheck: Option<Healthcheck>,
     pub restart: RestartPolicy,
+    #[serde(default)]
+    pub logging: Logging,
     pub limits: ResourceLimits,
     pub stop_signal: Option<Signal>,
     pub stop_grace_period: Span,
@@ -64,6 +66,7 @@ impl ContainerSpec {
             depends_on: BTreeMap::new(),
             healthcheck: None,
             restart: RestartPolicy::No,
+            logging: Logging::default(),
             limits: ResourceLimits::default(),
             stop_signal: None,
             stop_grace_period: Self::DEFAULT_GRACE,
