@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::monitor::Status;
 use super::networks::Live;
 use super::{Engine, EngineError};
 use crate::model::ContainerId;
@@ -18,7 +19,7 @@ impl Engine {
             states.insert(record.id.clone(), parts.containers.status(&record.id)?);
             records.push(record);
         }
-        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, &status.state)).collect();
+        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, status)).collect();
         let mut network = parts.networks.observe(&live).await?;
         let containers = records
             .into_iter()
@@ -74,15 +75,15 @@ impl Engine {
     pub(super) fn live(&self) -> Result<Vec<Live>, EngineError> {
         let mut all = Vec::new();
         for record in self.0.containers.list()? {
-            all.extend(live(&record.id, &self.0.containers.state(&record.id)?));
+            all.extend(live(&record.id, &self.0.containers.status(&record.id)?));
         }
         Ok(all)
     }
 }
 
-fn live(id: &ContainerId, state: &ContainerState) -> Option<Live> {
-    match state {
-        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid }),
+fn live(id: &ContainerId, status: &Status) -> Option<Live> {
+    match &status.state {
+        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid, started_ticks: status.started_ticks }),
         ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
             None
         }

@@ -132,7 +132,7 @@ impl Gathered {
             _ => {
                 self.close();
                 self.open = Some((stream, self.bytes.len()));
-                self.bytes.put_slice(&[stream, 0, 0, 0, 0, 0, 0, 0]);
+                self.bytes.put_slice(&output_header(error, 0));
             }
         }
         &mut self.bytes
@@ -157,6 +157,12 @@ impl Gathered {
             self.bytes[at + 4..at + HEADER].copy_from_slice(&length.to_be_bytes());
         }
     }
+}
+
+/// What stands before a payload of output that is not longer than a frame may be.
+pub const fn output_header(error: bool, length: u32) -> [u8; 8] {
+    let [a, b, c, d] = length.to_be_bytes();
+    [if error { STDERR } else { STDOUT }, 0, 0, 0, a, b, c, d]
 }
 
 /// Splits what is longer than a frame may be: the streams of bytes have no boundaries of their own.

@@ -77,7 +77,10 @@ pub(super) struct Monitor {
     awaiting: Option<Instant>,
     /// When SIGKILL follows the stop signal.
     kill_at: Option<Instant>,
+    /// Empty while there is nothing to read.
     buffer: Vec<u8>,
+    /// Something was done since memory was given back.
+    untidy: bool,
 }
 
 enum Phase {
@@ -129,6 +132,10 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Bytes of output that are read at once.
+const BLOCK: usize = 64 << 10;
+/// After so long with nothing to do, memory is given back.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long somebody who was to attach is waited for.
 const ATTACH: Duration = Duration::from_secs(10);
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
@@ -163,7 +170,8 @@ impl Monitor {
             stopped: false,
             awaiting: None,
             kill_at: None,
-            buffer: vec![0; 64 * 1024],
+            buffer: Vec::new(),
+            untidy: true,
         })
     }
 
@@ -216,7 +224,7 @@ impl Monitor {
         Ok(pid)
     }
 
-    fn wait(&self) -> Result<Vec<Event>, MonitorError> {
+    fn wait(&mut self) -> Result<Vec<Event>, MonitorError> {
         let mut watched = Watched::default();
         if let Phase::Running(run) = &self.phase {
             // What is not read fills the pipe, and the container waits.
@@ -245,7 +253,9 @@ impl Monitor {
             watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
         }
         let Watched { events, mut fds } = watched;
-        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let deadline = self.deadline();
+        let rest = self.untidy.then(|| Instant::now() + IDLE);
+        let timeout = deadline.into_iter().chain(rest).min().map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
@@ -253,7 +263,24 @@ impl Monitor {
             Err(e) => return Err(MonitorError::Poll(e)),
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        Ok(events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect())
+        let ready: Vec<Event> = events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect();
+        drop(fds);
+        if !ready.is_empty() || deadline.is_some_and(|at| at <= Instant::now()) {
+            self.untidy = true;
+        } else if rest.is_some_and(|at| at <= Instant::now()) {
+            self.rest();
+        }
+        Ok(ready)
+    }
+
+    /// Gives back what is not needed by one who only waits.
+    fn rest(&mut self) {
+        self.untidy = false;
+        self.buffer = Vec::new();
+        self.log.rest();
+        if let Err(e) = sys::memory::give_back() {
+            super::note(&format!("give memory back: {e}"));
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -262,7 +289,8 @@ impl Monitor {
             Phase::Pausing { until, .. } => Some(*until),
             Phase::Over { .. } => None,
         };
-        phase.into_iter().chain(self.kill_at).chain(self.awaiting).min()
+        let stopped = if self.log.keeps() { self.clients.stopped_at() } else { None };
+        phase.into_iter().chain(self.kill_at).chain(self.awaiting).chain(stopped).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -343,6 +371,9 @@ impl Monitor {
         }
         if self.awaiting.is_some_and(|until| until <= now) {
             self.awaiting = None;
+        }
+        if self.log.keeps() {
+            self.clients.pass_over_stopped(now);
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
@@ -444,6 +475,7 @@ impl Monitor {
     fn read_output(&mut self, stream: LogStream, all: bool) {
         let Phase::Running(run) = &mut self.phase else { return };
         let slot = &mut run.output[stream as usize];
+        self.buffer.resize(BLOCK, 0);
         while let Some(fd) = slot {
             match rustix::io::read(&*fd, &mut self.buffer) {
                 Ok(0) => *slot = None,

@@ -84,6 +84,11 @@ impl Journal {
         if text.is_empty() { Ok(()) } else { self.send(stream, &text, true) }
     }
 
+    pub(crate) fn rest(&mut self) {
+        self.entry = Vec::new();
+        self.pending.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+
     fn send(&mut self, stream: LogStream, text: &[u8], partial: bool) -> Result<(), JournalError> {
         self.entry.clear();
         put(&mut self.entry, "MESSAGE", text);

@@ -65,4 +65,18 @@ impl Recorder {
             Self::None => Ok(()),
         }
     }
+
+    /// Whether what is recorded can be found again, so that nobody has to be waited for who does not read it now.
+    pub(crate) const fn keeps(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Gives back memory that is not needed while nothing is printed.
+    pub(crate) fn rest(&mut self) {
+        match self {
+            Self::File(writer) => writer.rest(),
+            Self::Journal(journal) => journal.rest(),
+            Self::None => {}
+        }
+    }
 }
