@@ -5,6 +5,7 @@ pub mod args;
 mod change;
 pub mod commands;
 pub mod error;
+mod health;
 pub mod mounts;
 pub mod output;
 pub mod progress;

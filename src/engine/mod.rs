@@ -27,7 +27,7 @@ pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
 pub use transfer::Commit;
 
-use crate::engine::containers::{Containers, ExecSpec};
+use crate::engine::containers::{Containers, ContainersError, ExecSpec};
 use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
 use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
@@ -35,7 +35,7 @@ use crate::engine::networks::Networks;
 use crate::engine::state::Db;
 use crate::engine::volumes::Volumes;
 use crate::files;
-use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
+use crate::model::spec::{ContainerSpec, Healthcheck, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
 use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, RestartPolicy, Signal, Span};
 use crate::observed;
 
@@ -192,11 +192,12 @@ impl Engine {
     /// Waits until a container has finally exited, and gives its exit code. With `reap` the caller also sees to the
     /// removal of a container that was to be removed at its end: it is gone when this returns.
     pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, EngineError> {
-        let code = self.0.containers.wait(id, reap).await?;
-        if reap {
+        let ended = self.0.containers.wait(id, reap).await;
+        // One that was lost has ended too, though nobody knows how.
+        if reap && matches!(ended, Ok(_) | Err(ContainersError::Lost { .. })) {
             self.remove_ended(id).await?;
         }
-        Ok(code)
+        Ok(ended?)
     }
 
     /// Removes a container that has exited and is one that is removed then; somebody else may have been faster.
@@ -224,6 +225,19 @@ impl Engine {
     /// Changes what can change while a container runs, and records it.
     pub async fn update(&self, id: &ContainerId, restart: RestartPolicy, limits: ResourceLimits) -> Result<(), EngineError> {
         Ok(self.0.containers.update(id, Some(restart), Some(limits)).await?)
+    }
+
+    /// Changes how a container's health is checked, of a running one too, and records it. `None` leaves it to the image.
+    pub async fn update_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), EngineError> {
+        let record = self.0.containers.get(id)?;
+        if record.spec.healthcheck == check {
+            return Ok(());
+        }
+        let effective = match &check {
+            Some(check) => Some(check.clone()),
+            None => start::healthcheck_of(&self.0, record.image_digest)?,
+        };
+        Ok(self.0.containers.set_healthcheck(id, check, effective).await?)
     }
 
     /// Stores the content of a config, for containers that mount it by its digest.

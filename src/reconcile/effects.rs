@@ -192,6 +192,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         Action::Update => {
             let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
             engine.update(&id, declared.spec.restart, declared.spec.limits).await?;
+            engine.update_healthcheck(&id, declared.spec.healthcheck.clone()).await?;
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,

@@ -11,6 +11,7 @@ mod ask;
 mod effects;
 pub mod keeper;
 mod obtain;
+mod orphans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

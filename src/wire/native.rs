@@ -122,6 +122,15 @@ pub struct Logs {
     /// Begin each line with its time.
     #[serde(default)]
     pub timestamps: bool,
+    /// Begin each line with the tag and the labels that the container's logging names.
+    #[serde(default)]
+    pub details: bool,
+    /// Only lines that this regular expression matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grep: Option<String>,
+    /// A JSON object a line: container, stream, time, level and message.
+    #[serde(default)]
+    pub json: bool,
 }
 
 /// How to attach to a container's output.

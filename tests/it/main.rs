@@ -15,7 +15,13 @@ mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod images;
+#[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

@@ -31,7 +31,9 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("sp").tempdir_in("/tmp").unwrap().keep();
-        for applet in ["sh", "sleep", "cat", "ls", "test", "touch", "yes", "head", "id", "env", "stty", "kill", "ps"] {
+        for applet in [
+            "sh", "sleep", "cat", "ls", "test", "touch", "yes", "head", "id", "env", "stty", "kill", "ps", "httpd", "rm", "mkdir",
+        ] {
             let link = root.join("layer/bin").join(applet);
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             symlink("busybox", link).unwrap();

@@ -160,3 +160,18 @@ async fn a_monitor_is_small() {
     println!("a monitor: PSS {pss} kB, threads {}\n{rollup}", field(monitor, "Threads:"));
     assert_eq!(field(monitor, "Threads:"), "1");
 }
+
+#[tokio::test]
+async fn a_monitor_that_only_waits_gives_memory_back() {
+    let bench = Bench::new();
+    let id = bench.run("a", "yes 0123456789 | head -c 3000000; sleep 1000", |_| {}).await;
+    let (monitor, _) = bench.containers.monitor_of(&id).unwrap().unwrap();
+    let resident = || field(monitor, "VmRSS:").trim_end_matches(" kB").parse::<u64>().unwrap();
+    // The program alone has many times as much of code.
+    until("memory is given back", || resident() < 1500).await;
+    println!("a monitor that waits: {} kB resident", resident());
+    // And it is not hurt: it answers, and sees the end.
+    assert!(bench.containers.state(&id).unwrap().is_running());
+    bench.containers.signal(&id, "KILL".parse().unwrap()).await.unwrap();
+    assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 137);
+}

@@ -1,6 +1,7 @@
 //! The command line's grammar. Knows names, help and types of arguments, and nothing of what they do.
 
 mod container;
+mod health;
 mod image;
 mod resource;
 mod run;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
+pub use health::{HealthArgs, OnFailure};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};

@@ -11,6 +11,8 @@ mod exec_role;
 mod find;
 mod freeze;
 mod hold;
+mod logs;
+mod recording;
 mod records;
 mod recover;
 mod remove;

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::exec::ORDER_PREFIX;
+use super::recording::recording;
 use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, MONITOR_LOG, NETNS_GIVEN, Started};
@@ -161,7 +162,7 @@ impl Containers {
             healthcheck,
             stop_signal: wanted.stop_signal.or(image_signal).unwrap_or(Signal::TERM),
             stop_grace: wanted.stop_grace_period,
-            log_bounds: monitor::logs::LogBounds::default(),
+            recording: recording(record),
             auto_remove: record.auto_remove,
             awaits_attach,
             state_dir: self.instance.state_dir().to_owned(),

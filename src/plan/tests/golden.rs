@@ -21,12 +21,11 @@ fn shop() -> Desired {
     db.mounts.push(Mount::Volume { source: name("s-data"), target: "/data".into(), read_only: false });
     db.restart = RestartPolicy::Always;
     db.healthcheck = Some(Healthcheck {
-        test: Probe::Shell("x".into()),
         interval: Span::seconds(1),
         timeout: Span::seconds(1),
         retries: 1,
-        start_period: Span::seconds(0),
         start_interval: Span::seconds(1),
+        ..Healthcheck::new(Probe::Shell("x".into()))
     });
     desired.containers.extend([placed("web", web), placed("db", db)]);
     desired

@@ -134,6 +134,7 @@ impl Host {
                     ports: BTreeSet::new(),
                     network_faults: Vec::new(),
                     restarts: 0,
+                    health: None,
                 });
             }
             (Action::Start, Kind::Container) => {

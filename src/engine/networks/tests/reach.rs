@@ -27,7 +27,9 @@ fn containers_find_and_reach_each_other() {
         assert_eq!(tcp((web.address("front"), 80)), Ok(db.address("front").to_string()));
         assert_eq!(udp((web.address("front"), 80)), Ok(db.address("front").to_string()));
     });
-    let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1 }, Live { id: id(2), pid: 1 }])).unwrap();
+    let look = host
+        .wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0 }, Live { id: id(2), pid: 1, started_ticks: 0 }]))
+        .unwrap();
     assert_eq!(look.networks, vec![front.clone()]);
     assert_eq!(look.firewall, None);
     assert_eq!(look.network_faults, BTreeMap::new());
@@ -171,7 +173,7 @@ fn instances_live_side_by_side() {
     });
     host.wait(b.recover(|_| false)).unwrap();
     host.wait(b.teardown()).unwrap();
-    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1 }])).unwrap();
+    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0 }])).unwrap();
     assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
     assert!(tcp((ANY, 8080)).is_ok() && tcp((ANY, 8081)).is_err());
 }
