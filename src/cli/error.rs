@@ -71,7 +71,7 @@ pub enum CliError {
     #[error("this removes all containers, networks and images of the instance")]
     NotForced,
     #[error(transparent)]
-    Change(#[from] super::change::InvalidChange),
+    Change(#[from] crate::model::change::InvalidChange),
     /// All that there is to say has been said.
     #[error("exit code {0}")]
     Exit(i32),

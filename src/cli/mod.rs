@@ -2,7 +2,6 @@
 //! itself, because their paths and variables are those of the person who types.
 
 pub mod args;
-mod change;
 pub mod commands;
 pub mod error;
 mod health;

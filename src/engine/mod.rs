@@ -276,19 +276,21 @@ impl Engine {
     }
 
     /// Pushes an image of this host to where `reference` says.
-    pub async fn push_image(&self, digest: Digest, reference: &ImageRef, progress: ProgressSink) -> Result<(), EngineError> {
-        self.0.images.push(digest, reference, &PushOptions::default(), progress).await?;
+    pub async fn push_image(
+        &self,
+        digest: Digest,
+        reference: &ImageRef,
+        credentials: Option<Given>,
+        progress: ProgressSink,
+    ) -> Result<(), EngineError> {
+        let options = PushOptions { credentials, ..PushOptions::default() };
+        self.0.images.push(digest, reference, &options, progress).await?;
         Ok(())
     }
 
-    /// What a reference means at its registry now. Pulls nothing.
-    pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
-        Ok(self.0.images.look_up(reference, platform).await?)
-    }
-
-    /// All tags of the reference's repository.
-    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
-        Ok(self.0.images.tags(reference, None).await?)
+    /// What a reference means at its registry now, and what a pull with these options would bring. Pulls nothing.
+    pub async fn resolve(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, EngineError> {
+        Ok(self.0.images.look_up(reference, options).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.
@@ -323,8 +325,8 @@ impl Engine {
         Ok(self.0.images.search(term, limit, credentials).await?)
     }
 
-    /// The same with credentials that come with the request.
-    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
         Ok(self.0.images.tags(reference, credentials).await?)
     }
 

@@ -12,7 +12,7 @@ use super::execute::{Done, Failure};
 use super::obtain;
 use super::record::{self, RecordError};
 use super::report::Event;
-use crate::engine::images::InvalidKey;
+use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
@@ -80,6 +80,8 @@ pub(super) struct Context {
     pub(super) desired: Desired,
     /// What registries said when the plan was made.
     pub(super) answers: BTreeMap<ImageRef, Answer>,
+    /// Credentials of whoever asked for the apply. They go before those that are stored.
+    pub(super) given: Vec<Given>,
 }
 
 pub(super) async fn perform(

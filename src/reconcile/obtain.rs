@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::effects::{Context, EffectError, not_desired};
 use super::knowledge;
-use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
+use crate::engine::images::{Given, Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
 use crate::engine::{self, Engine, EngineError};
 use crate::files::FileError;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
@@ -23,6 +23,7 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 environment: environment.clone(),
                 working_dir: working_dir.clone(),
                 user: user.clone(),
+                changes: Vec::new(),
             };
             let source = ImportSource::Path(path.clone());
             let digest = engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
@@ -110,7 +111,7 @@ pub(super) async fn push(engine: &Engine, context: &Context, step: &Step, progre
     if knowledge::known(db, stack)?.pushed.get(target) == Some(&digest) {
         return Ok(());
     }
-    engine.push_image(digest, target, progress).await?;
+    engine.push_image(digest, target, Given::of(&context.given, target).cloned(), progress).await?;
     Ok(knowledge::record_push(db, stack, target, digest)?)
 }
 
@@ -136,7 +137,7 @@ async fn pull(
         platform: pull.platform.clone(),
         keep_blobs: pull.keep_blobs,
         verify: keys.map(|key| key.parse::<PublicKey>()).collect::<Result<_, _>>().map_err(EffectError::Key)?,
-        credentials: None,
+        credentials: Given::of(&context.given, reference).cloned(),
     };
     let digest = engine.pull_with(from, &options, progress).await?;
     if let Some(origin) = image.pulled_as() {

@@ -255,6 +255,9 @@ pub struct Import {
     /// What containers of the image run by default. As text of JSON, because a query has no structure.
     #[serde(default, with = "json_text")]
     pub defaults: Defaults,
+    /// Instructions of a Dockerfile on top of that. As text of JSON, too.
+    #[serde(default, with = "json_text")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

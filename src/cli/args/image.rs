@@ -95,7 +95,7 @@ pub struct ImportArgs {
     /// The new image's name
     #[arg(value_name = "IMAGE")]
     pub reference: ImageRef,
-    /// What its containers do by default: CMD, ENTRYPOINT, ENV, USER or WORKDIR, as in a Dockerfile
+    /// An instruction of a Dockerfile that says what its containers do by default, such as CMD, ENV or EXPOSE
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
     /// Print nothing but the image's digest

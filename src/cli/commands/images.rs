@@ -13,10 +13,11 @@ use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
-use crate::cli::{change, render, terminal};
+use crate::cli::{render, terminal};
 use crate::client::{Client, ClientError, Events};
 use crate::files::FileError;
 use crate::model::Digest;
+use crate::model::change::apply_changes;
 use crate::wire::native::{ImageEvent, Import, Pull, Push, RemoveImage};
 
 pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> Result<i32, CliError> {
@@ -53,7 +54,10 @@ pub(super) async fn push(client: &Client, args: PushArgs, output: Output) -> Res
 
 pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) -> Result<i32, CliError> {
     let name = args.reference.to_string();
-    let mut import = Import { reference: args.reference, folder: None, url: None, defaults: change::defaults(&args.change)? };
+    // A whole tar is not sent for an instruction that there is not.
+    apply_changes(&mut Default::default(), &args.change)?;
+    let mut import =
+        Import { reference: args.reference, folder: None, url: None, defaults: Default::default(), changes: args.change };
     let fail = |e| CliError::File(FileError::new("open", &args.source, e));
     let url = args.source.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"));
     let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if let Some(url) = url {

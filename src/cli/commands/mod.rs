@@ -115,7 +115,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
     let command = match prepared {
         Prepared::Done(code) => return Ok(code),
         Prepared::Plan { desired, json, out } => return stacks::plan(client, desired, json, out, output).await,
-        Prepared::Apply { request, json } => return stacks::apply(client, &request, json, output).await,
+        Prepared::Apply { request, json } => return stacks::apply(client, *request, json, output).await,
         Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
         Prepared::Run(run) => return run::run(client, *run, output).await,
         Prepared::Other(command) => command,

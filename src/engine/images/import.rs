@@ -18,7 +18,7 @@ use super::progress::Meter;
 use super::publish::Package;
 use super::rows::Record;
 use super::store::{Scratch, Staged};
-use super::{Images, ImagesError, documents, layer};
+use super::{Images, ImagesError, InvalidChange, apply_changes, documents, layer};
 use crate::files::FileError;
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 
@@ -40,6 +40,8 @@ pub struct ImportConfig {
     pub environment: BTreeMap<String, String>,
     pub working_dir: Option<String>,
     pub user: Option<String>,
+    /// Instructions of a Dockerfile on top of that.
+    pub changes: Vec<String>,
 }
 
 impl Images {
@@ -71,7 +73,7 @@ impl Images {
             }
             ImportSource::Reader(reader) => from_reader(reader, scratch, limits, &progress).await?,
         };
-        let package = Arc::new(package(&staged.layer, reference, &config, fingerprint));
+        let package = Arc::new(package(&staged.layer, reference, &config, fingerprint)?);
         let digest = package.record.digest;
         let images = self.clone();
         let published = tokio::task::spawn_blocking(move || images.publish_now(&package, &[&staged])).await??;
@@ -200,7 +202,12 @@ fn of_tree(path: &Path, source: TreeError) -> ImagesError {
 }
 
 /// The documents of an image of one layer.
-fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerprint: Option<Digest>) -> Package {
+fn package(
+    layer: &Layer,
+    reference: &ImageRef,
+    config: &ImportConfig,
+    fingerprint: Option<Digest>,
+) -> Result<Package, InvalidChange> {
     // As old as the newest thing in it, so that the same content gives the same image.
     let created = OffsetDateTime::from_unix_timestamp(layer.newest).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let created_text = created.format(&Rfc3339).ok();
@@ -213,6 +220,7 @@ fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerpri
     say("Entrypoint", config.entrypoint.clone().map(Value::from));
     say("Cmd", config.command.clone().map(Value::from));
     say("WorkingDir", config.working_dir.clone().map(Value::from));
+    apply_changes(&mut run, &config.changes)?;
     let mut image = json!({
         "created": created_text,
         "architecture": platform.architecture,
@@ -240,5 +248,5 @@ fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerpri
         layers: vec![layer.diff_id],
         imported_from: fingerprint,
     };
-    Package { record, manifest, config: image, references: vec![reference.clone()], blobs: Vec::new(), place: None }
+    Ok(Package { record, manifest, config: image, references: vec![reference.clone()], blobs: Vec::new(), place: None })
 }

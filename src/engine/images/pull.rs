@@ -186,7 +186,7 @@ impl Images {
     }
 
     /// Whether the store has this blob of a layer.
-    fn keeps(&self, digest: &Digest) -> Result<bool, ImagesError> {
+    pub(super) fn keeps(&self, digest: &Digest) -> Result<bool, ImagesError> {
         let known = self.inner.db.read(|t| rows::blob(t, digest))?;
         Ok(known.is_some_and(|blob| blob.kept) && self.inner.store.blob_path(digest).is_file())
     }

@@ -41,6 +41,31 @@ fn config() -> ImportConfig {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn instructions_change_what_is_said_of_an_image() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path().join("root")).unwrap();
+    let reference: ImageRef = "localhost/app:1".parse().unwrap();
+    let import = async |changes: &[&str]| {
+        let source = ImportSource::Path(fixture.path().join("root"));
+        let changes = changes.iter().map(|text| (*text).to_owned()).collect();
+        let config = ImportConfig { changes, ..config() };
+        fixture.images.import(source, &reference, config, None, silent()).await
+    };
+    let all = ["ENV PATH=/sbin B=2", "EXPOSE 80/tcp", "LABEL a=b", "VOLUME /data", "WORKDIR sub", "STOPSIGNAL INT", "USER 7"];
+    let digest = import(&all).await.unwrap();
+    let config = fixture.images.rootfs(digest).unwrap().config;
+    let run = config.config().clone().unwrap();
+    assert_eq!(run.env().clone().unwrap(), ["PATH=/sbin", "B=2"]);
+    assert_eq!(run.exposed_ports().clone().unwrap(), ["80/tcp"]);
+    assert_eq!(run.labels().clone().unwrap()["a"], "b");
+    assert_eq!(run.volumes().clone().unwrap(), ["/data"]);
+    assert_eq!(run.working_dir().as_deref(), Some("/etc/sub"));
+    assert_eq!((run.user().as_deref(), run.cmd().clone().unwrap()), (Some("7"), vec!["/bin/sh".to_owned()]));
+    assert!(matches!(import(&["RUN x"]).await.unwrap_err(), ImagesError::Change(_)));
+    fixture.assert_no_work_left();
+}
+
 /// Every fact of every entry.
 fn facts(root: &Path) -> Vec<String> {
     let mut all = Vec::new();

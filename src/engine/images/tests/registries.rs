@@ -150,10 +150,12 @@ enum Where {
 async fn signed(at: Where, sample: &Sample, image: Digest, signature: &(Value, Vec<u8>)) -> Server {
     let mut sample = sample.clone();
     let (manifest, payload) = signature.clone();
+    let simple = json!("application/vnd.dev.cosign.artifact.sig.v1+json");
+    let kind = manifest.get("artifactType").cloned().unwrap_or(simple);
     sample.blob(payload);
     let (signature, size) = sample.blob(manifest.to_string().into_bytes());
     let index = json!({"schemaVersion": 2, "manifests": [{"mediaType": documents::OCI_MANIFEST, "digest": signature, "size": size,
-        "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}]});
+        "artifactType": kind}]});
     Server::start(move |request: &Request, _| {
         let path = &request.path;
         let tag = format!("/manifests/sha256-{}", image.hex());
@@ -178,6 +180,17 @@ async fn signatures_are_checked_before_anything_is_fetched() {
     let (sample, image) = small();
     let (signer, stranger) = (Signer::new(), Signer::new());
     let good = signer.sign(image, "r.example/team/app");
+    let sign = "https://sigstore.dev/cosign/sign/v1";
+    let bundle = signer.bundle(image, sign);
+    let provenance = signer.bundle(image, "https://slsa.dev/provenance/v1");
+    // The statement of another image, with the signature of this one's.
+    let mut swapped = signer.bundle(Digest::of(b"other"), sign);
+    let envelope = |bundle: &[u8]| serde_json::from_slice::<Value>(bundle).unwrap()["dsseEnvelope"].clone();
+    let mut forged: Value = serde_json::from_slice(&bundle.1).unwrap();
+    forged["dsseEnvelope"]["signatures"] = envelope(&swapped.1)["signatures"].clone();
+    swapped.1 = forged.to_string().into_bytes();
+    swapped.0["layers"][0]["digest"] = json!(Digest::of(&swapped.1));
+    swapped.0["layers"][0]["size"] = json!(swapped.1.len());
     let rule = |server: &Server, more: &str| {
         let pem = signer.pem().replace('\n', "\\n");
         format!("verify: [{{prefix: '127.0.0.1:{}/team', keys: [\"{pem}\"]{more}}}]", server.port)
@@ -192,6 +205,16 @@ async fn signatures_are_checked_before_anything_is_fetched() {
         (Where::Tag, &stranger.sign(image, "x.example/y"), ", required: false", Some("another key's")),
         (Where::Tag, &signer.sign(Digest::of(b"other"), "x.example/y"), "", Some("of another image")),
         (Where::Tag, &good, ", checkName: true", Some("another name")),
+        (Where::Referrers, &bundle, "", None),
+        (Where::FallbackTag, &bundle, "", None),
+        (Where::Nowhere, &bundle, "", Some("has no signature")),
+        (Where::Referrers, &stranger.bundle(image, sign), ", required: false", Some("another key's")),
+        (Where::Referrers, &signer.bundle(Digest::of(b"other"), sign), "", Some("of another image")),
+        (Where::Referrers, &swapped, "", Some("another key's")),
+        (Where::Referrers, &bundle, ", checkName: true", Some("does not name")),
+        // Who vouches for how it was made has not signed it.
+        (Where::Referrers, &provenance, "", Some("has no signature")),
+        (Where::Referrers, &provenance, ", required: false", None),
     ] {
         let server = signed(at, &sample, image, signature).await;
         let fixture = Fixture::new();

@@ -454,8 +454,7 @@ async fn every_scenario_ends_as_its_file_says() {
     let runs = scenarios.iter().map(|name| {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
         // A task of its own each, so that all failures are told and not only the first.
-        let task = tokio::spawn(run(name.clone(), text));
-        async move { task.await }
+        tokio::spawn(run(name.clone(), text))
     });
     let ended: Vec<_> = stream::iter(runs).buffer_unordered(8).collect().await;
     let failed = ended.iter().filter(|ended| ended.is_err()).count();

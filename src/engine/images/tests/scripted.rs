@@ -106,8 +106,10 @@ impl Reply {
             return Ok(());
         }
         stream.write_all(sent).await?;
-        while self.endless {
-            stream.write_all(sent).await?;
+        if self.endless {
+            loop {
+                stream.write_all(sent).await?;
+            }
         }
         if self.stall {
             tokio::time::sleep(Duration::from_secs(60)).await;
