@@ -25,7 +25,7 @@ qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodef
     -serial "file:$scratch/console" -serial "file:$scratch/said" -device virtio-rng-pci </dev/null &
 qemu=$!
 # Shown as it comes, so that one sees where it stays.
-tail -n +1 -f --pid="$qemu" "$scratch/said" 2>/dev/null | tr -d '\r' &
+tail -n +1 -f --pid="$qemu" "$scratch/said" 2>/dev/null | sed -u 's/\r//g' &
 for ((i = 0; i < seconds * 5; i++)); do
     kill -0 "$qemu" 2>/dev/null || break
     sleep 0.2
