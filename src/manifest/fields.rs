@@ -305,7 +305,11 @@ pub(super) static CONTAINER: Table = Table {
         field("deploy", Form::Object(&DEPLOY), "Limits, in Compose's place for them"),
         field("mem_limit", SIZE, "Most memory; the same as deploy.resources.limits.memory"),
         field("cpus", CPUS, "Most processors; the same as deploy.resources.limits.cpus"),
-        field("pids_limit", Form::Integer, "Most processes (2048 by default, -1 for any number); the same as deploy.resources.limits.pids"),
+        field(
+            "pids_limit",
+            Form::Integer,
+            "Most processes (2048 by default, -1 for any number); the same as deploy.resources.limits.pids",
+        ),
         field("stop_signal", Form::Of(|g| g.subschema_for::<Signal>()), "The signal that asks it to stop"),
         field("stop_grace_period", SPAN, "How long it has to stop before it is killed"),
         field("cap_add", Form::List(&Form::Text), "Capabilities to add"),

@@ -99,9 +99,8 @@ fn overlay() -> io::Result<OwnedFd> {
             fsconfig_set_string(&context, "lowerdir", layers)?;
             fsconfig_set_string(&context, "xino", "off")?;
             fsconfig_create(&context)?;
-            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-                | MountAttrFlags::MOUNT_ATTR_NOSUID
-                | MountAttrFlags::MOUNT_ATTR_NODEV;
+            let attributes =
+                MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
             let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
             rustix::fs::openat(&mount, name, place | OFlags::NOFOLLOW, Mode::empty())
         };
@@ -157,8 +156,7 @@ mod tests {
             return;
         }
         let name = "sys::own_program::tests::a_process_started_from_it_knows";
-        let output =
-            Command::new(path().unwrap()).args(["--exact", name]).env("SETPOINT_TEST_SEALED", "1").output().unwrap();
+        let output = Command::new(path().unwrap()).args(["--exact", name]).env("SETPOINT_TEST_SEALED", "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }

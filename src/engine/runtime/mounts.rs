@@ -81,9 +81,7 @@ pub(super) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
         let Some(target) = if_there(root, path).at(Stage::MaskPath, path)? else { continue };
         let cover = match (file_type(&target).at(Stage::MaskPath, path)?, &empty) {
             (FileType::Directory, Some(attached)) => open_tree(attached, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH),
-            (FileType::Directory, None) => {
-                new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY)
-            }
+            (FileType::Directory, None) => new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY),
             _ => null_device(),
         };
         let cover = cover.at(Stage::MaskPath, path)?;
@@ -99,8 +97,7 @@ pub(super) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
 fn null_device() -> Result<OwnedFd, Errno> {
     let tree = open_tree(CWD, "/dev/null", CLONE)?;
     let stat = rustix::fs::fstat(&tree)?;
-    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == rustix::fs::makedev(1, 3);
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
     if is_null { Ok(tree) } else { Err(Errno::NODEV) }
 }
 

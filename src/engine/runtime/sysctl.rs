@@ -36,7 +36,11 @@ pub(super) fn set_all(root: &Root, parameters: Option<&HashMap<String, String>>)
         let file = root.open_plain(&path, OFlags::WRONLY).at(Stage::SetSysctl, name)?;
         // A container may have a mount of its own in the place of /proc.
         if !on_proc(&file).at(Stage::SetSysctl, name)? {
-            return Err(Failure::new(Stage::SetSysctl, format!("{name}: what is mounted at /proc is something else"), Errno::XDEV));
+            return Err(Failure::new(
+                Stage::SetSysctl,
+                format!("{name}: what is mounted at /proc is something else"),
+                Errno::XDEV,
+            ));
         }
         rustix::io::write(&file, value.as_bytes()).at(Stage::SetSysctl, name)?;
     }

@@ -60,16 +60,12 @@ pub(super) fn of_spec(user: &oci_spec::runtime::User) -> Identity {
 fn read_table(path: &str) -> Result<String, Failure> {
     const LARGEST: usize = 8 << 20;
     // No link of the kernel's own is followed: it could lead to what this process still has open of the host.
-    let open = |flags: OFlags| match rustix::fs::openat2(
-        CWD,
-        path,
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    ) {
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        other => other.map(Some).at(Stage::FindUser, path),
-    };
+    let open =
+        |flags: OFlags| match rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            other => other.map(Some).at(Stage::FindUser, path),
+        };
     let is_file = |fd: &_| -> Result<bool, Failure> {
         let stat = rustix::fs::fstat(fd).at(Stage::FindUser, path)?;
         Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
@@ -179,8 +175,7 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Refused> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:x:0:0:root:/root:/bin/sh\n# note\nweb:x:33:44:Web:/srv/web:/bin/false\nhomeless:x:9:9::\n12:x:77:78:digits:/d:\nevil:x:4294967295:0::/:\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nweb:x:33:44:Web:/srv/web:/bin/false\nhomeless:x:9:9::\n12:x:77:78:digits:/d:\nevil:x:4294967295:0::/:\n";
     const GROUP: &str = "root:x:0:\nweb:x:44:\nlog:x:4:root,web\nssl:x:5: web ,other\nbroken\n7:x:0:\nevil:x:4294967295:\n";
 
     #[test]

@@ -11,7 +11,9 @@ fn links_in_the_place_of_kernel_folders_are_refused() {
     let host = Host::new();
     let canary = Canary::new(&host);
     for name in ["proc", "sys", "dev"] {
-        for (way, to) in [("out", canary.folder.to_str().unwrap().to_owned()), ("up", canary.path_from_below()), ("in", "/tmp".into())] {
+        for (way, to) in
+            [("out", canary.folder.to_str().unwrap().to_owned()), ("up", canary.path_from_below()), ("in", "/tmp".into())]
+        {
             let image = image(&host, &format!("{name}-{way}"), |root| {
                 let place = root.join(name);
                 fs::remove_dir_all(&place).ok();

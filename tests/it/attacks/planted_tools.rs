@@ -9,8 +9,25 @@ use super::{Canary, image};
 use crate::harness::{Host, tool};
 
 const TOOLS: [&str; 19] = [
-    "nsenter", "nft", "iptables", "ip", "xz", "unxz", "gzip", "gunzip", "unpigz", "zstd", "tar", "mount", "umount", "modprobe",
-    "newuidmap", "newgidmap", "getent", "ldconfig", "setpoint",
+    "nsenter",
+    "nft",
+    "iptables",
+    "ip",
+    "xz",
+    "unxz",
+    "gzip",
+    "gunzip",
+    "unpigz",
+    "zstd",
+    "tar",
+    "mount",
+    "umount",
+    "modprobe",
+    "newuidmap",
+    "newgidmap",
+    "getent",
+    "ldconfig",
+    "setpoint",
 ];
 const LIBRARIES: [&str; 4] = ["libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2", "libc.so.6"];
 
@@ -58,7 +75,7 @@ fn nothing_of_an_image_runs_on_the_host() {
     let environment = "LD_PRELOAD=/lib/libc.so.6";
     host.sp(&[&container[..], &[environment, "-u", "nobody", &image, "sleep", "1000"]].concat()).ok();
     host.sp(&["exec", "-u", "nobody", "a", "/bin/busybox", "true"]).ok();
-    host.sp(&["exec", "a", "/bin/busybox", "touch", "/made"]).ok();
+    host.sp(&["exec", "-u", "0", "a", "/bin/busybox", "touch", "/made"]).ok();
     host.sp(&["stop", "-t", "0", "a"]).ok();
     host.sp(&["start", "a"]).ok();
     host.sp(&["commit", "a", "localhost/committed:1"]).ok();

@@ -6,8 +6,7 @@ use crate::harness::{Host, tool};
 
 const ALLOWED: [&str; 4] = ["1", "2", "10", "16"];
 /// AX25, KEY, PACKET, RDS, CAN, TIPC, BLUETOOTH, ALG, VSOCK, XDP, and two of them with a bit that the kernel does not look at.
-const REFUSED: [&str; 12] =
-    ["3", "15", "17", "21", "29", "30", "31", "38", "40", "44", "4294967313", "4294967334"];
+const REFUSED: [&str; 12] = ["3", "15", "17", "21", "29", "30", "31", "38", "40", "44", "4294967313", "4294967334"];
 
 fn attempts(printed: &str) -> Vec<(&str, &str, &str)> {
     let attempts = printed.lines().map(|line| {

@@ -83,10 +83,7 @@ pub(in crate::engine::runtime) fn default_for(capabilities: &Capabilities) -> Re
     // What a kernel says that was built without the family: programs that try several go on with the next.
     let others: Vec<LinuxSeccompArg> = families.iter().map(|f| arg(0, *f, None, ScmpCmpNe)).collect::<Result<_, _>>()?;
     let mut other = allow("socket socketpair", None);
-    other
-        .set_args(Some(others))
-        .set_action(LinuxSeccompAction::ScmpActErrno)
-        .set_errno_ret(Some(libc::EAFNOSUPPORT as u32));
+    other.set_args(Some(others)).set_action(LinuxSeccompAction::ScmpActErrno).set_errno_ret(Some(libc::EAFNOSUPPORT as u32));
     rules.push(other);
     for domain in PERSONALITIES {
         rules.push(allow("personality", Some(arg(0, domain, None, ScmpCmpEq)?)));
