@@ -150,7 +150,7 @@ impl Drop for Bench {
         };
         let result = std::thread::spawn(clear).join();
         // Monitors that have done their work settle what their containers had, and open the instance for it.
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while busy_with(&self.root) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -192,7 +192,7 @@ pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "waited too long: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

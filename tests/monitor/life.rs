@@ -164,7 +164,7 @@ async fn a_life_takes_milliseconds() {
     }
     times.sort();
     println!("median of start, wait and remove (all, until started, until ended): {:?}", times[10]);
-    assert!(times[10].0 < Duration::from_secs(1));
+    assert!(times[10].0 < Duration::from_secs(10));
 }
 
 #[tokio::test]

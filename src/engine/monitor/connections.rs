@@ -357,7 +357,7 @@ mod tests {
 
         fn connect(&mut self) -> (ClientId, UnixStream) {
             let stream = UnixStream::connect(self.folder.path().join("s")).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             let id = self.server.next;
             self.server.accept().unwrap();
             (id, stream)
