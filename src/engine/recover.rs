@@ -50,26 +50,30 @@ impl Engine {
     }
 
     /// Does what is due for a container whose monitor was killed: it is removed if it is one that is removed at its end,
-    /// started again if its policy says so of one that did not end well, and else what it held is given back.
-    pub async fn see_to_lost(&self, id: &ContainerId) -> Result<(), EngineError> {
+    /// started again if its policy says so of one that did not end well, and else what it held is given back. True when it
+    /// stays lost.
+    pub async fn see_to_lost(&self, id: &ContainerId) -> Result<bool, EngineError> {
         let parts = &self.0;
-        let Some(record) = parts.containers.list()?.into_iter().find(|record| record.id == *id) else { return Ok(()) };
+        let Some(record) = parts.containers.list()?.into_iter().find(|record| record.id == *id) else { return Ok(false) };
         if parts.containers.state(id)? != ContainerState::Lost {
-            return Ok(());
+            return Ok(false);
         }
         if record.auto_remove {
-            return self.remove_ended(id).await;
+            self.remove_ended(id).await?;
+            return Ok(false);
         }
         // How it ended is not known, which is no success.
         if record.spec.restart.restarts(UNKNOWN, 0) {
-            return self.start(id).await;
+            self.start(id).await?;
+            return Ok(false);
         }
         let held = parts.containers.hold(id).await?;
-        if !parts.containers.runs(&held).await? {
-            parts.containers.clear(&held).await?;
-            parts.networks.detach(id).await?;
+        if parts.containers.runs(&held).await? {
+            return Ok(false);
         }
-        Ok(())
+        parts.containers.clear(&held).await?;
+        parts.networks.detach(id).await?;
+        Ok(true)
     }
 
     /// Starts the containers of no stack that ought to run and do not, as after a reboot. Gives those that could not.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::orphans::Orphans;
+use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
 use super::status::condition;
@@ -42,7 +42,7 @@ enum Wake {
     Host,
     Finished(Name, Verdict),
     /// A container of no stack, which had lost its monitor, was seen to.
-    SeenTo(ContainerId, Verdict),
+    SeenTo(ContainerId, SeenTo),
 }
 
 /// Watches sources and keeps every stack of the instance.
@@ -122,9 +122,9 @@ impl Keeper {
                     self.schedule.finished(&name, verdict, Instant::now());
                     self.look_at_monitors();
                 }
-                Some(Wake::SeenTo(id, verdict)) => {
+                Some(Wake::SeenTo(id, seen_to)) => {
                     in_flight -= 1;
-                    self.orphans.finished(id, verdict, Instant::now());
+                    self.orphans.finished(id, seen_to, Instant::now());
                     self.look_at_monitors();
                 }
             }
@@ -197,19 +197,20 @@ impl Keeper {
         let (engine, sender) = (self.reconciler.engine().clone(), self.sender.clone());
         tokio::spawn(async move {
             let own = id.clone();
-            let verdict = match tokio::spawn(async move { engine.see_to_lost(&own).await }).await {
-                Ok(Ok(())) => Verdict::AwaitChange,
+            let seen_to = match tokio::spawn(async move { engine.see_to_lost(&own).await }).await {
+                Ok(Ok(true)) => SeenTo::StaysLost,
+                Ok(Ok(false)) => SeenTo::Well,
                 Ok(Err(error)) => {
                     error!(container = %id.short(), %error, "see to a container that lost its monitor");
-                    Verdict::Retry
+                    SeenTo::Failed
                 }
                 Err(crash) => {
                     error!(container = %id.short(), %crash, "see to a container that lost its monitor");
-                    Verdict::Retry
+                    SeenTo::Failed
                 }
             };
             // The loop is gone only when the daemon is.
-            drop(sender.send(Wake::SeenTo(id, verdict)));
+            drop(sender.send(Wake::SeenTo(id, seen_to)));
         });
     }
 

@@ -17,6 +17,17 @@ pub(super) struct Orphans {
     settled: HashSet<ContainerId>,
 }
 
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SeenTo {
+    /// It runs again, or is gone.
+    Well,
+    /// As its policy says.
+    StaysLost,
+    /// It is tried again later.
+    Failed,
+}
+
 impl Orphans {
     /// Finds the containers that have lost their monitor. Reads one small file for each container.
     pub(super) fn look(&mut self, engine: &Engine, now: Instant) -> Result<(), EngineError> {
@@ -42,14 +53,15 @@ impl Orphans {
         self.schedule.take_due(now)
     }
 
-    /// Takes in what became of one: it is well, or it failed and is tried again later.
-    pub(super) fn finished(&mut self, id: ContainerId, verdict: Verdict, now: Instant) {
-        match verdict {
-            Verdict::AwaitChange => {
+    pub(super) fn finished(&mut self, id: ContainerId, seen_to: SeenTo, now: Instant) {
+        match seen_to {
+            // Should it have been lost again since, it is found by the next look.
+            SeenTo::Well => self.schedule.forget(&id),
+            SeenTo::StaysLost => {
                 self.schedule.forget(&id);
                 self.settled.insert(id);
             }
-            Verdict::Retry => self.schedule.finished(&id, verdict, now),
+            SeenTo::Failed => self.schedule.finished(&id, Verdict::Retry, now),
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::io;
 use std::ops::Range;
 
-/// What stays of the stack below the frames that are in use: calls to come, and the kernel's frames for signals.
-const STACK_KEPT: usize = 32 << 10;
+/// What stays of the stack below a variable of this frame: the rest of the frame, calls from here, and frames for signals.
+const STACK_KEPT: usize = 16 << 10;
 const PAGE: usize = 4096;
 
 /// Gives back the heap's free pages, the stack that deeper calls have used, and the program's own pages, which come back from

@@ -15,8 +15,8 @@ fn checks_are_flags_and_their_outputs_are_inspected() {
     wait_until("unhealthy", PATIENCE, || host.inspect("a")["health"]["status"] == "unhealthy");
     assert!(host.inspect("a")["health"]["failing_streak"].as_u64().unwrap() >= 2);
     host.sp(&["ps"]).ok().says(&["(unhealthy)"]);
-    host.sp(&["run", "--health-http", "https://localhost/", BUSYBOX, "true"]).fails_with(2).says(&["https"]);
-    host.sp(&["run", "--health-interval", "1s", BUSYBOX, "true"]).fails_with(2);
+    host.sp(&["run", "--health-http", "https://localhost/", BUSYBOX, "true"]).fails_with(125).says(&["https"]);
+    host.sp(&["run", "--health-interval", "1s", BUSYBOX, "true"]).fails_with(125);
 }
 
 #[test]

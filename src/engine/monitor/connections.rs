@@ -357,7 +357,7 @@ mod tests {
 
         fn connect(&mut self) -> (ClientId, UnixStream) {
             let stream = UnixStream::connect(self.folder.path().join("s")).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             let id = self.server.next;
             self.server.accept().unwrap();
             (id, stream)
@@ -485,11 +485,14 @@ mod tests {
             bench.server.flush(id);
         }
         bench.server.relay(LogStream::Stdout, b"live");
-        drop(bench.server.finish(3, false));
         stream.set_nonblocking(false).unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).unwrap();
-        all.extend_from_slice(&rest);
+        let reading = std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap();
+            rest
+        });
+        bench.server.finish(3, false).linger().unwrap();
+        all.extend_from_slice(&reading.join().unwrap());
         let (mut got, mut said, mut last) = (0, String::new(), None);
         while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
             match frame {

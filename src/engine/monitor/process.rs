@@ -22,10 +22,11 @@ use super::status::{self, Status};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError, Lock};
-use crate::model::spec::Healthcheck;
 use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
+
+mod care;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MonitorError {
@@ -273,16 +274,6 @@ impl Monitor {
         Ok(ready)
     }
 
-    /// Gives back what is not needed by one who only waits.
-    fn rest(&mut self) {
-        self.untidy = false;
-        self.buffer = Vec::new();
-        self.log.rest();
-        if let Err(e) = sys::memory::give_back() {
-            super::note(&format!("give memory back: {e}"));
-        }
-    }
-
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Running(run) => run.prober.as_ref().and_then(Prober::deadline),
@@ -327,41 +318,6 @@ impl Monitor {
                 }
             }
         }
-    }
-
-    fn prober(&mut self) -> Option<&mut Prober> {
-        match &mut self.phase {
-            Phase::Running(run) => run.prober.as_mut(),
-            Phase::Pausing { .. } | Phase::Over { .. } => None,
-        }
-    }
-
-    /// Says what a check came to, and acts on it where that is asked for.
-    fn after_check(&mut self) {
-        self.publish(false);
-        let Phase::Running(run) = &mut self.phase else { return };
-        run.prober.take_if(|prober| prober.is_over());
-        if !run.unwell && !self.ending && run.prober.as_ref().is_some_and(Prober::wants_restart) {
-            run.unwell = true;
-            super::note("the container is unhealthy, and is restarted for it");
-            self.ask_to_stop(self.job.stop_grace.0);
-        }
-    }
-
-    /// Checks the container's health in another way from now on, or not at all.
-    fn check_otherwise(&mut self, check: Option<Healthcheck>) {
-        if let Phase::Running(run) = &mut self.phase {
-            match &mut run.prober {
-                Some(prober) => {
-                    if !prober.replace(check.as_ref()) {
-                        run.prober = None;
-                    }
-                }
-                None => run.prober = Prober::new(check.as_ref(), &self.job.launch, &run.process, run.began),
-            }
-        }
-        self.job.healthcheck = check;
-        self.publish(false);
     }
 
     fn tick(&mut self) {

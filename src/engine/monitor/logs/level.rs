@@ -18,7 +18,7 @@ pub(super) enum Level {
 /// As far into a line as a level is looked for.
 const LOOKED_AT: usize = 512;
 /// So many words of a line are looked at, for a level in between dates and names.
-const WORDS: usize = 6;
+const WORDS: usize = 8;
 
 pub(super) fn of(text: &[u8]) -> Option<Level> {
     let text = &text[..text.len().min(LOOKED_AT)];
