@@ -56,6 +56,8 @@ pub enum CliError {
     ArchiveToTerminal,
     #[error("there is no archive on standard input, which is a terminal")]
     ArchiveFromTerminal,
+    #[error("{name}: all tags are asked for, so that none can be named")]
+    TagAndAllTags { name: String },
     #[error("--filter: {0}")]
     Filter(#[from] super::select::InvalidFilter),
     #[error("--format: {0}")]

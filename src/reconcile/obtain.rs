@@ -23,6 +23,7 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 environment: environment.clone(),
                 working_dir: working_dir.clone(),
                 user: user.clone(),
+                ..ImportConfig::default()
             };
             let source = ImportSource::Path(path.clone());
             engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod devices;
 pub mod handover;
 pub mod loopback;
+pub mod memory;
 pub mod mounts;
 pub mod netns;
 pub mod process;

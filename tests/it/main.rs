@@ -13,7 +13,11 @@ mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod image_flags;
+#[cfg(test)]
 mod images;
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt;
 
+use super::image_select::until;
 use crate::cli::args::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
 };
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
-use crate::cli::select::{Filters, InvalidFilter};
-use crate::cli::time::When;
+use crate::cli::render::images::HISTORY;
+use crate::cli::render::store::USAGE;
+use crate::cli::select::Filters;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
 use crate::files::FileError;
@@ -105,17 +107,18 @@ pub(super) async fn commit(client: &Client, args: CommitArgs, output: Output) ->
 }
 
 pub(super) async fn history(client: &Client, args: &HistoryArgs, output: Output) -> Result<i32, CliError> {
+    let format = args.format.clone().unwrap_or_default();
+    HISTORY.check(&format)?;
     let steps = client.history(&args.image).await?;
     if args.json {
         output.json(&steps)?;
-    } else if args.quiet {
-        for step in steps {
-            let shown = step.image.map(|image| if args.no_trunc { image.to_string() } else { image.short() });
-            output.line(shown.unwrap_or_else(|| "<missing>".to_owned()))?;
-        }
-    } else {
-        output.text(render::store::history(&steps, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
+        return Ok(0);
     }
+    let rows = render::images::history(&steps, OffsetDateTime::now_utc(), args.human, args.no_trunc);
+    output.text(match args.quiet {
+        true => HISTORY.only(&rows, "ID"),
+        false => HISTORY.render(&rows, &format, &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"], output.colour)?,
+    })?;
     Ok(0)
 }
 
@@ -168,29 +171,23 @@ fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
         filters.labels().map(|(key, value, without)| Label { key: key.to_owned(), value: value.map(str::to_owned), without });
     Ok(Prune {
         // Docker's older way to say the same.
-        all: args.all || filters.flag("dangling")? == Some(false),
+        all: filters.flag("dangling")?.map_or(args.all, |dangling| !dangling),
         until: until(&filters, now)?,
         labels: labels.collect(),
     })
 }
 
-/// The earliest of the times that `until` names.
-fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
-    let read = |text: &str| {
-        let when = text.parse::<When>();
-        when.map(|when| when.resolve(now)).map_err(|source| InvalidFilter::Time { key: "until".to_owned(), source })
-    };
-    Ok(filters.read("until", read)?.0.into_iter().min())
-}
-
 pub(super) async fn usage(client: &Client, args: &DfArgs, output: Output) -> Result<i32, CliError> {
+    let format = args.format.clone().unwrap_or_default();
+    USAGE.check(&format)?;
     let usage = client.disk_usage().await?;
     if args.json {
         output.json(&usage)?;
     } else if args.verbose {
         output.text(render::store::usage_in_full(&usage, OffsetDateTime::now_utc(), output.colour))?;
     } else {
-        output.text(render::store::usage(&usage, output.colour))?;
+        let shown = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
+        output.text(USAGE.render(&render::store::usage(&usage), &format, &shown, output.colour)?)?;
     }
     Ok(0)
 }

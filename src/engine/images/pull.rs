@@ -20,6 +20,7 @@ use super::store::Staged;
 use super::verify::{self, PublicKey, Rule};
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+use crate::sys::memory::TrimmedAfter;
 
 /// Layers of one pull that are fetched at a time.
 const PARALLEL: usize = 4;
@@ -67,6 +68,7 @@ impl Images {
         options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
+        let _trimmed = TrimmedAfter;
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,
