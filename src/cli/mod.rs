@@ -5,11 +5,15 @@ pub mod args;
 pub mod commands;
 pub mod error;
 mod health;
+pub mod format;
 pub mod mounts;
 pub mod output;
+pub mod pattern;
 pub mod progress;
 pub mod render;
+pub mod select;
 pub mod spec;
+pub mod template;
 pub mod terminal;
 pub mod time;
 

@@ -334,12 +334,12 @@ impl Engine {
     pub async fn import(
         &self,
         source: ImportSource,
-        reference: &ImageRef,
+        reference: impl Into<Option<&ImageRef>>,
         config: ImportConfig,
         fingerprint: Option<Digest>,
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
-        Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
+        Ok(self.0.images.import(source, reference.into(), config, fingerprint, progress).await?)
     }
 
     /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as

@@ -23,7 +23,7 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 environment: environment.clone(),
                 working_dir: working_dir.clone(),
                 user: user.clone(),
-                changes: Vec::new(),
+                ..ImportConfig::default()
             };
             let source = ImportSource::Path(path.clone());
             let digest = engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;

@@ -1,6 +1,6 @@
 //! Memory that a process has no use for while it waits, given back to the kernel. For processes that live long, do little
 //! and are many.
-#![expect(unsafe_code, reason = "madvise and malloc_trim have no safe wrapper for memory that Rust does not know of")]
+#![expect(unsafe_code, reason = "madvise, malloc_trim and mallopt have no safe wrapper")]
 
 use std::io;
 use std::ops::Range;
@@ -9,14 +9,37 @@ use std::ops::Range;
 const STACK_KEPT: usize = 16 << 10;
 const PAGE: usize = 4096;
 
+/// Gives back what is free in the heap, when it is dropped. The allocator keeps what threads have freed for later; after a
+/// pull, which many threads worked on, that is most of what it took.
+#[derive(Debug)]
+pub struct TrimmedAfter;
+
+impl Drop for TrimmedAfter {
+    fn drop(&mut self) {
+        trim_heap();
+    }
+}
+
+/// Gives back what is free in the heap.
+pub fn trim_heap() {
+    // SAFETY: takes no pointers; the allocator locks its arenas one by one while it looks at them.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Lets all threads share so many arenas at most. By default each has one of its own, up to eight for each core, and what
+/// is free in one does not serve another. To be called before there are threads.
+pub fn limit_arenas(count: i32) {
+    // SAFETY: takes no pointers, and changes nothing but a number that the allocator reads when it would make an arena.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, count) };
+}
+
 /// Gives back the heap's free pages, the stack that deeper calls have used, and the program's own pages, which come back from
 /// its file when they are needed.
 ///
 /// # Assumptions
 /// The process has one thread, the one that calls.
 pub fn give_back() -> io::Result<()> {
-    // SAFETY: only pages that the allocator knows to be free are touched, by the allocator itself.
-    unsafe { libc::malloc_trim(0) };
+    trim_heap();
     let here = std::hint::black_box(0u8);
     let here = (&raw const here).addr();
     for line in std::fs::read_to_string("/proc/self/maps")?.lines() {

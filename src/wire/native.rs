@@ -245,13 +245,21 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    pub reference: ImageRef,
+    /// What the image is to be called, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ImageRef>,
     /// A folder of the host to import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// The address of a tar for the host to fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What the image's history says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the programs in it are made for; this host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// What containers of the image run by default. As text of JSON, because a query has no structure.
     #[serde(default, with = "json_text")]
     pub defaults: Defaults,

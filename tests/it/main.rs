@@ -22,6 +22,8 @@ mod images;
 mod kills;
 #[cfg(test)]
 mod logs;
+mod image_flags;
+mod peers;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

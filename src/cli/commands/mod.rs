@@ -2,6 +2,7 @@
 //! before anything is opened, and is then carried out through a client.
 
 mod containers;
+mod image_select;
 mod images;
 mod inspect;
 mod registries;
@@ -146,7 +147,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Tag(args) => store::tag(client, args).await,
         Command::Check(args) => store::check(client, &args, output).await,
         Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
-        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args.names, output).await,
+        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args, output).await,
         Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
         Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
         Command::Network(NetworkCommand::Inspect(args)) => inspect::networks(client, &args.names, output).await,

@@ -6,6 +6,7 @@
 mod check;
 mod chain;
 mod commit;
+mod details;
 mod documents;
 mod error;
 mod history;
@@ -38,6 +39,7 @@ use oci_spec::image::ImageConfiguration;
 
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
+pub use self::details::{ImageDetails, RootFsDetails};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::history::HistoryStep;

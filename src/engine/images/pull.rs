@@ -20,6 +20,7 @@ use super::store::Staged;
 use super::verify::{self, PublicKey, Rule};
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+use crate::sys::memory::TrimmedAfter;
 
 /// Parts of a layer, some kilobytes each, that may wait between the network and the disk.
 const AHEAD: usize = 64;
@@ -65,6 +66,7 @@ impl Images {
         options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
+        let _trimmed = TrimmedAfter;
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,

@@ -86,7 +86,7 @@ pub(super) fn given(sent: Credentials) -> Given {
 
 async fn import(State(handles): State<Handles>, Params(import): Params<Import>, request: Request) -> Result<Response, ApiError> {
     let engine = handles.engine;
-    let Import { reference, folder, url, defaults, changes } = import;
+    let Import { reference, folder, url, message, platform, defaults, changes } = import;
     let source = match (folder, url) {
         (Some(_), Some(_)) => {
             return Err(ApiError::new(ErrorKind::Invalid, "an import is of a `folder` or of a `url`, not of both".to_owned()));
@@ -105,8 +105,10 @@ async fn import(State(handles): State<Handles>, Params(import): Params<Import>, 
         working_dir: defaults.working_dir,
         user: defaults.user,
         changes,
+        message,
+        platform,
     };
-    follow(async move |progress| engine.import(source, &reference, config, None, progress).await).await
+    follow(async move |progress| engine.import(source, reference.as_ref(), config, None, progress).await).await
 }
 
 /// Progress that waits for a reader at most. What does not fit is left out: the next one says more.

@@ -164,13 +164,17 @@ async fn tars_by_path_and_by_reader() {
 
     // What goes wrong leaves nothing.
     let reader = Box::new(std::io::Cursor::new(bytes[..100_000].to_vec()));
-    let error = images.import(ImportSource::Reader(reader), &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error = images
+        .import(ImportSource::Reader(reader), &"bad".parse::<ImageRef>().unwrap(), config(), None, silent())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("ends in the middle"), "{error}");
     std::fs::write(root.join(".wh.x"), "").unwrap();
-    let error = images.import(ImportSource::Path(root), &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error =
+        images.import(ImportSource::Path(root), &"bad".parse::<ImageRef>().unwrap(), config(), None, silent()).await.unwrap_err();
     assert!(error.to_string().contains(".wh."), "{error}");
     let missing = ImportSource::Path(fixture.path().join("missing"));
-    let error = images.import(missing, &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error = images.import(missing, &"bad".parse::<ImageRef>().unwrap(), config(), None, silent()).await.unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
     fixture.assert_no_work_left();
     assert_eq!(images.list().unwrap().len(), 1);
@@ -183,7 +187,7 @@ async fn names_removal_and_collection() {
     let import = async |name: &str, content: &str| {
         let reader = Box::new(std::io::Cursor::new(Tar::default().file("a", content).end()));
         images
-            .import(ImportSource::Reader(reader), &name.parse().unwrap(), ImportConfig::default(), None, silent())
+            .import(ImportSource::Reader(reader), &name.parse::<ImageRef>().unwrap(), ImportConfig::default(), None, silent())
             .await
             .unwrap()
     };
