@@ -64,6 +64,10 @@ pub enum CliError {
     Reference(InvalidReference),
     #[error("a user and a password are needed, and there is no terminal to ask for them")]
     NoPassword,
+    #[error("--cidfile {}: {source}", path.display())]
+    CidFile { path: PathBuf, source: io::Error },
+    #[error("one can attach to one container at a time only")]
+    AttachToSeveral,
     #[error("--tty: standard input is not a terminal")]
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
@@ -95,7 +99,6 @@ impl CliError {
         match self {
             Self::Client(error) | Self::Import { source: error, .. } => error.hint(),
             Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
-            Self::Spec(error) => error.hint().map(Into::into),
             Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),
             Self::NoDaemon { .. } => Some(
                 "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"

@@ -4,6 +4,7 @@
 pub mod args;
 mod change;
 pub mod commands;
+pub mod detach;
 pub mod error;
 pub mod mounts;
 pub mod output;
@@ -65,7 +66,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
         Ok(instance)
     });
     match started {
-        Ok(instance) => Ok(Invocation { global: cli.global, instance, output, command: cli.command, daemon_only }),
+        Ok(instance) => {
+            let command = commands::alone(cli.command);
+            Ok(Invocation { global: cli.global, instance, output, command, daemon_only })
+        }
         Err(error) => Err(report(&error, output, if passes_codes_on { 125 } else { 1 })),
     }
 }

@@ -99,6 +99,7 @@ impl EngineError {
             Self::Images(ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. }) => {
                 Some("`setpoint check --repair` looks at everything and brings what is damaged again".into())
             }
+            Self::Containers(ContainersError::Paused { name }) => Some(format!("let it go on first: `setpoint unpause {name}`")),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             _ => None,
@@ -121,6 +122,8 @@ fn container_kind(error: &ContainersError) -> Kind {
         | ContainersError::Ambiguous { .. }
         | ContainersError::AlreadyRunning { .. }
         | ContainersError::NotRunning { .. }
+        | ContainersError::Paused { .. }
+        | ContainersError::Pause { .. }
         | ContainersError::StillRunning { .. }
         | ContainersError::NeverStarted { .. }
         | ContainersError::Lost { .. }

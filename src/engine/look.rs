@@ -35,6 +35,7 @@ impl Engine {
                     spec: record.spec,
                     image_digest: record.image_digest,
                     restarts: status.restarts,
+                    paused: status.paused && status.state.is_running(),
                     state: status.state,
                 })
             })

@@ -20,6 +20,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
     if parts.containers.runs(&held).await? {
+        parts.containers.refuse_paused(id)?;
         return Ok(());
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;

@@ -1,7 +1,10 @@
 //! Arguments of the commands about single containers, but `run`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
+use crate::cli::detach::DetachKeys;
 use crate::cli::time::When;
 use crate::model::Signal;
 
@@ -62,9 +65,21 @@ pub struct ExecArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Leave it running, and do not wait for it
+    #[arg(short, long)]
+    pub detach: bool,
+    /// The keys by which the terminal is left while the command goes on [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<DetachKeys>,
+    /// Give it every capability
+    #[arg(long)]
+    pub privileged: bool,
     /// Set a variable of its environment; without a value, to what it is here
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub env: Vec<String>,
+    /// Read variables from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
     /// Run as this user[:group], by name or number
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
@@ -106,9 +121,25 @@ pub struct StopArgs {
     /// Names, ids or beginnings of ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
-    /// Seconds before SIGKILL [default: the container's own grace period]
-    #[arg(short = 't', long = "time", alias = "timeout", value_name = "SECONDS")]
-    pub seconds: Option<u64>,
+    /// Seconds before SIGKILL; -1 waits for ever [default: the container's own grace period]
+    #[arg(short = 't', long = "timeout", visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    pub seconds: Option<i64>,
+    /// The signal that asks it to stop [default: the container's own]
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub signal: Option<Signal>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    pub stop: StopArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct InspectContainersArgs {
+    /// Names, ids or beginnings of ids
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

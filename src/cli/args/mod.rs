@@ -6,20 +6,26 @@ mod resource;
 mod run;
 mod stack;
 mod store;
+mod verbs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
+pub use container::{
+    ExecArgs, InspectArgs, InspectContainersArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RestartArgs, RmArgs,
+    StopArgs,
+};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
-pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
+pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
 
 pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
 };
+
+pub use verbs::{AttachArgs, ContainerCommand, ProxyArgs, StartArgs};
 
 use crate::model::Instance;
 
@@ -96,18 +102,27 @@ pub enum Command {
     Exec(ExecArgs),
     /// Show all that is known of containers, images, networks or volumes, as JSON
     Inspect(InspectArgs),
+    /// Attach to the standard streams of a running container
+    Attach(AttachArgs),
     /// Start containers
-    Start(NamesArgs),
+    Start(StartArgs),
     /// Stop containers: their stop signal, then SIGKILL
     Stop(StopArgs),
     /// Stop containers and start them again
-    Restart(StopArgs),
+    Restart(RestartArgs),
     /// Send a signal to containers
     Kill(KillArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Let containers stand still
+    Pause(NamesArgs),
+    /// Let containers go on that stand still
+    Unpause(NamesArgs),
     /// Wait until containers exit, and print their exit codes
     Wait(NamesArgs),
+    /// All commands about containers, as a group
+    #[command(subcommand)]
+    Container(ContainerCommand),
 
     // ---- images
     /// List images

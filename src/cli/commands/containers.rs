@@ -57,16 +57,8 @@ pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Re
     Ok(0)
 }
 
-pub(super) async fn start(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
-    each(names, output, async |name: &str| {
-        client.start(name).await?;
-        Ok(name.to_owned())
-    })
-    .await
-}
-
 pub(super) async fn stop(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
-    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    let stop = stop_of(args);
     each(&args.names, output, async |name: &str| {
         client.stop(name, &stop).await?;
         Ok(name.to_owned())
@@ -75,9 +67,34 @@ pub(super) async fn stop(client: &Client, args: &StopArgs, output: Output) -> Re
 }
 
 pub(super) async fn restart(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
-    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    let stop = stop_of(args);
     each(&args.names, output, async |name: &str| {
         client.restart(name, &stop).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+fn stop_of(args: &StopArgs) -> Stop {
+    // A negative number is patience without end.
+    let grace = |seconds: i64| u64::try_from(seconds).map_or(FOR_EVER, Span::seconds);
+    Stop { grace: args.seconds.map(grace), signal: args.signal }
+}
+
+/// A hundred years: as long as anybody waits, and short enough to be added to a point in time.
+const FOR_EVER: Span = Span::seconds(100 * 365 * 24 * 3600);
+
+pub(super) async fn pause(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| {
+        client.pause(name).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn unpause(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| {
+        client.unpause(name).await?;
         Ok(name.to_owned())
     })
     .await

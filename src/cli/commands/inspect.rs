@@ -23,6 +23,10 @@ pub(super) async fn networks(client: &Client, names: &[String], output: Output) 
     show(client, names, &[InspectType::Network], output).await
 }
 
+pub(super) async fn containers(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    show(client, names, &[InspectType::Container], output).await
+}
+
 pub(super) async fn images(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
     show(client, names, &[InspectType::Image], output).await
 }

@@ -117,6 +117,7 @@ mod tests {
             spec,
             image_digest: Digest::of(b"image"),
             state,
+            paused: false,
             networks: Default::default(),
             ports: Default::default(),
             network_faults: vec![],

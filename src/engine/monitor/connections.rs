@@ -11,10 +11,10 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, poll};
-use tokio_util::codec::Encoder;
+use tokio_util::codec::{Decoder, Encoder};
 
 use super::logs::LogStream;
-use super::protocol::{self, MAX_REQUEST, Reply, Request};
+use super::protocol::{self, Attachment, MAX_REQUEST, Reply, Request};
 use crate::files::FileError;
 use crate::wire::frame::{Frame, FrameCodec};
 
@@ -24,6 +24,8 @@ const MAX_CLIENTS: usize = 128;
 const MAX_BACKLOG: usize = 1 << 20;
 /// Output that an attached client has not fetched; the container waits for whoever has more.
 const MAX_AHEAD: usize = 256 << 10;
+/// Output that a client which does not slow the container may leave unfetched, before it is turned away.
+const MAX_BEHIND: usize = 4 << 20;
 
 /// A client, for as long as it is connected.
 pub(super) type ClientId = u64;
@@ -43,7 +45,7 @@ struct Client {
     /// It waits for the final exit: with the promise to remove the container, or without.
     waits: Option<bool>,
     /// It has the container's output.
-    attached: bool,
+    attached: Option<Attachment>,
     gone: bool,
 }
 
@@ -97,9 +99,14 @@ impl Connections {
         self.listener.as_fd()
     }
 
-    /// Each client, and whether something is to be written to it.
-    pub(super) fn clients(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, bool)> {
-        self.clients.iter().map(|(id, client)| (*id, client.stream.as_fd(), !client.output.is_empty()))
+    /// Each client, and what is waited for. Without `input` nothing more is read of those who send any.
+    pub(super) fn clients(&self, input: bool) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, PollFlags)> {
+        self.clients.iter().map(move |(id, client)| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, input || client.attached.is_none());
+            flags.set(PollFlags::OUT, !client.output.is_empty());
+            (*id, client.stream.as_fd(), flags)
+        })
     }
 
     pub(super) fn accept(&mut self) -> io::Result<()> {
@@ -111,7 +118,7 @@ impl Connections {
                     }
                     stream.set_nonblocking(true)?;
                     let client =
-                        Client { stream, input: Vec::new(), output: Vec::new(), waits: None, attached: false, gone: false };
+                        Client { stream, input: Vec::new(), output: Vec::new(), waits: None, attached: None, gone: false };
                     self.clients.insert(self.next, client);
                     self.next += 1;
                 }
@@ -127,9 +134,17 @@ impl Connections {
         let mut requests = Vec::new();
         let Some(client) = self.clients.get_mut(&id) else { return requests };
         client.fill();
+        if client.attached.is_some() {
+            return requests;
+        }
         while let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = client.input.drain(..=end).collect();
             match protocol::decode(&line) {
+                // What follows are frames.
+                Ok(request @ Request::Attach(_)) => {
+                    requests.push(request);
+                    return requests;
+                }
                 Ok(request) => requests.push(request),
                 Err(e) => client.send(&Reply::Refused { why: e.to_string() }),
             }
@@ -139,6 +154,26 @@ impl Connections {
             client.gone = true;
         }
         requests
+    }
+
+    /// What a client that is attached has sent. One that sends nonsense is turned away.
+    pub(super) fn frames(&mut self, id: ClientId) -> Vec<Frame> {
+        let Some(client) = self.clients.get_mut(&id) else { return Vec::new() };
+        let Some(attachment) = client.attached else { return Vec::new() };
+        let (mut buffer, mut frames) = (BytesMut::from(&client.input[..]), Vec::new());
+        loop {
+            match FrameCodec.decode(&mut buffer) {
+                Ok(Some(Frame::Stdin(_) | Frame::StdinEnd)) if !attachment.stdin => {}
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) if buffer.len() < MAX_REQUEST => break,
+                Ok(None) | Err(_) => {
+                    client.gone = true;
+                    break;
+                }
+            }
+        }
+        client.input = buffer.to_vec();
+        frames
     }
 
     pub(super) fn reply(&mut self, id: ClientId, reply: &Reply) {
@@ -155,16 +190,21 @@ impl Connections {
     }
 
     /// Gives a client the container's output from now on, and tells it of the final exit.
-    pub(super) fn attach(&mut self, id: ClientId, reap: bool) {
+    pub(super) fn attach(&mut self, id: ClientId, attachment: Attachment) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.send(&Reply::Attached);
-            (client.waits, client.attached) = (Some(reap), true);
+            (client.waits, client.attached) = (Some(attachment.reap), Some(attachment));
         }
     }
 
     /// Passes output on to whoever is attached.
     pub(super) fn relay(&mut self, stream: LogStream, bytes: &[u8]) {
-        for client in self.clients.values_mut().filter(|client| client.attached && !client.gone) {
+        for client in self.clients.values_mut().filter(|client| client.attached.is_some() && !client.gone) {
+            if client.output.len() > MAX_BEHIND {
+                // It sees that the connection breaks off; what it has missed is in the log.
+                client.gone = true;
+                continue;
+            }
             let bytes = Bytes::copy_from_slice(bytes);
             client.push(match stream {
                 LogStream::Stdout => Frame::Stdout(bytes),
@@ -175,7 +215,8 @@ impl Connections {
 
     /// Whether an attached client is so far behind that no more output is to be read.
     pub(super) fn is_congested(&self) -> bool {
-        self.clients.values().any(|client| client.attached && !client.gone && client.output.len() >= MAX_AHEAD)
+        let holds = |client: &Client| client.attached.is_some_and(|attached| attached.lossless) && !client.gone;
+        self.clients.values().any(|client| holds(client) && client.output.len() >= MAX_AHEAD)
     }
 
     pub(super) fn flush(&mut self, id: ClientId) {
@@ -184,9 +225,12 @@ impl Connections {
         }
     }
 
-    /// Forgets those who left.
-    pub(super) fn sweep(&mut self) {
+    /// Forgets those who left. Whether one of them had the container's input.
+    pub(super) fn sweep(&mut self) -> bool {
+        let left = |client: &Client| client.gone && client.attached.is_some_and(|attachment| attachment.stdin);
+        let input_ends = self.clients.values().any(left);
         self.clients.retain(|_, client| !client.gone);
+        input_ends
     }
 
     /// Tells all who wait that the container has finally exited.
@@ -197,7 +241,7 @@ impl Connections {
             // Whoever hung up meanwhile cannot keep a promise.
             client.fill();
             let reaps = auto_remove && reap && reaper.is_none() && !client.gone;
-            if client.attached {
+            if client.attached.is_some() {
                 client.push(Frame::Exit(code));
             } else {
                 client.send(&Reply::Exited { code, reaper: reaps });
@@ -318,7 +362,7 @@ mod tests {
         assert_eq!(bench.server.read(id), []);
         assert!(matches!(receive(&stream), Reply::Refused { .. }));
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -330,7 +374,7 @@ mod tests {
             bench.server.reply(id, &Reply::Refused { why: why.clone() });
         }
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -361,7 +405,7 @@ mod tests {
     fn who_is_attached_has_all_and_holds_the_container_back() {
         let mut bench = Bench::new();
         let (id, mut stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         assert_eq!(receive(&stream), Reply::Attached);
         let block = vec![7; 64 << 10];
         let mut sent = 0;
@@ -378,7 +422,7 @@ mod tests {
         });
         assert!(farewell.linger().unwrap(), "it has fetched all, and is held to its promise");
         let (mut all, mut got, mut last) = (BytesMut::from(&reading.join().unwrap()[..]), 0, None);
-        while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
+        while let Some(frame) = FrameCodec.decode(&mut all).unwrap() {
             match frame {
                 Frame::Stderr(bytes) => got += bytes.len(),
                 other => last = Some(other),
@@ -391,7 +435,7 @@ mod tests {
     fn a_reaper_that_leaves_before_it_has_all_is_not_relied_on() {
         let mut bench = Bench::new();
         let (id, stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         bench.server.relay(LogStream::Stdout, &vec![0; 4 << 20]);
         let farewell = bench.server.finish(0, true);
         assert!(!farewell.nobody_reaps());

@@ -8,6 +8,7 @@ mod child;
 mod client;
 mod connections;
 mod health;
+mod input;
 mod job;
 pub mod logs;
 mod probe;
@@ -15,6 +16,7 @@ mod process;
 mod protocol;
 mod restarts;
 mod status;
+mod streams;
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdin, stdout};
@@ -26,9 +28,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-pub use client::{Attached, Client, ClientError};
+pub use client::{Attached, Client, ClientError, INPUT_PIECE};
 pub use job::{Job, JobError};
-pub use protocol::{Reply, Request};
+pub use protocol::{Attachment, Reply, Request};
 pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;

@@ -29,6 +29,9 @@ pub struct Status {
     /// How often the monitor has started it again.
     #[serde(default)]
     pub restarts: u32,
+    /// It stands still, because a user asked for that.
+    #[serde(default)]
+    pub paused: bool,
     /// The kernel ended the last run, or a part of it, for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
@@ -48,7 +51,16 @@ pub struct Status {
 
 impl Status {
     pub const fn new(state: ContainerState) -> Self {
-        Self { state, restarts: 0, oom_killed: false, failing: 0, checks: Vec::new(), started_ticks: 0, monitor: None }
+        Self {
+            state,
+            restarts: 0,
+            paused: false,
+            oom_killed: false,
+            failing: 0,
+            checks: Vec::new(),
+            started_ticks: 0,
+            monitor: None,
+        }
     }
 }
 
