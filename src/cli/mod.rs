@@ -6,11 +6,15 @@ mod change;
 pub mod commands;
 pub mod detach;
 pub mod error;
+pub mod format;
 pub mod mounts;
 pub mod output;
+pub mod pattern;
 pub mod progress;
 pub mod render;
+pub mod select;
 pub mod spec;
+pub mod template;
 pub mod terminal;
 pub mod time;
 

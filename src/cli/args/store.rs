@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::image::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use super::resource::ResourceNames;
+use crate::cli::select::Filter;
 use crate::model::{ImageRef, Platform};
 
 #[derive(Clone, Debug, Args)]
@@ -121,7 +122,7 @@ pub struct PruneArgs {
     pub force: bool,
     /// Only these: until=TIME (a time, or so long ago as `24h`), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "FILTER")]
-    pub filter: Vec<String>,
+    pub filter: Vec<Filter>,
 }
 
 #[derive(Clone, Debug, Args)]

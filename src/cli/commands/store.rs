@@ -12,6 +12,7 @@ use crate::cli::args::{
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
+use crate::cli::select::{Filters, InvalidFilter};
 use crate::cli::time::When;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
@@ -162,22 +163,24 @@ fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
 }
 
 fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
-    let mut prune = Prune { all: args.all, ..Prune::default() };
-    for text in &args.filter {
-        let wrong = || CliError::Filter { text: text.clone() };
-        if let Some(until) = text.strip_prefix("until=") {
-            prune.until = Some(until.parse::<When>().map_err(|_| wrong())?.resolve(now));
-            continue;
-        }
-        let (label, without) = match (text.strip_prefix("label="), text.strip_prefix("label!=")) {
-            (Some(label), _) => (label, false),
-            (None, Some(label)) => (label, true),
-            (None, None) => return Err(wrong()),
-        };
-        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value.to_owned())));
-        prune.labels.push(Label { key: key.to_owned(), value, without });
-    }
-    Ok(prune)
+    let filters = Filters::new(&args.filter, &["dangling", "label", "until"])?;
+    let labels =
+        filters.labels().map(|(key, value, without)| Label { key: key.to_owned(), value: value.map(str::to_owned), without });
+    Ok(Prune {
+        // Docker's older way to say the same.
+        all: args.all || filters.flag("dangling")? == Some(false),
+        until: until(&filters, now)?,
+        labels: labels.collect(),
+    })
+}
+
+/// The earliest of the times that `until` names.
+fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
+    let read = |text: &str| {
+        let when = text.parse::<When>();
+        when.map(|when| when.resolve(now)).map_err(|source| InvalidFilter::Time { key: "until".to_owned(), source })
+    };
+    Ok(filters.read("until", read)?.0.into_iter().min())
 }
 
 pub(super) async fn usage(client: &Client, args: &DfArgs, output: Output) -> Result<i32, CliError> {
@@ -214,13 +217,14 @@ mod tests {
         let args = |filter: &[&str]| PruneArgs {
             all: true,
             force: true,
-            filter: filter.iter().map(|text| (*text).to_owned()).collect(),
+            filter: filter.iter().map(|text| text.parse().unwrap()).collect(),
         };
         let prune = filters(&args(&["until=10s", "label=a", "label=b=1", "label!=c=2=3"]), now).unwrap();
         assert_eq!(prune.until.unwrap().unix_timestamp(), 99_990);
         let labels: Vec<_> = prune.labels.iter().map(|l| (l.key.as_str(), l.value.as_deref(), l.without)).collect();
         assert_eq!(labels, [("a", None, false), ("b", Some("1"), false), ("c", Some("2=3"), true)]);
-        for bad in ["dangling=x", "until=soon", "x"] {
+        assert!(filters(&PruneArgs { all: false, ..args(&["dangling=false"]) }, now).unwrap().all);
+        for bad in ["dangling=x", "until=soon", "x=y", "until!=10s"] {
             assert!(filters(&args(&[bad]), now).is_err(), "{bad}");
         }
     }

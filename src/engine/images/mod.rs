@@ -5,6 +5,7 @@
 
 mod check;
 mod commit;
+mod details;
 mod documents;
 mod error;
 mod history;
@@ -37,6 +38,7 @@ use oci_spec::image::ImageConfiguration;
 
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
+pub use self::details::{ImageDetails, RootFsDetails};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::history::HistoryStep;

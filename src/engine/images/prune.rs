@@ -99,19 +99,7 @@ impl Images {
     }
 
     fn has_labels(&self, digest: &Digest, filters: &[LabelFilter]) -> Result<bool, ImagesError> {
-        #[derive(Deserialize)]
-        struct Config {
-            config: Option<Run>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Run {
-            labels: Option<BTreeMap<String, String>>,
-        }
-        let (config, _) = self.content_of(digest)?;
-        let content = self.inner.store.blob(&config)?;
-        let parsed: Config = serde_json::from_slice(&content).map_err(|_| ImagesError::Damaged { digest: config })?;
-        let labels = parsed.config.and_then(|run| run.labels).unwrap_or_default();
+        let labels = self.labels_of(digest)?;
         Ok(filters.iter().all(|filter| filter.takes(&labels)))
     }
 
