@@ -40,6 +40,7 @@ test)
     need docker-registry docker-registry "the registry that tests pull from"
     need skopeo skopeo "pushes images into it"
     need openssl openssl "signs images"
+    need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"

@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::images::RegistryError;
 use crate::files::FileError;
 use crate::model::reference::InvalidReference;
-use crate::model::{Name, RestartPolicy, Signal};
+use crate::model::{Name, Protocol, RestartPolicy, Signal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -68,6 +68,16 @@ pub enum CliError {
     NoPassword,
     #[error("--cidfile {}: {source}", path.display())]
     CidFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Copy(#[from] super::commands::CopyError),
+    #[error("port {port}/{} of container {name} is not published", .protocol.as_str())]
+    NotPublished { port: u16, protocol: Protocol, name: String },
+    #[error("{text:?} is not a port of a container: expected PORT[/tcp|/udp]")]
+    PortOfContainer { text: String },
+    #[error("--pids-limit {number}: it is no number of processes")]
+    PidsLimit { number: i64 },
+    #[error("there are no links between containers")]
+    NoLinks,
     #[error("one can attach to one container at a time only")]
     AttachToSeveral,
     #[error("--tty: standard input is not a terminal")]
@@ -112,6 +122,8 @@ impl CliError {
             Self::Registry(error) => error.hint(),
             Self::Filter(error) => error.hint(),
             Self::Format(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
+            Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),

@@ -11,9 +11,14 @@ pub mod state;
 pub mod volumes;
 
 mod care;
+mod change;
+mod copy;
+mod details;
+mod diff;
 mod error;
 mod look;
 mod outgoing;
+mod processes;
 mod recover;
 mod settle_role;
 mod start;
@@ -23,8 +28,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
+pub use change::{Change, Unneeded, WantedLabel};
+pub use details::{Details, Sizes};
+pub use diff::{Difference, DifferenceKind};
 pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
+pub use processes::{Processes, Usage};
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ExecSpec};

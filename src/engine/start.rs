@@ -100,7 +100,7 @@ pub(super) fn volumes_of(spec: &ContainerSpec) -> impl Iterator<Item = &Name> {
 }
 
 /// Everything but configs, which the containers' part keeps itself, as paths of the host.
-async fn mounts(parts: &Parts, record: &Record, layers: &[std::path::PathBuf]) -> Result<Vec<HostMount>, EngineError> {
+pub(super) async fn mounts(parts: &Parts, record: &Record, layers: &[std::path::PathBuf]) -> Result<Vec<HostMount>, EngineError> {
     let mut mounts = Vec::new();
     for mount in &record.spec.mounts {
         mounts.push(match mount {

@@ -3,7 +3,11 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -15,6 +19,8 @@ mod harness;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod servers;
@@ -22,3 +28,5 @@ mod servers;
 mod store;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod verbs;

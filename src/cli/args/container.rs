@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::detach::DetachKeys;
+use crate::cli::format::Format;
+use crate::cli::select::Filter;
 use crate::cli::time::When;
 use crate::model::Signal;
 
@@ -13,10 +15,25 @@ pub struct PsArgs {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     pub all: bool,
+    /// Show only these: id, name, label, status, health, ancestor, network, volume, exited, before, since, publish, expose
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<Filter>,
+    /// How to print: table, table TEMPLATE, json or a template of Go
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub format: Option<Format>,
+    /// Show the last N that were created, of all [default: all]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub last: Option<i64>,
+    /// Show the one that was created last, of all
+    #[arg(short, long)]
+    pub latest: bool,
     /// Print only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print JSON
+    /// Show how much is on the disk
+    #[arg(short, long)]
+    pub size: bool,
+    /// Print JSON, with all that is known
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
     /// Do not shorten ids and commands
@@ -96,6 +113,12 @@ pub struct InspectArgs {
     /// Names or ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
+    /// How to print: json, or a template of Go
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Of containers: how much is on the disk, too
+    #[arg(short, long)]
+    pub size: bool,
     /// What to look for [default: the first of these that there is]
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     pub kind: Option<InspectType>,
@@ -137,6 +160,12 @@ pub struct RestartArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct InspectContainersArgs {
+    /// How to print: json, or a template of Go
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// How much is on the disk, too
+    #[arg(short, long)]
+    pub size: bool,
     /// Names, ids or beginnings of ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
@@ -160,4 +189,7 @@ pub struct RmArgs {
     /// Kill it first, where it runs; be content where it is not there
     #[arg(short, long)]
     pub force: bool,
+    /// Refused: there are no links; containers of a network find each other by name
+    #[arg(short, long, hide = true)]
+    pub link: bool,
 }

@@ -25,7 +25,10 @@ pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
 };
 
-pub use verbs::{AttachArgs, ContainerCommand, ProxyArgs, StartArgs};
+pub use verbs::{
+    AttachArgs, ContainerCommand, ContainerPruneArgs, CpArgs, NameArgs, PortArgs, ProxyArgs, RenameArgs, StartArgs, StatsArgs,
+    TopArgs, UpdateArgs,
+};
 
 use crate::model::Instance;
 
@@ -118,6 +121,20 @@ pub enum Command {
     Pause(NamesArgs),
     /// Let containers go on that stand still
     Unpause(NamesArgs),
+    /// Copy files out of a container or into one
+    Cp(CpArgs),
+    /// Show what a container has changed of its image's files
+    Diff(NameArgs),
+    /// Show where the ports of a container are published
+    Port(PortArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Show what containers use of the host, again and again
+    Stats(StatsArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Change limits and restart policies of containers, of running ones too
+    Update(UpdateArgs),
     /// Wait until containers exit, and print their exit codes
     Wait(NamesArgs),
     /// All commands about containers, as a group

@@ -1,4 +1,4 @@
-//! `ps`, `logs`, and the verbs that take names of containers.
+//! `logs`, and the verbs that take names of containers.
 
 use std::io::{self, Write};
 
@@ -6,31 +6,13 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::each;
-use crate::cli::args::{KillArgs, LogsArgs, PsArgs, RmArgs, StopArgs};
+use crate::cli::args::{KillArgs, LogsArgs, RmArgs, StopArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
-use crate::cli::render;
 use crate::client::{Client, ClientError};
 use crate::model::Span;
-use crate::observed::Container;
 use crate::wire::frame::Frame;
 use crate::wire::native::{ErrorKind, Kill, Logs, Stop};
-
-pub(super) async fn ps(client: &Client, args: &PsArgs, output: Output) -> Result<i32, CliError> {
-    let all = client.containers().await?;
-    let mut shown: Vec<&Container> = all.iter().filter(|container| args.all || container.state.is_alive()).collect();
-    shown.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
-    if args.json {
-        output.json(&shown)?;
-    } else if args.quiet {
-        for container in shown {
-            output.line(if args.no_trunc { container.id.as_str() } else { container.id.short() })?;
-        }
-    } else {
-        output.text(render::containers::table(&shown, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
-    }
-    Ok(0)
-}
 
 pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Result<i32, CliError> {
     let now = OffsetDateTime::now_utc();
@@ -110,6 +92,9 @@ pub(super) async fn kill(client: &Client, args: &KillArgs, output: Output) -> Re
 }
 
 pub(super) async fn remove(client: &Client, args: &RmArgs, output: Output) -> Result<i32, CliError> {
+    if args.link {
+        return Err(CliError::NoLinks);
+    }
     each(&args.names, output, async |name: &str| match client.remove(name, args.force).await {
         // Whoever forces wants it gone, and it is.
         Err(ClientError::Refused(body)) if args.force && body.kind == ErrorKind::NotFound => Ok(String::new()),

@@ -3,14 +3,20 @@
 
 mod attach;
 mod containers;
+mod copy;
 mod images;
 mod inspect;
+mod look;
+mod ps;
 mod registries;
 mod resources;
 mod run;
 mod session;
 mod stacks;
+mod stats;
 mod store;
+
+pub use copy::CopyError;
 
 use super::args::{Command, ContainerCommand, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
 use super::error::CliError;
@@ -103,7 +109,14 @@ fn container_alone(command: ContainerCommand) -> Command {
         ContainerCommand::Stop(args) => Command::Stop(args),
         ContainerCommand::Unpause(args) => Command::Unpause(args),
         ContainerCommand::Wait(args) => Command::Wait(args),
-        ContainerCommand::Inspect(_) => Command::Container(command),
+        ContainerCommand::Cp(args) => Command::Cp(args),
+        ContainerCommand::Diff(args) => Command::Diff(args),
+        ContainerCommand::Port(args) => Command::Port(args),
+        ContainerCommand::Rename(args) => Command::Rename(args),
+        ContainerCommand::Stats(args) => Command::Stats(args),
+        ContainerCommand::Top(args) => Command::Top(args),
+        ContainerCommand::Update(args) => Command::Update(args),
+        ContainerCommand::Inspect(_) | ContainerCommand::Prune(_) => Command::Container(command),
     }
 }
 
@@ -152,7 +165,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
     };
     match command {
         Command::Status(args) => stacks::status(client, &args, output).await,
-        Command::Ps(args) => containers::ps(client, &args, output).await,
+        Command::Ps(args) => ps::ps(client, &args, output).await,
         Command::Logs(args) => containers::logs(client, &args, output).await,
         Command::Exec(args) => run::exec(client, args, output).await,
         Command::Inspect(args) => inspect::any(client, &args, output).await,
@@ -162,7 +175,15 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Restart(args) => containers::restart(client, &args.stop, output).await,
         Command::Pause(args) => containers::pause(client, &args.names, output).await,
         Command::Unpause(args) => containers::unpause(client, &args.names, output).await,
-        Command::Container(ContainerCommand::Inspect(args)) => inspect::containers(client, &args.names, output).await,
+        Command::Container(ContainerCommand::Inspect(args)) => inspect::containers(client, &args, output).await,
+        Command::Container(ContainerCommand::Prune(args)) => look::prune(client, &args, output).await,
+        Command::Cp(args) => copy::copy(client, &args, output).await,
+        Command::Diff(args) => look::diff(client, &args, output).await,
+        Command::Port(args) => look::port(client, &args, output).await,
+        Command::Rename(args) => look::rename(client, args).await,
+        Command::Stats(args) => stats::stats(client, &args, output).await,
+        Command::Top(args) => look::top(client, args, output).await,
+        Command::Update(args) => look::update(client, &args, output).await,
         Command::Kill(args) => containers::kill(client, &args, output).await,
         Command::Rm(args) => containers::remove(client, &args, output).await,
         Command::Wait(args) => containers::wait(client, &args.names, output).await,

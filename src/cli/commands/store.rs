@@ -155,7 +155,7 @@ pub(super) async fn prune(client: &Client, args: &PruneArgs, output: Output) -> 
     Ok(0)
 }
 
-fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
+pub(super) fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
     output.note(format!("{what} Are you sure you want to continue? [y/N]"));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(CliError::Input)?;
@@ -175,7 +175,7 @@ fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
 }
 
 /// The earliest of the times that `until` names.
-fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
+pub(super) fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
     let read = |text: &str| {
         let when = text.parse::<When>();
         when.map(|when| when.resolve(now)).map_err(|source| InvalidFilter::Time { key: "until".to_owned(), source })

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Containers, ContainersError};
 use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
 use crate::engine::monitor::{self, Attached, Attachment, Client, ClientError, LOGS, Status};
-use crate::engine::runtime::cgroups::Cgroup;
+use crate::engine::runtime::cgroups::{self, Cgroup};
 use crate::model::spec::ResourceLimits;
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
@@ -142,6 +142,21 @@ impl Containers {
         // A state that cannot be read is no reason to wait for more.
         let alive = move || monitor::read_state(&instance, &own).is_ok_and(|state| state.is_alive());
         LogReader::open(&self.instance.container_dir(id).join(LOGS), &self.instance.container_run_dir(id), query, alive)
+    }
+
+    /// The processes of a container, by their numbers here.
+    pub fn pids(&self, id: &ContainerId) -> Result<Vec<i32>, ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.pids()?)
+    }
+
+    /// What it uses now.
+    pub fn stats(&self, id: &ContainerId) -> Result<cgroups::Stats, ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.stats()?)
+    }
+
+    /// Bytes that it has read from disks and written to them.
+    pub fn block_io(&self, id: &ContainerId) -> Result<(u64, u64), ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.block_io()?)
     }
 
     /// Kills what is left in the container's cgroup, and removes it.

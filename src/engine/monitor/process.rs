@@ -10,6 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use time::OffsetDateTime;
 
+mod attended;
+
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
@@ -19,7 +21,7 @@ use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
 use super::status::{self, Status};
 use super::streams::{self, Streams};
-use crate::engine::runtime::cgroups::{Cgroup, CgroupError};
+use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::{self, Process, RuntimeError};
 use crate::files::{self, FileError, Lock};
 use crate::model::{Signal, Span};
@@ -204,6 +206,7 @@ impl Monitor {
         let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
+        self.status.began = Some(began_at);
         self.status.oom_killed = false;
         self.status.paused = false;
         self.phase = Phase::Running(Box::new(Run { process, began, began_at, streams, prober }));
@@ -370,68 +373,6 @@ impl Monitor {
             }
         };
         self.clients.reply(id, &reply);
-    }
-
-    /// What somebody who is attached sends.
-    fn take(&mut self, frame: Frame) {
-        if let Frame::Resize { rows, columns } = frame {
-            self.window = Some((rows, columns));
-        }
-        let Phase::Running(run) = &mut self.phase else { return };
-        match frame {
-            Frame::Stdin(bytes) => run.streams.input.push(&bytes),
-            // A terminal has no end of its own: whoever types says it by a key.
-            Frame::StdinEnd if self.job.stdin_once && run.streams.terminal.is_none() => run.streams.input.end(),
-            Frame::Resize { rows, columns } => {
-                if let Some(terminal) = &run.streams.terminal
-                    && let Err(e) = terminal.resize((rows, columns))
-                {
-                    super::note(&format!("resize the container's terminal: {e}"));
-                }
-            }
-            Frame::Signal(signal) => drop(self.signal(signal)),
-            Frame::StdinEnd | Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Failure(_) => {}
-        }
-    }
-
-    fn pause(&mut self) -> Reply {
-        if !matches!(self.phase, Phase::Running(_)) {
-            return Reply::NotRunning;
-        }
-        if self.status.paused {
-            return Reply::Refused { why: "it is paused already".to_owned() };
-        }
-        match Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.freeze()) {
-            Ok(()) => {
-                self.status.paused = true;
-                self.publish(false);
-                Reply::Done
-            }
-            Err(e) => Reply::Refused { why: e.to_string() },
-        }
-    }
-
-    fn unpause(&mut self) -> Reply {
-        if !matches!(self.phase, Phase::Running(_)) {
-            return Reply::NotRunning;
-        }
-        if !self.status.paused {
-            return Reply::Refused { why: "it is not paused".to_owned() };
-        }
-        match self.thaw() {
-            Ok(()) => Reply::Done,
-            Err(e) => Reply::Refused { why: e.to_string() },
-        }
-    }
-
-    /// Lets a container go on that stands still: it could neither handle a signal nor die.
-    fn thaw(&mut self) -> Result<(), CgroupError> {
-        if self.status.paused {
-            Cgroup::at(&self.job.launch.cgroup)?.thaw()?;
-            self.status.paused = false;
-            self.publish(false);
-        }
-        Ok(())
     }
 
     fn signal(&mut self, signal: Signal) -> Reply {

@@ -35,6 +35,9 @@ pub struct Status {
     /// The kernel ended the last run, or a part of it, for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// When the last run began.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub began: Option<OffsetDateTime>,
     /// Failed health checks in a row.
     #[serde(default)]
     pub failing: u32,
@@ -55,6 +58,7 @@ impl Status {
             state,
             restarts: 0,
             paused: false,
+            began: None,
             oom_killed: false,
             failing: 0,
             checks: Vec::new(),

@@ -89,7 +89,7 @@ pub fn look(root: &Beneath, path: &Path, follow: bool) -> Result<Option<Found>, 
                 kind,
                 size: u64::try_from(stat.st_size).unwrap_or(0),
                 mode: stat.st_mode & 0o7777,
-                modified: stat.st_mtime as i64,
+                modified: stat.st_mtime,
             }))
         }
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat};
+use rustix::fs::{Dir, FileType, FsWord, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
@@ -182,8 +182,7 @@ fn header(stat: &Stat) -> Header {
 /// Whether what is in this file system is made up by the kernel.
 fn is_kernels(fd: &OwnedFd) -> Result<bool, Errno> {
     /// Source: statfs(2) and `linux/magic.h`: proc, sysfs, cgroup, cgroup2, devpts, mqueue, debugfs, tracefs, securityfs, bpf.
-    const MAGIC: [i64; 10] =
+    const MAGIC: [FsWord; 10] =
         [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x1cd1, 0x1980_0202, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11];
-    let kind = fstatfs(fd)?.f_type as i64;
-    Ok(MAGIC.contains(&kind))
+    Ok(MAGIC.contains(&fstatfs(fd)?.f_type))
 }

@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod, fchown, futimens, linkat, makedev,
-    mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod, fchown, futimens, linkat,
+    makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use tar::{Archive, EntryType, Header};
@@ -171,7 +171,11 @@ impl Target<'_> {
         let (uid, gid) = self.owner(header);
         chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed("set the owner of", e))?;
         let mode = Mode::from_raw_mode(header.mode().map_err(TreeError::Archive)? & 0o777);
-        chmodat(folder, name, mode, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed("set the mode of", e))
+        // By descriptor: whatever has the name by now, no link is followed.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(folder, name, flags, Mode::empty()).map_err(|e| failed("open", e))?;
+        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+        chmodat(CWD, path, mode, AtFlags::empty()).map_err(|e| failed("set the mode of", e))
     }
 
     fn owner(&self, header: &Header) -> (Option<Uid>, Option<Gid>) {
