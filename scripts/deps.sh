@@ -41,6 +41,7 @@ test)
     need skopeo skopeo "pushes images into it"
     need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"
     need podman podman "the same"
+    need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"

@@ -76,6 +76,9 @@ pub struct Container {
     /// The digest of the image's manifest that it was created from.
     pub image_digest: Digest,
     pub state: ContainerState,
+    /// It stands still, because a user asked for that.
+    #[serde(default)]
+    pub paused: bool,
     /// Links that the kernel has now, by network name.
     pub networks: BTreeMap<Name, Endpoint>,
     /// Ports that are published now, with the host ports that were chosen.

@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::images::RegistryError;
 use crate::files::FileError;
 use crate::model::reference::InvalidReference;
-use crate::model::{Name, RestartPolicy, Signal};
+use crate::model::{Name, Protocol, RestartPolicy, Signal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -68,6 +68,20 @@ pub enum CliError {
     Reference(InvalidReference),
     #[error("a user and a password are needed, and there is no terminal to ask for them")]
     NoPassword,
+    #[error("--cidfile {}: {source}", path.display())]
+    CidFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Copy(#[from] super::commands::CopyError),
+    #[error("port {port}/{} of container {name} is not published", .protocol.as_str())]
+    NotPublished { port: u16, protocol: Protocol, name: String },
+    #[error("{text:?} is not a port of a container: expected PORT[/tcp|/udp]")]
+    PortOfContainer { text: String },
+    #[error("--pids-limit {number}: it is no number of processes")]
+    PidsLimit { number: i64 },
+    #[error("there are no links between containers")]
+    NoLinks,
+    #[error("one can attach to one container at a time only")]
+    AttachToSeveral,
     #[error("--tty: standard input is not a terminal")]
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
@@ -99,7 +113,6 @@ impl CliError {
         match self {
             Self::Client(error) | Self::Import { source: error, .. } => error.hint(),
             Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
-            Self::Spec(error) => error.hint().map(Into::into),
             Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),
             Self::NoDaemon { .. } => Some(
                 "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"
@@ -111,6 +124,8 @@ impl CliError {
             Self::Registry(error) => error.hint(),
             Self::Filter(error) => error.hint(),
             Self::Format(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
+            Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),

@@ -3,9 +3,10 @@
 
 pub mod args;
 pub mod commands;
+pub mod detach;
 pub mod error;
-mod health;
 pub mod format;
+mod health;
 pub mod mounts;
 pub mod output;
 pub mod pattern;
@@ -69,7 +70,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
         Ok(instance)
     });
     match started {
-        Ok(instance) => Ok(Invocation { global: cli.global, instance, output, command: cli.command, daemon_only }),
+        Ok(instance) => {
+            let command = commands::alone(cli.command);
+            Ok(Invocation { global: cli.global, instance, output, command, daemon_only })
+        }
         Err(error) => Err(report(&error, output, if passes_codes_on { 125 } else { 1 })),
     }
 }

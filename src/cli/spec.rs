@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::SpecArgs;
 use super::mounts;
@@ -35,8 +35,6 @@ pub enum SpecError {
     Image(#[from] crate::model::reference::InvalidReference),
     #[error("{0}")]
     EnvFile(#[from] files::FileError),
-    #[error("containers have no standard input or terminal of their own yet")]
-    Interactive,
     #[error("published ports need a network: with `--network {mode}` there is none")]
     PortsWithoutNetwork { mode: &'static str },
     #[error("{flag} needs one `--network NAME`")]
@@ -47,36 +45,19 @@ pub enum SpecError {
     SameTarget { target: String },
 }
 
-impl SpecError {
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Interactive => Some("start it with `setpoint run -d`, then use `setpoint exec -i NAME COMMAND`"),
-            _ => None,
-        }
-    }
-}
-
 fn flag<T, E: ToString>(flag: &'static str, value: &str, result: Result<T, E>) -> Result<T, SpecError> {
     result.map_err(|why| SpecError::Flag { flag, value: value.to_owned(), why: why.to_string() })
 }
 
 /// What the flags ask for.
 pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec, SpecError> {
-    if args.interactive || args.tty {
-        return Err(SpecError::Interactive);
-    }
     let (image, command) = args.rest.split_first().map_or(("", &[][..]), |(image, command)| (image.as_str(), command));
     let mut spec = ContainerSpec::new(image.parse::<ImageRef>()?);
     spec.command = (!command.is_empty()).then(|| command.to_vec());
     // An empty entrypoint takes the image's away, and with it the image's command.
     spec.entrypoint = args.entrypoint.as_ref().map(|text| if text.is_empty() { vec![] } else { vec![text.clone()] });
     for path in &args.env_file {
-        let text = files::read_to_string(&around.cwd.join(path))?;
-        spec.environment.extend(env_file(&text, around).map_err(|why| SpecError::Flag {
-            flag: "--env-file",
-            value: path.display().to_string(),
-            why,
-        })?);
+        spec.environment.extend(read_env_file(path, around)?);
     }
     for text in &args.env {
         spec.environment.extend(flag("--env", text, variable(text, around))?);
@@ -89,6 +70,8 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     }
     spec.user = args.user.clone();
     spec.hostname = args.hostname.clone();
+    spec.tty = args.tty;
+    spec.stdin_open = args.interactive;
     spec.labels = labels(&args.label)?;
     mount_all(args, around, &mut spec)?;
     networks(args, &mut spec)?;
@@ -210,6 +193,12 @@ pub fn variable(text: &str, around: &Surroundings) -> Result<Option<(String, Str
         None => (text, around.environment.get(text).cloned()),
     };
     if key.is_empty() { Err("a variable needs a name") } else { Ok(value.map(|value| (key.to_owned(), value))) }
+}
+
+/// The variables of a file.
+pub fn read_env_file(path: &Path, around: &Surroundings) -> Result<BTreeMap<String, String>, SpecError> {
+    let text = files::read_to_string(&around.cwd.join(path))?;
+    env_file(&text, around).map_err(|why| SpecError::Flag { flag: "--env-file", value: path.display().to_string(), why })
 }
 
 /// Lines of `KEY=VALUE` or `KEY`, and comments. Values are taken as they are, quotes and all, as Docker does.

@@ -55,6 +55,14 @@ impl Client {
         self.post(&format!("/containers/{}/restart", segment(name)), stop).await
     }
 
+    pub async fn pause(&self, name: &str) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/pause", segment(name)), &()).await
+    }
+
+    pub async fn unpause(&self, name: &str) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/unpause", segment(name)), &()).await
+    }
+
     pub async fn kill(&self, name: &str, kill: &Kill) -> Result<(), ClientError> {
         self.post(&format!("/containers/{}/kill", segment(name)), kill).await
     }
@@ -79,6 +87,10 @@ impl Client {
 
     pub async fn exec(&self, name: &str, exec: &Exec) -> Result<Session, ClientError> {
         self.upgrade(&format!("/containers/{}/exec", segment(name)), exec).await
+    }
+
+    pub async fn exec_detached(&self, name: &str, exec: &Exec) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/exec-detached", segment(name)), exec).await
     }
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod error;
 mod store;
 mod stream;
+mod verbs;
 
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
 use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
+use crate::files::tree::TreeError;
 use crate::model::spec::LogDriver;
 use crate::model::{Digest, Name};
 
@@ -43,6 +44,22 @@ pub enum EngineError {
     NoBindSource { path: PathBuf },
     #[error("the configuration of image {digest} cannot be read: {source}")]
     ImageConfig { digest: Digest, source: serde_json::Error },
+    #[error("there is nothing at {} in the container", path.display())]
+    NoSuchPath { path: PathBuf },
+    #[error("{} is not a folder of the container", path.display())]
+    NoFolder { path: PathBuf },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("container {name} is one that is removed when it exits, so that it cannot be started again")]
+    RemovedAndRestarted { name: Name },
+    #[error("container {name} belongs to stack {stack}, whose manifests give it its name")]
+    NamedByStack { name: Name, stack: Name },
+    #[error("run ps: {0}")]
+    Ps(std::io::Error),
+    #[error("ps: {said}")]
+    PsFailed { said: String },
+    #[error("ps prints no column PID with these arguments, so that the container's processes cannot be told from others")]
+    NoPidColumn,
     #[error("no random numbers: {0}")]
     Random(std::io::Error),
     #[error("a work thread ended before its work did")]
@@ -69,7 +86,10 @@ impl EngineError {
             Self::Networks(error) => network_kind(error),
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
-            Self::NoSuchImage { .. } => Kind::NotFound,
+            Self::NoSuchImage { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
+            Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
+            Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
+            Self::Ps(_) => Kind::Internal,
             Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
                 Kind::Conflict
             }
@@ -105,6 +125,11 @@ impl EngineError {
                 Some(format!("`journalctl CONTAINER_NAME={name}` shows it"))
             }
             Self::Log(LogError::NotKept { .. }) => Some("give it the log driver `file` to have its output kept".into()),
+            Self::Containers(ContainersError::Paused { name }) => Some(format!("let it go on first: `setpoint unpause {name}`")),
+            Self::NamedByStack { .. } => Some("write `container_name` in its manifest".into()),
+            Self::Ps(_) => Some("arguments of ps need that program on the host; without arguments setpoint lists itself".into()),
+            Self::NoPidColumn => Some("add `pid` to the columns: -o pid,…".into()),
+            Self::Tree(TreeError::OfKernel { .. }) => Some("read it in the container: `setpoint exec NAME cat PATH`".into()),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             _ => None,
@@ -127,6 +152,8 @@ fn container_kind(error: &ContainersError) -> Kind {
         | ContainersError::Ambiguous { .. }
         | ContainersError::AlreadyRunning { .. }
         | ContainersError::NotRunning { .. }
+        | ContainersError::Paused { .. }
+        | ContainersError::Pause { .. }
         | ContainersError::StillRunning { .. }
         | ContainersError::NeverStarted { .. }
         | ContainersError::Lost { .. }

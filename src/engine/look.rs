@@ -37,6 +37,7 @@ impl Engine {
                     image_digest: record.image_digest,
                     restarts: status.restarts,
                     health: None,
+                    paused: status.paused && status.state.is_running(),
                     state: status.state,
                 })
             })

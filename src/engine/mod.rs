@@ -11,9 +11,14 @@ pub mod state;
 pub mod volumes;
 
 mod care;
+mod change;
+mod copy;
+mod details;
+mod diff;
 mod error;
 mod look;
 mod outgoing;
+mod processes;
 mod recover;
 mod settle_role;
 mod start;
@@ -23,14 +28,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
+pub use change::{Change, Unneeded, WantedLabel};
+pub use details::{Details, Sizes};
+pub use diff::{Difference, DifferenceKind};
 pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
+pub use processes::{Processes, Usage};
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ContainersError, ExecSpec};
 use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
-use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
+use crate::engine::monitor::{Attached, Attachment};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
 use crate::engine::volumes::Volumes;
@@ -149,16 +158,32 @@ impl Engine {
 
     /// Starts a container and has all of its output, from the first byte on. With `reap` the caller removes the container
     /// if it is one that is removed at its end: nobody else does, as long as the caller holds what this returns.
-    pub async fn start_attached(&self, id: &ContainerId, reap: bool) -> Result<Attached, EngineError> {
+    pub async fn start_attached(&self, id: &ContainerId, reap: bool, stdin: bool) -> Result<Attached, EngineError> {
         start::start(&self.0, id, true).await?;
-        Ok(self.0.containers.attach(id, reap).await?)
+        Ok(self.0.containers.attach(id, Attachment { reap, lossless: true, stdin }).await?)
+    }
+
+    /// The output of a running container from now on. It does not wait for who reads too slowly.
+    pub async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Attached, EngineError> {
+        self.0.containers.refuse_paused(id)?;
+        Ok(self.0.containers.attach(id, Attachment { reap: false, lossless: false, stdin }).await?)
+    }
+
+    /// Lets every process of a container stand still, or go on.
+    pub async fn pause(&self, id: &ContainerId, pause: bool) -> Result<(), EngineError> {
+        Ok(self.0.containers.pause(id, pause).await?)
     }
 
     /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
+        self.stop_by(id, grace, None).await
+    }
+
+    /// The same by another signal than its own.
+    pub async fn stop_by(&self, id: &ContainerId, grace: Option<Span>, signal: Option<Signal>) -> Result<(), EngineError> {
         loop {
             // Not under the lock: a stop may take as long as its grace, and a kill in the meantime must not wait.
-            self.0.containers.stop(id, grace).await?;
+            self.0.containers.stop_by(id, grace, signal).await?;
             let held = self.0.containers.hold(id).await?;
             // A start that another process had under way may have come through.
             if !self.0.containers.runs(&held).await? {
@@ -220,6 +245,11 @@ impl Engine {
     /// Runs a command in a running container. The child's standard streams are piped, and it exits as the command does.
     pub async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<tokio::process::Child, EngineError> {
         Ok(self.0.containers.exec(id, spec).await?)
+    }
+
+    /// Runs a command in a running container that nobody waits for. Returns when it is executed.
+    pub async fn exec_detached(&self, id: &ContainerId, spec: ExecSpec) -> Result<(), EngineError> {
+        Ok(self.0.containers.exec_detached(id, spec).await?)
     }
 
     /// Changes what can change while a container runs, and records it.

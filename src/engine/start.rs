@@ -20,6 +20,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
     if parts.containers.runs(&held).await? {
+        parts.containers.refuse_paused(id)?;
         return Ok(());
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;
@@ -99,7 +100,7 @@ pub(super) fn volumes_of(spec: &ContainerSpec) -> impl Iterator<Item = &Name> {
 }
 
 /// Everything but configs, which the containers' part keeps itself, as paths of the host.
-async fn mounts(parts: &Parts, record: &Record, layers: &[std::path::PathBuf]) -> Result<Vec<HostMount>, EngineError> {
+pub(super) async fn mounts(parts: &Parts, record: &Record, layers: &[std::path::PathBuf]) -> Result<Vec<HostMount>, EngineError> {
     let mut mounts = Vec::new();
     for mount in &record.spec.mounts {
         mounts.push(match mount {

@@ -205,7 +205,7 @@ fn command_of(run: &Map<String, Value>) -> String {
 }
 
 /// Where a container has something mounted over its root file system, from its root.
-fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
+pub(super) fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
     let fixed = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"].map(PathBuf::from);
     let own = spec.mounts.iter().map(|mount| match mount {
         Mount::Volume { target, .. }

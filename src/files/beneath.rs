@@ -84,6 +84,11 @@ impl Beneath {
         Ok(Self { root: Arc::new(root), path: path.to_owned(), folders: HashMap::new() })
     }
 
+    /// Beneath a folder that is open already; `path` is what it is called in messages.
+    pub fn over(root: OwnedFd, path: PathBuf) -> Self {
+        Self { root: Arc::new(root), path, folders: HashMap::new() }
+    }
+
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

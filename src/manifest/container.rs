@@ -38,6 +38,8 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     }
     spec.user = f.get("user").and_then(|node| reader.word(node)).map(str::to_owned);
     spec.hostname = f.get("hostname").and_then(|node| connections::host_name(reader, node));
+    spec.tty = f.get("tty").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    spec.stdin_open = f.get("stdin_open").and_then(|node| reader.boolean(node)).unwrap_or_default();
     spec.labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
     spec.read_only = f.get("read_only").and_then(|node| reader.boolean(node)).unwrap_or_default();
     if let Some(node) = f.get("restart") {

@@ -274,6 +274,8 @@ pub(super) static CONTAINER: Table = Table {
         field("working_dir", Form::Text, "The folder that commands start in"),
         field("user", Form::Word, "user[:group], by name or number"),
         field("hostname", Form::Text, "Its host name"),
+        field("tty", Form::Bool, "Whether its standard streams are a terminal"),
+        field("stdin_open", Form::Bool, "Whether its standard input stays open for whoever attaches"),
         field("labels", PAIRS, "Labels of the container"),
         field(
             "volumes",
@@ -370,9 +372,7 @@ pub(super) static CONTAINER: Table = Table {
         ("secrets", "use `configs` with `mode: 0400`"),
         ("security_opt", "remove it"),
         ("shm_size", "mount a tmpfs of that size at /dev/shm"),
-        ("stdin_open", "remove it"),
         ("storage_opt", "remove it"),
-        ("tty", "remove it"),
         ("use_api_socket", "mount the socket as a volume of type `bind`"),
         ("userns_mode", "remove it"),
         ("uts", "remove it"),

@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 25] = [
+const CLASSES: [(&str, Change); 28] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -27,6 +27,9 @@ const CLASSES: [(&str, Change); 25] = [
     ("working_dir", Change::Recreate),
     ("user", Change::Recreate),
     ("hostname", Change::Recreate),
+    ("tty", Change::Recreate),
+    ("stdin_open", Change::Recreate),
+    ("stdin_once", Change::Recreate),
     ("labels", Change::Recreate),
     ("mounts", Change::Recreate),
     ("network_mode", Change::Recreate),

@@ -85,6 +85,9 @@ pub struct Stop {
     /// Between the stop signal and SIGKILL; the container's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
+    /// Instead of the container's own stop signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,13 +140,16 @@ pub struct Logs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// Start it, and have all of its output: a reader that is slow slows the container. Otherwise what is recorded from
-    /// now on is sent, and the container never waits.
+    /// Start it, and have all of its output: a reader that is slow slows the container. Otherwise what it prints from now
+    /// on is sent, the container never waits, and who reads too slowly is turned away.
     #[serde(default)]
     pub start: bool,
     /// With `start`: remove it when it has exited, if it is one that is removed then.
     #[serde(default)]
     pub reap: bool,
+    /// Frames of input come, for its standard input. They end at the latest with the connection.
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +164,9 @@ pub struct Exec {
     pub working_dir: Option<String>,
     #[serde(default)]
     pub tty: bool,
+    /// With every capability that there is.
+    #[serde(default)]
+    pub privileged: bool,
     /// Rows and columns of our terminal.
     #[serde(default)]
     pub window: Option<(u16, u16)>,

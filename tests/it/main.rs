@@ -3,9 +3,13 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -17,12 +21,16 @@ mod harness;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod image_flags;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod logs;
-mod image_flags;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod registry;
@@ -36,3 +44,5 @@ mod store;
 mod streams;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod verbs;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::ProxyArgs;
 use super::health::HealthArgs;
 use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal};
 
@@ -17,8 +18,20 @@ pub struct RunArgs {
     /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,
+    /// Attach to this stream only: stdin, stdout or stderr; may be given several times
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true, conflicts_with = "detach")]
+    pub attach: Vec<StandardStream>,
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
     #[command(flatten)]
     pub spec: SpecArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StandardStream {
+    Stdin,
+    Stdout,
+    Stderr,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -44,6 +57,9 @@ pub struct SpecArgs {
     /// The container's name [default: the engine chooses one]
     #[arg(long, value_name = "NAME")]
     pub name: Option<Name>,
+    /// Write its id to a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
     /// When to get the image from its registry
     #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
     pub pull: PullWhen,
@@ -141,10 +157,11 @@ pub struct SpecArgs {
     #[command(flatten)]
     pub health: HealthArgs,
 
-    /// Refused with advice: containers have no standard input or terminal yet
-    #[arg(short, long, hide = true)]
+    /// Keep its standard input open, and hand ours on where it is attached
+    #[arg(short, long)]
     pub interactive: bool,
-    #[arg(short, long, hide = true)]
+    /// Give it a terminal
+    #[arg(short, long)]
     pub tty: bool,
 
     /// The image, then the command and its arguments; options after the image belong to the command

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cli::args::{ImageInspectArgs, InspectArgs, InspectType};
+use crate::cli::args::{ImageInspectArgs, InspectArgs, InspectContainersArgs, InspectType};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::render;
 use crate::cli::template::{Subject, Template};
 use crate::client::{Client, ClientError};
 use crate::wire::native::ErrorKind;
@@ -15,29 +16,21 @@ pub(super) async fn any(client: &Client, args: &InspectArgs, output: Output) -> 
         Some(kind) => std::slice::from_ref(kind),
         None => &[Container, Image, Network, Volume],
     };
-    show(client, &args.names, kinds, output).await
+    look(client, &args.names, kinds, &Look { format: args.format.as_deref(), sizes: args.size }, output).await
 }
 
 pub(super) async fn networks(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
     show(client, names, &[InspectType::Network], output).await
 }
 
-/// With a template, a line for each image that there is.
+pub(super) async fn containers(client: &Client, args: &InspectContainersArgs, output: Output) -> Result<i32, CliError> {
+    let how = Look { format: args.format.as_deref(), sizes: args.size };
+    look(client, &args.names, &[InspectType::Container], &how, output).await
+}
+
 pub(super) async fn images(client: &Client, args: &ImageInspectArgs, output: Output) -> Result<i32, CliError> {
-    let Some(format) = &args.format else { return show(client, &args.images, &[InspectType::Image], output).await };
-    let template: Template = if format == "json" { "{{json .}}" } else { format.as_str() }.parse()?;
-    let mut code = 0;
-    for name in &args.images {
-        match one(client, name, InspectType::Image).await? {
-            Some(image) => output.line(template.render(&Subject::new(image))?)?,
-            None => {
-                let error = CliError::NotFound { what: "image", name: name.clone() };
-                output.error(&error.to_string(), error.hint().as_deref());
-                code = 1;
-            }
-        }
-    }
-    Ok(code)
+    let how = Look { format: args.format.as_deref(), sizes: false };
+    look(client, &args.images, &[InspectType::Image], &how, output).await
 }
 
 pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
@@ -45,10 +38,24 @@ pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -
 }
 
 async fn show(client: &Client, names: &[String], kinds: &[InspectType], output: Output) -> Result<i32, CliError> {
+    look(client, names, kinds, &Look::default(), output).await
+}
+
+/// How what is found is shown.
+#[derive(Default)]
+struct Look<'a> {
+    /// A template for each; all together as JSON without.
+    format: Option<&'a str>,
+    sizes: bool,
+}
+
+async fn look(client: &Client, names: &[String], kinds: &[InspectType], how: &Look<'_>, output: Output) -> Result<i32, CliError> {
+    let template = how.format.map(|format| if format == "json" { "{{json .}}" } else { format });
+    let template: Option<Template> = template.map(str::parse).transpose()?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     'names: for name in names {
         for kind in kinds {
-            if let Some(value) = one(client, name, *kind).await? {
+            if let Some(value) = one(client, name, *kind, how.sizes).await? {
                 found.push(value);
                 continue 'names;
             }
@@ -62,17 +69,24 @@ async fn show(client: &Client, names: &[String], kinds: &[InspectType], output: 
         };
         missing.push(CliError::NotFound { what, name: name.clone() });
     }
-    output.json(&found)?;
+    match template {
+        None => output.json(&found)?,
+        Some(template) => {
+            for value in found {
+                output.line(template.render(&Subject::new(value))?)?;
+            }
+        }
+    }
     for error in &missing {
         output.error(&error.to_string(), error.hint().as_deref());
     }
     Ok(i32::from(!missing.is_empty()))
 }
 
-async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Value>, CliError> {
+async fn one(client: &Client, name: &str, kind: InspectType, sizes: bool) -> Result<Option<Value>, CliError> {
     Ok(match kind {
-        InspectType::Container => match client.container(name).await {
-            Ok(container) => Some(value(&container)?),
+        InspectType::Container => match client.details(name, sizes).await {
+            Ok(details) => Some(render::inspect::container(&details).map_err(CliError::Encode)?),
             Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         },

@@ -15,7 +15,8 @@ use crate::cli::output::Output;
 use crate::cli::progress::Parts;
 use crate::cli::render::images::HISTORY;
 use crate::cli::render::store::USAGE;
-use crate::cli::select::Filters;
+use crate::cli::select::{Filters, InvalidFilter};
+use crate::cli::time::When;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
 use crate::files::FileError;
@@ -158,7 +159,7 @@ pub(super) async fn prune(client: &Client, args: &PruneArgs, output: Output) -> 
     Ok(0)
 }
 
-fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
+pub(super) fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
     output.note(format!("{what} Are you sure you want to continue? [y/N]"));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(CliError::Input)?;
@@ -175,6 +176,15 @@ fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
         until: until(&filters, now)?,
         labels: labels.collect(),
     })
+}
+
+/// The earliest of the times that `until` names.
+pub(super) fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
+    let read = |text: &str| {
+        let when = text.parse::<When>();
+        when.map(|when| when.resolve(now)).map_err(|source| InvalidFilter::Time { key: "until".to_owned(), source })
+    };
+    Ok(filters.read("until", read)?.0.into_iter().min())
 }
 
 pub(super) async fn usage(client: &Client, args: &DfArgs, output: Output) -> Result<i32, CliError> {

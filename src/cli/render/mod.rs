@@ -2,7 +2,9 @@
 
 pub mod containers;
 pub mod images;
+pub mod inspect;
 pub mod resources;
+pub mod stats;
 pub mod status;
 pub mod steps;
 pub mod store;

@@ -166,6 +166,26 @@ impl Containers {
         Ok(())
     }
 
+    /// Gives a container that the caller holds another name.
+    pub fn rename(&self, held: &super::Held, name: &Name) -> Result<(), ContainersError> {
+        let id = held.id();
+        let taken = self.db.write(|t| {
+            let by: Option<String> = t
+                .query_row("SELECT id FROM containers WHERE name = ?1 AND id != ?2", [name.as_str(), id.as_str()], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if by.is_none() {
+                t.execute("UPDATE containers SET name = ?2 WHERE id = ?1", [id.as_str(), name.as_str()])?;
+            }
+            Ok(by)
+        })?;
+        match taken {
+            Some(by) => Err(ContainersError::NameTaken { name: name.clone(), by: parse(&by, "id", &by)? }),
+            None => Ok(()),
+        }
+    }
+
     /// The writable layer, its work folder and the logs. Whatever is there already is left as it is.
     pub(super) fn make_folders(&self, id: &ContainerId) -> Result<(), ContainersError> {
         use std::os::unix::fs::PermissionsExt;

@@ -142,7 +142,7 @@ impl Containers {
             (NetworkMode::Bridge | NetworkMode::None, None) => Network::New,
         };
         let user = spec::user(wanted, &image);
-        let input = SpecInput { id, hostname: &hostname, container: wanted, image: &image, mounts, terminal: false };
+        let input = SpecInput { id, hostname: &hostname, container: wanted, image: &image, mounts, terminal: wanted.tty };
         let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);
         let job = Job {
@@ -164,6 +164,8 @@ impl Containers {
             stop_grace: wanted.stop_grace_period,
             recording: recording(record),
             auto_remove: record.auto_remove,
+            stdin_open: wanted.stdin_open,
+            stdin_once: wanted.stdin_once,
             awaits_attach,
             state_dir: self.instance.state_dir().to_owned(),
             run_dir: self.instance.run_dir().to_owned(),

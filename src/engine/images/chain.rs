@@ -59,7 +59,8 @@ impl Images {
         let mut below: Vec<PathBuf> = Vec::new();
         let mut chain = Vec::with_capacity(image.layers.len());
         for (diff_id, chain_id) in image.layers.iter().zip(chain_ids(&image.layers)) {
-            let (known, noted) = self.inner.db.read(|t| Ok((rows::completion(t, &chain_id)?, rows::is_dependent(t, diff_id)?)))?;
+            let (known, noted) =
+                self.inner.db.read(|t| Ok((rows::completion(t, &chain_id)?, rows::is_dependent(t, diff_id)?)))?;
             let is_here = self.inner.db.read(|t| rows::has_layer(t, diff_id))? && store.layer_path(diff_id).is_dir();
             let fresh = staged.iter().find(|staged| !is_here && staged.layer.diff_id == *diff_id && staged.is_there());
             let (folder, dependent) = match fresh {

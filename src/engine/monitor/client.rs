@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 
-use super::protocol::{self, ProtocolError, Reply, Request};
+use super::protocol::{self, Attachment, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
 use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
-use crate::wire::frame::FrameCodec;
+use crate::wire::frame::{FrameCodec, FrameWriter};
 
 /// How long a monitor may take to answer what it can answer at once.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -27,8 +28,18 @@ const OUTPUT_BUFFER: usize = 64 << 10;
 /// The longest reply: a state with the output of its health checks.
 const MAX_REPLY: u64 = 1 << 20;
 
-/// A container's output as frames, and at last its exit code. Dropping it lets the container go on without a reader.
-pub type Attached = FramedRead<BufReader<UnixStream>, FrameCodec>;
+/// Somebody's place at a container's streams. Dropping it lets the container go on without.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its output, and at last its exit code.
+    pub output: FramedRead<BufReader<OwnedReadHalf>, FrameCodec>,
+    /// Where its input goes, and the size of its window. Pieces of input have at most [`INPUT_PIECE`] bytes. The monitor
+    /// takes the end of this half for the end of both.
+    pub input: FrameWriter<OwnedWriteHalf>,
+}
+
+/// The longest piece of input that a monitor takes.
+pub const INPUT_PIECE: usize = 16 << 10;
 
 /// Talks to the monitor of one container.
 #[derive(Clone, Debug)]
@@ -55,6 +66,12 @@ pub enum ClientError {
     Unexpected(String),
 }
 
+/// Both halves, because a monitor takes the end of one for the end of both.
+struct Connection {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
 impl Client {
     pub fn new(instance: &Instance, id: &ContainerId) -> Self {
         Self { socket: instance.container_run_dir(id).join(SOCKET) }
@@ -71,6 +88,12 @@ impl Client {
         done(self.ask(&Request::Signal { signal }, PROMPT).await?)
     }
 
+    /// Lets the container stand still, or go on.
+    pub async fn pause(&self, pause: bool) -> Result<(), ClientError> {
+        let request = if pause { Request::Pause } else { Request::Unpause };
+        done(self.ask(&request, PROMPT).await?)
+    }
+
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
         done(self.ask(&Request::Update { restart, limits }, PROMPT).await?)
     }
@@ -81,8 +104,8 @@ impl Client {
     }
 
     /// Ends the container for good. Its exit code.
-    pub async fn stop(&self, grace: Duration) -> Result<i32, ClientError> {
-        let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) };
+    pub async fn stop(&self, grace: Duration, signal: Option<Signal>) -> Result<i32, ClientError> {
+        let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), signal };
         Ok(exited(self.ask(&request, grace.saturating_add(CLEARING)).await?)?.0)
     }
 
@@ -106,11 +129,14 @@ impl Client {
         }
     }
 
-    /// The container's output from now on.
-    pub async fn attach(&self, reap: bool) -> Result<Attached, ClientError> {
-        let asked = timeout(PROMPT, self.send(&Request::Attach { reap })).await;
+    /// The container's output from now on, and a way to its input.
+    pub async fn attach(&self, attachment: Attachment) -> Result<Attached, ClientError> {
+        let asked = timeout(PROMPT, self.send(&Request::Attach(attachment))).await;
         match asked.map_err(|_| self.silent(PROMPT))?? {
-            (Reply::Attached, stream) => Ok(FramedRead::with_capacity(stream, FrameCodec, OUTPUT_BUFFER)),
+            (Reply::Attached, connection) => Ok(Attached {
+                output: FramedRead::with_capacity(connection.reader, FrameCodec, OUTPUT_BUFFER),
+                input: FrameWriter::new(connection.writer),
+            }),
             (other, _) => Err(unexpected(other)),
         }
     }
@@ -128,19 +154,20 @@ impl Client {
     }
 
     /// The reply, and the connection with what comes after it.
-    async fn send(&self, request: &Request) -> Result<(Reply, BufReader<UnixStream>), ClientError> {
+    async fn send(&self, request: &Request) -> Result<(Reply, Connection), ClientError> {
         let line = protocol::encode(request).map_err(ProtocolError::from)?;
         let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| self.failed(e))?;
         stream.write_all(&line).await.map_err(|e| self.failed(e))?;
-        let (mut reply, mut stream) = (Vec::new(), BufReader::new(stream));
-        (&mut stream).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
+        let (reader, writer) = stream.into_split();
+        let (mut reply, mut connection) = (Vec::new(), Connection { reader: BufReader::new(reader), writer });
+        (&mut connection.reader).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
         if reply.last() != Some(&b'\n') {
             return Err(ClientError::Gone);
         }
         match protocol::decode(&reply)? {
             Reply::NotRunning => Err(ClientError::NotRunning),
             Reply::Refused { why } => Err(ClientError::Refused(why)),
-            reply @ (Reply::Done | Reply::Attached | Reply::State { .. } | Reply::Exited { .. }) => Ok((reply, stream)),
+            reply @ (Reply::Done | Reply::Attached | Reply::State { .. } | Reply::Exited { .. }) => Ok((reply, connection)),
         }
     }
 

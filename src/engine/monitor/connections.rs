@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, poll};
-use tokio_util::codec::Encoder;
+use tokio_util::codec::{Decoder, Encoder};
 
 use super::logs::LogStream;
-use super::protocol::{self, MAX_REQUEST, Reply, Request};
+use super::protocol::{self, Attachment, MAX_REQUEST, Reply, Request};
 use crate::files::FileError;
 use crate::wire::frame::{Frame, FrameCodec, MAX_PAYLOAD, output_header};
 
@@ -25,6 +25,8 @@ const MAX_CLIENTS: usize = 128;
 const MAX_BACKLOG: usize = 1 << 20;
 /// Output that an attached client has not fetched; the container waits for whoever has more.
 const MAX_AHEAD: usize = 256 << 10;
+/// Output that a client which does not slow the container may leave unfetched, before it is turned away.
+const MAX_BEHIND: usize = 4 << 20;
 
 /// How long the container waits for one who takes nothing at all, where its output is recorded.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -47,7 +49,7 @@ struct Client {
     /// It waits for the final exit: with the promise to remove the container, or without.
     waits: Option<bool>,
     /// It has the container's output.
-    attached: bool,
+    attached: Option<Attachment>,
     /// When it last took something.
     progressed: Instant,
     /// Bytes of output that were passed over since it stopped reading; `None` when it has not.
@@ -105,9 +107,14 @@ impl Connections {
         self.listener.as_fd()
     }
 
-    /// Each client, and whether something is to be written to it.
-    pub(super) fn clients(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, bool)> {
-        self.clients.iter().map(|(id, client)| (*id, client.stream.as_fd(), !client.output.is_empty()))
+    /// Each client, and what is waited for. Without `input` nothing more is read of those who send any.
+    pub(super) fn clients(&self, input: bool) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, PollFlags)> {
+        self.clients.iter().map(move |(id, client)| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, input || client.attached.is_none());
+            flags.set(PollFlags::OUT, !client.output.is_empty());
+            (*id, client.stream.as_fd(), flags)
+        })
     }
 
     pub(super) fn accept(&mut self) -> io::Result<()> {
@@ -123,7 +130,7 @@ impl Connections {
                         input: Vec::new(),
                         output: Vec::new(),
                         waits: None,
-                        attached: false,
+                        attached: None,
                         progressed: Instant::now(),
                         passed_over: None,
                         gone: false,
@@ -143,9 +150,17 @@ impl Connections {
         let mut requests = Vec::new();
         let Some(client) = self.clients.get_mut(&id) else { return requests };
         client.fill();
+        if client.attached.is_some() {
+            return requests;
+        }
         while let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = client.input.drain(..=end).collect();
             match protocol::decode(&line) {
+                // What follows are frames.
+                Ok(request @ Request::Attach(_)) => {
+                    requests.push(request);
+                    return requests;
+                }
                 Ok(request) => requests.push(request),
                 Err(e) => client.send(&Reply::Refused { why: e.to_string() }),
             }
@@ -155,6 +170,26 @@ impl Connections {
             client.gone = true;
         }
         requests
+    }
+
+    /// What a client that is attached has sent. One that sends nonsense is turned away.
+    pub(super) fn frames(&mut self, id: ClientId) -> Vec<Frame> {
+        let Some(client) = self.clients.get_mut(&id) else { return Vec::new() };
+        let Some(attachment) = client.attached else { return Vec::new() };
+        let (mut buffer, mut frames) = (BytesMut::from(&client.input[..]), Vec::new());
+        loop {
+            match FrameCodec.decode(&mut buffer) {
+                Ok(Some(Frame::Stdin(_) | Frame::StdinEnd)) if !attachment.stdin => {}
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) if buffer.len() < MAX_REQUEST => break,
+                Ok(None) | Err(_) => {
+                    client.gone = true;
+                    break;
+                }
+            }
+        }
+        client.input = buffer.to_vec();
+        frames
     }
 
     pub(super) fn reply(&mut self, id: ClientId, reply: &Reply) {
@@ -171,19 +206,24 @@ impl Connections {
     }
 
     /// Gives a client the container's output from now on, and tells it of the final exit.
-    pub(super) fn attach(&mut self, id: ClientId, reap: bool) {
+    pub(super) fn attach(&mut self, id: ClientId, attachment: Attachment) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.send(&Reply::Attached);
-            (client.waits, client.attached) = (Some(reap), true);
+            (client.waits, client.attached) = (Some(attachment.reap), Some(attachment));
         }
     }
 
     /// Passes output on to whoever is attached.
     pub(super) fn relay(&mut self, stream: LogStream, bytes: &[u8]) {
-        for client in self.clients.values_mut().filter(|client| client.attached && !client.gone) {
+        for client in self.clients.values_mut().filter(|client| client.attached.is_some() && !client.gone) {
             client.catch_up();
             if let Some(passed_over) = &mut client.passed_over {
                 *passed_over += bytes.len() as u64;
+                continue;
+            }
+            if client.output.len() > MAX_BEHIND {
+                // It sees that the connection breaks off; what it has missed is in the log.
+                client.gone = true;
                 continue;
             }
             client.put(stream == LogStream::Stderr, bytes);
@@ -214,9 +254,12 @@ impl Connections {
         }
     }
 
-    /// Forgets those who left.
-    pub(super) fn sweep(&mut self) {
+    /// Forgets those who left. Whether one of them had the container's input.
+    pub(super) fn sweep(&mut self) -> bool {
+        let left = |client: &Client| client.gone && client.attached.is_some_and(|attachment| attachment.stdin);
+        let input_ends = self.clients.values().any(left);
         self.clients.retain(|_, client| !client.gone);
+        input_ends
     }
 
     /// Tells all who wait that the container has finally exited.
@@ -227,7 +270,7 @@ impl Connections {
             // Whoever hung up meanwhile cannot keep a promise.
             client.fill();
             let reaps = auto_remove && reap && reaper.is_none() && !client.gone;
-            if client.attached {
+            if client.attached.is_some() {
                 client.say_what_was_passed_over();
                 client.push(Frame::Exit(code));
             } else {
@@ -302,7 +345,8 @@ impl Client {
     }
 
     fn is_congested(&self) -> bool {
-        self.attached && !self.gone && self.passed_over.is_none() && self.output.len() >= MAX_AHEAD
+        let holds = self.attached.is_some_and(|attached| attached.lossless);
+        holds && !self.gone && self.passed_over.is_none() && self.output.len() >= MAX_AHEAD
     }
 
     /// One who stopped reading and has taken all that was there reads again.
@@ -385,7 +429,7 @@ mod tests {
         assert_eq!(bench.server.read(id), []);
         assert!(matches!(receive(&stream), Reply::Refused { .. }));
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -397,7 +441,7 @@ mod tests {
             bench.server.reply(id, &Reply::Refused { why: why.clone() });
         }
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -428,7 +472,7 @@ mod tests {
     fn who_is_attached_has_all_and_holds_the_container_back() {
         let mut bench = Bench::new();
         let (id, mut stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         assert_eq!(receive(&stream), Reply::Attached);
         let block = vec![7; 64 << 10];
         let mut sent = 0;
@@ -445,7 +489,7 @@ mod tests {
         });
         assert!(farewell.linger().unwrap(), "it has fetched all, and is held to its promise");
         let (mut all, mut got, mut last) = (BytesMut::from(&reading.join().unwrap()[..]), 0, None);
-        while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
+        while let Some(frame) = FrameCodec.decode(&mut all).unwrap() {
             match frame {
                 Frame::Stderr(bytes) => got += bytes.len(),
                 other => last = Some(other),
@@ -509,7 +553,7 @@ mod tests {
     fn a_reaper_that_leaves_before_it_has_all_is_not_relied_on() {
         let mut bench = Bench::new();
         let (id, stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         bench.server.relay(LogStream::Stdout, &vec![0; 4 << 20]);
         let farewell = bench.server.finish(0, true);
         assert!(!farewell.nobody_reaps());

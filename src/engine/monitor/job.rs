@@ -27,6 +27,12 @@ pub struct Job {
     pub(crate) recording: Recording,
     /// It is removed when it has finally exited.
     pub auto_remove: bool,
+    /// Its standard input stays open for whoever attaches.
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// It ends when somebody who is attached ends theirs.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Somebody comes at once to have all of its output: nothing is read before, or the first of it would be missed.
     pub awaits_attach: bool,
     /// The roots of the instance.

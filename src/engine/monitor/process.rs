@@ -8,8 +8,9 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use time::OffsetDateTime;
+
+mod attended;
 
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
@@ -19,12 +20,14 @@ use super::probe::Prober;
 use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
 use super::status::{self, Status};
+use super::streams::{self, Streams};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
+use crate::engine::runtime::{self, Process, RuntimeError};
 use crate::files::{self, FileError, Lock};
 use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
+use crate::wire::frame::Frame;
 
 mod care;
 
@@ -38,8 +41,8 @@ pub(super) enum MonitorError {
     Signals(nix::errno::Errno),
     #[error("read the monitor's own start time: {0}")]
     Identity(std::io::Error),
-    #[error("make a pipe for the container's output: {0}")]
-    Pipe(std::io::Error),
+    #[error("make the container's standard streams: {0}")]
+    Streams(std::io::Error),
     #[error("wait for events: {0}")]
     Poll(Errno),
     #[error(transparent)]
@@ -76,6 +79,8 @@ pub(super) struct Monitor {
     stopped: bool,
     /// Until then nothing is read of the output, and no end is seen, because somebody is to come and have all of it.
     awaiting: Option<Instant>,
+    /// The size of the terminal's window, where somebody has told it.
+    window: Option<(u16, u16)>,
     /// When SIGKILL follows the stop signal.
     kill_at: Option<Instant>,
     /// Empty while there is nothing to read.
@@ -101,8 +106,7 @@ struct Run {
     process: Process,
     began: Instant,
     began_at: OffsetDateTime,
-    /// The reading ends; `None` once all writers are gone.
-    output: [Option<OwnedFd>; 2],
+    streams: Streams,
     prober: Option<Prober>,
     /// It is being ended because it is unhealthy, to be started again.
     unwell: bool,
@@ -112,6 +116,7 @@ struct Run {
 enum Event {
     Exit,
     Output(LogStream),
+    Input,
     Signal,
     Connect,
     Client(ClientId),
@@ -170,6 +175,7 @@ impl Monitor {
             ending: false,
             stopped: false,
             awaiting: None,
+            window: None,
             kill_at: None,
             buffer: Vec::new(),
             untidy: true,
@@ -197,30 +203,27 @@ impl Monitor {
             for event in events {
                 self.handle(event);
             }
-            self.clients.sweep();
+            if self.clients.sweep() {
+                self.take(Frame::StdinEnd);
+            }
             self.tick();
         }
         Ok(self.finish())
     }
 
     fn begin_run(&mut self) -> Result<i32, MonitorError> {
-        let pipe = || -> Result<_, MonitorError> {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| MonitorError::Pipe(e.into()))?;
-            rustix::io::ioctl_fionbio(&read, true).map_err(|e| MonitorError::Pipe(e.into()))?;
-            // A larger pipe only spares switches between the two processes; the kernel may refuse it.
-            fcntl_setpipe_size(&read, 1 << 20).ok();
-            Ok((read, write))
-        };
-        let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
-        let stdin = sys::pty::null().map_err(MonitorError::Pipe)?;
-        let stdio = Stdio { stdin, stdout: stdout_write, stderr: stderr_write };
+        let on_terminal = self.job.launch.spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
+        let made =
+            if on_terminal { streams::terminal(self.job.stdin_open, self.window) } else { streams::pipes(self.job.stdin_open) };
+        let (streams, stdio) = made.map_err(MonitorError::Streams)?;
         let process = runtime::start(&self.job.launch, stdio, self.netns.as_ref().map(AsFd::as_fd))?;
         let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
+        self.status.began = Some(began_at);
         self.status.oom_killed = false;
-        let output = [Some(stdout), Some(stderr)];
-        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output, prober, unwell: false }));
+        self.status.paused = false;
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, streams, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
     }
@@ -231,9 +234,12 @@ impl Monitor {
             // What is not read fills the pipe, and the container waits.
             let reads = self.awaiting.is_none() && !self.clients.is_congested();
             for stream in STREAMS.into_iter().filter(|_| reads) {
-                if let Some(fd) = &run.output[stream as usize] {
+                if let Some(fd) = &run.streams.output[stream as usize] {
                     watched.add(Event::Output(stream), fd.as_fd(), PollFlags::IN);
                 }
+            }
+            if let Some(fd) = run.streams.input.wanted() {
+                watched.add(Event::Input, fd, PollFlags::OUT);
             }
             if let Some(prober) = &run.prober {
                 let (check, output) = prober.descriptors();
@@ -245,8 +251,9 @@ impl Monitor {
                 }
             }
         }
-        for (id, fd, writes) in self.clients.clients() {
-            watched.add(Event::Client(id), fd, if writes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN });
+        let takes_input = !matches!(&self.phase, Phase::Running(run) if run.streams.input.is_full());
+        for (id, fd, flags) in self.clients.clients(takes_input) {
+            watched.add(Event::Client(id), fd, flags);
         }
         watched.add(Event::Connect, self.clients.listener(), PollFlags::IN);
         watched.add(Event::Signal, self.signals.as_fd(), PollFlags::IN);
@@ -276,7 +283,8 @@ impl Monitor {
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Running(run) => run.prober.as_ref().and_then(Prober::deadline),
+            // One that stands still answers no question about its health.
+            Phase::Running(run) => run.prober.as_ref().filter(|_| !self.status.paused).and_then(Prober::deadline),
             Phase::Pausing { until, .. } => Some(*until),
             Phase::Over { .. } => None,
         };
@@ -287,6 +295,11 @@ impl Monitor {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Output(stream) => self.read_output(stream, false),
+            Event::Input => {
+                if let Phase::Running(run) = &mut self.phase {
+                    run.streams.input.flush();
+                }
+            }
             Event::Exit => self.exited(),
             Event::Probe => {
                 if self.prober().is_some_and(Prober::proceed) {
@@ -301,7 +314,7 @@ impl Monitor {
             Event::Signal => {
                 // The host goes down, or an administrator wants this container gone: neither is a stop for good.
                 while let Ok(Some(_)) = self.signals.read_signal() {
-                    self.end(self.job.stop_grace.0);
+                    self.end(self.job.stop_grace.0, self.job.stop_signal);
                 }
             }
             Event::Connect => {
@@ -316,13 +329,16 @@ impl Monitor {
                 for request in self.clients.read(id) {
                     self.answer(id, request);
                 }
+                for frame in self.clients.frames(id) {
+                    self.take(frame);
+                }
             }
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if self.prober().is_some_and(|prober| prober.tick(now)) {
+        if !self.status.paused && self.prober().is_some_and(|prober| prober.tick(now)) {
             self.after_check();
         }
         if self.awaiting.is_some_and(|until| until <= now) {
@@ -349,20 +365,22 @@ impl Monitor {
         let reply = match request {
             Request::State => Reply::State { status: Box::new(self.snapshot()) },
             Request::Wait { reap } => return self.clients.wait(id, reap),
-            Request::Attach { reap } => {
+            Request::Attach(attachment) => {
                 self.awaiting = None;
-                return self.clients.attach(id, reap);
+                return self.clients.attach(id, attachment);
             }
-            Request::Stop { grace_millis } => {
+            Request::Stop { grace_millis, signal } => {
                 self.clients.wait(id, false);
                 self.stopped = true;
-                return self.end(Duration::from_millis(grace_millis));
+                return self.end(Duration::from_millis(grace_millis), signal.unwrap_or(self.job.stop_signal));
             }
             Request::Signal { signal } => self.signal(signal),
             Request::Check { check } => {
                 self.check_otherwise(check);
                 Reply::Done
             }
+            Request::Pause => self.pause(),
+            Request::Unpause => self.unpause(),
             Request::Update { restart, limits } => {
                 let applied = match limits {
                     Some(limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(&limits)),
@@ -382,10 +400,14 @@ impl Monitor {
     }
 
     fn signal(&mut self, signal: Signal) -> Reply {
+        let ends = signal == Signal::KILL || signal == self.job.stop_signal;
+        if ends && let Err(e) = self.thaw() {
+            return Reply::Refused { why: e.to_string() };
+        }
         let Phase::Running(run) = &self.phase else { return Reply::NotRunning };
         match sys::signal::send(&run.process.pidfd, signal.number()) {
             Ok(()) => {
-                if signal == Signal::KILL || signal == self.job.stop_signal {
+                if ends {
                     (self.stopped, self.ending) = (true, true);
                 }
                 Reply::Done
@@ -395,27 +417,30 @@ impl Monitor {
         }
     }
 
-    /// Ends the container for good: at once when it does not run, else by its stop signal and, after the grace, SIGKILL.
-    fn end(&mut self, grace: Duration) {
+    /// Ends the container for good: at once when it does not run, else by a signal and, after the grace, SIGKILL.
+    fn end(&mut self, grace: Duration, signal: Signal) {
         self.ending = true;
+        if let Err(e) = self.thaw() {
+            super::note(&e.to_string());
+        }
         match &self.phase {
             Phase::Over { .. } => {}
             Phase::Pausing { code, .. } => self.phase = Phase::Over { code: *code, error: None },
-            Phase::Running(_) => self.ask_to_stop(grace),
+            Phase::Running(_) => self.ask_to_stop(grace, signal),
         }
     }
 
     /// Ends the run that is under way: its stop signal and, after the grace, SIGKILL.
-    fn ask_to_stop(&mut self, grace: Duration) {
+    fn ask_to_stop(&mut self, grace: Duration, signal: Signal) {
         let Phase::Running(run) = &self.phase else { return };
         if grace.is_zero() {
             return self.kill();
         }
         let at = Instant::now() + grace;
-        if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
+        if let Err(e) = sys::signal::send(&run.process.pidfd, signal.number())
             && e.raw_os_error() != Some(libc::ESRCH)
         {
-            super::note(&format!("send {}: {e}", self.job.stop_signal));
+            super::note(&format!("send {signal}: {e}"));
         }
         // Whoever has less patience than another decides.
         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
@@ -430,7 +455,7 @@ impl Monitor {
     /// Reads a stream once, or to its end.
     fn read_output(&mut self, stream: LogStream, all: bool) {
         let Phase::Running(run) = &mut self.phase else { return };
-        let slot = &mut run.output[stream as usize];
+        let slot = &mut run.streams.output[stream as usize];
         self.buffer.resize(BLOCK, 0);
         while let Some(fd) = slot {
             match rustix::io::read(&*fd, &mut self.buffer) {
@@ -485,6 +510,7 @@ impl Monitor {
     }
 
     fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>, policy: RestartPolicy) {
+        self.status.paused = false;
         self.kill_at = None;
         let pause = if self.ending { None } else { self.restarts.after_exit(policy, code, ran) };
         match pause {

@@ -28,9 +28,15 @@ pub struct Status {
     /// How often the monitor has started it again.
     #[serde(default)]
     pub restarts: u32,
+    /// It stands still, because a user asked for that.
+    #[serde(default)]
+    pub paused: bool,
     /// The kernel ended the last run, or a part of it, for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// When the last run began.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub began: Option<OffsetDateTime>,
     /// Failed health checks in a row.
     #[serde(default)]
     pub failing: u32,
@@ -47,7 +53,17 @@ pub struct Status {
 
 impl Status {
     pub const fn new(state: ContainerState) -> Self {
-        Self { state, restarts: 0, oom_killed: false, failing: 0, checks: Vec::new(), started_ticks: 0, monitor: None }
+        Self {
+            state,
+            restarts: 0,
+            paused: false,
+            began: None,
+            oom_killed: false,
+            failing: 0,
+            checks: Vec::new(),
+            started_ticks: 0,
+            monitor: None,
+        }
     }
 }
 

@@ -209,6 +209,21 @@ impl Inner {
         NetworkError::gather(errors).map(|()| links)
     }
 
+    /// Makes a container known by one name instead of another.
+    pub(super) fn rename(&self, container: &ContainerId, from: &Name, to: &Name) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut rows = self.rows()?;
+        let mut changed = false;
+        for lease in rows.leases.iter_mut().filter(|lease| lease.container == *container) {
+            if lease.names.remove(from.as_str()) {
+                lease.names.insert(to.to_string());
+                rows::rename(&self.db, lease)?;
+                changed = true;
+            }
+        }
+        if changed { self.publish_zone(&rows) } else { Ok(()) }
+    }
+
     pub(super) fn delete_links(links: &[String]) -> Result<()> {
         if links.is_empty() {
             return Ok(());

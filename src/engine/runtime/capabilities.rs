@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Spec};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -37,6 +37,15 @@ pub(super) fn combine(add: &BTreeSet<String>, drop: &BTreeSet<String>) -> Result
     set.retain(|c| !drop.contains(c));
     set.extend(add);
     Ok(set)
+}
+
+/// Gives a specification's process every capability that can be given.
+pub fn grant_all(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut() {
+        let (mut sets, all) = (process.capabilities().clone().unwrap_or_default(), available());
+        sets.set_bounding(Some(all.clone())).set_permitted(Some(all.clone())).set_effective(Some(all));
+        process.set_capabilities(Some(sets));
+    }
 }
 
 fn parse(names: &BTreeSet<String>) -> Result<(bool, Capabilities), String> {

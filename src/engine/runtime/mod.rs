@@ -30,6 +30,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+pub use capabilities::grant_all;
 pub use cgroups::CgroupPath;
 pub use error::RuntimeError;
 pub use exec::{exec, open_terminal};

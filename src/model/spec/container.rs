@@ -22,6 +22,15 @@ pub struct ContainerSpec {
     /// `user[:group]`, each by name or number.
     pub user: Option<String>,
     pub hostname: Option<String>,
+    /// Its standard streams are a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Its standard input stays open for whoever attaches; otherwise there is nothing to read.
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// Its standard input ends when somebody who is attached ends theirs.
+    #[serde(default)]
+    pub stdin_once: bool,
     pub labels: BTreeMap<String, String>,
     /// In the order of mounting.
     pub mounts: Vec<Mount>,
@@ -58,6 +67,9 @@ impl ContainerSpec {
             working_dir: None,
             user: None,
             hostname: None,
+            tty: false,
+            stdin_open: false,
+            stdin_once: false,
             labels: BTreeMap::new(),
             mounts: Vec::new(),
             network_mode: NetworkMode::Bridge,

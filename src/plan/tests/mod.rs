@@ -132,6 +132,7 @@ impl Host {
                     state: ContainerState::Created,
                     networks: BTreeMap::new(),
                     ports: BTreeSet::new(),
+                    paused: false,
                     network_faults: Vec::new(),
                     restarts: 0,
                     health: None,

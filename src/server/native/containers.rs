@@ -29,10 +29,13 @@ pub(super) fn routes() -> Router<Handles> {
         .route("/containers/{name}/stop", post(stop))
         .route("/containers/{name}/restart", post(restart))
         .route("/containers/{name}/kill", post(kill))
+        .route("/containers/{name}/pause", post(pause))
+        .route("/containers/{name}/unpause", post(unpause))
         .route("/containers/{name}/wait", post(wait))
         .route("/containers/{name}/logs", get(super::logs::logs))
         .route("/containers/{name}/attach", post(attach))
         .route("/containers/{name}/exec", post(exec))
+        .route("/containers/{name}/exec-detached", post(exec_detached))
 }
 
 async fn list(State(handles): State<Handles>) -> Result<axum::Json<Vec<Container>>, ApiError> {
@@ -67,7 +70,7 @@ async fn start(State(handles): State<Handles>, Path(name): Path<String>) -> Resu
 
 async fn stop(State(handles): State<Handles>, Path(name): Path<String>, Json(stop): Json<Stop>) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
-    handles.engine.stop(&id, stop.grace).await?;
+    handles.engine.stop_by(&id, stop.grace, stop.signal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -77,7 +80,7 @@ async fn restart(
     Json(stop): Json<Stop>,
 ) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
-    handles.engine.stop(&id, stop.grace).await?;
+    handles.engine.stop_by(&id, stop.grace, stop.signal).await?;
     handles.engine.start(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -85,6 +88,16 @@ async fn restart(
 async fn kill(State(handles): State<Handles>, Path(name): Path<String>, Json(kill): Json<Kill>) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
     handles.engine.signal(&id, kill.signal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn pause(State(handles): State<Handles>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    handles.engine.pause(&handles.engine.find(&name)?, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unpause(State(handles): State<Handles>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    handles.engine.pause(&handles.engine.find(&name)?, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -105,12 +118,11 @@ async fn attach(
         return Err(ApiError::new(ErrorKind::Invalid, "`reap` is for a container that is started by the same call".to_owned()));
     }
     if attach.start {
-        let output = engine.start_attached(&id, attach.reap).await?;
-        tokio::spawn(session::attached(upgrade, engine, id, attach.reap, output));
+        let attached = engine.start_attached(&id, attach.reap, attach.stdin).await?;
+        tokio::spawn(session::attached(upgrade, engine, id, attach.reap, attached));
     } else {
-        let query = LogQuery { follow: true, tail: Some(0), ..LogQuery::default() };
-        let output = frames(engine.logs(&id, query)?, false);
-        tokio::spawn(session::followed(upgrade, engine, id, output));
+        let attached = engine.attach(&id, attach.stdin).await?;
+        tokio::spawn(session::attached(upgrade, engine, id, false, attached));
     }
     Ok(switching())
 }
@@ -122,17 +134,32 @@ async fn exec(
     Json(exec): Json<Exec>,
 ) -> Result<Response, ApiError> {
     let id = handles.engine.find(&name)?;
-    let spec = ExecSpec {
+    let child = handles.engine.exec(&id, exec_spec(exec)).await?;
+    tokio::spawn(session::executing(upgrade, child));
+    Ok(switching())
+}
+
+/// Answers as soon as the command is executed.
+async fn exec_detached(
+    State(handles): State<Handles>,
+    Path(name): Path<String>,
+    Json(exec): Json<Exec>,
+) -> Result<StatusCode, ApiError> {
+    let id = handles.engine.find(&name)?;
+    handles.engine.exec_detached(&id, exec_spec(exec)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn exec_spec(exec: Exec) -> ExecSpec {
+    ExecSpec {
         argv: exec.argv,
         env: exec.env,
         user: exec.user,
         working_dir: exec.working_dir,
         tty: exec.tty,
         window: exec.window,
-    };
-    let child = handles.engine.exec(&id, spec).await?;
-    tokio::spawn(session::executing(upgrade, child));
-    Ok(switching())
+        privileged: exec.privileged,
+    }
 }
 
 /// Bytes of one frame, more or less.

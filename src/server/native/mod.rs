@@ -8,6 +8,7 @@ pub(crate) mod session;
 pub mod stacks;
 mod store;
 mod system;
+mod verbs;
 mod volumes;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use super::Handles;
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .merge(containers::routes())
+        .merge(verbs::routes())
         .merge(images::routes())
         .merge(store::routes())
         .merge(networks::routes())

@@ -33,7 +33,8 @@ impl Images {
                 (Ok(Some((scratch, _))), Some(chain_id)) => {
                     let place = self.inner.store.completion_path(&chain_id);
                     let compared = Compared { contents: true, marks: true };
-                    let told = if place.is_dir() { compare::trees(&scratch.root(), &place, compared)? } else { vec!["is gone".into()] };
+                    let told =
+                        if place.is_dir() { compare::trees(&scratch.root(), &place, compared)? } else { vec!["is gone".into()] };
                     Some(told.join("; ")).filter(|told| !told.is_empty())
                 }
             };
@@ -67,7 +68,8 @@ impl Images {
                 None => None,
             };
             publishing.sync()?;
-            let recorded = |t: &rusqlite::Transaction<'_>| rows::set_completion(t, &expected.image, expected.position, completion);
+            let recorded =
+                |t: &rusqlite::Transaction<'_>| rows::set_completion(t, &expected.image, expected.position, completion);
             Ok(self.inner.db.write(recorded)?)
         })
     }

@@ -121,7 +121,8 @@ impl Plan {
         };
         let meta = fs::symlink_metadata(&place).map_err(|e| FileError::new("look at", &place, e))?;
         let said = |meta: &fs::Metadata| (meta.mode(), meta.uid(), meta.gid());
-        Ok(said(&meta) != said(&found.meta) || attributes_of(&self.below.place(&found), is_own)? != attributes_of(&place, is_own)?)
+        Ok(said(&meta) != said(&found.meta)
+            || attributes_of(&self.below.place(&found), is_own)? != attributes_of(&place, is_own)?)
     }
 
     /// What a link leads to. What the layer itself has there came later than the link, or the link would have found it; so

@@ -21,7 +21,7 @@ impl Monitor {
         if !run.unwell && !self.ending && run.prober.as_ref().is_some_and(Prober::wants_restart) {
             run.unwell = true;
             note("the container is unhealthy, and is restarted for it");
-            self.ask_to_stop(self.job.stop_grace.0);
+            self.ask_to_stop(self.job.stop_grace.0, self.job.stop_signal);
         }
     }
 

@@ -7,6 +7,7 @@
 mod freeze;
 mod layout;
 mod measure;
+mod members;
 mod v1;
 
 use std::collections::BTreeSet;

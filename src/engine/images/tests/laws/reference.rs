@@ -98,7 +98,8 @@ impl Tree {
             }
         }
         if entry.kind == Kind::Hardlink {
-            let target = self.facts(&entry.link).is_some_and(|facts| facts.kind != 'd' && (habit != Habit::Plain || facts.kind != 'l'));
+            let target =
+                self.facts(&entry.link).is_some_and(|facts| facts.kind != 'd' && (habit != Habit::Plain || facts.kind != 'l'));
             return target && !is_under(&entry.link, &entry.name);
         }
         true

@@ -118,7 +118,11 @@ fn facts(place: &Path, meta: &std::fs::Metadata) -> Facts {
         mtime: Some((meta.mtime(), meta.mtime_nsec() as u32)),
         size: if kind == 'f' { meta.len() } else { 0 },
         content: (kind == 'f').then(|| Digest::of(&std::fs::read(place).unwrap())),
-        link: if kind == 'l' { std::fs::read_link(place).unwrap().into_os_string().into_string().unwrap() } else { String::new() },
+        link: if kind == 'l' {
+            std::fs::read_link(place).unwrap().into_os_string().into_string().unwrap()
+        } else {
+            String::new()
+        },
         device: if matches!(kind, 'c' | 'b') { meta.rdev() } else { 0 },
         xattrs: xattrs(place),
         same_as: None,
@@ -130,7 +134,8 @@ fn xattrs(place: &Path) -> BTreeMap<String, Vec<u8>> {
     let length = llistxattr(place, names.as_mut_slice()).unwrap();
     names.truncate(length);
     let names = names.split(|b| *b == 0).map(|name| String::from_utf8(name.to_vec()).unwrap());
-    let told = names.filter(|name| !name.is_empty() && !name.starts_with("trusted.overlay.") && !name.starts_with("trusted.setpoint."));
+    let told =
+        names.filter(|name| !name.is_empty() && !name.starts_with("trusted.overlay.") && !name.starts_with("trusted.setpoint."));
     let value = |name: &String| {
         let mut value = vec![0; 4096];
         let length = lgetxattr(place, name.as_str(), value.as_mut_slice()).unwrap();

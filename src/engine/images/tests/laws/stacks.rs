@@ -98,7 +98,8 @@ async fn layers_one_on_the_other_show_what_the_reference_says() {
         }
         let case = Case::new(seed, 5);
         let (sample, image) = case.sample();
-        let loaded = fixture.images.load(Box::new(std::io::Cursor::new(archive(&sample, &image))), LoadOptions::default(), silent());
+        let loaded =
+            fixture.images.load(Box::new(std::io::Cursor::new(archive(&sample, &image))), LoadOptions::default(), silent());
         let loaded = loaded.await.unwrap_or_else(|e| panic!("{e}: {}", case.told()));
         case.assert_shown(&fixture.images, loaded[0].digest);
         for tar in &case.tars {
