@@ -193,8 +193,6 @@ fn no_exchanged_link_leads_a_copy_to_the_host() {
     host.sp(&["run", "-d", "--name", "c", BUSYBOX, "sh", "-c", &script]).ok();
     wait_until("it is ready", PATIENCE, || host.sp(&["exec", "c", "cat", "/work/place/file"]).stdout == "inside");
     let work = PathBuf::from(format!("/proc/{}/root/work", host.pid("c")));
-    fs::create_dir(host.dir.join("no-stacks")).unwrap();
-    let _daemon = host.daemon(&host.dir.join("no-stacks"));
     let swapper = Swapper::start(work.join("place"), work.join("link"));
     let (mut came, mut went) = (0, 0);
     for round in 0..ROUNDS {

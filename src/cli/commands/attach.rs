@@ -31,6 +31,11 @@ async fn join(client: &Client, name: &str, mut to: Attach, proxy: ProxyArgs, out
     let spec = &container.spec;
     // One whose input is not open reads nothing, whoever sends it something.
     to.stdin &= spec.stdin_open;
+    // Whether it can be attached to at all comes before what our side has for that.
+    let early = match (to.start, container.state.is_running() && !container.paused) {
+        (false, false) => Some(client.attach(container.id.as_str(), &to).await?),
+        _ => None,
+    };
     let wishes = Wishes {
         input: Input::of(to.stdin, spec.tty)?,
         stdout: true,
@@ -40,7 +45,10 @@ async fn join(client: &Client, name: &str, mut to: Attach, proxy: ProxyArgs, out
         keys: proxy.detach_keys.unwrap_or_default(),
     };
     let signals = Signals::catch(proxy.sig_proxy)?;
-    let session = client.attach(container.id.as_str(), &to).await?;
+    let session = match early {
+        Some(session) => session,
+        None => client.attach(container.id.as_str(), &to).await?,
+    };
     let end: End = session::pump(session, signals, wishes, output).await?;
     Ok(end.told(output))
 }

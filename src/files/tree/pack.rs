@@ -12,8 +12,8 @@ use rustix::fs::{Dir, FileType, FsWord, Mode, OFlags, Stat, fstat, fstatfs, open
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
-use super::super::Beneath;
 use super::{TreeError, open};
+use crate::files::Beneath;
 
 /// More folders within each other than this are a trap.
 const DEEPEST: usize = 1000;

@@ -1,3 +1,5 @@
+//! Trees that come back as they were, and those that would lead out of their root.
+
 use super::*;
 use std::ffi::OsStr;
 use std::fs;

@@ -15,8 +15,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tar::{Archive, EntryType, Header};
 
-use super::super::{Beneath, Inside};
 use super::TreeError;
+use crate::files::{Beneath, Inside};
 
 /// To whom what is unpacked belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ impl Monitor {
                 if let Some(terminal) = &run.streams.terminal
                     && let Err(e) = terminal.resize((rows, columns))
                 {
-                    super::super::note(&format!("resize the container's terminal: {e}"));
+                    crate::engine::monitor::note(&format!("resize the container's terminal: {e}"));
                 }
             }
             Frame::Signal(signal) => drop(self.signal(signal)),
