@@ -59,16 +59,14 @@ impl Images {
         let mut below: Vec<PathBuf> = Vec::new();
         let mut chain = Vec::with_capacity(image.layers.len());
         for (diff_id, chain_id) in image.layers.iter().zip(chain_ids(&image.layers)) {
-            let (known, noted) = self.inner.db.read(|t| Ok((rows::completion(t, &chain_id)?, rows::is_dependent(t, diff_id)?)))?;
+            let (known, noted) =
+                self.inner.db.read(|t| Ok((rows::completion(t, &chain_id)?, rows::is_dependent(t, diff_id)?)))?;
             let is_here = self.inner.db.read(|t| rows::has_layer(t, diff_id))? && store.layer_path(diff_id).is_dir();
             let fresh = staged.iter().find(|staged| !is_here && staged.layer.diff_id == *diff_id && staged.is_there());
             let (folder, dependent) = match fresh {
                 Some(staged) => (staged.root(), Some(staged.layer.dependent)),
                 None => (store.layer_path(diff_id), noted),
             };
-            if hides_all(&folder)? {
-                below.clear();
-            }
             let mut link = Link { completion: None, made: None };
             let mut over = None;
             if let Some(known) = known.filter(|known| store.completion_path(&known.chain_id).is_dir()) {
@@ -78,6 +76,9 @@ impl Images {
                 link.completion = Some(Completion { chain_id, size });
                 over = Some(scratch.root());
                 link.made = Some(scratch);
+            }
+            if hides_all(&folder)? {
+                below.clear();
             }
             below.splice(0..0, over.into_iter().chain([folder]));
             chain.push(link);

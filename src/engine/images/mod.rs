@@ -3,8 +3,8 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
-mod check;
 mod chain;
+mod check;
 mod commit;
 mod documents;
 mod error;

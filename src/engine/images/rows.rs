@@ -93,13 +93,7 @@ pub(super) fn insert_layer(t: &Transaction<'_>, layer: &Layer, is_new: bool) -> 
         "INSERT INTO layers (diff_id, size, tar_size, dependent) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (diff_id) DO UPDATE
          SET tar_size = excluded.tar_size, dependent = iif(?5, excluded.dependent, dependent)",
-        params![
-            layer.diff_id.to_string(),
-            layer.size.cast_signed(),
-            layer.tar_size.cast_signed(),
-            layer.dependent,
-            is_new
-        ],
+        params![layer.diff_id.to_string(), layer.size.cast_signed(), layer.tar_size.cast_signed(), layer.dependent, is_new],
     )?;
     Ok(())
 }

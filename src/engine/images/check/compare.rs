@@ -88,7 +88,8 @@ pub(super) fn differ(
     }
     // Labels of this host's security module, and what overlayfs notes of a layer in use.
     let ignored = |name: &[u8]| {
-        name.starts_with(b"security.selinux") || (name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque")
+        name.starts_with(b"security.selinux")
+            || (name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque")
             || (!marks && name.starts_with(MARKS))
     };
     if attributes_of(one, ignored)? != attributes_of(two, ignored)? {

@@ -33,7 +33,8 @@ impl Images {
                 (Ok(Some((scratch, _))), Some(chain_id)) => {
                     let place = self.inner.store.completion_path(&chain_id);
                     let compared = Compared { contents: true, marks: true };
-                    let told = if place.is_dir() { compare::trees(&scratch.root(), &place, compared)? } else { vec!["is gone".into()] };
+                    let told =
+                        if place.is_dir() { compare::trees(&scratch.root(), &place, compared)? } else { vec!["is gone".into()] };
                     Some(told.join("; ")).filter(|told| !told.is_empty())
                 }
             };
@@ -67,7 +68,8 @@ impl Images {
                 None => None,
             };
             publishing.sync()?;
-            let recorded = |t: &rusqlite::Transaction<'_>| rows::set_completion(t, &expected.image, expected.position, completion);
+            let recorded =
+                |t: &rusqlite::Transaction<'_>| rows::set_completion(t, &expected.image, expected.position, completion);
             Ok(self.inner.db.write(recorded)?)
         })
     }
@@ -87,9 +89,6 @@ impl Images {
                 if !folder.is_dir() {
                     break;
                 }
-                if hides_all(&folder)? {
-                    below.clear();
-                }
                 let dependent = self.inner.db.read(|t| rows::is_dependent(t, diff_id))?;
                 let made = match self.completed(diff_id, &folder, dependent, &below) {
                     Err(error) if !matches!(error, ImagesError::Complete { .. }) => return Err(error),
@@ -101,6 +100,9 @@ impl Images {
                     break;
                 }
                 let over = recorded.map(|chain_id| self.inner.store.completion_path(&chain_id)).filter(|over| over.is_dir());
+                if hides_all(&folder)? {
+                    below.clear();
+                }
                 below.splice(0..0, over.into_iter().chain([folder]));
             }
         }

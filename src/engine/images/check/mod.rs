@@ -13,8 +13,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::compare::Compared;
-use super::documents::{self, Document};
 use super::chain::chain_ids;
+use super::documents::{self, Document};
 use super::layer::{Hashed, unpack_hollow};
 use super::{Images, ImagesError, rows};
 use crate::files::FileError;

@@ -116,12 +116,20 @@ impl Plan {
         if !marks::is_implied(&place).map_err(|e| FileError::new("look at", &place, e))? {
             return Ok(false);
         }
+        // What is below does not show there.
+        for ancestor in path.ancestors().skip(1) {
+            let folder = at(self.layer(), ancestor);
+            if marks::is_opaque(&folder).map_err(|e| FileError::new("look at", &folder, e))? {
+                return Ok(false);
+            }
+        }
         let Some(found) = self.below.find(path)?.filter(|found| found.meta.is_dir() && found.path == path) else {
             return Ok(false);
         };
         let meta = fs::symlink_metadata(&place).map_err(|e| FileError::new("look at", &place, e))?;
         let said = |meta: &fs::Metadata| (meta.mode(), meta.uid(), meta.gid());
-        Ok(said(&meta) != said(&found.meta) || attributes_of(&self.below.place(&found), is_own)? != attributes_of(&place, is_own)?)
+        Ok(said(&meta) != said(&found.meta)
+            || attributes_of(&self.below.place(&found), is_own)? != attributes_of(&place, is_own)?)
     }
 
     /// What a link leads to. What the layer itself has there came later than the link, or the link would have found it; so
@@ -129,7 +137,7 @@ impl Plan {
     fn target(&self, target: &Path, names: &BTreeSet<PathBuf>) -> Result<Seen, CompleteError> {
         let mut found = self.below.find(target)?;
         if let (None, Some(folder), Some(name)) = (&found, target.parent(), target.file_name())
-            && let Some(folder) = self.with.find(folder)?
+            && let Some(folder) = self.with.follow(folder)?
         {
             found = self.below.find(&folder.path.join(name))?;
         }

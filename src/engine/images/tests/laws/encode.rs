@@ -53,7 +53,9 @@ fn one(entry: &Entry, format: Format, random: &mut Random, output: &mut Vec<u8>)
         let mut map = format!("{}\n{}", entry.pieces.len(), map.concat()).into_bytes();
         map.resize(map.len().next_multiple_of(512), 0);
         content.splice(0..0, map);
-        for (key, value) in [("major", "1".to_owned()), ("minor", "0".to_owned()), ("realsize", entry.size.to_string()), ("name", name)] {
+        for (key, value) in
+            [("major", "1".to_owned()), ("minor", "0".to_owned()), ("realsize", entry.size.to_string()), ("name", name)]
+        {
             records.extend(pax::record(format!("GNU.sparse.{key}").as_bytes(), value.as_bytes()));
         }
         stored_name = "GNUSparseFile.0/file".to_owned();

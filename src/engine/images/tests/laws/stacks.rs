@@ -2,6 +2,7 @@
 //! then, and neither the order nor the number of layers that are pulled at a time makes a difference.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::encode::{FORMATS, tar};
@@ -64,7 +65,7 @@ impl Case {
 }
 
 /// What overlayfs makes of layers, the top one first.
-fn shown(layers: &[PathBuf]) -> Snapshot {
+pub(in crate::engine::images::tests) fn shown(layers: &[PathBuf]) -> Snapshot {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let (bottom, mount_point) = (folder.path().join("bottom"), folder.path().join("merged"));
     std::fs::create_dir(&bottom).unwrap();
@@ -80,7 +81,7 @@ fn shown(layers: &[PathBuf]) -> Snapshot {
 }
 
 /// An OCI layout as a tar.
-fn archive(sample: &Sample, image: &serde_json::Value) -> Vec<u8> {
+pub(in crate::engine::images::tests) fn archive(sample: &Sample, image: &serde_json::Value) -> Vec<u8> {
     let mut tar = Tar::default().file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
     for (digest, content) in &sample.blobs {
         tar = tar.file(&format!("blobs/sha256/{}", digest.hex()), content);
@@ -98,7 +99,8 @@ async fn layers_one_on_the_other_show_what_the_reference_says() {
         }
         let case = Case::new(seed, 5);
         let (sample, image) = case.sample();
-        let loaded = fixture.images.load(Box::new(std::io::Cursor::new(archive(&sample, &image))), LoadOptions::default(), silent());
+        let loaded =
+            fixture.images.load(Box::new(std::io::Cursor::new(archive(&sample, &image))), LoadOptions::default(), silent());
         let loaded = loaded.await.unwrap_or_else(|e| panic!("{e}: {}", case.told()));
         case.assert_shown(&fixture.images, loaded[0].digest);
         for tar in &case.tars {
