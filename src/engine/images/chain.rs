@@ -67,9 +67,6 @@ impl Images {
                 Some(staged) => (staged.root(), Some(staged.layer.dependent)),
                 None => (store.layer_path(diff_id), noted),
             };
-            if hides_all(&folder)? {
-                below.clear();
-            }
             let mut link = Link { completion: None, made: None };
             let mut over = None;
             if let Some(known) = known.filter(|known| store.completion_path(&known.chain_id).is_dir()) {
@@ -79,6 +76,9 @@ impl Images {
                 link.completion = Some(Completion { chain_id, size });
                 over = Some(scratch.root());
                 link.made = Some(scratch);
+            }
+            if hides_all(&folder)? {
+                below.clear();
             }
             below.splice(0..0, over.into_iter().chain([folder]));
             chain.push(link);

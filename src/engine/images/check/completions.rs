@@ -89,9 +89,6 @@ impl Images {
                 if !folder.is_dir() {
                     break;
                 }
-                if hides_all(&folder)? {
-                    below.clear();
-                }
                 let dependent = self.inner.db.read(|t| rows::is_dependent(t, diff_id))?;
                 let made = match self.completed(diff_id, &folder, dependent, &below) {
                     Err(error) if !matches!(error, ImagesError::Complete { .. }) => return Err(error),
@@ -103,6 +100,9 @@ impl Images {
                     break;
                 }
                 let over = recorded.map(|chain_id| self.inner.store.completion_path(&chain_id)).filter(|over| over.is_dir());
+                if hides_all(&folder)? {
+                    below.clear();
+                }
                 below.splice(0..0, over.into_iter().chain([folder]));
             }
         }

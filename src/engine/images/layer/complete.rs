@@ -116,6 +116,13 @@ impl Plan {
         if !marks::is_implied(&place).map_err(|e| FileError::new("look at", &place, e))? {
             return Ok(false);
         }
+        // What is below does not show there.
+        for ancestor in path.ancestors().skip(1) {
+            let folder = at(self.layer(), ancestor);
+            if marks::is_opaque(&folder).map_err(|e| FileError::new("look at", &folder, e))? {
+                return Ok(false);
+            }
+        }
         let Some(found) = self.below.find(path)?.filter(|found| found.meta.is_dir() && found.path == path) else {
             return Ok(false);
         };
@@ -130,7 +137,7 @@ impl Plan {
     fn target(&self, target: &Path, names: &BTreeSet<PathBuf>) -> Result<Seen, CompleteError> {
         let mut found = self.below.find(target)?;
         if let (None, Some(folder), Some(name)) = (&found, target.parent(), target.file_name())
-            && let Some(folder) = self.with.find(folder)?
+            && let Some(folder) = self.with.follow(folder)?
         {
             found = self.below.find(&folder.path.join(name))?;
         }

@@ -27,23 +27,23 @@ fn through(fd: impl AsFd) -> String {
 
 pub(super) fn mark_link(file: impl AsFd, target: &Path) -> Result<(), Errno> {
     use std::os::unix::ffi::OsStrExt;
-    setxattr(through(file), LINK, target.as_os_str().as_bytes(), XattrFlags::empty())
+    setxattr(through(&file), LINK, target.as_os_str().as_bytes(), XattrFlags::empty())
 }
 
 pub(super) fn mark_implied(folder: impl AsFd) -> Result<(), Errno> {
-    setxattr(through(folder), IMPLIED, b"", XattrFlags::empty())
+    setxattr(through(&folder), IMPLIED, b"", XattrFlags::empty())
 }
 
 /// Something is said of the folder after all.
 pub(super) fn mark_spoken_of(folder: impl AsFd) -> Result<(), Errno> {
-    match removexattr(through(folder), IMPLIED) {
+    match removexattr(through(&folder), IMPLIED) {
         Err(Errno::NODATA) => Ok(()),
         result => result,
     }
 }
 
 pub(super) fn make_opaque(folder: impl AsFd) -> Result<(), Errno> {
-    setxattr(through(folder), OPAQUE, b"y", XattrFlags::empty())
+    setxattr(through(&folder), OPAQUE, b"y", XattrFlags::empty())
 }
 
 /// What the file at `path` stands for, if it does.

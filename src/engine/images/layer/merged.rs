@@ -38,7 +38,22 @@ type Level = (PathBuf, Vec<usize>);
 impl Merged {
     /// What is at `path`, where links are followed on the way but not at its end.
     pub(super) fn find(&self, path: &Path) -> Result<Option<Seen>, FileError> {
-        let all: Vec<usize> = (0..self.0.len()).collect();
+        self.look(path, false)
+    }
+
+    /// The same, and a link at its end is followed too.
+    pub(super) fn follow(&self, path: &Path) -> Result<Option<Seen>, FileError> {
+        self.look(path, true)
+    }
+
+    fn look(&self, path: &Path, follow: bool) -> Result<Option<Seen>, FileError> {
+        let mut all = Vec::new();
+        for (layer, folder) in self.0.iter().enumerate() {
+            all.push(layer);
+            if marks::is_opaque(folder).map_err(|e| FileError::new("look at", folder, e))? {
+                break;
+            }
+        }
         let Some(top) = self.0.first() else { return Ok(None) };
         let mut levels: Vec<Level> = vec![(PathBuf::new(), all.clone())];
         let mut waiting: VecDeque<OsString> = components(path);
@@ -54,7 +69,7 @@ impl Merged {
             }
             let Some((folder, layers)) = levels.last() else { return Ok(None) };
             let Some((found, below)) = self.step(folder, layers, &name)? else { return Ok(None) };
-            if found.meta.is_symlink() && !waiting.is_empty() {
+            if found.meta.is_symlink() && (follow || !waiting.is_empty()) {
                 links += 1;
                 if links > MOST_LINKS {
                     return Ok(None);

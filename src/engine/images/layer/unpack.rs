@@ -262,14 +262,14 @@ impl Target {
                         } else {
                             self.put_aside(parent, path, name, archive)?;
                             mkdirat(parent, name, Mode::RWXU).map_err(fail)?;
-                            is_whiteout(&there)
+                            true
                         }
                     }
                     Err(e) => return Err(fail(e).into()),
                 };
                 let fd = openat(parent, name, flags, Mode::empty()).map_err(fail)?;
                 if hides {
-                    // The layer hides what is below and puts a new folder in its place.
+                    // What was there hid what is below, whether it was a whiteout or anything else but a folder.
                     make_opaque(&fd).map_err(fail)?;
                 }
                 fd
@@ -385,7 +385,7 @@ impl Target {
         target: &Inside,
         archive: &mut Archive<Tape<R>>,
     ) -> Result<(), UnpackError> {
-        for ancestor in target.parent().ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        for ancestor in target.parent().ancestors() {
             let Ok(folder) = self.beneath.folder(ancestor) else { continue };
             let place = PathBuf::from(format!("/proc/self/fd/{}/.", folder.as_raw_fd()));
             if marks::is_opaque(&place).map_err(|e| FileError::new("look at", self.beneath.show(ancestor), e))? {

@@ -2,6 +2,8 @@
 
 mod archives;
 mod care;
+mod chains;
+mod contained;
 mod crash;
 mod honest;
 mod hostile;

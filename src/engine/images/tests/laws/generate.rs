@@ -4,7 +4,7 @@ use super::Random;
 use super::reference::Tree;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::engine::images::tests) enum Kind {
     File,
     Folder,
     Symlink,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 
 /// One entry of a layer's tar.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(in crate::engine::images::tests) struct Entry {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) mode: u32,
@@ -127,7 +127,10 @@ fn entry(random: &mut Random, tree: &Tree, habit: Habit) -> Entry {
     match kind {
         Kind::File => content(random, &mut entry),
         Kind::Symlink => entry.link = random.pick(&["a", "/etc/passwd", "../../..", "nowhere/at all", "b/c"]).to_owned(),
-        Kind::Hardlink => entry.link = random.pick(&[there, vec![path(random)]].concat()),
+        Kind::Hardlink => {
+            let other = path(random);
+            entry.link = random.pick(&[there, vec![other]].concat());
+        }
         Kind::Char => entry.device = random.pick(&[(1, 3), (5, 1), (10, 229), (4, 300)]),
         Kind::Block => entry.device = random.pick(&[(7, 0), (8, 17), (259, 65_536)]),
         Kind::Folder | Kind::Fifo => {}

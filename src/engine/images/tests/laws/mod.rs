@@ -8,10 +8,12 @@ mod encode;
 mod generate;
 mod peers;
 mod reference;
-mod snapshot;
+pub(super) mod snapshot;
 mod stacks;
 
 use std::ops::Range;
+
+pub(super) use stacks::{archive, shown};
 
 /// The same numbers for the same seed. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators".
 #[derive(Clone, Debug)]

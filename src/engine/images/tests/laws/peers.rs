@@ -55,8 +55,15 @@ fn extract(tar: &[u8], folder: &std::path::Path) {
     let archive = folder.with_extension("tar");
     std::fs::write(&archive, tar).unwrap();
     let flags = ["--same-owner", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--delay-directory-restore"];
-    let mut command = Command::new("tar");
-    command.arg("-xpf").arg(&archive).arg("-C").arg(folder).args(flags).stdin(Stdio::null());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 022; exec tar \"$@\"", "tar"])
+        .arg("-xpf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(folder)
+        .args(flags)
+        .stdin(Stdio::null());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

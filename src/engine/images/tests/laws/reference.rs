@@ -50,6 +50,7 @@ impl Tree {
         self.layer += 1;
         self.spoken_of.clear();
         self.touched.clear();
+        self.touched.insert(String::new());
     }
 
     /// A folder's time is what the layer says; where it says nothing but changes what is in it, anything.
@@ -100,7 +101,7 @@ impl Tree {
         if entry.kind == Kind::Hardlink {
             let target =
                 self.facts(&entry.link).is_some_and(|facts| facts.kind != 'd' && (habit != Habit::Plain || facts.kind != 'l'));
-            return target && !is_under(&entry.link, &entry.name);
+            return target && !is_under(&entry.link, &entry.name) && !is_under(&entry.name, &entry.link);
         }
         true
     }
@@ -124,12 +125,8 @@ impl Tree {
             return self.hide(&hidden);
         }
         if let Some(node) = target {
-            if self.places.get(&entry.name).is_some_and(|place| place.node == node) {
-                return;
-            }
             self.remove(&entry.name);
             self.places.insert(entry.name.clone(), Place { node, layer: self.layer });
-            // What was linked is the layer's own from now on, by all its names.
             return;
         }
         let mut facts = Facts::of(entry);

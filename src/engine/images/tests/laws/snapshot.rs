@@ -10,19 +10,19 @@ use super::generate::{Entry, Kind};
 use crate::model::Digest;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) kind: char,
-    pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
+pub(in crate::engine::images::tests) struct Facts {
+    pub(in crate::engine::images::tests) kind: char,
+    pub(in crate::engine::images::tests) mode: u32,
+    pub(in crate::engine::images::tests) owner: (u32, u32),
     /// `None`: whatever it is.
-    pub(super) mtime: Option<(i64, u32)>,
-    pub(super) size: u64,
-    pub(super) content: Option<Digest>,
-    pub(super) link: String,
-    pub(super) device: u64,
-    pub(super) xattrs: BTreeMap<String, Vec<u8>>,
+    pub(in crate::engine::images::tests) mtime: Option<(i64, u32)>,
+    pub(in crate::engine::images::tests) size: u64,
+    pub(in crate::engine::images::tests) content: Option<Digest>,
+    pub(in crate::engine::images::tests) link: String,
+    pub(in crate::engine::images::tests) device: u64,
+    pub(in crate::engine::images::tests) xattrs: BTreeMap<String, Vec<u8>>,
     /// Of anything but a folder: the first name of the same file.
-    pub(super) same_as: Option<String>,
+    pub(in crate::engine::images::tests) same_as: Option<String>,
 }
 
 impl Facts {
@@ -52,11 +52,11 @@ impl Facts {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshot(pub(super) BTreeMap<String, Facts>);
+pub(in crate::engine::images::tests) struct Snapshot(pub(in crate::engine::images::tests) BTreeMap<String, Facts>);
 
 impl Snapshot {
     /// Reads a tree. Whatever cannot be looked at, though it is listed, fails.
-    pub(super) fn read(root: &Path) -> Self {
+    pub(in crate::engine::images::tests) fn read(root: &Path) -> Self {
         let mut all = BTreeMap::new();
         let mut waiting = vec![String::new()];
         while let Some(path) = waiting.pop() {
@@ -81,7 +81,7 @@ impl Snapshot {
     }
 
     /// How what was found differs; empty when it does not.
-    pub(super) fn differences(&self, found: &Self) -> Vec<String> {
+    pub(in crate::engine::images::tests) fn differences(&self, found: &Self) -> Vec<String> {
         let mut told = Vec::new();
         for path in self.0.keys().chain(found.0.keys().filter(|path| !self.0.contains_key(*path))) {
             match (self.0.get(path), found.0.get(path)) {

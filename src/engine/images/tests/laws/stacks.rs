@@ -2,6 +2,7 @@
 //! then, and neither the order nor the number of layers that are pulled at a time makes a difference.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::encode::{FORMATS, tar};
@@ -64,7 +65,7 @@ impl Case {
 }
 
 /// What overlayfs makes of layers, the top one first.
-fn shown(layers: &[PathBuf]) -> Snapshot {
+pub(in crate::engine::images::tests) fn shown(layers: &[PathBuf]) -> Snapshot {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let (bottom, mount_point) = (folder.path().join("bottom"), folder.path().join("merged"));
     std::fs::create_dir(&bottom).unwrap();
@@ -80,7 +81,7 @@ fn shown(layers: &[PathBuf]) -> Snapshot {
 }
 
 /// An OCI layout as a tar.
-fn archive(sample: &Sample, image: &serde_json::Value) -> Vec<u8> {
+pub(in crate::engine::images::tests) fn archive(sample: &Sample, image: &serde_json::Value) -> Vec<u8> {
     let mut tar = Tar::default().file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
     for (digest, content) in &sample.blobs {
         tar = tar.file(&format!("blobs/sha256/{}", digest.hex()), content);
