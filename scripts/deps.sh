@@ -65,6 +65,7 @@ vm)
     need debootstrap debootstrap "puts its disk together"
     need mkfs.ext4 e2fsprogs "makes its file system"
     need strip binutils "makes what is tested small"
+    need /bin/busybox busybox-static "the image that is run is made of it"
     ;;
 *)
     echo "usage: $0 build|demo|test|bench|vm" >&2

@@ -22,6 +22,8 @@ work=$(mktemp -d "$PWD/work.XXXXXX")
 root=$work/root
 trap 'rm -rf "$work"' EXIT
 
+# A fresh machine knows of no packages yet.
+apt-cache show linux-image-amd64 >/dev/null 2>&1 || apt-get -q update >/dev/null
 mirror=$(apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
     awk -v suite=$suite '$1 == suite && $2 == "main" { print $3; exit }')
 say "debootstrap $suite"

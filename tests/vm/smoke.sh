@@ -25,9 +25,9 @@ pid() { setpoint inspect "$1" | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -
 
 [ -e /sys/fs/cgroup/cgroup.controllers ] || fail "this is no pure cgroup v2 host"
 say "$(setpoint --version) on $(uname -r)"
-cp -r "$here/examples" "$scratch/examples"
+cp -a "$here/examples" "$scratch/examples"
 sh "$scratch/examples/rootfs.sh" "$scratch/examples/hello/rootfs"
-cp -a "$scratch/examples/hello/rootfs" "$scratch/examples/limits/rootfs"
+[ -e "$scratch/examples/limits/rootfs" ] || cp -a "$scratch/examples/hello/rootfs" "$scratch/examples/limits/rootfs"
 
 say "limits: apply"
 setpoint apply "$scratch/examples/limits"
