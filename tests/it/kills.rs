@@ -179,10 +179,10 @@ fn whoever_is_killed_the_truth_is_told_and_nothing_is_left() {
         // The stack's own is hit in every wave: what it needs is in the manifest.
         let pid = host.pid("s-kept");
         let monitor = parent(pid);
-        let hits = if number % 2 == 0 { vec![monitor] } else { vec![pid, monitor] };
+        let hits = if number.is_multiple_of(2) { vec![monitor] } else { vec![pid, monitor] };
         victims.push(Victim { name: "s-kept".to_owned(), kind: Kind::Always, pid, monitor, hits });
         // Every second wave takes the daemon too. It is started again, as systemd does.
-        let struck = number % 2 == 1;
+        let struck = !number.is_multiple_of(2);
         strike(&victims, struck.then_some(&daemon), &mut dice);
         if struck {
             daemon.kill();

@@ -37,7 +37,7 @@ pub enum Request {
         limits: Option<ResourceLimits>,
     },
     /// Check the container's health in this way from now on, or not at all.
-    Check { check: Option<Healthcheck> },
+    Check { check: Option<Box<Healthcheck>> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ mod tests {
             Request::Wait { reap: true },
             Request::Attach { reap: false },
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
-            Request::Check { check: Some(Healthcheck::new("http://localhost:80/".parse().map(Probe::Http).unwrap())) },
+            Request::Check { check: Some(Box::new(Healthcheck::new(Probe::Http("80/ok".parse().unwrap())))) },
             Request::Check { check: None },
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);
