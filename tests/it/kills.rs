@@ -172,7 +172,7 @@ fn whoever_is_killed_the_truth_is_told_and_nothing_is_left() {
     let mut daemon = host.daemon(&source);
     wait_until("the stack stands", PATIENCE, || host.running_pid("s-kept").is_some());
     let begun = Instant::now();
-    let (mut rounds, mut number) = (0, 0);
+    let (mut rounds, mut number) = (0u64, 0u64);
     let mut descriptors: Option<usize> = None;
     while rounds < ROUNDS && (number < 4 || begun.elapsed() < ENOUGH) {
         let mut victims = wave(&host, number, &mut dice);
