@@ -172,17 +172,17 @@ fn whoever_is_killed_the_truth_is_told_and_nothing_is_left() {
     let mut daemon = host.daemon(&source);
     wait_until("the stack stands", PATIENCE, || host.running_pid("s-kept").is_some());
     let begun = Instant::now();
-    let (mut rounds, mut number) = (0, 0);
+    let (mut rounds, mut number) = (0u64, 0u64);
     let mut descriptors: Option<usize> = None;
     while rounds < ROUNDS && (number < 4 || begun.elapsed() < ENOUGH) {
         let mut victims = wave(&host, number, &mut dice);
         // The stack's own is hit in every wave: what it needs is in the manifest.
         let pid = host.pid("s-kept");
         let monitor = parent(pid);
-        let hits = if number % 2 == 0 { vec![monitor] } else { vec![pid, monitor] };
+        let hits = if number.is_multiple_of(2) { vec![monitor] } else { vec![pid, monitor] };
         victims.push(Victim { name: "s-kept".to_owned(), kind: Kind::Always, pid, monitor, hits });
         // Every second wave takes the daemon too. It is started again, as systemd does.
-        let struck = number % 2 == 1;
+        let struck = !number.is_multiple_of(2);
         strike(&victims, struck.then_some(&daemon), &mut dice);
         if struck {
             daemon.kill();

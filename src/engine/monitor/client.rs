@@ -100,7 +100,7 @@ impl Client {
 
     /// Has its health checked in another way, or not at all.
     pub async fn check(&self, check: Option<Healthcheck>) -> Result<(), ClientError> {
-        done(self.ask(&Request::Check { check }, PROMPT).await?)
+        done(self.ask(&Request::Check { check: check.map(Box::new) }, PROMPT).await?)
     }
 
     /// Ends the container for good. Its exit code.

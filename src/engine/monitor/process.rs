@@ -376,7 +376,7 @@ impl Monitor {
             }
             Request::Signal { signal } => self.signal(signal),
             Request::Check { check } => {
-                self.check_otherwise(check);
+                self.check_otherwise(check.map(|check| *check));
                 Reply::Done
             }
             Request::Pause => self.pause(),

@@ -48,7 +48,7 @@ pub enum Request {
         limits: Option<ResourceLimits>,
     },
     /// Check the container's health in this way from now on, or not at all.
-    Check { check: Option<Healthcheck> },
+    Check { check: Option<Box<Healthcheck>> },
 }
 
 /// How somebody has a container's streams.
@@ -152,7 +152,7 @@ mod tests {
             Request::Pause,
             Request::Unpause,
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
-            Request::Check { check: Some(Healthcheck::new("http://localhost:80/".parse().map(Probe::Http).unwrap())) },
+            Request::Check { check: Some(Box::new(Healthcheck::new(Probe::Http("80/ok".parse().unwrap())))) },
             Request::Check { check: None },
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);

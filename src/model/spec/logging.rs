@@ -94,7 +94,7 @@ impl Logging {
                 let size: ByteSize =
                     value.parse().map_err(|e: crate::model::size::InvalidSize| wrong("max-size", e.to_string()))?;
                 if size.0 < SMALLEST {
-                    return Err(wrong("max-size", format!("a file has at least {} bytes", SMALLEST)));
+                    return Err(wrong("max-size", format!("a file has at least {SMALLEST} bytes")));
                 }
                 self.max_size = Some(size);
             }
