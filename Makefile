@@ -1,7 +1,7 @@
 # make demo     build, and run examples/hello without a daemon
 # make test     all tests, on the real kernel
 # make build    target/release/setpoint
-# make bench    setpoint beside docker and crun, as ratios
+# make bench    setpoint beside docker, podman and crun, as ratios
 # make fmt      format
 # make lint     what CI refuses: formatting and lints
 # Needs root, Debian 12 or newer, and Rust. Debian packages that are missing are installed, and named before.
@@ -34,7 +34,8 @@ test: deps-test
 	cargo test
 
 bench: deps-bench build
-	@bench/run.py $(BIN)
+	cargo build --release --manifest-path bench/floor/Cargo.toml --target-dir target/floor
+	@bench/run.py $(BIN) --floor "target/floor/$$(rustc --print host-tuple)/release/floor"
 
 fmt:
 	cargo fmt
