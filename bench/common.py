@@ -89,8 +89,9 @@ class Bench:
                     self.quiet(after)
                 if i > 0:
                     took[name].append(ms)
-        self.rows.append((what, {name: statistics.median(all_) for name, all_ in took.items()}))
-        print(".", end="", file=sys.stderr, flush=True)
+        medians = {name: statistics.median(all_) for name, all_ in took.items()}
+        self.rows.append((what, medians))
+        print(what, *(f"{name} {ms:.1f} ms" for name, ms in medians.items()), sep="; ", file=sys.stderr, flush=True)
 
 
 def wait_for(what, check, seconds=60):
