@@ -2,7 +2,7 @@
 # make test     all tests, on the real kernel
 # make test-vm  limits, devices and the units on a pure cgroup v2 host with systemd, in a virtual machine
 # make build    target/release/setpoint
-# make bench    setpoint beside docker and crun, as ratios
+# make bench    setpoint beside docker, podman and crun, as ratios
 # make fmt      format
 # make lint     what CI refuses: formatting and lints
 # Needs root, Debian 12 or newer, and Rust. Debian packages that are missing are installed, and named before.
@@ -40,7 +40,8 @@ test-vm: deps-vm
 	@tests/vm/run.sh "target/$$(rustc --print host-tuple)/debug/setpoint"
 
 bench: deps-bench build
-	@bench/run.py $(BIN)
+	cargo build --release --manifest-path bench/floor/Cargo.toml --target-dir target/floor
+	@bench/run.py $(BIN) --floor "target/floor/$$(rustc --print host-tuple)/release/floor"
 
 fmt:
 	cargo fmt

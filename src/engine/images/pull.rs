@@ -22,8 +22,8 @@ use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 use crate::sys::memory::TrimmedAfter;
 
-/// Parts of a layer, some kilobytes each, that may wait between the network and the disk.
-const AHEAD: usize = 64;
+/// Parts of a layer that may wait between the network and the disk. From a fast network each has some hundred kilobytes.
+const AHEAD: usize = 16;
 /// How often a pull goes on after somebody removed a layer that it had found here.
 const ATTEMPTS: usize = 4;
 
