@@ -6,6 +6,7 @@ mod change;
 pub mod commands;
 pub mod error;
 pub mod mounts;
+pub mod oci;
 pub mod output;
 pub mod progress;
 pub mod render;

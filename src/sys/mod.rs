@@ -6,9 +6,11 @@ pub mod devices;
 pub mod handover;
 pub mod loopback;
 pub mod mounts;
+pub mod namespace;
 pub mod netns;
 pub mod process;
 pub mod pty;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 

@@ -31,6 +31,12 @@ pub enum SeccompError {
     TooLarge,
 }
 
+/// The architectures whose calls a filter judges; those of others are refused.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_X86_64"];
+#[cfg(target_arch = "aarch64")]
+pub(super) const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_AARCH64"];
+
 /// What a filter answers, in the kernel's numbers.
 type Outcome = u32;
 
@@ -50,6 +56,14 @@ pub(super) fn compile(seccomp: Option<&LinuxSeccomp>) -> Result<Program, Seccomp
     if let Some(flag) = seccomp.flags().iter().flatten().next() {
         return Err(SeccompError::Flag { flag: flag.to_string() });
     }
+    if let Some(asking) = seccomp.syscalls().iter().flatten().find(|s| s.action() == LinuxSeccompAction::ScmpActNotify) {
+        return Err(SeccompError::Action { action: asking.action().to_string() });
+    }
+    compile_filter(seccomp)
+}
+
+/// The program alone: whoever loads it sees to the flags, and to who is asked where an action is to ask.
+pub(super) fn compile_filter(seccomp: &LinuxSeccomp) -> Result<Program, SeccompError> {
     let default = outcome(seccomp.default_action(), seccomp.default_errno_ret())?;
     let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
     for syscall in seccomp.syscalls().iter().flatten() {
@@ -88,7 +102,7 @@ fn outcome(action: LinuxSeccompAction, errno: Option<u32>) -> Result<Outcome, Se
         LinuxSeccompAction::ScmpActTrap => 0x0003_0000,
         LinuxSeccompAction::ScmpActTrace => 0x7ff0_0000 | data,
         LinuxSeccompAction::ScmpActLog => 0x7ffc_0000,
-        LinuxSeccompAction::ScmpActNotify => return Err(SeccompError::Action { action: action.to_string() }),
+        LinuxSeccompAction::ScmpActNotify => 0x7fc0_0000,
     })
 }
 
