@@ -19,7 +19,7 @@ pub(super) struct Oci {
     /// How they are written there
     #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
-    /// Taken for other runtimes' sake: there is nothing more to say
+    /// Say more
     #[arg(long, global = true)]
     pub(super) debug: bool,
     /// Let systemd make the cgroups

@@ -8,6 +8,7 @@ use crate::cli::output::Output;
 pub(super) struct Journal {
     pub(super) path: Option<PathBuf>,
     pub(super) json: bool,
+    pub(super) debug: bool,
     pub(super) output: Output,
 }
 
@@ -24,6 +25,14 @@ impl Journal {
 
     pub(super) fn warnings(&self, messages: &[String]) {
         messages.iter().for_each(|message| self.warning(message));
+    }
+
+    /// For who looks for a mistake.
+    pub(super) fn notes(&self, messages: &[String]) {
+        for message in messages.iter().filter(|_| self.debug) {
+            self.output.note(format!("debug: {message}"));
+            self.append("debug", message);
+        }
     }
 
     /// The form of runc, which engines look for. What cannot be written there has been said on the standard error.

@@ -86,7 +86,7 @@ pub fn main(arguments: &[OsString]) -> Option<i32> {
 
 fn play(oci: Oci) -> i32 {
     let output = Output::new(When::Never);
-    let journal = Journal { path: oci.log.clone(), json: oci.log_format == args::LogFormat::Json, output };
+    let journal = Journal { path: oci.log.clone(), json: oci.log_format == args::LogFormat::Json, debug: oci.debug, output };
     match carry_out(oci, output, &journal) {
         Ok(code) => code,
         Err(OciCliError::Output(error)) if error.is_broken_pipe() => 0,
@@ -223,5 +223,6 @@ fn exec(root: &Path, args: ExecArgs, journal: &Journal) -> Result<i32, OciCliErr
     let mut caller = foreground::Caller::new(!args.detach)?;
     let executed = oci::exec(root, &args.id, &process, &options, caller.terminal_end())?;
     journal.warnings(&executed.warnings);
+    journal.notes(&executed.notes);
     if args.detach { Ok(0) } else { caller.attend(&executed.pidfd) }
 }

@@ -69,7 +69,7 @@ fn user_of(text: &str, old: &User) -> Result<User, OciCliError> {
     Ok(user)
 }
 
-/// Into the sets that a program has them from; those that pass to further programs only where there are any already.
+/// Into the sets that a program has them from, and not into those that it passes on.
 fn add(process: &mut Process, names: &[String]) -> Result<(), OciCliError> {
     let mut wanted: HashSet<Capability> = HashSet::new();
     for name in names {
@@ -81,12 +81,6 @@ fn add(process: &mut Process, names: &[String]) -> Result<(), OciCliError> {
     let mut sets: LinuxCapabilities = process.capabilities().clone().unwrap_or_default();
     let with = |set: &Option<HashSet<Capability>>| Some(set.iter().flatten().copied().chain(wanted.iter().copied()).collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
-    let has_inheritable = sets.inheritable().as_ref().is_some_and(|i| !i.is_empty());
-    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
-    if has_inheritable {
-        let (inheritable, ambient) = (with(sets.inheritable()), with(sets.ambient()));
-        sets.set_inheritable(inheritable).set_ambient(ambient);
-    }
     process.set_capabilities(Some(sets));
     Ok(())
 }

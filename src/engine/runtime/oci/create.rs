@@ -246,12 +246,12 @@ impl Creation<'_> {
         let ticks = crate::sys::process_start_ticks(new.pid).map_err(OciError::step("read the start time of the process"))?;
         let record = self.record(new.pid, ticks);
         let state = State::of(&record, Status::Creating);
-        let mut warnings = Vec::new();
+        let warnings;
         new.go()?;
         loop {
             match new.said()? {
                 Said::Failed(failure) => return Err(failure.into()),
-                Said::Born { .. } => {}
+                Said::Born { .. } | Said::Noted(_) => {}
                 Said::Mounted => {
                     let listed = spec.hooks().as_ref();
                     hooks::run("prestart", listed.and_then(prestart), &state, None)?;
@@ -264,8 +264,8 @@ impl Creation<'_> {
                     listening::send(spec, &state, &taken, "seccompFd", new.pid)?;
                     new.go()?;
                 }
-                Said::Ready { lacking } => {
-                    warnings.extend(lacking.map(|names| format!("these capabilities are not to be had here: {names}")));
+                Said::Ready { warnings: told } => {
+                    warnings = told;
                     break;
                 }
             }

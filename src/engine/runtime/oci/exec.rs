@@ -41,6 +41,8 @@ pub struct Executed {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub warnings: Vec<String>,
+    /// What is of interest to who looks for a mistake.
+    pub notes: Vec<String>,
 }
 
 /// The process as the container's specification has it: what a command is executed with when nothing else is said.
@@ -180,7 +182,7 @@ impl Join {
                 let restored =
                     restored.map_err(|e| OciError::Step { action: "return to the own pid namespace", source: e.into() });
                 match restored.and_then(|()| self.accompany(&new, state, pid_file)) {
-                    Ok(warnings) => Ok(Executed { pid: new.pid, pidfd: new.pidfd, warnings }),
+                    Ok((warnings, notes)) => Ok(Executed { pid: new.pid, pidfd: new.pidfd, warnings, notes }),
                     Err(error) => Err(new.abandon(error)),
                 }
             }
@@ -192,7 +194,7 @@ impl Join {
         new: &super::create::NewProcess,
         state: &State,
         pid_file: Option<&Path>,
-    ) -> Result<Vec<String>, OciError> {
+    ) -> Result<(Vec<String>, Vec<String>), OciError> {
         if let Some(score) = self.process.oom_score_adj() {
             let path = format!("/proc/{}/oom_score_adj", new.pid);
             std::fs::write(&path, score.to_string()).map_err(|e| FileError::new("write", path, e))?;
@@ -201,11 +203,12 @@ impl Join {
             crate::files::publish(path, new.pid.to_string().as_bytes(), 0o644)?;
         }
         new.go()?;
-        let (mut warnings, mut ready) = (Vec::new(), false);
+        let (mut warnings, mut notes, mut ready) = (Vec::new(), Vec::new(), false);
         loop {
             match new.said_or_executed()? {
                 Some(Said::Failed(failure)) => return Err(failure.into()),
                 Some(Said::Born { .. } | Said::Mounted) => {}
+                Some(Said::Noted(note)) => notes.push(note),
                 Some(Said::Listens { descriptor }) => {
                     let flags = rustix::process::PidfdGetfdFlags::empty();
                     let taken = rustix::process::pidfd_getfd(&new.pidfd, descriptor, flags);
@@ -214,11 +217,11 @@ impl Join {
                     new.go()?;
                 }
                 // The last word before the program; what follows is a failure, or the end of the channel.
-                Some(Said::Ready { lacking }) => {
+                Some(Said::Ready { warnings: told }) => {
                     ready = true;
-                    warnings.extend(lacking.map(|names| format!("these capabilities are not to be had here: {names}")));
+                    warnings = told;
                 }
-                None if ready => return Ok(warnings),
+                None if ready => return Ok((warnings, notes)),
                 None => return Err(OciError::Died { how: "before it could say why".to_owned() }),
             }
         }
@@ -231,9 +234,11 @@ impl Join {
         sys::process::reset_signals().at(Stage::ResetSignals, "")?;
         rustix::process::setsid().at(Stage::SetSession, "")?;
         channel.await_go().at(Stage::AwaitStarter, "")?;
-        process::set_affinity(first)?;
+        if let Some(mask) = process::set_affinity(first)? {
+            init::say(channel, &Said::Noted(format!("the processors before the cgroup is joined: affinity: {mask}")))?;
+        }
         cgroups::enter(&self.doors).at(Stage::JoinCgroup, "")?;
-        process::set_affinity(process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()))?;
+        drop(process::set_affinity(process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()))?);
         let labels = Labels::open(process)?;
         let others = self.namespaces - CloneFlags::CLONE_NEWPID;
         if !others.is_empty() {
@@ -258,15 +263,15 @@ impl Join {
                 }
             }
         }
-        process::prepare(process, in_user_namespace)?;
-        let lacking = process::missing_capabilities(process)?;
+        let mut warnings = process::prepare(process, in_user_namespace)?;
+        warnings.extend(process::missing_capabilities(process)?);
         process::become_user(process, &identity, labels)?;
         let program = Program::find(process, &identity, self.activated)?;
         let filter = process::confine(process, self.filter, |listener| {
             init::say(channel, &Said::Listens { descriptor: listener.as_raw_fd() })?;
             channel.await_go().at(Stage::SendListener, "")
         })?;
-        init::say(channel, &Said::Ready { lacking })?;
+        init::say(channel, &Said::Ready { warnings })?;
         if let Some(filter) = filter {
             filter.load()?;
         }

@@ -34,7 +34,9 @@ pub(super) enum Said {
     Listens {
         descriptor: i32,
     },
-    /// It waits to be started. These capabilities were asked for and are not to be had.
+    /// What is of interest to who looks for a mistake.
+    Noted(String),
+    /// It waits to be started, or is about to execute its program. What was asked for and is not to be had goes with it.
     Ready {
         lacking: Option<String>,
     },
@@ -164,7 +166,7 @@ fn become_ready(plan: Plan, root: &Root, labels: Labels, channel: &Channel) -> R
         process::set_memory_policy(policy)?;
     }
     let Some(process) = spec.process().clone() else {
-        say(channel, &Said::Ready { lacking: None })?;
+        say(channel, &Said::Ready { warnings: Vec::new() })?;
         return Ok(Ready { spec, state, listener, program: None, filter: None });
     };
     let identity = process::identity(&process);
@@ -175,15 +177,15 @@ fn become_ready(plan: Plan, root: &Root, labels: Labels, channel: &Channel) -> R
             enter::give_to(stream, &identity)?;
         }
     }
-    process::prepare(&process, has_own(&spec, LinuxNamespaceType::User))?;
-    let lacking = process::missing_capabilities(&process)?;
+    let mut warnings = process::prepare(&process, has_own(&spec, LinuxNamespaceType::User))?;
+    warnings.extend(process::missing_capabilities(&process)?);
     process::become_user(&process, &identity, labels)?;
     let program = Program::find(&process, &identity, activated)?;
     let filter = process::confine(&process, filter, |listener| {
         say(channel, &Said::Listens { descriptor: listener.as_raw_fd() })?;
         channel.await_go().at(Stage::SendListener, "")
     })?;
-    say(channel, &Said::Ready { lacking })?;
+    say(channel, &Said::Ready { warnings })?;
     Ok(Ready { spec, state, listener, program: Some(program), filter })
 }
 

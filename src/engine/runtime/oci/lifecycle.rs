@@ -42,14 +42,18 @@ pub fn start(root: &Path, id: &str) -> Result<(), OciError> {
         Status::Created => {}
         other => return Err(refused("start", &folder, other)),
     }
+    let listed = spec.hooks().as_ref().and_then(|h| h.poststart().as_ref());
     match waiting::start(folder.path())? {
         None => return Err(refused("start", &folder, record::status(&folder, &record)?)),
-        Some(Err(failure)) => return Err(failure.into()),
+        // Those hooks get their turn also when the program could not be executed: other runtimes do not know of it by then,
+        // and the conformance suite expects what they do.
+        Some(Err(failure)) => {
+            drop(hooks::run("poststart", listed, &State::of(&record, Status::Stopped), None));
+            return Err(failure.into());
+        }
         Some(Ok(())) => {}
     }
-    let state = State::of(&record, Status::Running);
-    let listed = spec.hooks().as_ref().and_then(|h| h.poststart().as_ref());
-    hooks::run("poststart", listed, &state, None).inspect_err(|_| {
+    hooks::run("poststart", listed, &State::of(&record, Status::Running), None).inspect_err(|_| {
         // The container is not as its bundle wants it, and must not go on. That it may have ended already is no matter.
         drop(end(&record));
     })

@@ -130,11 +130,10 @@ fn mount_new(root: &Root, spec: &Spec, mount: &Mount, kind: &str, options: &Opti
     let is_dev = kind == "tmpfs" && mount.destination() == Path::new("/dev");
     let target = if is_dev || matches!(kind, "proc" | "sysfs" | "mqueue") {
         // Later steps trust what is below these, so an image must not move them elsewhere by a symlink.
-        root.ensure_plain_folder(mount.destination())
+        root.ensure_plain_folder(mount.destination()).map_err(|e| not_ordinary(e, kind, mount))?
     } else {
-        root.ensure(mount.destination(), Kind::Folder)
-    }
-    .at(Stage::PrepareTarget, about())?;
+        root.ensure(mount.destination(), Kind::Folder).at(Stage::PrepareTarget, about())?
+    };
     if options.copy_up {
         copy_up(&target, &made).map_err(|e| Failure::new(Stage::Mount, about(), e))?;
     }
@@ -146,6 +145,14 @@ fn mount_new(root: &Root, spec: &Spec, mount: &Mount, kind: &str, options: &Opti
     attach(&made, &target).at(Stage::Mount, about())?;
     devices::populate(&made, spec)?;
     apply(&made, options).at(Stage::Mount, about())
+}
+
+fn not_ordinary(error: Errno, kind: &str, mount: &Mount) -> Failure {
+    let about = match error {
+        Errno::LOOP | Errno::NOTDIR => format!("{}: {kind} must be mounted on ordinary directory", name(mount)),
+        _ => name(mount),
+    };
+    Failure::new(Stage::PrepareTarget, about, error)
 }
 
 /// Copies what is in a folder into a new file system, with owners, modes and links. Device nodes stay behind.

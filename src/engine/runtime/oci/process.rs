@@ -8,9 +8,11 @@ use std::os::fd::OwnedFd;
 
 use oci_spec::runtime::{
     IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    LinuxSeccomp, LinuxSeccompFilterFlag, MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler,
+    LinuxSeccomp, LinuxSeccompFilterFlag, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimit, PosixRlimitType, Process,
+    Scheduler,
 };
 use rustix::io::Errno;
+use rustix::process::Rlimit;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::failure::{At, Failure, Stage};
@@ -80,11 +82,14 @@ fn open_attribute(name: &str) -> std::io::Result<File> {
 }
 
 /// Settings that need privileges, and that the kernel keeps over the change of user.
-pub(super) fn prepare(process: &Process, in_user_namespace: bool) -> Result<(), Failure> {
+///
+/// Returns what could not be had, for a warning.
+pub(super) fn prepare(process: &Process, in_user_namespace: bool) -> Result<Vec<String>, Failure> {
+    let mut warnings = Vec::new();
     // A root that is none on the host may not raise a limit: there it is done from outside.
     if !in_user_namespace {
         for limit in process.rlimits().iter().flatten() {
-            enter::set_limit(limit)?;
+            warnings.extend(set_limit(limit)?);
         }
     }
     if let Some(wanted) = process.scheduler() {
@@ -101,9 +106,36 @@ pub(super) fn prepare(process: &Process, in_user_namespace: bool) -> Result<(), 
         scheduling::set_io_priority(class, level).at(Stage::SetScheduling, "ioPriority")?;
     }
     match sys::process::new_session_keyring() {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        other => other.at(Stage::SetKeyring, ""),
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+        other => other.at(Stage::SetKeyring, "")?,
     }
+    Ok(warnings)
+}
+
+/// Engines ask for limits that are usual, and on a host whose root may not raise limits even those are refused: there the
+/// process has as much as can be had. What no root may set stays an error.
+fn set_limit(limit: &PosixRlimit) -> Result<Option<String>, Failure> {
+    let refused = match enter::set_limit(limit) {
+        Err(failure) if failure.errno == libc::EPERM => failure,
+        other => return other.map(|()| None),
+    };
+    let own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?.effective;
+    let most = match limit.typ() {
+        PosixRlimitType::RlimitNofile => {
+            std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|n| n.trim().parse().ok()).unwrap_or(1 << 20)
+        }
+        _ => u64::MAX,
+    };
+    if own.contains(CapabilitySet::SYS_RESOURCE) || limit.hard() > most {
+        return Err(refused);
+    }
+    let resource = enter::resource(limit.typ());
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    let at_most = |wanted: u64| maximum.map_or(Some(wanted), |m| Some(wanted.min(m))).filter(|n| *n != u64::MAX);
+    let granted = Rlimit { current: at_most(limit.soft()), maximum: at_most(limit.hard()) };
+    rustix::process::setrlimit(resource, granted).at(Stage::SetLimit, limit.typ().to_string())?;
+    let words = maximum.map_or_else(|| "unlimited".to_owned(), |m| m.to_string());
+    Ok(Some(format!("{} is {words} and not {}: this host's root may not raise it", limit.typ(), limit.hard())))
 }
 
 fn set_scheduler(wanted: &Scheduler) -> Result<(), Failure> {
@@ -165,11 +197,14 @@ pub(super) fn numbers(list: &str) -> Result<Vec<usize>, Failure> {
     if all.is_empty() { Err(Failure::new(Stage::SetScheduling, list, Errno::INVAL)) } else { Ok(all) }
 }
 
-pub(super) fn set_affinity(list: Option<&String>) -> Result<(), Failure> {
-    match list.filter(|l| !l.is_empty()) {
-        Some(list) => scheduling::set_affinity(&numbers(list)?).at(Stage::SetScheduling, format!("processors {list}")),
-        None => Ok(()),
-    }
+/// Returns the processors as a mask in hexadecimal, as the kernel writes it.
+pub(super) fn set_affinity(list: Option<&String>) -> Result<Option<String>, Failure> {
+    let Some(list) = list.filter(|l| !l.is_empty()) else { return Ok(None) };
+    let chosen = numbers(list)?;
+    scheduling::set_affinity(&chosen).at(Stage::SetScheduling, format!("processors {list}"))?;
+    let digits = chosen.iter().max().map_or(0, |most| most / 4);
+    let digit = |place: usize| chosen.iter().filter(|n| **n / 4 == place).fold(0u32, |all, n| all | 1 << (n % 4));
+    Ok(Some(format!("0x{}", (0..=digits).rev().map(|place| format!("{:x}", digit(place))).collect::<String>())))
 }
 
 pub(super) fn set_memory_policy(wanted: &LinuxMemoryPolicy) -> Result<(), Failure> {
@@ -213,7 +248,7 @@ pub(super) fn missing_capabilities(process: &Process) -> Result<Option<String>, 
         all |= capabilities::to_set(set.as_ref())?;
     }
     let lacking = all - own;
-    Ok((!lacking.is_empty()).then(|| format!("{lacking:?}")))
+    Ok((!lacking.is_empty()).then(|| format!("these capabilities are not to be had here: {lacking:?}")))
 }
 
 /// Exactly the five sets, as far as this process has them.
