@@ -9,6 +9,7 @@ use setpoint::cli::args::Command;
 use setpoint::cli::{self, Invocation};
 use setpoint::daemon::{self, DaemonError};
 use setpoint::engine;
+use setpoint::sys;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
     {
         std::process::exit(cli::version());
     }
+    // A pull is the work of many threads, and what they free is to serve all of them.
+    sys::memory::limit_arenas(2);
     let code = match cli::parse(args) {
         Ok(Invocation { command: Command::Daemon(args), instance, output, .. }) => match serve(instance, args) {
             Ok(()) => 0,

@@ -56,8 +56,12 @@ pub enum CliError {
     ArchiveToTerminal,
     #[error("there is no archive on standard input, which is a terminal")]
     ArchiveFromTerminal,
-    #[error("--filter {text:?}: expected until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")]
-    Filter { text: String },
+    #[error("{name}: all tags are asked for, so that none can be named")]
+    TagAndAllTags { name: String },
+    #[error("--filter: {0}")]
+    Filter(#[from] super::select::InvalidFilter),
+    #[error("--format: {0}")]
+    Format(#[from] super::template::TemplateError),
     #[error("{0}")]
     Registry(Box<RegistryError>),
     #[error(transparent)]
@@ -71,7 +75,7 @@ pub enum CliError {
     #[error("this removes all containers, networks and images of the instance")]
     NotForced,
     #[error(transparent)]
-    Change(#[from] super::change::InvalidChange),
+    Change(#[from] crate::model::change::InvalidChange),
     /// All that there is to say has been said.
     #[error("exit code {0}")]
     Exit(i32),
@@ -105,6 +109,8 @@ impl CliError {
             Self::ArchiveToTerminal => Some("use -o FILE, or send it on to a file or a command".into()),
             Self::ArchiveFromTerminal => Some("use -i FILE, or `setpoint load < FILE`".into()),
             Self::Registry(error) => error.hint(),
+            Self::Filter(error) => error.hint(),
+            Self::Format(error) => error.hint(),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),

@@ -2,15 +2,19 @@
 //! itself, because their paths and variables are those of the person who types.
 
 pub mod args;
-mod change;
 pub mod commands;
 pub mod error;
+pub mod format;
+mod health;
 pub mod mounts;
 pub mod oci;
 pub mod output;
+pub mod pattern;
 pub mod progress;
 pub mod render;
+pub mod select;
 pub mod spec;
+pub mod template;
 pub mod terminal;
 pub mod time;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, Healthcheck, NetworkMode, Probe, ResourceLimits, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, InvalidLogging, Logging, NetworkMode, ResourceLimits, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.
@@ -103,6 +103,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
         spec.extra_hosts.insert(name, address);
     }
     spec.restart = args.restart;
+    spec.logging = logging(args)?;
     spec.stop_signal = args.stop_signal;
     if let Some(seconds) = args.stop_timeout {
         spec.stop_grace_period = Span::seconds(seconds);
@@ -120,7 +121,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     spec.cap_add = capabilities(&args.cap_add);
     spec.cap_drop = capabilities(&args.cap_drop);
     spec.read_only = args.read_only;
-    spec.healthcheck = healthcheck(args);
+    spec.healthcheck = super::health::healthcheck(&args.health);
     Ok(spec)
 }
 
@@ -180,6 +181,20 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
     Ok(())
 }
 
+fn logging(args: &SpecArgs) -> Result<Logging, SpecError> {
+    let refused = |flag: &'static str, value: &str, error: InvalidLogging| SpecError::Flag {
+        flag,
+        value: value.to_owned(),
+        why: format!("{error}; {}", error.hint()),
+    };
+    let driver = args.log_driver.parse().map_err(|error| refused("--log-driver", &args.log_driver, error))?;
+    let mut options = Vec::new();
+    for text in &args.log_opt {
+        options.push(flag("--log-opt", text, text.split_once('=').ok_or("expected KEY=VALUE"))?);
+    }
+    Logging::new(driver, options).map_err(|error| refused("--log-opt", &args.log_opt.join(" "), error))
+}
+
 const fn mode_name(mode: NetworkMode) -> &'static str {
     match mode {
         NetworkMode::Bridge => "bridge",
@@ -232,7 +247,8 @@ fn host(text: &str) -> Result<(String, IpAddr), String> {
 
 fn pids(limit: Option<i64>) -> Result<Option<u32>, SpecError> {
     match limit {
-        None | Some(-1 | 0) => Ok(None),
+        None => Ok(None),
+        Some(-1 | 0) => Ok(Some(ResourceLimits::ANY_PIDS)),
         Some(n) => flag("--pids-limit", &n.to_string(), u32::try_from(n).map(Some)),
     }
 }
@@ -260,22 +276,6 @@ fn capabilities(texts: &[String]) -> BTreeSet<String> {
             upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
         })
         .collect()
-}
-
-fn healthcheck(args: &SpecArgs) -> Option<Healthcheck> {
-    let test = match (&args.health_cmd, args.no_healthcheck) {
-        (_, true) => Probe::None,
-        (Some(line), false) => Probe::Shell(line.clone()),
-        (None, false) => return None,
-    };
-    Some(Healthcheck {
-        test,
-        interval: args.health_interval.unwrap_or(Healthcheck::INTERVAL),
-        timeout: args.health_timeout.unwrap_or(Healthcheck::TIMEOUT),
-        retries: args.health_retries.unwrap_or(Healthcheck::RETRIES),
-        start_period: args.health_start_period.unwrap_or_default(),
-        start_interval: args.health_start_interval.unwrap_or(Healthcheck::START_INTERVAL),
-    })
 }
 
 #[cfg(test)]

@@ -14,13 +14,12 @@ use tokio_util::io::ReaderStream;
 
 use super::stream::{self, FrameStream, Session};
 use super::{Client, ClientError, empty, json, request};
-use crate::manifest::Desired;
 use crate::model::Name;
 use crate::model::spec::VolumeSpec;
 use crate::observed::{Container, Image, Network, Volume};
 use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
-use crate::server::native::stacks::ApplyRequest;
+use crate::server::native::stacks::{ApplyRequest, PlanRequest};
 use crate::wire::native::{
     Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Force, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
     RemoveImage, Reset, Search, Stop, Tags, Version,
@@ -152,8 +151,8 @@ impl Client {
 
 // ---- stacks
 impl Client {
-    pub async fn plan(&self, desired: &Desired) -> Result<Plan, ClientError> {
-        self.post("/stacks/plan", desired).await
+    pub async fn plan(&self, plan: &PlanRequest) -> Result<Plan, ClientError> {
+        self.post("/stacks/plan", plan).await
     }
 
     pub async fn apply(&self, apply: &ApplyRequest) -> Result<impl Events<Event> + use<>, ClientError> {

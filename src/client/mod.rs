@@ -156,7 +156,7 @@ impl Client {
 }
 
 /// Bytes that are under way at most in a pipe within this process.
-const PIPE: usize = 256 << 10;
+const PIPE: usize = 1 << 20;
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, ClientError>
 where

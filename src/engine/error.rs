@@ -10,6 +10,7 @@ use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
 use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
+use crate::model::spec::LogDriver;
 use crate::model::{Digest, Name};
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ impl EngineError {
                 Kind::Conflict
             }
             Self::NoBindSource { .. } => Kind::Invalid,
+            Self::Log(LogError::NotKept { .. }) => Kind::Conflict,
             Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
                 Kind::Internal
             }
@@ -99,6 +101,10 @@ impl EngineError {
             Self::Images(ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. }) => {
                 Some("`setpoint check --repair` looks at everything and brings what is damaged again".into())
             }
+            Self::Log(LogError::NotKept { driver: LogDriver::Journald, name }) => {
+                Some(format!("`journalctl CONTAINER_NAME={name}` shows it"))
+            }
+            Self::Log(LogError::NotKept { .. }) => Some("give it the log driver `file` to have its output kept".into()),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             _ => None,

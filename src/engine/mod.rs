@@ -27,7 +27,7 @@ pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
 pub use transfer::Commit;
 
-use crate::engine::containers::{Containers, ExecSpec};
+use crate::engine::containers::{Containers, ContainersError, ExecSpec};
 use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
 use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
@@ -35,7 +35,7 @@ use crate::engine::networks::Networks;
 use crate::engine::state::Db;
 use crate::engine::volumes::Volumes;
 use crate::files;
-use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
+use crate::model::spec::{ContainerSpec, Healthcheck, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
 use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, RestartPolicy, Signal, Span};
 use crate::observed;
 
@@ -115,18 +115,31 @@ impl Engine {
     /// stack and names no network joins the default one, which is created when it is not there.
     pub async fn create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
         let NewContainer { name, owner, mut spec, auto_remove } = new;
-        let image = self.image(&spec.image)?;
+        let image = self.image(&spec.image)?.digest;
         if owner.is_none() && spec.network_mode == NetworkMode::Bridge && spec.networks.is_empty() {
             let default: Name = DEFAULT_NETWORK.parse().map_err(|_| EngineError::Interrupted)?;
             self.0.networks.create(&default, None, &NetworkSpec::default()).await?;
             spec.networks.insert(default, crate::model::spec::Attachment::default());
         }
+        self.create_of(image, NewContainer { name, owner, spec, auto_remove }).await
+    }
+
+    /// The same of an image that was looked up before.
+    async fn create_of(&self, image: Digest, new: NewContainer) -> Result<ContainerId, EngineError> {
+        let NewContainer { name, owner, spec, auto_remove } = new;
         let name = match name {
             Some(name) => name,
             None => start::invented_name()?,
         };
-        let new = containers::NewContainer { name, owner, spec, image_digest: image.digest, auto_remove };
-        Ok(self.0.containers.create(new).await?)
+        let reference = spec.image.to_string();
+        let new = containers::NewContainer { name, owner, spec, image_digest: image, auto_remove };
+        let id = self.0.containers.create(new).await?;
+        // From now on no prune takes the image away; one that came before may have.
+        if self.0.images.has(&image)? {
+            return Ok(id);
+        }
+        self.remove(&id, true).await?;
+        Err(EngineError::NoSuchImage { reference })
     }
 
     /// Starts a container; one that runs already is left alone.
@@ -179,11 +192,12 @@ impl Engine {
     /// Waits until a container has finally exited, and gives its exit code. With `reap` the caller also sees to the
     /// removal of a container that was to be removed at its end: it is gone when this returns.
     pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, EngineError> {
-        let code = self.0.containers.wait(id, reap).await?;
-        if reap {
+        let ended = self.0.containers.wait(id, reap).await;
+        // One that was lost has ended too, though nobody knows how.
+        if reap && matches!(ended, Ok(_) | Err(ContainersError::Lost { .. })) {
             self.remove_ended(id).await?;
         }
-        Ok(code)
+        Ok(ended?)
     }
 
     /// Removes a container that has exited and is one that is removed then; somebody else may have been faster.
@@ -211,6 +225,19 @@ impl Engine {
     /// Changes what can change while a container runs, and records it.
     pub async fn update(&self, id: &ContainerId, restart: RestartPolicy, limits: ResourceLimits) -> Result<(), EngineError> {
         Ok(self.0.containers.update(id, Some(restart), Some(limits)).await?)
+    }
+
+    /// Changes how a container's health is checked, of a running one too, and records it. `None` leaves it to the image.
+    pub async fn update_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), EngineError> {
+        let record = self.0.containers.get(id)?;
+        if record.spec.healthcheck == check {
+            return Ok(());
+        }
+        let effective = match &check {
+            Some(check) => Some(check.clone()),
+            None => start::healthcheck_of(&self.0, record.image_digest)?,
+        };
+        Ok(self.0.containers.set_healthcheck(id, check, effective).await?)
     }
 
     /// Stores the content of a config, for containers that mount it by its digest.
@@ -249,19 +276,21 @@ impl Engine {
     }
 
     /// Pushes an image of this host to where `reference` says.
-    pub async fn push_image(&self, digest: Digest, reference: &ImageRef, progress: ProgressSink) -> Result<(), EngineError> {
-        self.0.images.push(digest, reference, &PushOptions::default(), progress).await?;
+    pub async fn push_image(
+        &self,
+        digest: Digest,
+        reference: &ImageRef,
+        credentials: Option<Given>,
+        progress: ProgressSink,
+    ) -> Result<(), EngineError> {
+        let options = PushOptions { credentials, ..PushOptions::default() };
+        self.0.images.push(digest, reference, &options, progress).await?;
         Ok(())
     }
 
-    /// What a reference means at its registry now. Pulls nothing.
-    pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
-        Ok(self.0.images.look_up(reference, platform).await?)
-    }
-
-    /// All tags of the reference's repository.
-    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
-        Ok(self.0.images.tags(reference, None).await?)
+    /// What a reference means at its registry now, and what a pull with these options would bring. Pulls nothing.
+    pub async fn resolve(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, EngineError> {
+        Ok(self.0.images.look_up(reference, options).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.
@@ -296,8 +325,8 @@ impl Engine {
         Ok(self.0.images.search(term, limit, credentials).await?)
     }
 
-    /// The same with credentials that come with the request.
-    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
         Ok(self.0.images.tags(reference, credentials).await?)
     }
 
@@ -305,12 +334,12 @@ impl Engine {
     pub async fn import(
         &self,
         source: ImportSource,
-        reference: &ImageRef,
+        reference: impl Into<Option<&ImageRef>>,
         config: ImportConfig,
         fingerprint: Option<Digest>,
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
-        Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
+        Ok(self.0.images.import(source, reference.into(), config, fingerprint, progress).await?)
     }
 
     /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
@@ -347,8 +376,9 @@ impl Engine {
             removed.push(format!("Untagged: {reference}"));
         }
         if last && user.is_none() {
-            self.0.images.remove(image.digest)?;
-            removed.push(format!("Deleted: {}", image.digest));
+            // A container may be made of it since it was looked at.
+            let freed = self.0.images.remove_unless(image.digest, containers::images_in_use)?;
+            removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));
         }
         Ok(removed)
     }

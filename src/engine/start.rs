@@ -11,7 +11,7 @@ use super::runtime::spec::HostMount;
 use super::{EngineError, Parts};
 use crate::files;
 use crate::model::spec::{ContainerSpec, Healthcheck, Mount, NetworkMode, Probe, VolumeSpec};
-use crate::model::{ContainerId, Name, Span};
+use crate::model::{ContainerId, Digest, Name, Span};
 
 /// With `awaits_attach` the container's output waits for whoever attaches next.
 pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<(), EngineError> {
@@ -29,7 +29,10 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let resolv_conf = resolv_conf(&record.spec, attached.as_ref())?;
     let with = StartWith {
         lower: rootfs.layers,
-        image_healthcheck: healthcheck_of(parts, &record)?,
+        image_healthcheck: match record.spec.healthcheck {
+            Some(_) => None,
+            None => healthcheck_of(parts, record.image_digest)?,
+        },
         image: rootfs.config,
         mounts,
         netns: attached.map(|attached| attached.netns),
@@ -46,7 +49,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
 
 /// The health check that the image brings. No OCI field has it: Docker's images carry it in their configuration.
 /// Source: Docker Image Specification 1.3, `Healthcheck`; times are in nanoseconds.
-fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>, EngineError> {
+pub(super) fn healthcheck_of(parts: &Parts, digest: Digest) -> Result<Option<Healthcheck>, EngineError> {
     #[derive(serde::Deserialize)]
     struct Image {
         config: Option<Config>,
@@ -67,10 +70,6 @@ fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>,
         start_period: u64,
         start_interval: u64,
     }
-    if record.spec.healthcheck.is_some() {
-        return Ok(None);
-    }
-    let digest = record.image_digest;
     let raw = parts.images.raw_config(digest)?;
     let image: Image = serde_json::from_slice(&raw).map_err(|source| EngineError::ImageConfig { digest, source })?;
     let Some(check) = image.config.and_then(|config| config.healthcheck) else { return Ok(None) };
@@ -80,13 +79,14 @@ fn healthcheck_of(parts: &Parts, record: &Record) -> Result<Option<Healthcheck>,
         _ => return Ok(None),
     };
     let or = |nanos: u64, default| if nanos == 0 { default } else { Span(Duration::from_nanos(nanos)) };
+    let defaults = Healthcheck::new(test);
     Ok(Some(Healthcheck {
-        test,
         interval: or(check.interval, Healthcheck::INTERVAL),
         timeout: or(check.timeout, Healthcheck::TIMEOUT),
         retries: if check.retries == 0 { Healthcheck::RETRIES } else { check.retries },
         start_period: Span(Duration::from_nanos(check.start_period)),
         start_interval: or(check.start_interval, Healthcheck::START_INTERVAL),
+        ..defaults
     }))
 }
 

@@ -91,7 +91,7 @@ pub(super) fn limits(reader: &mut Reader, f: &Fields) -> ResourceLimits {
         memory: memory.and_then(|node| reader.parse::<ByteSize>(node)).filter(|size| size.0 > 0),
         cpus: cpus.and_then(|node| reader.parse(node)),
         pids: pids.and_then(|node| match reader.integer(node)? {
-            -1 | 0 => None,
+            -1 | 0 => Some(ResourceLimits::ANY_PIDS),
             number => {
                 let pids = u32::try_from(number).ok();
                 if pids.is_none() {

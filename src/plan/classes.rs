@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 24] = [
+const CLASSES: [(&str, Change); 25] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -34,8 +34,9 @@ const CLASSES: [(&str, Change); 24] = [
     ("ports", Change::Recreate),
     // It says when a container is started, not what it is; the next start obeys what is declared then.
     ("depends_on", Change::Nothing),
-    ("healthcheck", Change::Recreate),
+    ("healthcheck", Change::Update),
     ("restart", Change::Update),
+    ("logging", Change::Recreate),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),
     ("stop_grace_period", Change::Recreate),

@@ -122,6 +122,15 @@ pub struct Logs {
     /// Begin each line with its time.
     #[serde(default)]
     pub timestamps: bool,
+    /// Begin each line with the tag and the labels that the container's logging names.
+    #[serde(default)]
+    pub details: bool,
+    /// Only lines that this regular expression matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grep: Option<String>,
+    /// A JSON object a line: container, stream, time, level and message.
+    #[serde(default)]
+    pub json: bool,
 }
 
 /// How to attach to a container's output.
@@ -236,16 +245,27 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    pub reference: ImageRef,
+    /// What the image is to be called, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ImageRef>,
     /// A folder of the host to import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// The address of a tar for the host to fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What the image's history says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the programs in it are made for; this host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// What containers of the image run by default. As text of JSON, because a query has no structure.
     #[serde(default, with = "json_text")]
     pub defaults: Defaults,
+    /// Instructions of a Dockerfile on top of that. As text of JSON, too.
+    #[serde(default, with = "json_text")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

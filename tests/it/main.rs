@@ -3,6 +3,8 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
@@ -13,12 +15,24 @@ mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod health;
+mod image_flags;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod logs;
+mod peers;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod tls;

@@ -23,7 +23,7 @@ pub struct PsArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {
-    /// A container's name, id or the beginning of its id
+    /// A container's name, id or the beginning of its id, or STACK/NAME for a service over all of its containers
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Go on with what it prints from now on
@@ -41,6 +41,15 @@ pub struct LogsArgs {
     /// Begin each line with its time
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Begin each line with the tag and labels that its logging names
+    #[arg(long)]
+    pub details: bool,
+    /// Only lines that match a regular expression; of the last N with --tail
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Print JSON, an object a line: container, stream, time, level and message
+    #[arg(long, conflicts_with_all = ["timestamps", "details"])]
+    pub json: bool,
 }
 
 /// How many lines from the end; `None` is all of them.

@@ -1,6 +1,7 @@
 //! The command line's grammar. Knows names, help and types of arguments, and nothing of what they do.
 
 mod container;
+mod health;
 mod image;
 mod resource;
 mod run;
@@ -12,13 +13,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
-pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
+pub use health::{HealthArgs, OnFailure};
+pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
 pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
 
 pub use store::{
-    CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
+    CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
+    SaveFormat, TagArgs,
 };
 
 use crate::model::Instance;

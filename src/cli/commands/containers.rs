@@ -40,6 +40,9 @@ pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Re
         until: args.until.map(|when| when.resolve(now)),
         follow: args.follow,
         timestamps: args.timestamps,
+        details: args.details,
+        grep: args.grep.clone(),
+        json: args.json,
     };
     let mut frames = client.logs(&args.name, &query).await?;
     let mut out = io::stdout().lock();

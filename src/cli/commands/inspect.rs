@@ -2,12 +2,11 @@
 
 use serde_json::Value;
 
-use crate::cli::args::{InspectArgs, InspectType};
+use crate::cli::args::{ImageInspectArgs, InspectArgs, InspectType};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::template::{Subject, Template};
 use crate::client::{Client, ClientError};
-use crate::model::ImageRef;
-use crate::observed::Image;
 use crate::wire::native::ErrorKind;
 
 pub(super) async fn any(client: &Client, args: &InspectArgs, output: Output) -> Result<i32, CliError> {
@@ -23,8 +22,22 @@ pub(super) async fn networks(client: &Client, names: &[String], output: Output) 
     show(client, names, &[InspectType::Network], output).await
 }
 
-pub(super) async fn images(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
-    show(client, names, &[InspectType::Image], output).await
+/// With a template, a line for each image that there is.
+pub(super) async fn images(client: &Client, args: &ImageInspectArgs, output: Output) -> Result<i32, CliError> {
+    let Some(format) = &args.format else { return show(client, &args.images, &[InspectType::Image], output).await };
+    let template: Template = if format == "json" { "{{json .}}" } else { format.as_str() }.parse()?;
+    let mut code = 0;
+    for name in &args.images {
+        match one(client, name, InspectType::Image).await? {
+            Some(image) => output.line(template.render(&Subject::new(image))?)?,
+            None => {
+                let error = CliError::NotFound { what: "image", name: name.clone() };
+                output.error(&error.to_string(), error.hint().as_deref());
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
 }
 
 pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
@@ -63,7 +76,11 @@ async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Va
             Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         },
-        InspectType::Image => client.images().await?.iter().find(|image| is_meant(image, name)).map(value).transpose()?,
+        InspectType::Image => match client.image(name).await {
+            Ok(image) => Some(value(&image)?),
+            Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        },
         InspectType::Network => {
             let networks = client.networks().await?;
             let by_id = |id: &str| name.len() >= 4 && id.starts_with(name);
@@ -77,15 +94,6 @@ async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Va
             client.volumes().await?.iter().find(|volume| volume.name.as_str() == name).map(value).transpose()?
         }
     })
-}
-
-/// By name, digest, or at least four digits of the digest.
-fn is_meant(image: &Image, text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    (digits.len() >= 4 && image.digest.hex().starts_with(digits))
-        || text
-            .parse::<ImageRef>()
-            .is_ok_and(|reference| image.references.contains(&reference) || reference.digest() == Some(image.digest))
 }
 
 fn value(thing: &impl serde::Serialize) -> Result<Value, CliError> {

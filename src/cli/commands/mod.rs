@@ -2,6 +2,7 @@
 //! before anything is opened, and is then carried out through a client.
 
 mod containers;
+mod image_select;
 mod images;
 mod inspect;
 mod registries;
@@ -115,7 +116,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
     let command = match prepared {
         Prepared::Done(code) => return Ok(code),
         Prepared::Plan { desired, json, out } => return stacks::plan(client, desired, json, out, output).await,
-        Prepared::Apply { request, json } => return stacks::apply(client, &request, json, output).await,
+        Prepared::Apply { request, json } => return stacks::apply(client, *request, json, output).await,
         Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
         Prepared::Run(run) => return run::run(client, *run, output).await,
         Prepared::Other(command) => command,
@@ -146,7 +147,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Tag(args) => store::tag(client, args).await,
         Command::Check(args) => store::check(client, &args, output).await,
         Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
-        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args.names, output).await,
+        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args, output).await,
         Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
         Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
         Command::Network(NetworkCommand::Inspect(args)) => inspect::networks(client, &args.names, output).await,

@@ -167,7 +167,7 @@ fn no_checkpoint(what: &'static str, rest: &[String]) -> OciCliError {
 /// What a command that makes a process does first: its program file is out of a container's reach, and it has only those
 /// descriptors that the process is to have. Returns how many of them systemd has passed.
 fn begin(preserve: u32) -> Result<u32, OciCliError> {
-    oci::execute_read_only()?;
+    sys::own_program::protect().map_err(OciCliError::step("execute the own program from where nobody can write"))?;
     let activated = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     sys::process::close_range(3 + preserve + activated, u32::MAX)
         .map_err(OciCliError::step("close what the caller left open"))?;

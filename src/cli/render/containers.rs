@@ -121,6 +121,7 @@ mod tests {
             ports: Default::default(),
             network_faults: vec![],
             restarts: 0,
+            health: None,
         }
     }
 

@@ -73,15 +73,19 @@ impl Containers {
             tty: spec.tty,
             spec: launch.spec,
         };
+        let program = self.program.path().map_err(ContainersError::Spawn)?;
         // By a file, because arguments and environments are open to all on the host.
         let text = serde_json::to_vec(&Order { request, window: spec.window }).map_err(ContainersError::Order)?;
         let token = sys::random_bytes::<8>().map_err(ContainersError::Random)?;
         let order = run.join(format!("{ORDER_PREFIX}{:016x}.json", u64::from_ne_bytes(token)));
         files::publish(&order, &text, 0o600)?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(program);
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map_err(|e| {
+        // A window may change before the role looks.
+        let spawned =
+            sys::signal::block_in_child(command.as_std_mut(), sys::signal::first_queued()).and_then(|()| command.spawn());
+        spawned.map_err(|e| {
             drop(files::remove_all(&order));
             ContainersError::Spawn(e)
         })

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -39,10 +39,12 @@ enum ExecError {
     Wait(Errno),
     #[error("watch for signals: {0}")]
     Signals(nix::errno::Errno),
+    #[error("watch for the size of the window: {0}")]
+    Mask(io::Error),
 }
 
-/// Those that are passed on. One to change the size of the window carries it; see [`resize`].
-const PASSED: [Signal; 9] = [
+/// Those that are passed on. A change of the window has one of its own; see [`resize`].
+const PASSED: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -51,13 +53,13 @@ const PASSED: [Signal; 9] = [
     Signal::SIGUSR2,
     Signal::SIGALRM,
     Signal::SIGCONT,
-    Signal::SIGWINCH,
 ];
 
-/// Tells the command that this role's process runs on a terminal that its window has another size.
+/// Tells the command that this role's process runs on a terminal that its window has another size. By a signal that
+/// queues: with `SIGWINCH` the last of two sizes in a row would be the one that is dropped.
 pub fn resize(role: rustix::process::Pid, rows: u16, columns: u16) -> io::Result<()> {
     let size = i32::from_ne_bytes((u32::from(rows) << 16 | u32::from(columns)).to_ne_bytes());
-    sys::signal::queue(role.as_raw_nonzero().get(), Signal::SIGWINCH as i32, size)
+    sys::signal::queue(role.as_raw_nonzero().get(), sys::signal::first_queued(), size)
 }
 
 /// The role's entry: `<file with the order>`, which is removed.
@@ -79,7 +81,7 @@ fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
     files::remove_all(path)?;
     let order: Order = serde_json::from_slice(&text)?;
     // Before the command exists, so that none is lost; it gets a mask of its own.
-    let mask: SigSet = PASSED.into_iter().collect();
+    let mask = sys::signal::with_number(PASSED.into_iter().collect(), sys::signal::first_queued()).map_err(ExecError::Mask)?;
     mask.thread_block().map_err(ExecError::Signals)?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(ExecError::Signals)?;
     if order.request.tty { on_terminal(&order, &signals) } else { on_own_streams(&order, &signals) }
@@ -193,7 +195,7 @@ fn wait(process: &Process, signals: &SignalFd, controller: Option<&OwnedFd>) -> 
 fn pass_on(signals: &SignalFd, process: &Process, controller: Option<&OwnedFd>) {
     while let Ok(Some(signal)) = signals.read_signal() {
         // What cannot be delivered is for a command that has ended.
-        if signal.ssi_signo == Signal::SIGWINCH as u32 {
+        if signal.ssi_signo.cast_signed() == sys::signal::first_queued() {
             let size = u32::from_ne_bytes(signal.ssi_int.to_ne_bytes());
             if let (Some(controller), Ok(rows), true) = (controller, u16::try_from(size >> 16), size != 0) {
                 // The terminal itself tells the command.

@@ -11,9 +11,11 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::exec::ORDER_PREFIX;
+use super::recording::recording;
 use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, MONITOR_LOG, NETNS_GIVEN, Started};
+use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::spec::{self, HostMount, SpecInput};
 use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
 use crate::files::{self, FileError};
@@ -153,14 +155,14 @@ impl Containers {
                 root: RootFs::Overlay { lower, upper: durable.join("upper"), work: durable.join("work") },
                 user,
                 cgroup: self.cgroup(id),
-                limits: wanted.limits,
+                limits: Cgroup::at(&self.cgroup(id))?.with_defaults(wanted.limits)?,
                 network,
             },
             restart: wanted.restart,
             healthcheck,
             stop_signal: wanted.stop_signal.or(image_signal).unwrap_or(Signal::TERM),
             stop_grace: wanted.stop_grace_period,
-            log_bounds: monitor::logs::LogBounds::default(),
+            recording: recording(record),
             auto_remove: record.auto_remove,
             awaits_attach,
             state_dir: self.instance.state_dir().to_owned(),
@@ -177,7 +179,7 @@ impl Containers {
 
     async fn spawn(&self, record: &Record, netns: Option<OwnedFd>, ticket: &str) -> Result<i32, ContainersError> {
         let name = record.name.to_string();
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(self.program.path().map_err(ContainersError::Spawn)?);
         command.arg0("setpoint").arg(monitor::ROLE).arg(self.instance.container_run_dir(&record.id)).arg(ticket);
         // The monitor lives on for long and needs nothing of the starter's environment but where programs are.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));

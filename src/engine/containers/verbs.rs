@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Containers, ContainersError};
-use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
-use crate::engine::monitor::{self, Attached, Client, ClientError, LOGS, Status};
+use crate::engine::monitor::{self, Attached, Client, ClientError, Status};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
 
@@ -81,8 +80,9 @@ impl Containers {
         }
         match self.state(id)? {
             ContainerState::Exited { code, .. } => Ok(code),
-            ContainerState::Created => Err(ContainersError::NeverStarted { name: self.called(id) }),
-            ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
+            ContainerState::Created if self.get(id).is_ok() => Err(ContainersError::NeverStarted { name: self.called(id) }),
+            // Also of one that was lost and has been removed for it.
+            ContainerState::Created | ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
             ContainerState::Running { .. } | ContainerState::Restarting { .. } => {
                 Err(ContainersError::Busy { name: self.called(id) })
             }
@@ -106,7 +106,9 @@ impl Containers {
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
         let held = self.hold(id).await?;
-        match Client::new(&self.instance, id).update(restart, limits).await {
+        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        let in_force = limits.map(|limits| cgroup.with_defaults(limits)).transpose()?;
+        match Client::new(&self.instance, id).update(restart, in_force).await {
             // Without a monitor the next start reads the record.
             Ok(()) | Err(ClientError::Gone) => {}
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
@@ -114,12 +116,20 @@ impl Containers {
         self.change_spec(&held.id, restart, limits)
     }
 
-    /// What the container printed.
-    pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, LogError> {
-        let (instance, own) = (self.instance.clone(), id.clone());
-        // A state that cannot be read is no reason to wait for more.
-        let alive = move || monitor::read_state(&instance, &own).is_ok_and(|state| state.is_alive());
-        LogReader::open(&self.instance.container_dir(id).join(LOGS), &self.instance.container_run_dir(id), query, alive)
+    /// Records another health check, and has it made from now on: `effective` is the image's where the spec has none.
+    pub async fn set_healthcheck(
+        &self,
+        id: &ContainerId,
+        recorded: Option<Healthcheck>,
+        effective: Option<Healthcheck>,
+    ) -> Result<(), ContainersError> {
+        let held = self.hold(id).await?;
+        match Client::new(&self.instance, id).check(effective).await {
+            // Without a monitor the next start reads the record.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+        self.change_healthcheck(&held.id, recorded)
     }
 
     /// Kills what is left in the container's cgroup, and removes it.

@@ -1,4 +1,5 @@
-//! Asking a monitor. Every call has a deadline, except waiting for an exit, whose length is the container's.
+//! Asking a monitor. Every call has a deadline; waiting for an exit takes as long as the container does, and a sign of life
+//! is asked for meanwhile.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use tokio_util::codec::FramedRead;
 
 use super::protocol::{self, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
 use crate::wire::frame::FrameCodec;
 
@@ -19,6 +20,8 @@ use crate::wire::frame::FrameCodec;
 const PROMPT: Duration = Duration::from_secs(10);
 /// How long it may take to clear up after the last process has died.
 const CLEARING: Duration = Duration::from_secs(20);
+/// How often one who waits for an exit asks whether the monitor is still there to tell it.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Output that is read at once.
 const OUTPUT_BUFFER: usize = 64 << 10;
 /// The longest reply: a state with the output of its health checks.
@@ -58,48 +61,66 @@ impl Client {
     }
 
     pub async fn status(&self) -> Result<Status, ClientError> {
-        match self.ask(&Request::State, Some(PROMPT)).await? {
+        match self.ask(&Request::State, PROMPT).await? {
             Reply::State { status } => Ok(*status),
             other => Err(unexpected(other)),
         }
     }
 
     pub async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
-        done(self.ask(&Request::Signal { signal }, Some(PROMPT)).await?)
+        done(self.ask(&Request::Signal { signal }, PROMPT).await?)
     }
 
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
-        done(self.ask(&Request::Update { restart, limits }, Some(PROMPT)).await?)
+        done(self.ask(&Request::Update { restart, limits }, PROMPT).await?)
+    }
+
+    /// Has its health checked in another way, or not at all.
+    pub async fn check(&self, check: Option<Healthcheck>) -> Result<(), ClientError> {
+        done(self.ask(&Request::Check { check }, PROMPT).await?)
     }
 
     /// Ends the container for good. Its exit code.
     pub async fn stop(&self, grace: Duration) -> Result<i32, ClientError> {
         let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) };
-        Ok(exited(self.ask(&request, Some(grace.saturating_add(CLEARING))).await?)?.0)
+        Ok(exited(self.ask(&request, grace.saturating_add(CLEARING)).await?)?.0)
     }
 
     /// Waits for the final exit. The exit code, and whether it is now for the caller to remove the container.
     pub async fn wait(&self, reap: bool) -> Result<(i32, bool), ClientError> {
-        exited(self.ask(&Request::Wait { reap }, None).await?)
+        let request = Request::Wait { reap };
+        let mut waiting = std::pin::pin!(self.exchange(&request));
+        loop {
+            match timeout(SIGN_OF_LIFE, &mut waiting).await {
+                Ok(reply) => return exited(reply?),
+                // Its container takes its time, and not the monitor itself.
+                Err(_) => match self.status().await {
+                    Ok(_) => {}
+                    // It may have said its last word in between.
+                    Err(ClientError::Gone) => {
+                        return exited(timeout(PROMPT, &mut waiting).await.map_err(|_| self.silent(PROMPT))??);
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
+        }
     }
 
     /// The container's output from now on.
     pub async fn attach(&self, reap: bool) -> Result<Attached, ClientError> {
         let asked = timeout(PROMPT, self.send(&Request::Attach { reap })).await;
-        match asked.map_err(|_| ClientError::Silent { socket: self.socket.clone(), after: PROMPT })?? {
+        match asked.map_err(|_| self.silent(PROMPT))?? {
             (Reply::Attached, stream) => Ok(FramedRead::with_capacity(stream, FrameCodec, OUTPUT_BUFFER)),
             (other, _) => Err(unexpected(other)),
         }
     }
 
-    async fn ask(&self, request: &Request, within: Option<Duration>) -> Result<Reply, ClientError> {
-        match within {
-            None => self.exchange(request).await,
-            Some(after) => match timeout(after, self.exchange(request)).await {
-                Ok(reply) => reply,
-                Err(_) => Err(ClientError::Silent { socket: self.socket.clone(), after }),
-            },
-        }
+    async fn ask(&self, request: &Request, within: Duration) -> Result<Reply, ClientError> {
+        timeout(within, self.exchange(request)).await.map_err(|_| self.silent(within))?
+    }
+
+    fn silent(&self, after: Duration) -> ClientError {
+        ClientError::Silent { socket: self.socket.clone(), after }
     }
 
     async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::logs::LogBounds;
+use super::logs::Recording;
 use super::status;
 use crate::engine::runtime::Launch;
 use crate::files::{self, Lock};
@@ -24,7 +24,7 @@ pub struct Job {
     pub healthcheck: Option<Healthcheck>,
     pub stop_signal: Signal,
     pub stop_grace: Span,
-    pub log_bounds: LogBounds,
+    pub(crate) recording: Recording,
     /// It is removed when it has finally exited.
     pub auto_remove: bool,
     /// Somebody comes at once to have all of its output: nothing is read before, or the first of it would be missed.
@@ -36,7 +36,7 @@ pub struct Job {
 }
 
 /// The version of the form of a job. A job is only ever read by the program that wrote it.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

@@ -13,6 +13,7 @@ pub mod logs;
 mod probe;
 mod process;
 mod protocol;
+mod reach;
 mod restarts;
 mod status;
 
@@ -29,7 +30,7 @@ use time::OffsetDateTime;
 pub use client::{Attached, Client, ClientError};
 pub use job::{Job, JobError};
 pub use protocol::{Reply, Request};
-pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
+pub use status::{Status, StatusError, has_monitor, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;
 pub(crate) use protocol::Started;

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
-use super::logs::{LogStream, LogWriter};
+use super::logs::{LogStream, Recorder, RecorderError};
 use super::probe::Prober;
 use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
@@ -22,14 +22,18 @@ use super::status::{self, Status};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError, Lock};
-use crate::model::{Signal, Span};
+use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
+
+mod care;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MonitorError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     #[error("watch for signals: {0}")]
     Signals(nix::errno::Errno),
     #[error("read the monitor's own start time: {0}")]
@@ -57,7 +61,7 @@ pub(super) struct Monitor {
     netns: Option<OwnedFd>,
     /// Held as long as this lives: it is what says that the container has a monitor.
     lock: Lock,
-    log: LogWriter,
+    log: Recorder,
     clients: Connections,
     signals: SignalFd,
     phase: Phase,
@@ -74,7 +78,10 @@ pub(super) struct Monitor {
     awaiting: Option<Instant>,
     /// When SIGKILL follows the stop signal.
     kill_at: Option<Instant>,
+    /// Empty while there is nothing to read.
     buffer: Vec<u8>,
+    /// Something was done since memory was given back.
+    untidy: bool,
 }
 
 enum Phase {
@@ -97,6 +104,8 @@ struct Run {
     /// The reading ends; `None` once all writers are gone.
     output: [Option<OwnedFd>; 2],
     prober: Option<Prober>,
+    /// It is being ended because it is unhealthy, to be started again.
+    unwell: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -124,6 +133,10 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Bytes of output that are read at once.
+const BLOCK: usize = 64 << 10;
+/// After so long with nothing to do, memory is given back.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long somebody who was to attach is waited for.
 const ATTACH: Duration = Duration::from_secs(10);
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
@@ -132,7 +145,7 @@ impl Monitor {
     pub(super) fn new(job: Job, lock: Lock, netns: Option<OwnedFd>) -> Result<Self, MonitorError> {
         let instance = job.instance();
         let durable = instance.container_dir(&job.id);
-        let log = LogWriter::open(durable.join(status::LOGS), job.log_bounds)?;
+        let log = Recorder::open(&job.recording, &durable.join(status::LOGS))?;
         let clients = Connections::listen(&instance.container_run_dir(&job.id).join(status::SOCKET))?;
         let mut mask = SigSet::empty();
         mask.add(NixSignal::SIGTERM);
@@ -158,7 +171,8 @@ impl Monitor {
             stopped: false,
             awaiting: None,
             kill_at: None,
-            buffer: vec![0; 64 * 1024],
+            buffer: Vec::new(),
+            untidy: true,
         })
     }
 
@@ -205,12 +219,13 @@ impl Monitor {
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
         self.status.oom_killed = false;
-        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober }));
+        let output = [Some(stdout), Some(stderr)];
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
     }
 
-    fn wait(&self) -> Result<Vec<Event>, MonitorError> {
+    fn wait(&mut self) -> Result<Vec<Event>, MonitorError> {
         let mut watched = Watched::default();
         if let Phase::Running(run) = &self.phase {
             // What is not read fills the pipe, and the container waits.
@@ -221,12 +236,12 @@ impl Monitor {
                 }
             }
             if let Some(prober) = &run.prober {
-                let (process, output) = prober.descriptors();
+                let (check, output) = prober.descriptors();
                 if let Some(fd) = output {
                     watched.add(Event::ProbeOutput, fd, PollFlags::IN);
                 }
-                if let Some(fd) = process {
-                    watched.add(Event::Probe, fd, PollFlags::IN);
+                if let Some((fd, flags)) = check {
+                    watched.add(Event::Probe, fd, flags);
                 }
             }
         }
@@ -239,7 +254,9 @@ impl Monitor {
             watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
         }
         let Watched { events, mut fds } = watched;
-        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let deadline = self.deadline();
+        let rest = self.untidy.then(|| Instant::now() + IDLE);
+        let timeout = deadline.into_iter().chain(rest).min().map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
@@ -247,7 +264,14 @@ impl Monitor {
             Err(e) => return Err(MonitorError::Poll(e)),
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        Ok(events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect())
+        let ready: Vec<Event> = events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect();
+        drop(fds);
+        if !ready.is_empty() || deadline.is_some_and(|at| at <= Instant::now()) {
+            self.untidy = true;
+        } else if rest.is_some_and(|at| at <= Instant::now()) {
+            self.rest();
+        }
+        Ok(ready)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -256,7 +280,8 @@ impl Monitor {
             Phase::Pausing { until, .. } => Some(*until),
             Phase::Over { .. } => None,
         };
-        phase.into_iter().chain(self.kill_at).chain(self.awaiting).min()
+        let stopped = if self.log.keeps() { self.clients.stopped_at() } else { None };
+        phase.into_iter().chain(self.kill_at).chain(self.awaiting).chain(stopped).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -264,8 +289,8 @@ impl Monitor {
             Event::Output(stream) => self.read_output(stream, false),
             Event::Exit => self.exited(),
             Event::Probe => {
-                if self.prober().is_some_and(Prober::ended) {
-                    self.publish(false);
+                if self.prober().is_some_and(Prober::proceed) {
+                    self.after_check();
                 }
             }
             Event::ProbeOutput => {
@@ -295,20 +320,16 @@ impl Monitor {
         }
     }
 
-    fn prober(&mut self) -> Option<&mut Prober> {
-        match &mut self.phase {
-            Phase::Running(run) => run.prober.as_mut(),
-            Phase::Pausing { .. } | Phase::Over { .. } => None,
-        }
-    }
-
     fn tick(&mut self) {
         let now = Instant::now();
         if self.prober().is_some_and(|prober| prober.tick(now)) {
-            self.publish(false);
+            self.after_check();
         }
         if self.awaiting.is_some_and(|until| until <= now) {
             self.awaiting = None;
+        }
+        if self.log.keeps() {
+            self.clients.pass_over_stopped(now);
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
@@ -319,7 +340,7 @@ impl Monitor {
         {
             self.status.restarts += 1;
             if let Err(e) = self.begin_run() {
-                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()));
+                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()), self.job.restart);
             }
         }
     }
@@ -338,6 +359,10 @@ impl Monitor {
                 return self.end(Duration::from_millis(grace_millis));
             }
             Request::Signal { signal } => self.signal(signal),
+            Request::Check { check } => {
+                self.check_otherwise(check);
+                Reply::Done
+            }
             Request::Update { restart, limits } => {
                 let applied = match limits {
                     Some(limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(&limits)),
@@ -376,20 +401,24 @@ impl Monitor {
         match &self.phase {
             Phase::Over { .. } => {}
             Phase::Pausing { code, .. } => self.phase = Phase::Over { code: *code, error: None },
-            Phase::Running(run) => {
-                if grace.is_zero() {
-                    return self.kill();
-                }
-                let at = Instant::now() + grace;
-                if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
-                    && e.raw_os_error() != Some(libc::ESRCH)
-                {
-                    super::note(&format!("send {}: {e}", self.job.stop_signal));
-                }
-                // Whoever has less patience than another decides.
-                self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
-            }
+            Phase::Running(_) => self.ask_to_stop(grace),
         }
+    }
+
+    /// Ends the run that is under way: its stop signal and, after the grace, SIGKILL.
+    fn ask_to_stop(&mut self, grace: Duration) {
+        let Phase::Running(run) = &self.phase else { return };
+        if grace.is_zero() {
+            return self.kill();
+        }
+        let at = Instant::now() + grace;
+        if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
+            && e.raw_os_error() != Some(libc::ESRCH)
+        {
+            super::note(&format!("send {}: {e}", self.job.stop_signal));
+        }
+        // Whoever has less patience than another decides.
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn kill(&self) {
@@ -402,6 +431,7 @@ impl Monitor {
     fn read_output(&mut self, stream: LogStream, all: bool) {
         let Phase::Running(run) = &mut self.phase else { return };
         let slot = &mut run.output[stream as usize];
+        self.buffer.resize(BLOCK, 0);
         while let Some(fd) = slot {
             match rustix::io::read(&*fd, &mut self.buffer) {
                 Ok(0) => *slot = None,
@@ -427,7 +457,7 @@ impl Monitor {
     fn exited(&mut self) {
         let Phase::Running(run) = &self.phase else { return };
         let Some(code) = child::reap(&run.process) else { return };
-        let ran = run.began.elapsed();
+        let (ran, unwell) = (run.began.elapsed(), run.unwell);
         self.end_leftovers();
         for stream in STREAMS {
             self.read_output(stream, true);
@@ -435,7 +465,9 @@ impl Monitor {
                 super::note(&format!("output of the container is lost: {e}"));
             }
         }
-        self.after_run(code, ran, None);
+        // An unhealthy run is over, whatever the policy says of one that ends by itself.
+        let policy = if unwell { RestartPolicy::Always } else { self.job.restart };
+        self.after_run(code, ran, None, policy);
     }
 
     /// The processes that survived the first one, if any, must not meet the next run or hold the cgroup.
@@ -452,9 +484,9 @@ impl Monitor {
         }
     }
 
-    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>) {
+    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>, policy: RestartPolicy) {
         self.kill_at = None;
-        let pause = if self.ending { None } else { self.restarts.after_exit(self.job.restart, code, ran) };
+        let pause = if self.ending { None } else { self.restarts.after_exit(policy, code, ran) };
         match pause {
             Some(delay) => {
                 if let Some(why) = error {
@@ -472,9 +504,9 @@ impl Monitor {
     fn snapshot(&mut self) -> Status {
         if let Phase::Running(run) = &self.phase {
             let prober = run.prober.as_ref();
-            let health = prober.map_or(Health::None, |p| p.schedule.health());
-            self.status.failing = prober.map_or(0, |p| p.schedule.failing());
-            self.status.checks = prober.map(|p| p.checks.clone()).unwrap_or_default();
+            let health = prober.map_or(Health::None, Prober::health);
+            self.status.failing = prober.map_or(0, Prober::failing);
+            self.status.checks = prober.map(|p| p.checks().to_vec()).unwrap_or_default();
             self.status.state = ContainerState::Running { pid: run.process.pid, started: run.began_at, health };
         }
         self.status.clone()

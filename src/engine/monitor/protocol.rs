@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{RestartPolicy, Signal};
 
 /// The version of the protocol that this program speaks.
@@ -36,6 +36,8 @@ pub enum Request {
         #[serde(default)]
         limits: Option<ResourceLimits>,
     },
+    /// Check the container's health in this way from now on, or not at all.
+    Check { check: Option<Healthcheck> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,6 +114,7 @@ pub(crate) enum Started {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::spec::Probe;
 
     #[test]
     fn lines_are_as_documented() {
@@ -123,6 +126,8 @@ mod tests {
             Request::Wait { reap: true },
             Request::Attach { reap: false },
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
+            Request::Check { check: Some(Healthcheck::new("http://localhost:80/".parse().map(Probe::Http).unwrap())) },
+            Request::Check { check: None },
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);
         }

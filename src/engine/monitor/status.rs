@@ -6,11 +6,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::files::{self, FileError, Lock};
 use crate::model::{ContainerId, Instance};
-use crate::observed::ContainerState;
+use crate::observed::{Check, ContainerState};
 
 /// File names in a container's run-time folder, of which `STATE` is also in its durable folder.
 pub(crate) const STATE: &str = "state.json";
@@ -50,19 +49,6 @@ impl Status {
     pub const fn new(state: ContainerState) -> Self {
         Self { state, restarts: 0, oom_killed: false, failing: 0, checks: Vec::new(), started_ticks: 0, monitor: None }
     }
-}
-
-/// One health check that was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    #[serde(with = "time::serde::rfc3339")]
-    pub started: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub ended: OffsetDateTime,
-    /// `None` when it took too long and was killed.
-    pub code: Option<i32>,
-    /// The beginning of what it printed.
-    pub output: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +103,7 @@ fn read_file(path: &Path) -> Result<Option<Status>, StatusError> {
 mod tests {
     use super::*;
     use crate::model::Span;
+    use time::OffsetDateTime;
 
     #[test]
     fn a_state_is_believed_only_with_its_monitor() {

@@ -224,11 +224,13 @@ impl Inner {
         if leases.is_empty() {
             return Ok(());
         }
-        let namespace = netns::of_process(live.pid).map_err(|source| NetworkError::Kernel {
+        let namespace = netns::of_identified(live.pid, live.started_ticks).map_err(|source| NetworkError::Kernel {
             step: "open the network namespace of container",
             object: live.id.short().to_owned(),
             source,
         })?;
+        // It has ended meanwhile, and the next start makes its links.
+        let Some(namespace) = namespace else { return Ok(()) };
         let host = Kernel::open()?;
         self.publish_zone(&rows)?;
         self.link_up(&host, &namespace, &rows, &leases)?;

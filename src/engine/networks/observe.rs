@@ -15,6 +15,8 @@ use crate::observed::{self, Endpoint};
 pub struct Live {
     pub id: ContainerId,
     pub pid: i32,
+    /// In ticks since the boot: a number alone may mean another process by now.
+    pub started_ticks: u64,
 }
 
 /// What a look has seen.

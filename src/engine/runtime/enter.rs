@@ -43,19 +43,12 @@ pub(super) fn harden(channel: &Channel) -> Result<(), Failure> {
     die_with_starter(channel)
 }
 
-/// Becomes the program. Returns only what went wrong.
-pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
-    rustix::process::setsid().at(Stage::SetSession, "")?;
+/// Gives up all that the process is not to have: the host's files, other capabilities, another user.
+pub(super) fn shed(b: &Becoming<'_>) -> Result<(), Failure> {
     set_streams(b.stdio, b.identity)?;
-    if b.terminal {
-        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
-    }
     close_all_but(b.channel)?;
     for limit in b.process.rlimits().iter().flatten() {
         set_limit(limit)?;
-    }
-    if let Some(score) = b.process.oom_score_adj() {
-        set_oom_score(score)?;
     }
     match sys::process::new_session_keyring() {
         // A kernel without keyrings has none to protect.
@@ -64,14 +57,27 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(b.process.user().umask().unwrap_or(0o022)));
     let wanted = b.process.capabilities().as_ref();
+    if !renounces(b) {
+        // Who may still get privileges can load a filter only as long as it has some. The filter has to allow the rest of this.
+        load(b.filter)?;
+    }
     capabilities::limit_bounding(wanted)?;
     become_user(b.identity)?;
     enter_working_dir(b.cwd)?;
     capabilities::set(wanted, b.identity.uid)?;
-    if b.process.no_new_privileges().unwrap_or(false) {
+    if renounces(b) {
         rustix::thread::set_no_new_privs(true).at(Stage::SetNoNewPrivileges, "")?;
     }
-    // The change of credentials cleared it.
+    Ok(())
+}
+
+/// Becomes the program, after [`shed`]. Returns only what went wrong.
+pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
+    rustix::process::setsid().at(Stage::SetSession, "")?;
+    if b.terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
+    }
+    // The change of credentials cleared it, and no child inherits it.
     die_with_starter(b.channel)?;
     let env = complete_env(b.env, b.identity);
     let candidates = candidates(b.argv, &env)?;
@@ -80,10 +86,18 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     let env = c_strings(&env)?;
     b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
     // After this line only what the filter allows is possible.
-    if !b.filter.is_empty() {
-        sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "")?;
+    if renounces(b) {
+        load(b.filter)?;
     }
     Err(execute(&b.argv[0], &candidates, &argv, &env))
+}
+
+fn renounces(b: &Becoming<'_>) -> bool {
+    b.process.no_new_privileges().unwrap_or(false)
+}
+
+fn load(filter: &seccomp::Program) -> Result<(), Failure> {
+    if filter.is_empty() { Ok(()) } else { sys::seccomp::load(filter).at(Stage::SetSeccomp, "") }
 }
 
 /// Death of the starter is death of this process, and it has not happened already.
@@ -164,13 +178,19 @@ pub(super) fn resource(kind: PosixRlimitType) -> Resource {
     }
 }
 
-/// A container is never to be spared before the host, so a score below the starter's own is for who may set it.
-fn set_oom_score(score: i32) -> Result<(), Failure> {
+/// A container is never to be spared before the host, so a score below the starter's own is for who may set it. To be done
+/// while `/proc` is the host's: what a container has in its place may lead the writing elsewhere.
+pub(super) fn set_oom_score(process: &ProcessSpec) -> Result<(), Failure> {
+    let Some(score) = process.oom_score_adj() else { return Ok(()) };
     std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::SetOomScore, score.to_string())
 }
 
 pub(super) fn become_user(identity: &Identity) -> Result<(), Failure> {
     let name = || identity.uid.to_string();
+    // To the kernel this number means: as it was, which is root.
+    if [identity.uid, identity.gid].iter().chain(&identity.groups).any(|id| *id == u32::MAX) {
+        return Err(Failure::new(Stage::SetUser, name(), Errno::RANGE));
+    }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups: Vec<Gid> = identity.groups.iter().map(|g| Gid::from_raw(*g)).collect();
     rustix::thread::set_thread_groups(&groups).at(Stage::SetUser, name())?;
@@ -219,11 +239,11 @@ pub(super) fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>
 /// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
 /// not get hold of, since it could be written to when nobody runs it.
 pub(super) fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
-    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    use rustix::fs::{CWD, OFlags, ResolveFlags};
+
+    use crate::sys::resolve::open_by;
     for candidate in candidates {
-        if let Err(Errno::LOOP) =
-            openat2(CWD, candidate, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        {
+        if let Err(Errno::LOOP) = open_by(CWD, candidate.as_c_str(), OFlags::PATH, ResolveFlags::NO_MAGICLINKS) {
             return Err(Failure::new(Stage::Execute, candidate.to_string_lossy(), Errno::LOOP));
         }
     }

@@ -146,6 +146,10 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 /// From child to starter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The process that is to execute the command, by its number in the starter's pid namespace. It waits for [`Channel::go`].
+    Born {
+        pid: i32,
+    },
     /// The next system call is `execve`: an end of the channel after this means that it succeeded.
     Executing,
     Failed(Failure),

@@ -38,6 +38,7 @@ fn attempt(
     let spec = &launch.spec;
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     enter::harden(channel)?;
+    enter::set_oom_score(process)?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if let (Network::Given, Some(netns)) = (launch.network, netns) {
@@ -71,7 +72,7 @@ fn attempt(
         Some(user) => users::look_up(user)?,
         None => users::of_spec(process.user()),
     };
-    enter::become_program(&Becoming {
+    let becoming = Becoming {
         process,
         identity: &identity,
         argv: process.args().as_deref().unwrap_or_default(),
@@ -81,7 +82,9 @@ fn attempt(
         stdio,
         filter,
         channel,
-    })
+    };
+    enter::shed(&becoming)?;
+    enter::become_program(&becoming)
 }
 
 fn set_names(spec: &Spec) -> Result<(), Failure> {

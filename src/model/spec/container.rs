@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Healthcheck, Logging};
 use crate::model::{ByteSize, Cpus, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
 /// What a container is to be. `None` and empty mean: as the image says, or the engine's default.
@@ -32,6 +33,8 @@ pub struct ContainerSpec {
     pub depends_on: BTreeMap<Name, Dependency>,
     pub healthcheck: Option<Healthcheck>,
     pub restart: RestartPolicy,
+    #[serde(default)]
+    pub logging: Logging,
     pub limits: ResourceLimits,
     pub stop_signal: Option<Signal>,
     pub stop_grace_period: Span,
@@ -63,6 +66,7 @@ impl ContainerSpec {
             depends_on: BTreeMap::new(),
             healthcheck: None,
             restart: RestartPolicy::No,
+            logging: Logging::default(),
             limits: ResourceLimits::default(),
             stop_signal: None,
             stop_grace_period: Self::DEFAULT_GRACE,
@@ -161,45 +165,22 @@ pub enum Condition {
     ServiceCompletedSuccessfully,
 }
 
-/// How a monitor finds out whether its container is well. The defaults are Docker's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Healthcheck {
-    pub test: Probe,
-    pub interval: Span,
-    pub timeout: Span,
-    pub retries: u32,
-    /// Failures within this time after the start do not count.
-    pub start_period: Span,
-    /// The interval during `start_period`.
-    pub start_interval: Span,
-}
-
-impl Healthcheck {
-    pub const INTERVAL: Span = Span::seconds(30);
-    pub const TIMEOUT: Span = Span::seconds(30);
-    pub const RETRIES: u32 = 3;
-    pub const START_INTERVAL: Span = Span::seconds(5);
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Probe {
-    /// No check, not even the image's.
-    None,
-    /// A command's arguments, run in the container: healthy when it exits 0.
-    Command(Vec<String>),
-    /// A line for the container's `/bin/sh -c`.
-    Shell(String),
-}
-
-/// Upper limits on what a container uses; `None` is unlimited.
+/// Upper limits on what a container uses; `None` is unlimited, except for processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceLimits {
     pub memory: Option<ByteSize>,
     pub cpus: Option<Cpus>,
+    /// `None` is [`Self::DEFAULT_PIDS`], and [`Self::ANY_PIDS`] is unlimited.
     pub pids: Option<u32>,
+}
+
+impl ResourceLimits {
+    /// How many processes a container may have unless told otherwise: enough for servers, too few to keep a host from
+    /// starting any more. Podman's figure.
+    pub const DEFAULT_PIDS: u32 = 2048;
+    /// As many processes as the host has room for.
+    pub const ANY_PIDS: u32 = 0;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,11 +5,13 @@
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
 mod container;
+mod health;
 mod image;
+mod logging;
 mod resources;
 
-pub use container::{
-    Attachment, Condition, ContainerSpec, Dependency, Healthcheck, Mount, NetworkMode, Probe, ResourceLimits, Ulimit,
-};
+pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, NetworkMode, ResourceLimits, Ulimit};
+pub use health::{Healthcheck, HttpTarget, InvalidTarget, OnUnhealthy, Probe, ProbeHost, Startup, TcpTarget};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
+pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};

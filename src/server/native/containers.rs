@@ -1,16 +1,13 @@
 //! `/containers`: their life, their output, and commands in them.
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use futures_util::{Stream, StreamExt, stream};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use tokio_util::codec::Encoder;
 
 use super::session;
 use crate::engine::containers::ExecSpec;
@@ -21,8 +18,8 @@ use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
-use crate::wire::frame::{Frame, FrameCodec};
-use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Force, Kill, Logs, Stop};
+use crate::wire::frame::Frame;
+use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, Force, Kill, Stop};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -33,7 +30,7 @@ pub(super) fn routes() -> Router<Handles> {
         .route("/containers/{name}/restart", post(restart))
         .route("/containers/{name}/kill", post(kill))
         .route("/containers/{name}/wait", post(wait))
-        .route("/containers/{name}/logs", get(logs))
+        .route("/containers/{name}/logs", get(super::logs::logs))
         .route("/containers/{name}/attach", post(attach))
         .route("/containers/{name}/exec", post(exec))
 }
@@ -94,22 +91,6 @@ async fn kill(State(handles): State<Handles>, Path(name): Path<String>, Json(kil
 async fn wait(State(handles): State<Handles>, Path(name): Path<String>) -> Result<axum::Json<Exited>, ApiError> {
     let id = handles.engine.find(&name)?;
     Ok(axum::Json(Exited { code: handles.engine.wait(&id, false).await? }))
-}
-
-async fn logs(
-    State(handles): State<Handles>,
-    Path(name): Path<String>,
-    Params(logs): Params<Logs>,
-) -> Result<Response, ApiError> {
-    let id = handles.engine.find(&name)?;
-    let query = LogQuery { tail: logs.tail, since: logs.since, until: logs.until, follow: logs.follow };
-    let frames = frames(handles.engine.logs(&id, query)?, logs.timestamps).map(|frame| {
-        let mut bytes = axum::body::Bytes::new().into();
-        // What cannot be encoded is an error that is too long, which the engine does not make.
-        drop(FrameCodec.encode(frame, &mut bytes));
-        Ok::<Bytes, std::convert::Infallible>(bytes.freeze())
-    });
-    Ok(([(CONTENT_TYPE, FRAMES_TYPE)], Body::from_stream(frames)).into_response())
 }
 
 async fn attach(

@@ -2,6 +2,7 @@
 
 pub mod containers;
 mod images;
+mod logs;
 mod networks;
 pub(crate) mod session;
 pub mod stacks;

@@ -86,6 +86,11 @@ impl LogWriter {
         self.flush()
     }
 
+    pub(crate) fn rest(&mut self) {
+        self.out.shrink_to_fit();
+        self.pending.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+
     fn flush(&mut self) -> Result<(), FileError> {
         if self.out.is_empty() {
             return Ok(());

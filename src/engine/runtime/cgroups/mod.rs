@@ -173,8 +173,9 @@ impl Cgroup {
                 source,
             })?;
         }
-        if let Some(folder) = self.limited("pids", "pids.max", limits.pids.is_some())? {
-            let most = limits.pids.map_or(MaxValue::Max, |n| MaxValue::Value(i64::from(n)));
+        let pids = limits.pids.filter(|n| *n != ResourceLimits::ANY_PIDS);
+        if let Some(folder) = self.limited("pids", "pids.max", pids.is_some())? {
+            let most = pids.map_or(MaxValue::Max, |n| MaxValue::Value(i64::from(n)));
             PidController::new(folder.clone(), folder.clone(), v2).set_pid_max(most).map_err(|source| CgroupError::Limit {
                 limit: "pids",
                 path: folder,
@@ -182,6 +183,19 @@ impl Cgroup {
             })?;
         }
         Ok(())
+    }
+
+    /// The limits of a container of which nothing else is known: those that are asked for, and the default one on processes
+    /// where this host counts them.
+    pub fn with_defaults(&self, limits: ResourceLimits) -> Result<ResourceLimits, CgroupError> {
+        if limits.pids.is_some() {
+            return Ok(limits);
+        }
+        if let Layout::Unified { root } = self.layout {
+            make_folder(&root.join(&self.path.parent))?;
+        }
+        let counted = self.layout.has_controller(&self.path.parent, "pids");
+        Ok(ResourceLimits { pids: counted.then_some(ResourceLimits::DEFAULT_PIDS), ..limits })
     }
 
     /// Swap may be as much again as memory, as with Docker; a kernel that does not count swap has no such limit.

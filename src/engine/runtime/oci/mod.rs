@@ -21,7 +21,6 @@ mod listening;
 mod mounts;
 mod namespaces;
 mod options;
-mod own_program;
 mod process;
 mod record;
 mod rootfs;
@@ -34,7 +33,6 @@ pub use error::OciError;
 pub use exec::{ExecOptions, Executed, exec, process_of};
 pub use features::features;
 pub use lifecycle::{delete, kill, list, pause, processes, resume, start, state, update, wait};
-pub use own_program::execute_read_only;
 pub use record::{State, Status};
 pub use template::template;
 

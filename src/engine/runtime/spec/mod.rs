@@ -1,5 +1,5 @@
 //! From what a container is to be, and its image, to the specification of the process that is started. Pure, except that
-//! `cap_add: [ALL]` means all that this process may give away.
+//! `cap_add: [ALL]` means all that this process may give away, and that hidden paths are those of this host's processors.
 
 mod defaults;
 
@@ -233,7 +233,7 @@ fn linux(container: &ContainerSpec, own_network: bool, capabilities: &Capabiliti
         .set_sysctl(Some(sysctls(&container.sysctls, own_network)?))
         .set_resources(None)
         .set_seccomp(Some(filter))
-        .set_masked_paths(Some(defaults::MASKED.map(str::to_owned).to_vec()))
+        .set_masked_paths(Some(defaults::masked().to_vec()))
         .set_readonly_paths(Some(defaults::READ_ONLY.map(str::to_owned).to_vec()));
     Ok(linux)
 }
