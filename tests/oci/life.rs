@@ -100,7 +100,8 @@ fn signals_reach_one_or_all() {
     bundle.create();
     bundle.start();
     let begun = Instant::now();
-    while bundle.oci(&["kill", &bundle.id, "0"]).code == 0 && !bundle.rootfs().join("data/one").exists() {
+    while !bundle.rootfs().join("data/one").exists() {
+        // Before the shell has set its trap the kernel drops it, as it is the first of its namespace.
         bundle.oci(&["kill", &bundle.id, "USR1"]);
         assert!(begun.elapsed() < PATIENCE);
         std::thread::sleep(std::time::Duration::from_millis(20));
