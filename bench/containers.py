@@ -86,6 +86,7 @@ def measure(bench):
         run = ["run", "--rm", IMAGE, "true"]
         bare = ["run", "--rm", "--network", "none", IMAGE, "true"]
         crun_run = ["crun", "--root", bench.folder / "crun", "run", "-b", bench.folder / "bundle", f"{bench.folder.name}-run"]
+        oci_run = [setpoint, "oci", "--root", bench.folder / "oci", "run", "-b", bench.folder / "bundle", f"{bench.folder.name}-run"]
         up = ["docker-compose", "-f", compose, "-p", "bench", "up", "-d"]
         down = {"docker": ["docker-compose", "-f", compose, "-p", "bench", "down", "-t", "0"],
                 "setpoint": [setpoint, "destroy", compose]}
@@ -95,6 +96,8 @@ def measure(bench):
         bench.row("the program itself (`--version`)", {"setpoint": [setpoint, "--version"]})
         bench.row("`run --rm`, bridge network, no daemon", commands(run, ["docker", *run]))
         bench.row("`run --rm`, no network, no daemon", commands(bare, ["docker", *bare], crun_run))
+        if has_crun:
+            bench.row("`oci run` of a bundle", {"setpoint": oci_run, "crun": crun_run})
         bench.row(f"apply of {CONTAINERS} containers, no daemon", commands(apply, has_compose and up), 5, down)
         with daemon(bench) as child:
             facts["daemon, idle: RSS"] = f"{memory(child.pid)[0] / 1024:.1f} MiB"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh build|demo|test|bench|vm: installs the Debian packages that are missing for it, and says which and what for.
+# deps.sh build|demo|test|bench|vm|conformance: installs the Debian packages that are missing for it, and says which and what for.
 # Looks at programs and not at packages, so on other distributions it only names what is missing.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -45,6 +45,8 @@ test)
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"
+    need podman podman "drives setpoint as its OCI runtime"
+    need conmon conmon "holds podman's containers"
     ;;
 bench)
     for_building
@@ -59,6 +61,14 @@ bench)
     need docker-compose docker-compose "measured beside setpoint"
     need crun crun "measured beside setpoint"
     ;;
+conformance)
+    need runc runc "counted beside setpoint"
+    need crun crun "counted beside setpoint"
+    need python3 python3 "reads the suite's answers"
+    need /usr/include/seccomp.h libseccomp-dev "the suite and youki are built with it"
+    need pkg-config pkg-config "finds it for them"
+    need ip iproute2 "the suite makes network namespaces"
+    ;;
 vm)
     for_building
     need qemu-system-x86_64 qemu-system-x86 "the virtual machine"
@@ -68,7 +78,7 @@ vm)
     need /bin/busybox busybox-static "the image that is run is made of it"
     ;;
 *)
-    echo "usage: $0 build|demo|test|bench|vm" >&2
+    echo "usage: $0 build|demo|test|bench|vm|conformance" >&2
     exit 2
     ;;
 esac

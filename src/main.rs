@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     if let Some(code) = engine::roles::run(args.get(1..).unwrap_or_default()) {
         return code;
     }
+    if let Some(code) = cli::oci::main(&args) {
+        std::process::exit(code);
+    }
     // Neither clap nor a runtime is worth its start for this.
     if let [_, flag] = args.as_slice()
         && (flag == "--version" || flag == "-V")

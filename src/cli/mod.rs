@@ -8,6 +8,7 @@ pub mod error;
 pub mod format;
 mod health;
 pub mod mounts;
+pub mod oci;
 pub mod output;
 pub mod pattern;
 pub mod progress;

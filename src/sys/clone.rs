@@ -47,7 +47,8 @@ pub fn clone_process(namespaces: CloneFlags, into: Option<BorrowedFd<'_>>) -> io
     let mut args = CloneArgs {
         flags: u64::from(namespaces.bits().cast_unsigned()) | CLONE_PIDFD,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling's end is told to the parent of both, in the way that this process itself was born with.
+        exit_signal: if namespaces.contains(CloneFlags::CLONE_PARENT) { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = into {

@@ -29,6 +29,93 @@ pub enum Access {
     All,
 }
 
+/// One rule of a [`Policy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub allow: bool,
+    /// `None` is both.
+    pub kind: Option<DeviceKind>,
+    /// `None` is any.
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    /// A union of [`Rule::MAKE`], [`Rule::READ`] and [`Rule::WRITE`].
+    pub access: u32,
+}
+
+impl Rule {
+    pub const MAKE: u32 = 1;
+    pub const READ: u32 = 2;
+    pub const WRITE: u32 = 4;
+    pub const ALL: u32 = Self::MAKE | Self::READ | Self::WRITE;
+}
+
+/// Rules of which a later one stands above an earlier one.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    pub rules: &'a [Rule],
+    /// Whether that is allowed which no rule names.
+    pub otherwise: bool,
+}
+
+impl Policy<'_> {
+    /// Like [`restrict`].
+    pub fn enforce(&self, cgroup: BorrowedFd<'_>) -> io::Result<()> {
+        attach(cgroup, &self.compile())
+    }
+
+    /// The last rule that has a say decides: one that allows must allow all that is asked for, one that refuses need only
+    /// refuse a part of it.
+    fn compile(&self) -> Vec<Instruction> {
+        let mut program = prologue();
+        for rule in self.rules.iter().rev() {
+            let mut checks = Vec::new();
+            if let Some(kind) = rule.kind {
+                checks.push(vec![op(JUMP_NOT_EQUAL, 2, 0, if kind == DeviceKind::Block { 1 } else { 2 })]);
+            }
+            if rule.access != Rule::ALL {
+                let interesting = if rule.allow { !rule.access & 7 } else { rule.access };
+                let jump = if rule.allow { JUMP_NOT_EQUAL } else { JUMP_EQUAL };
+                let copy = Instruction { registers: 6 | 3 << 4, ..op(MOVE_REGISTER, 6, 0, 0) };
+                checks.push(vec![copy, op(AND, 6, 0, interesting as i32), op(jump, 6, 0, 0)]);
+            }
+            checks.extend(rule.major.map(|major| vec![op(JUMP_NOT_EQUAL, 4, 0, major as i32)]));
+            checks.extend(rule.minor.map(|minor| vec![op(JUMP_NOT_EQUAL, 5, 0, minor as i32)]));
+            // Each check jumps over the rest of its rule: the checks that follow, and the two instructions that decide.
+            let mut rest = 2 + checks.iter().map(Vec::len).sum::<usize>();
+            for mut check in checks {
+                rest -= check.len();
+                if let Some(last) = check.last_mut() {
+                    last.offset = rest as i16;
+                }
+                program.append(&mut check);
+            }
+            program.push(op(MOVE, 0, 0, i32::from(rule.allow)));
+            program.push(op(EXIT, 0, 0, 0));
+        }
+        program.push(op(MOVE, 0, 0, i32::from(self.otherwise)));
+        program.push(op(EXIT, 0, 0, 0));
+        program
+    }
+}
+
+fn op(code: u8, destination: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: destination, offset, immediate }
+}
+
+/// The kernel passes `{access << 16 | kind, major, minor}` in register 1 and wants 1 (allowed) or 0 in register 0. After
+/// these, register 2 is the kind, 3 the access, 4 the major and 5 the minor number.
+fn prologue() -> Vec<Instruction> {
+    let load = |destination: u8, offset| Instruction { registers: destination | 1 << 4, ..op(LOAD_WORD, 0, offset, 0) };
+    vec![
+        load(2, 0),
+        Instruction { registers: 3 | 2 << 4, ..op(MOVE_REGISTER, 0, 0, 0) },
+        op(AND, 2, 0, 0xffff),
+        op(SHIFT_RIGHT, 3, 0, 16),
+        load(4, 4),
+        load(5, 8),
+    ]
+}
+
 /// One instruction of extended BPF.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -46,6 +133,7 @@ const SHIFT_RIGHT: u8 = 0x74;
 const MOVE_REGISTER: u8 = 0xbc;
 const MOVE: u8 = 0xb7;
 const JUMP_NOT_EQUAL: u8 = 0x55;
+const JUMP_EQUAL: u8 = 0x15;
 const EXIT: u8 = 0x95;
 
 const PROG_LOAD: libc::c_int = 5;
@@ -82,7 +170,22 @@ struct AttachArgs {
 /// From now on the processes of `cgroup` (a folder of the v2 hierarchy) may access only what `rules` allow. The program
 /// lives as long as the cgroup does, or until it is restricted anew.
 pub fn restrict(cgroup: BorrowedFd<'_>, rules: &[DeviceRule]) -> io::Result<()> {
-    let program = load(&compile(rules))?;
+    let allowed: Vec<Rule> = rules.iter().map(|rule| (*rule).into()).collect();
+    Policy { rules: &allowed, otherwise: false }.enforce(cgroup)
+}
+
+impl From<DeviceRule> for Rule {
+    fn from(rule: DeviceRule) -> Self {
+        let access = match rule.access {
+            Access::Make => Self::MAKE,
+            Access::All => Self::ALL,
+        };
+        Self { allow: true, kind: Some(rule.kind), major: rule.major, minor: rule.minor, access }
+    }
+}
+
+fn attach(cgroup: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    let program = load(program)?;
     let args = AttachArgs {
         target: cgroup.as_raw_fd() as u32,
         program: program.as_fd().as_raw_fd() as u32,
@@ -93,42 +196,6 @@ pub fn restrict(cgroup: BorrowedFd<'_>, rules: &[DeviceRule]) -> io::Result<()> 
     // SAFETY: `args` is laid out as the kernel wants it and outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const args, size_of::<AttachArgs>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The kernel passes `{access << 16 | kind, major, minor}` in register 1 and wants 1 (allowed) or 0 in register 0.
-fn compile(rules: &[DeviceRule]) -> Vec<Instruction> {
-    let op = |code, destination: u8, source: u8, offset, immediate| Instruction {
-        code,
-        registers: destination | source << 4,
-        offset,
-        immediate,
-    };
-    let mut program = vec![
-        op(LOAD_WORD, 2, 1, 0, 0),
-        op(MOVE_REGISTER, 3, 2, 0, 0),
-        op(AND, 2, 0, 0, 0xffff),
-        op(SHIFT_RIGHT, 3, 0, 0, 16),
-        op(LOAD_WORD, 4, 1, 4, 0),
-        op(LOAD_WORD, 5, 1, 8, 0),
-    ];
-    for rule in rules {
-        // Each check jumps over the rest of its rule: the checks that follow, and the two instructions that allow.
-        let mut checks: Vec<(u8, i32)> = vec![(2, if rule.kind == DeviceKind::Block { 1 } else { 2 })];
-        if rule.access == Access::Make {
-            checks.push((3, 1));
-        }
-        checks.extend(rule.major.map(|major| (4, major as i32)));
-        checks.extend(rule.minor.map(|minor| (5, minor as i32)));
-        let count = checks.len();
-        for (index, (register, value)) in checks.into_iter().enumerate() {
-            program.push(op(JUMP_NOT_EQUAL, register, 0, (count - index + 1) as i16, value));
-        }
-        program.push(op(MOVE, 0, 0, 0, 1));
-        program.push(op(EXIT, 0, 0, 0, 0));
-    }
-    program.push(op(MOVE, 0, 0, 0, 0));
-    program.push(op(EXIT, 0, 0, 0, 0));
-    program
 }
 
 fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
@@ -161,12 +228,61 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
+    fn rules() -> Vec<Rule> {
+        let character = |allow, major, minor, access| Rule { allow, kind: Some(DeviceKind::Character), major, minor, access };
+        vec![
+            Rule { allow: false, kind: None, major: None, minor: None, access: Rule::ALL },
+            Rule { allow: true, kind: Some(DeviceKind::Block), major: None, minor: None, access: Rule::MAKE },
+            character(true, Some(1), None, Rule::READ | Rule::WRITE),
+            character(false, Some(1), Some(5), Rule::WRITE),
+        ]
+    }
+
+    /// What the kernel's machine would answer.
+    fn run(program: &[Instruction], kind: u32, access: u32, major: u32, minor: u32) -> bool {
+        let context = [access << 16 | kind, major, minor];
+        let mut registers = [0u32; 8];
+        let mut at = 0;
+        loop {
+            let one = program[at];
+            at += 1;
+            let (to, from) = (usize::from(one.registers & 15), usize::from(one.registers >> 4));
+            let value = one.immediate as u32;
+            match one.code {
+                LOAD_WORD => registers[to] = context[one.offset as usize / 4],
+                AND => registers[to] &= value,
+                SHIFT_RIGHT => registers[to] >>= value,
+                MOVE_REGISTER => registers[to] = registers[from],
+                MOVE => registers[to] = value,
+                JUMP_NOT_EQUAL => at += if registers[to] != value { one.offset as usize } else { 0 },
+                JUMP_EQUAL => at += if registers[to] == value { one.offset as usize } else { 0 },
+                EXIT => return registers[0] == 1,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_rule_that_has_a_say_decides() {
+        let rules = rules();
+        let program = Policy { rules: &rules, otherwise: true }.compile();
+        for (kind, access, major, minor, expected) in [
+            (2, Rule::READ, 1, 3, true),
+            (2, Rule::READ | Rule::WRITE, 1, 3, true),
+            (2, Rule::MAKE, 1, 3, false),
+            (2, Rule::READ, 1, 5, true),
+            (2, Rule::READ | Rule::WRITE, 1, 5, false),
+            (1, Rule::MAKE, 8, 0, true),
+            (1, Rule::MAKE | Rule::READ, 8, 0, false),
+            (1, Rule::READ, 8, 0, false),
+        ] {
+            assert_eq!(run(&program, kind, access, major, minor), expected, "{kind} {access} {major}:{minor}");
+        }
+        assert!(run(&Policy { rules: &[], otherwise: true }.compile(), 1, Rule::ALL, 8, 0));
+    }
+
     #[test]
     fn the_kernel_accepts_the_program() {
-        let rules = [
-            DeviceRule { kind: DeviceKind::Block, major: None, minor: None, access: Access::Make },
-            DeviceRule { kind: DeviceKind::Character, major: Some(1), minor: Some(3), access: Access::All },
-        ];
-        load(&compile(&rules)).unwrap();
+        load(&Policy { rules: &rules(), otherwise: true }.compile()).unwrap();
     }
 }

@@ -122,7 +122,7 @@ fn default_set() -> Result<CapabilitySet, Failure> {
     DEFAULT.iter().try_fold(CapabilitySet::empty(), |set, c| Ok(set | number(*c)?))
 }
 
-fn to_set(wanted: Option<&Capabilities>) -> Result<CapabilitySet, Failure> {
+pub(super) fn to_set(wanted: Option<&Capabilities>) -> Result<CapabilitySet, Failure> {
     wanted.into_iter().flatten().try_fold(CapabilitySet::empty(), |set, c| Ok(set | number(*c)?))
 }
 
@@ -133,7 +133,7 @@ fn number(capability: Capability) -> Result<CapabilitySet, Failure> {
     Ok(bit(known.index()))
 }
 
-fn bit(index: u8) -> CapabilitySet {
+pub(super) fn bit(index: u8) -> CapabilitySet {
     CapabilitySet::from_bits_retain(1 << index)
 }
 

@@ -123,7 +123,7 @@ fn set_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
 }
 
 /// A program opens `/dev/stdout` anew, which its user may do only as the owner of the pipe or terminal behind it.
-fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
+pub(super) fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
     let stat = rustix::fs::fstat(&stream).at(Stage::SetStreams, "")?;
     let null = rustix::fs::makedev(1, 3);
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
@@ -151,13 +151,13 @@ fn close_all_but(channel: &Channel) -> Result<(), Failure> {
     sys::process::close_range(kept + 1, u32::MAX).at(Stage::CloseFiles, "")
 }
 
-fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {
+pub(super) fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {
     let value = |n: u64| (n != u64::MAX).then_some(n);
     let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
     rustix::process::setrlimit(resource(limit.typ()), wanted).at(Stage::SetLimit, limit.typ().to_string())
 }
 
-fn resource(kind: PosixRlimitType) -> Resource {
+pub(super) fn resource(kind: PosixRlimitType) -> Resource {
     match kind {
         PosixRlimitType::RlimitCpu => Resource::Cpu,
         PosixRlimitType::RlimitFsize => Resource::Fsize,
@@ -185,7 +185,7 @@ pub(super) fn set_oom_score(process: &ProcessSpec) -> Result<(), Failure> {
     std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::SetOomScore, score.to_string())
 }
 
-fn become_user(identity: &Identity) -> Result<(), Failure> {
+pub(super) fn become_user(identity: &Identity) -> Result<(), Failure> {
     let name = || identity.uid.to_string();
     // To the kernel this number means: as it was, which is root.
     if [identity.uid, identity.gid].iter().chain(&identity.groups).any(|id| *id == u32::MAX) {
@@ -201,7 +201,7 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
     rustix::thread::set_keep_capabilities(false).at(Stage::SetUser, name())
 }
 
-fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
+pub(super) fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
     rustix::process::chdir(cwd).at(Stage::EnterWorkingDir, cwd)?;
     // A folder outside the root has no path from the root. However it was reached, it must not be reached.
     let reached = rustix::process::getcwd(Vec::new()).at(Stage::EnterWorkingDir, cwd)?;
@@ -209,7 +209,7 @@ fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
 }
 
 /// `PATH` and `HOME` when the environment has none.
-fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
+pub(super) fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
     let mut env = env.to_vec();
     let has = |env: &[String], name: &str| env.iter().any(|line| line.split_once('=').is_some_and(|(n, _)| n == name));
     if !has(&env, "PATH") {
@@ -222,7 +222,7 @@ fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
 }
 
 /// The paths at which the command may be, in order.
-fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> {
+pub(super) fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> {
     let command = argv.first().filter(|c| !c.is_empty()).ok_or_else(|| Failure::new(Stage::Execute, "", Errno::NOENT))?;
     if command.contains('/') {
         return c_strings(std::slice::from_ref(command));
@@ -238,7 +238,7 @@ fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> 
 
 /// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
 /// not get hold of, since it could be written to when nobody runs it.
-fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
+pub(super) fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
     use rustix::fs::{CWD, OFlags, ResolveFlags};
 
     use crate::sys::resolve::open_by;
@@ -250,7 +250,7 @@ fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {
+pub(super) fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {
     let mut worst = nix::errno::Errno::ENOENT;
     for candidate in candidates {
         let Err(errno) = nix::unistd::execve(candidate, argv, env);
@@ -264,7 +264,7 @@ fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CStri
     Failure::new(Stage::Execute, command, worst)
 }
 
-fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
+pub(super) fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
     strings
         .iter()
         .map(|s| CString::new(OsStr::new(s).as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL)))

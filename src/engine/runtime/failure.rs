@@ -46,6 +46,17 @@ pub enum Stage {
     StarterDied,
     SetSeccomp,
     Execute,
+    JoinNamespace,
+    MapUsers,
+    SetPropagation,
+    MoveNetDevice,
+    RunHook,
+    SendTerminal,
+    SendListener,
+    SetScheduling,
+    SetLabel,
+    SetClock,
+    SetPersonality,
 }
 
 impl fmt::Display for Stage {
@@ -86,6 +97,17 @@ impl fmt::Display for Stage {
             Self::StarterDied => "go on: the starter died",
             Self::SetSeccomp => "load the system call filter",
             Self::Execute => "execute",
+            Self::JoinNamespace => "join the namespace",
+            Self::MapUsers => "map the users of the namespace",
+            Self::SetPropagation => "set the propagation of",
+            Self::MoveNetDevice => "move the network device",
+            Self::RunHook => "run the hook",
+            Self::SendTerminal => "send the terminal",
+            Self::SendListener => "send the listener for system calls",
+            Self::SetScheduling => "set the scheduling:",
+            Self::SetLabel => "set the security label",
+            Self::SetClock => "set the clock",
+            Self::SetPersonality => "set the personality",
         })
     }
 }
@@ -188,7 +210,7 @@ impl Channel {
         Ok(fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         loop {
             match rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
@@ -197,7 +219,7 @@ impl Channel {
         }
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match rustix::net::recv(&self.0, &mut *buffer, RecvFlags::empty()) {
                 Err(Errno::INTR) => {}

@@ -17,6 +17,7 @@ mod failure;
 mod init;
 mod launch;
 mod mounts;
+pub mod oci;
 mod overlay;
 mod root;
 mod seccomp;

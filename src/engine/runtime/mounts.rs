@@ -117,7 +117,7 @@ const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
+pub(super) fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
     match root.open_plain(Path::new(path), OFlags::PATH) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         other => other.map(Some),
@@ -184,9 +184,11 @@ fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal
 }
 
 /// A new file system, mounted nowhere yet.
-fn new_file_system(kind: &str, data: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn new_file_system(kind: &str, data: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", kind)?;
+    if !data.iter().any(|(key, _)| *key == "source") {
+        fsconfig_set_string(&context, "source", kind)?;
+    }
     for (key, value) in data {
         match value {
             Some(value) => fsconfig_set_string(&context, *key, *value)?,

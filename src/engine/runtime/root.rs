@@ -30,6 +30,11 @@ impl Root {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Self)
     }
 
+    /// A mount that is attached.
+    pub(super) fn of(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -385,7 +385,7 @@ fn make_folder(folder: &Path) -> Result<bool, CgroupError> {
 }
 
 /// Files of a cgroup vanish with their folder; only the folders are removed, the innermost first.
-fn remove_tree(folder: &Path) -> io::Result<()> {
+pub(in crate::engine::runtime) fn remove_tree(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::ENOTEMPTY)) => {
