@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(shown("json").lines().next(), Some(r#"{"ID":"1","Names":"one","Size":"3B"}"#));
         assert_eq!(shown("json"), shown("{{json .}}"));
         assert_eq!(shown("{{.ID}}={{.Label \"k\"}}"), "1=v\n22=v\n");
-        assert_eq!(shown("{{index (split .Names \"n\") 1}}").lines().next(), Some("e"));
+        assert_eq!(shown("{{index (split .Names \"o\") 1}}").lines().next(), Some("ne"));
         assert_eq!(KIND.only(&rows(), "ID"), "1\n22\n");
     }
 
