@@ -91,6 +91,10 @@ fn fields(spec: &ContainerSpec) -> Option<serde_json::Map<String, Value>> {
         mounts.insert(mount.target().to_owned(), Value::Object(mount_fields));
     }
     fields.insert("mounts".to_owned(), Value::Object(mounts));
+    // What is written only where it is so.
+    for name in ["tty", "stdin_open", "stdin_once"] {
+        fields.entry(name).or_insert(Value::Bool(false));
+    }
     Some(fields)
 }
 
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn every_field_has_a_class() {
         let spec = ContainerSpec::new("x".parse().unwrap());
-        let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { panic!("a spec is a mapping") };
+        let fields = fields(&spec).unwrap();
         for field in fields.keys() {
             assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
         }

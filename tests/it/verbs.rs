@@ -66,22 +66,22 @@ fn a_renamed_container_is_found_by_its_new_name() {
         "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: owned}\nspec: {image: localhost/busybox:1, command: [sleep, inf]}\n",
     );
     host.sp(&["apply", host.dir.join("s").to_str().unwrap()]).ok();
-    for name in ["a", "near"] {
+    for name in ["old", "near"] {
         host.sp(&["run", "-d", "--name", name, BUSYBOX, "sleep", "1000"]).ok();
     }
     let resolves = |name: &str| host.sp(&["exec", "near", "nslookup", name]).code == 0;
-    wait_until("the old name", PATIENCE, || resolves("a"));
-    host.sp(&["rename", "a", "b"]).ok();
-    wait_until("the new name", PATIENCE, || resolves("b") && !resolves("a"));
-    host.sp(&["rename", "a", "c"]).fails_with(1).says(&["a"]);
-    host.sp(&["rename", "b", "near"]).fails_with(1).says(&["taken"]);
-    host.sp(&["rename", "b", "-bad"]).fails_with(1);
+    wait_until("the old name", PATIENCE, || resolves("old"));
+    host.sp(&["rename", "old", "new"]).ok();
+    wait_until("the new name", PATIENCE, || resolves("new") && !resolves("old"));
+    host.sp(&["rename", "old", "other"]).fails_with(1).says(&["old"]);
+    host.sp(&["rename", "new", "near"]).fails_with(1).says(&["taken"]);
+    host.sp(&["rename", "new", "-bad"]).fails_with(1);
     host.sp(&["container", "rename", "s-owned", "mine"]).fails_with(1).says(&["stack s", "container_name"]);
-    host.sp(&["stop", "-t", "0", "b"]).ok();
-    host.sp(&["rename", "b", "c"]).ok();
-    host.sp(&["start", "c"]).ok();
-    wait_until("the newest name", PATIENCE, || resolves("c") && !resolves("b"));
-    assert_eq!(host.containers(), ["c", "near", "s-owned"]);
+    host.sp(&["stop", "-t", "0", "new"]).ok();
+    host.sp(&["rename", "new", "newest"]).ok();
+    host.sp(&["start", "newest"]).ok();
+    wait_until("the newest name", PATIENCE, || resolves("newest") && !resolves("new"));
+    assert_eq!(host.containers(), ["near", "newest", "s-owned"]);
 }
 
 #[test]

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(labels, [("a", None, false), ("b", Some("1"), false), ("c", Some("2=3"), true)]);
         assert!(filters(&PruneArgs { all: false, ..args(&["dangling=false"]) }, now).unwrap().all);
         for bad in ["dangling=x", "until=soon", "x=y", "until!=10s"] {
-            assert!(filters(&args(&[bad]), now).is_err(), "{bad}");
+            assert!(filters(&PruneArgs { all: false, ..args(&[bad]) }, now).is_err(), "{bad}");
         }
     }
 }

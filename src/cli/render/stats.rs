@@ -103,8 +103,8 @@ mod tests {
         };
         let text = KIND.render(&[row(&now, Some(&earlier), false)], &Format::Table, SHOWN, false).unwrap();
         insta::assert_snapshot!(text, @r"
-        CONTAINER ID   NAME   CPU %     MEM USAGE / LIMIT   MEM %   NET I/O        BLOCK I/O    PIDS
-        010101010101   web    150.00%   3MiB / 1.952GiB     0.15%   1.3kB / 42B    0B / 8.0MB   3
+        CONTAINER ID   NAME   CPU %     MEM USAGE / LIMIT   MEM %   NET I/O       BLOCK I/O    PIDS
+        010101010101   web    150.00%   3MiB / 1.952GiB     0.15%   1.3kB / 42B   0B / 8.0MB   3
         ");
         assert_eq!(["512B", "1.5KiB", "12.25MiB", "1.000TiB"].map(str::to_owned), [512, 1536, 12_845_056, 1 << 40].map(binary));
     }

@@ -131,7 +131,6 @@ fn env_files() {
 #[test]
 fn what_is_not_supported_is_said() {
     for (line, what) in [
-        ("-it alpine sh", "terminal"),
         ("-w rel alpine", "absolute"),
         ("-v a:/b:xyz alpine", "not supported"),
         ("--ulimit nofile=9:1 alpine", "above"),

@@ -23,13 +23,13 @@ pub struct ContainerSpec {
     pub user: Option<String>,
     pub hostname: Option<String>,
     /// Its standard streams are a terminal.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
     /// Its standard input stays open for whoever attaches; otherwise there is nothing to read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stdin_open: bool,
     /// Its standard input ends when somebody who is attached ends theirs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stdin_once: bool,
     pub labels: BTreeMap<String, String>,
     /// In the order of mounting.
