@@ -94,7 +94,9 @@ impl Tree {
             let other = |facts: &Facts| (facts.kind == 'd') != (entry.kind == Kind::Folder);
             let replaces = self.facts(&entry.name).is_some_and(|facts| other(facts) || entry.kind == Kind::Hardlink);
             // GNU tar keeps what an earlier entry for the same file has set.
-            if replaces || (entry.kind == Kind::Folder && self.spoken_of.contains(&entry.name)) {
+            // It lets folders that nobody speaks of take the group of the one that they are in.
+            let hands_down = entry.kind == Kind::Folder && entry.mode & 0o2000 != 0;
+            if replaces || hands_down || (entry.kind == Kind::Folder && self.spoken_of.contains(&entry.name)) {
                 return false;
             }
         }
