@@ -25,6 +25,9 @@ pub(super) fn tar(entries: &[Entry], format: Format, random: &mut Random) -> Vec
 }
 
 fn one(entry: &Entry, format: Format, random: &mut Random, output: &mut Vec<u8>) {
+    // GNU's long names and extension headers do not go together.
+    let extended_too = !entry.xattrs.is_empty() || entry.mtime.1 != 0;
+    let format = if format == Format::Gnu && extended_too { Format::Pax } else { format };
     let mut records = Vec::new();
     let mut header = [0u8; 512];
     let dots = if random.once_in(3) { "./" } else { "" };
