@@ -175,8 +175,8 @@ impl Tree {
         if !self.places.contains_key(path) || self.is_own(path) {
             return;
         }
-        // A folder that the layer has something in stays, and is a new one.
-        let needed = self.places.iter().any(|(there, place)| is_under(there, path) && place.layer == self.layer);
+        // A folder that the layer has something in, be it a whiteout, stays, and is a new one.
+        let needed = self.touched.contains(path);
         self.places.remove(path);
         if needed {
             self.put(path, implied());
