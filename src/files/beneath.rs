@@ -12,8 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, chmodat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, chmodat, chownat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::FileError;
 use crate::sys::resolve::open_by;
@@ -141,7 +142,9 @@ impl Beneath {
                 let parent = self.make_folder_as(parent, describe)?;
                 let mut attempt = || {
                     mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
-                    // The process's umask has taken its part of the mode.
+                    // The folder may have handed down its group, and the process's umask has taken its part of the mode.
+                    let (owner, group) = (geteuid(), getegid());
+                    chownat(&parent, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
                     chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let made = openat(&parent, name, flags, Mode::empty())?;

@@ -34,7 +34,8 @@ struct Linked {
 }
 
 /// Makes the completion of `layer` in the empty folder `root`, and gives the bytes of its files; `None` when it needs none.
-/// One that is not `dependent` has a root at most of which nothing is said. `below` are the layers under it with their completions, the top one first.
+/// One that is not `dependent` has a root at most of which nothing is said. `below` are the layers under it with their
+/// completions, the top one first.
 pub(in crate::engine::images) fn complete(
     layer: &Path,
     dependent: bool,
@@ -193,7 +194,7 @@ impl Plan {
             fs::DirBuilder::new().mode(0o700).create(&place).map_err(|e| FileError::new("create folder", &place, e))?;
         }
         let own = at(self.layer(), path);
-        let of_below = self.takes_from_below(path)? || fs::symlink_metadata(&own).is_err();
+        let of_below = fs::symlink_metadata(&own).is_err() || self.takes_from_below(path)?;
         let seen = if of_below { self.below.find(path)? } else { self.with.find(path)? };
         // The root of the lowest layer; all other folders here are seen.
         let (from, meta) = match seen {

@@ -21,6 +21,7 @@ use rustix::fs::{
     fsetxattr, ftruncate, futimens, linkat, mkdirat, openat, readlink, renameat, setxattr, statat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::archive::{Archive, ArchiveError, Entry, Kind, lossy};
 use super::marks::{self, make_opaque};
@@ -217,6 +218,7 @@ impl Target {
             let attempt = || {
                 remove_at(parent.as_fd(), name)?;
                 mkdirat(&parent, name, Mode::RWXU)?;
+                chownat(&parent, name, Some(geteuid()), Some(getegid()), AtFlags::SYMLINK_NOFOLLOW)?;
                 chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 make_opaque(openat(&parent, name, flags, Mode::empty())?)

@@ -25,6 +25,9 @@ pub(super) fn tar(entries: &[Entry], format: Format, random: &mut Random) -> Vec
 }
 
 fn one(entry: &Entry, format: Format, random: &mut Random, output: &mut Vec<u8>) {
+    // GNU's long names and extension headers do not go together.
+    let extended_too = !entry.xattrs.is_empty() || entry.mtime.1 != 0;
+    let format = if format == Format::Gnu && extended_too { Format::Pax } else { format };
     let mut records = Vec::new();
     let mut header = [0u8; 512];
     let dots = if random.once_in(3) { "./" } else { "" };
@@ -49,8 +52,10 @@ fn one(entry: &Entry, format: Format, random: &mut Random, output: &mut Vec<u8>)
         kind = b'S';
         extended = gnu_map(entry, &mut header);
     } else if entry.sparse && format == Format::Pax {
-        let map: Vec<String> = entry.pieces.iter().map(|(at, bytes)| format!("{at}\n{}\n", bytes.len())).collect();
-        let mut map = format!("{}\n{}", entry.pieces.len(), map.concat()).into_bytes();
+        let pieces = entry.pieces.iter().map(|(at, bytes)| format!("{at}\n{}\n", bytes.len()));
+        // GNU tar says where the file ends, and does not look elsewhere for it.
+        let map: Vec<String> = pieces.chain([format!("{}\n0\n", entry.size)]).collect();
+        let mut map = format!("{}\n{}", map.len(), map.concat()).into_bytes();
         map.resize(map.len().next_multiple_of(512), 0);
         content.splice(0..0, map);
         for (key, value) in

@@ -147,7 +147,8 @@ fn content(random: &mut Random, entry: &mut Entry) {
     if random.once_in(5) {
         entry.sparse = true;
         let count = random.pick(&[0, 1, 3, 4, 5, 30]);
-        entry.pieces = (0..count).map(|i| (i * 8192 + 512 * random.below(4), vec![byte | 1; 1 + random.below(3000)])).collect();
+        entry.pieces =
+            (0..count).map(|i| (i * 8192 + 512 * random.below(4), vec![byte | 1; 512 * (1 + random.below(5))])).collect();
         entry.size = count * 8192 + random.pick(&[0, 1, 70_000]);
     } else {
         entry.size = random.pick(&[0, 1, 511, 512, 513, 5000, 70_000]);

@@ -91,10 +91,15 @@ impl Tree {
             return true;
         }
         if habit == Habit::Plain {
-            let other = |facts: &Facts| (facts.kind == 'd') != (entry.kind == Kind::Folder);
-            let replaces = self.facts(&entry.name).is_some_and(|facts| other(facts) || entry.kind == Kind::Hardlink);
-            // GNU tar keeps what an earlier entry for the same file has set.
-            if replaces || (entry.kind == Kind::Folder && self.spoken_of.contains(&entry.name)) {
+            // GNU tar has ways of its own with what an earlier entry has made, but for a file in the place of a file.
+            let again = match self.facts(&entry.name) {
+                Some(_) if entry.name.is_empty() => self.spoken_of.contains(""),
+                Some(there) => there.kind != 'f' || entry.kind != Kind::File,
+                None => false,
+            };
+            // It lets folders that nobody speaks of take the group of the one that they are in.
+            let hands_down = entry.kind == Kind::Folder && entry.mode & 0o2000 != 0;
+            if again || hands_down {
                 return false;
             }
         }
@@ -170,8 +175,8 @@ impl Tree {
         if !self.places.contains_key(path) || self.is_own(path) {
             return;
         }
-        // A folder that the layer has something in stays, and is a new one.
-        let needed = self.places.iter().any(|(there, place)| is_under(there, path) && place.layer == self.layer);
+        // A folder that the layer has something in, be it a whiteout, stays, and is a new one.
+        let needed = self.touched.contains(path);
         self.places.remove(path);
         if needed {
             self.put(path, implied());
