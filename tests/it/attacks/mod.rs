@@ -100,5 +100,7 @@ fn probe() -> &'static Path {
 
 /// An image with the probe as `/probe`.
 fn probe_image(host: &Host) -> String {
-    image(host, "probe", |root| drop(fs::copy(probe(), root.join("probe")).unwrap()))
+    image(host, "probe", |root| {
+        fs::copy(probe(), root.join("probe")).unwrap();
+    })
 }

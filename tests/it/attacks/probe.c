@@ -144,6 +144,39 @@ static void file(const char *folder, const char *name, char *into, size_t size)
     into[length < 0 ? 0 : length] = 0;
 }
 
+/* Whether a process that is looked at is still on its way to become a program of the container. */
+static int on_its_way(const char *folder, char *link, size_t size)
+{
+    file(folder, "exe", link, size);
+    return link[0] && !strstr(link, "busybox") && !strstr(link, "probe");
+}
+
+/* Whether what is open there is what the container itself has at that path. */
+static int is_own(const char *folder, const char *fd, const char *path)
+{
+    char at[2048];
+    struct stat there, here;
+    snprintf(at, sizeof at, "%s/%s", folder, fd);
+    if (stat(path, &here))
+        return 0;
+    /* It may be closed by now: then the path has to tell. */
+    return stat(at, &there) || (there.st_dev == here.st_dev && there.st_ino == here.st_ino);
+}
+
+/* The number of a descriptor that is not of a program of the container; that of one is closed, and -1. */
+static int of_the_host(int fd)
+{
+    char number[16], link[512];
+    if (fd < 0)
+        return -1;
+    snprintf(number, sizeof number, "%d", fd);
+    file("/proc/self/fd", number, link, sizeof link);
+    if (!strstr(link, "busybox"))
+        return fd;
+    close(fd);
+    return -1;
+}
+
 /* Looks at every process that appears, as closely as it is let, until /stop exists. `canary` is a path of the host. */
 static void watch(const char *canary)
 {
@@ -180,13 +213,15 @@ static void watch(const char *canary)
                         caps |= now;
                 fclose(status);
             }
-            file(folder, "exe", link, sizeof link);
-            if (link[0] && !strstr(link, "busybox") && !strstr(link, "probe") && count < KEPT) {
-                int open_now;
+            if (count < KEPT && on_its_way(folder, link, sizeof link)) {
+                int open_now, error;
                 snprintf(path, sizeof path, "%s/exe", folder);
-                open_now = open(path, O_WRONLY | O_CLOEXEC);
-                tell("exe", pid, open_now < 0 ? (errno == ENOENT ? -EROFS : -errno) : 0);
-                if ((open_now = open(path, O_RDONLY | O_CLOEXEC)) >= 0)
+                open_now = of_the_host(open(path, O_WRONLY | O_CLOEXEC));
+                error = errno;
+                /* It may have become its program, or ended, since the name was read. */
+                if (open_now >= 0 || on_its_way(folder, link, sizeof link))
+                    tell("exe", pid, open_now < 0 ? -error : 0);
+                if ((open_now = of_the_host(open(path, O_RDONLY | O_CLOEXEC))) >= 0)
                     kept[count++] = open_now;
             }
             snprintf(path, sizeof path, "%s/fd", folder);
@@ -194,7 +229,8 @@ static void watch(const char *canary)
                 struct dirent *fd;
                 while ((fd = readdir(fds))) {
                     file(path, fd->d_name, link, sizeof link);
-                    if (link[0] == '/' && strncmp(link, "/dev/", 5) && strncmp(link, "/proc/", 6) && strcmp(link, "/"))
+                    if (link[0] == '/' && strncmp(link, "/dev/", 5) && strncmp(link, "/proc/", 6) &&
+                        !is_own(path, fd->d_name, link))
                         printf("fd: %s\n", link);
                 }
                 closedir(fds);
