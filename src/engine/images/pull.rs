@@ -25,7 +25,7 @@ use crate::sys::memory::TrimmedAfter;
 /// Layers of one pull that are fetched at a time.
 const PARALLEL: usize = 4;
 /// Parts of a layer that may wait between the network and the disk. From a fast network each has some hundred kilobytes.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 /// How often a pull goes on after somebody removed a layer that it had found here.
 const ATTEMPTS: usize = 4;
 
