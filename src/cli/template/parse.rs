@@ -63,7 +63,7 @@ pub(super) enum Root {
 /// How a list of nodes ends.
 enum End {
     Text,
-    End,
+    Closed,
     Else,
     /// `else if`, with its condition.
     ElseIf(Pipe),
@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
     let (nodes, end) = parser.nodes()?;
     match end {
         End::Text => Ok(nodes),
-        End::End => Err(parser.wrong("`end` without a beginning")),
+        End::Closed => Err(parser.wrong("`end` without a beginning")),
         End::Else | End::ElseIf(_) => Err(parser.wrong("`else` without an `if`")),
     }
 }
@@ -142,7 +142,7 @@ impl Parser<'_> {
             "end" => {
                 tokens.at = 1;
                 tokens.finish()?;
-                return Ok(Some(End::End));
+                return Ok(Some(End::Closed));
             }
             "else" => {
                 tokens.at = 1;
@@ -162,7 +162,7 @@ impl Parser<'_> {
                     branches.push((condition, body));
                     match end {
                         End::Text => return Err(self.wrong("`if` has no `end`")),
-                        End::End => break Vec::new(),
+                        End::Closed => break Vec::new(),
                         End::Else => break self.until_end()?,
                         End::ElseIf(next) => condition = next,
                     }
@@ -201,7 +201,7 @@ impl Parser<'_> {
     fn body(&mut self, what: &str) -> Result<(Vec<Node>, Vec<Node>), TemplateError> {
         let (body, end) = self.nodes()?;
         match end {
-            End::End => Ok((body, Vec::new())),
+            End::Closed => Ok((body, Vec::new())),
             End::Else => Ok((body, self.until_end()?)),
             End::Text => Err(self.wrong(format!("`{what}` has no `end`"))),
             End::ElseIf(_) => Err(self.wrong(format!("`else if` in a `{what}`"))),
@@ -210,7 +210,7 @@ impl Parser<'_> {
 
     fn until_end(&mut self) -> Result<Vec<Node>, TemplateError> {
         match self.nodes()? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, End::Closed) => Ok(nodes),
             _ => Err(self.wrong("`else` has no `end`")),
         }
     }

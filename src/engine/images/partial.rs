@@ -24,7 +24,7 @@ const MOST: usize = 64;
 const MOST_BYTES: u64 = 16 << 30;
 const PART: usize = 256 << 10;
 /// Parts that may wait for the disk.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 
 /// The folder of partials.
 #[derive(Debug)]

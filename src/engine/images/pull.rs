@@ -23,7 +23,7 @@ use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
 use crate::sys::memory::TrimmedAfter;
 
 /// Parts of a layer that may wait between the network and the disk. From a fast network each has some hundred kilobytes.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 /// How often a pull goes on after somebody removed a layer that it had found here.
 const ATTEMPTS: usize = 4;
 
