@@ -298,6 +298,10 @@ pub(super) fn confine(
     let later = renounces || sets.basic.effective.contains(CapabilitySet::SYS_ADMIN);
     match filter {
         Some(filter) if filter.asks || !later => {
+            // The change of user has taken away the use of what is still permitted.
+            let mut own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?;
+            own.effective = own.permitted;
+            rustix::thread::set_capabilities(None, own).at(Stage::SetCapabilities, "")?;
             let listener = filter.load()?;
             sets.set()?;
             listener.map_or(Ok(()), listening)?;
