@@ -15,7 +15,7 @@ pub struct Instruction {
 }
 
 /// Asks [`load_with`] for a listener.
-pub const NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64;
+pub const NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
 
 /// Filters this thread's system calls, and those of all it starts, from now on and for ever.
 pub fn load(program: &[Instruction]) -> io::Result<()> {

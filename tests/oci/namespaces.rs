@@ -49,7 +49,7 @@ fn namespaces_are_joined_by_their_path() {
             namespace["path"] = json!(format!("/proc/{pid}/ns/uts"));
         }
     });
-    wrong.run().fails_with("is no network namespace");
+    wrong.run().fails_with("is no net namespace");
 }
 
 fn with_users(config: &mut Value) {

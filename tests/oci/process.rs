@@ -71,6 +71,13 @@ fn the_filter_holds() {
         c["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO");
     });
     assert_eq!(bundle.run().ok(), "no");
+    // So it is for another user too, who has lost the use of the right by then.
+    let bundle = Bundle::new("mkdir /tmp/x || echo no").with(|c| {
+        c["process"]["noNewPrivileges"] = json!(false);
+        c["process"]["user"] = json!({"uid": 33, "gid": 33});
+        c["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO");
+    });
+    assert_eq!(bundle.run().ok(), "no");
     let killed = Bundle::new("(mkdir /data/x); echo $?").with(|c| c["linux"]["seccomp"] = filter("SCMP_ACT_KILL_PROCESS"));
     assert!(killed.run().ok().contains("159"));
     let nobody = Bundle::new("true").with(|c| c["linux"]["seccomp"] = filter("SCMP_ACT_NOTIFY"));

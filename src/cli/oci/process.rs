@@ -79,8 +79,11 @@ fn add(process: &mut Process, names: &[String]) -> Result<(), OciCliError> {
         wanted.insert(known.map_err(|_| OciCliError::Argument { what: "--cap", reason: format!("{name:?} is none") })?);
     }
     let mut sets: LinuxCapabilities = process.capabilities().clone().unwrap_or_default();
-    let with = |set: &Option<HashSet<Capability>>| Some(set.iter().flatten().copied().chain(wanted.iter().copied()).collect());
+    let with = |set: &Option<HashSet<Capability>>| -> Option<HashSet<Capability>> {
+        Some(set.iter().flatten().copied().chain(wanted.iter().copied()).collect())
+    };
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     process.set_capabilities(Some(sets));
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) enum Said {
     Noted(String),
     /// It waits to be started, or is about to execute its program. What was asked for and is not to be had goes with it.
     Ready {
-        lacking: Option<String>,
+        warnings: Vec<String>,
     },
 }
 

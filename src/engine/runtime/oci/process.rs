@@ -38,9 +38,9 @@ impl Filter {
             flags |= match flag {
                 // Of threads this process has one, so that all have the same filter anyway.
                 LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
-                LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG as u64,
-                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u64,
-                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u64,
+                LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
             };
         }
         let asks = wanted.syscalls().iter().flatten().any(|rule| rule.action() == ScmpActNotify);
@@ -298,6 +298,10 @@ pub(super) fn confine(
     let later = renounces || sets.basic.effective.contains(CapabilitySet::SYS_ADMIN);
     match filter {
         Some(filter) if filter.asks || !later => {
+            // The change of user has taken away the use of what is still permitted.
+            let mut own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?;
+            own.effective = own.permitted;
+            rustix::thread::set_capabilities(None, own).at(Stage::SetCapabilities, "")?;
             let listener = filter.load()?;
             sets.set()?;
             listener.map_or(Ok(()), listening)?;
