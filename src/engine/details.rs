@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 
 use super::containers::ContainersError;
 use super::{Engine, EngineError, start};
-use crate::engine::monitor::Check;
 use crate::files;
 use crate::model::{ContainerId, Name};
+use crate::observed::Check;
 use crate::observed::Container;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

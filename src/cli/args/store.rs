@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::image::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
-use super::resource::ResourceNames;
 use crate::cli::format::Format;
 use crate::cli::select::Filter;
 use crate::model::{ImageRef, Platform};

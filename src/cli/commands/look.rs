@@ -3,7 +3,8 @@
 use time::OffsetDateTime;
 
 use super::each;
-use super::store::{agreed, until};
+use super::image_select::until;
+use super::store::agreed;
 use crate::cli::args::{ContainerPruneArgs, NameArgs, PortArgs, RenameArgs, TopArgs, UpdateArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;

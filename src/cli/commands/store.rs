@@ -15,8 +15,7 @@ use crate::cli::output::Output;
 use crate::cli::progress::Parts;
 use crate::cli::render::images::HISTORY;
 use crate::cli::render::store::USAGE;
-use crate::cli::select::{Filters, InvalidFilter};
-use crate::cli::time::When;
+use crate::cli::select::Filters;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
 use crate::files::FileError;
@@ -176,15 +175,6 @@ fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
         until: until(&filters, now)?,
         labels: labels.collect(),
     })
-}
-
-/// The earliest of the times that `until` names.
-pub(super) fn until(filters: &Filters<'_>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, InvalidFilter> {
-    let read = |text: &str| {
-        let when = text.parse::<When>();
-        when.map(|when| when.resolve(now)).map_err(|source| InvalidFilter::Time { key: "until".to_owned(), source })
-    };
-    Ok(filters.read("until", read)?.0.into_iter().min())
 }
 
 pub(super) async fn usage(client: &Client, args: &DfArgs, output: Output) -> Result<i32, CliError> {

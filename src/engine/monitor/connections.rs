@@ -502,7 +502,7 @@ mod tests {
     fn who_stops_reading_holds_nobody_back_for_ever() {
         let mut bench = Bench::new();
         let (id, mut stream) = bench.connect();
-        bench.server.attach(id, false);
+        bench.server.attach(id, Attachment { reap: false, lossless: true, stdin: false });
         assert_eq!(receive(&stream), Reply::Attached);
         let block = vec![7; 64 << 10];
         let mut sent = 0;

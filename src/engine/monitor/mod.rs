@@ -32,7 +32,7 @@ use time::OffsetDateTime;
 pub use client::{Attached, Client, ClientError, INPUT_PIECE};
 pub use job::{Job, JobError};
 pub use protocol::{Attachment, Reply, Request};
-pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
+pub use status::{Status, StatusError, has_monitor, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;
 pub(crate) use protocol::Started;

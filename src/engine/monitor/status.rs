@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::files::{self, FileError, Lock};
 use crate::model::{ContainerId, Instance};

@@ -5,20 +5,15 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
-use futures_util::{Stream, StreamExt, stream};
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 use super::session;
 use crate::engine::containers::ExecSpec;
-use crate::engine::monitor::logs::{LogLine, LogQuery, LogReader, LogStream};
-use crate::engine::{EngineError, NewContainer};
+use crate::engine::NewContainer;
 use crate::observed::Container;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
-use crate::wire::frame::Frame;
 use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, Force, Kill, Stop};
 
 pub(super) fn routes() -> Router<Handles> {
@@ -159,60 +154,5 @@ fn exec_spec(exec: Exec) -> ExecSpec {
         tty: exec.tty,
         window: exec.window,
         privileged: exec.privileged,
-    }
-}
-
-/// Bytes of one frame, more or less.
-const CHUNK: usize = 64 << 10;
-
-/// UTC with nine digits of a second, as in the log itself.
-const STAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
-
-/// A container's log as frames.
-fn frames(reader: LogReader, timestamps: bool) -> impl Stream<Item = Frame> + Send + Unpin + use<> {
-    let batches = stream::unfold(Some(reader), move |reader| async move {
-        let mut reader = reader?;
-        match reader.next_batch().await {
-            Ok(Some(lines)) => Some((together(&lines, timestamps), Some(reader))),
-            Ok(None) => None,
-            Err(error) => Some((vec![Frame::Failure(ApiError::from(EngineError::from(error)).0)], None)),
-        }
-    });
-    Box::pin(batches.flat_map(stream::iter))
-}
-
-/// Neighbouring lines of one stream go in one frame.
-fn together(lines: &[LogLine], timestamps: bool) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    let mut gathered: Option<(LogStream, Vec<u8>)> = None;
-    for line in lines {
-        let fits = gathered.as_ref().is_some_and(|(stream, bytes)| *stream == line.stream && bytes.len() < CHUNK);
-        if !fits {
-            frames.extend(gathered.take().map(frame));
-        }
-        append(&mut gathered.get_or_insert((line.stream, Vec::new())).1, line, timestamps);
-    }
-    frames.extend(gathered.map(frame));
-    frames
-}
-
-fn frame((stream, bytes): (LogStream, Vec<u8>)) -> Frame {
-    match stream {
-        LogStream::Stdout => Frame::Stdout(bytes.into()),
-        LogStream::Stderr => Frame::Stderr(bytes.into()),
-    }
-}
-
-fn append(bytes: &mut Vec<u8>, line: &LogLine, timestamps: bool) {
-    if timestamps {
-        // Every time that a line can have can be formatted.
-        drop(line.time.format_into(bytes, STAMP));
-        bytes.push(b' ');
-    }
-    bytes.extend_from_slice(&line.text);
-    // What was printed without a line break is shown without one; with times, each piece is a line of its own.
-    if !line.partial || timestamps {
-        bytes.push(b'\n');
     }
 }

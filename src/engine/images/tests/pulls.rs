@@ -1,7 +1,5 @@
 //! Pulls from a registry that does what the test says: broken connections, tokens and passwords, many pulls at once.
 
-use std::time::Instant;
-
 use super::scripted::{Reply, Server};
 use super::*;
 
