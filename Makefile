@@ -1,19 +1,20 @@
 # make demo     build, and run examples/hello without a daemon
 # make test     all tests, on the real kernel
+# make test-vm  limits, devices and the units on a pure cgroup v2 host with systemd, in a virtual machine
 # make build    target/release/setpoint
-# make bench    setpoint beside docker and crun, as ratios
+# make bench    setpoint beside docker, podman and crun, as ratios
 # make fmt      format
 # make lint     what CI refuses: formatting and lints
 # Needs root, Debian 12 or newer, and Rust. Debian packages that are missing are installed, and named before.
 
 BIN := target/release/setpoint
 
-.PHONY: help demo demo-clean build test bench fmt lint install deps-build deps-demo deps-test deps-bench FORCE
+.PHONY: help demo demo-clean build test test-vm bench fmt lint install deps-build deps-demo deps-test deps-bench deps-vm FORCE
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
-deps-build deps-demo deps-test deps-bench:
+deps-build deps-demo deps-test deps-bench deps-vm:
 	@scripts/deps.sh $(@:deps-%=%)
 
 build: deps-build $(BIN)
@@ -31,10 +32,16 @@ demo-clean:
 	@scripts/demo.sh --clean $(BIN)
 
 test: deps-test
-	cargo test
+	@scripts/test.sh
+
+# The program of the tests, which is built for them anyway.
+test-vm: deps-vm
+	cargo build
+	@tests/vm/run.sh "target/$$(rustc --print host-tuple)/debug/setpoint"
 
 bench: deps-bench build
-	@bench/run.py $(BIN)
+	cargo build --release --manifest-path bench/floor/Cargo.toml --target-dir target/floor
+	@bench/run.py $(BIN) --floor "target/floor/$$(rustc --print host-tuple)/release/floor"
 
 fmt:
 	cargo fmt

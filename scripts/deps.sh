@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh build|demo|test|bench: installs the Debian packages that are missing for it, and says which and what for.
+# deps.sh build|demo|test|bench|vm|conformance: installs the Debian packages that are missing for it, and says which and what for.
 # Looks at programs and not at packages, so on other distributions it only names what is missing.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -39,10 +39,14 @@ test)
     need ip iproute2 "looks at links, breaks them on purpose"
     need docker-registry docker-registry "the registry that tests pull from"
     need skopeo skopeo "pushes images into it"
-    need openssl openssl "signs images"
+    need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"
+    need podman podman "the same"
+    need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"
+    need podman podman "drives setpoint as its OCI runtime"
+    need conmon conmon "holds podman's containers"
     ;;
 bench)
     for_building
@@ -51,11 +55,30 @@ bench)
     need ip iproute2 "a network namespace for the bench"
     need python3 python3 "measures"
     need dockerd docker.io "measured beside setpoint; the bench starts its own"
+    need podman podman "measured beside setpoint"
+    need docker-registry docker-registry "images are pulled from it and pushed to it"
+    need skopeo skopeo "fills it"
     need docker-compose docker-compose "measured beside setpoint"
     need crun crun "measured beside setpoint"
     ;;
+conformance)
+    need runc runc "counted beside setpoint"
+    need crun crun "counted beside setpoint"
+    need python3 python3 "reads the suite's answers"
+    need /usr/include/seccomp.h libseccomp-dev "the suite and youki are built with it"
+    need pkg-config pkg-config "finds it for them"
+    need ip iproute2 "the suite makes network namespaces"
+    ;;
+vm)
+    for_building
+    need qemu-system-x86_64 qemu-system-x86 "the virtual machine"
+    need debootstrap debootstrap "puts its disk together"
+    need mkfs.ext4 e2fsprogs "makes its file system"
+    need strip binutils "makes what is tested small"
+    need /bin/busybox busybox-static "the image that is run is made of it"
+    ;;
 *)
-    echo "usage: $0 build|demo|test|bench" >&2
+    echo "usage: $0 build|demo|test|bench|vm|conformance" >&2
     exit 2
     ;;
 esac

@@ -9,11 +9,15 @@ use setpoint::cli::args::Command;
 use setpoint::cli::{self, Invocation};
 use setpoint::daemon::{self, DaemonError};
 use setpoint::engine;
+use setpoint::sys;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = engine::roles::run(args.get(1..).unwrap_or_default()) {
         return code;
+    }
+    if let Some(code) = cli::oci::main(&args) {
+        std::process::exit(code);
     }
     // Neither clap nor a runtime is worth its start for this.
     if let [_, flag] = args.as_slice()
@@ -21,6 +25,8 @@ fn main() -> ExitCode {
     {
         std::process::exit(cli::version());
     }
+    // A pull is the work of many threads, and what they free is to serve all of them.
+    sys::memory::limit_arenas(2);
     let code = match cli::parse(args) {
         Ok(Invocation { command: Command::Daemon(args), instance, output, .. }) => match serve(instance, args) {
             Ok(()) => 0,

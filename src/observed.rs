@@ -76,6 +76,9 @@ pub struct Container {
     /// The digest of the image's manifest that it was created from.
     pub image_digest: Digest,
     pub state: ContainerState,
+    /// It stands still, because a user asked for that.
+    #[serde(default)]
+    pub paused: bool,
     /// Links that the kernel has now, by network name.
     pub networks: BTreeMap<Name, Endpoint>,
     /// Ports that are published now, with the host ports that were chosen.
@@ -83,6 +86,32 @@ pub struct Container {
     /// What of its networks is broken (a missing link, a link without a bridge); empty when all is well.
     pub network_faults: Vec<String>,
     pub restarts: u32,
+    /// What its health checks said. Only of a container that is looked at by itself, and that has checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthReport>,
+}
+
+/// What the health checks of a container's present run said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthReport {
+    pub status: Health,
+    /// Failed checks in a row.
+    pub failing_streak: u32,
+    /// The last checks, oldest first.
+    pub log: Vec<Check>,
+}
+
+/// One health check that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub ended: OffsetDateTime,
+    /// `None` when it took too long and was ended.
+    pub code: Option<i32>,
+    /// The beginning of what it printed or was answered.
+    pub output: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::images::RegistryError;
 use crate::files::FileError;
 use crate::model::reference::InvalidReference;
-use crate::model::{Name, RestartPolicy, Signal};
+use crate::model::{Name, Protocol, RestartPolicy, Signal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -56,14 +56,32 @@ pub enum CliError {
     ArchiveToTerminal,
     #[error("there is no archive on standard input, which is a terminal")]
     ArchiveFromTerminal,
-    #[error("--filter {text:?}: expected until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")]
-    Filter { text: String },
+    #[error("{name}: all tags are asked for, so that none can be named")]
+    TagAndAllTags { name: String },
+    #[error("--filter: {0}")]
+    Filter(#[from] super::select::InvalidFilter),
+    #[error("--format: {0}")]
+    Format(#[from] super::template::TemplateError),
     #[error("{0}")]
     Registry(Box<RegistryError>),
     #[error(transparent)]
     Reference(InvalidReference),
     #[error("a user and a password are needed, and there is no terminal to ask for them")]
     NoPassword,
+    #[error("--cidfile {}: {source}", path.display())]
+    CidFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Copy(#[from] super::commands::CopyError),
+    #[error("port {port}/{} of container {name} is not published", .protocol.as_str())]
+    NotPublished { port: u16, protocol: Protocol, name: String },
+    #[error("{text:?} is not a port of a container: expected PORT[/tcp|/udp]")]
+    PortOfContainer { text: String },
+    #[error("--pids-limit {number}: it is no number of processes")]
+    PidsLimit { number: i64 },
+    #[error("there are no links between containers")]
+    NoLinks,
+    #[error("one can attach to one container at a time only")]
+    AttachToSeveral,
     #[error("--tty: standard input is not a terminal")]
     NotATerminal,
     #[error("--rm and --restart {policy} exclude each other")]
@@ -71,7 +89,7 @@ pub enum CliError {
     #[error("this removes all containers, networks and images of the instance")]
     NotForced,
     #[error(transparent)]
-    Change(#[from] super::change::InvalidChange),
+    Change(#[from] crate::model::change::InvalidChange),
     /// All that there is to say has been said.
     #[error("exit code {0}")]
     Exit(i32),
@@ -95,7 +113,6 @@ impl CliError {
         match self {
             Self::Client(error) | Self::Import { source: error, .. } => error.hint(),
             Self::Engine(error) => error.hint().or_else(|| root_hint(!rustix::process::geteuid().is_root())),
-            Self::Spec(error) => error.hint().map(Into::into),
             Self::File(error) => root_hint(error.source.kind() == io::ErrorKind::PermissionDenied),
             Self::NoDaemon { .. } => Some(
                 "start `setpoint daemon`, or name the instance's folders with --state-dir and --run-dir to work without one"
@@ -105,6 +122,10 @@ impl CliError {
             Self::ArchiveToTerminal => Some("use -o FILE, or send it on to a file or a command".into()),
             Self::ArchiveFromTerminal => Some("use -i FILE, or `setpoint load < FILE`".into()),
             Self::Registry(error) => error.hint(),
+            Self::Filter(error) => error.hint(),
+            Self::Format(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
+            Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),

@@ -2,14 +2,20 @@
 //! itself, because their paths and variables are those of the person who types.
 
 pub mod args;
-mod change;
 pub mod commands;
+pub mod detach;
 pub mod error;
+pub mod format;
+mod health;
 pub mod mounts;
+pub mod oci;
 pub mod output;
+pub mod pattern;
 pub mod progress;
 pub mod render;
+pub mod select;
 pub mod spec;
+pub mod template;
 pub mod terminal;
 pub mod time;
 
@@ -65,7 +71,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
         Ok(instance)
     });
     match started {
-        Ok(instance) => Ok(Invocation { global: cli.global, instance, output, command: cli.command, daemon_only }),
+        Ok(instance) => {
+            let command = commands::alone(cli.command);
+            Ok(Invocation { global: cli.global, instance, output, command, daemon_only })
+        }
         Err(error) => Err(report(&error, output, if passes_codes_on { 125 } else { 1 })),
     }
 }

@@ -43,6 +43,9 @@ impl Story {
             Event::StepDone { step, millis } => {
                 self.ended(step, |plan, colour| Some(steps::done(plan.steps.get(step)?, millis, colour)))?;
             }
+            Event::StepSpared { step } => {
+                self.ended(step, |plan, colour| Some(steps::spared(plan.steps.get(step)?, colour)))?;
+            }
             Event::StepFailed { step, error, hint } => {
                 self.ended(step, |plan, colour| Some(steps::failed(plan.steps.get(step)?, &error, hint.as_deref(), colour)))?;
             }

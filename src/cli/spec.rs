@@ -1,12 +1,12 @@
 //! From the flags of `run` and `create` to what a container is to be. Pure: what it needs of the surroundings is handed to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, Healthcheck, HostAddress, NetworkMode, Probe, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, HostAddress, InvalidLogging, Logging, NetworkMode, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.
@@ -34,8 +34,6 @@ pub enum SpecError {
     Image(#[from] crate::model::reference::InvalidReference),
     #[error("{0}")]
     EnvFile(#[from] files::FileError),
-    #[error("containers have no standard input or terminal of their own yet")]
-    Interactive,
     #[error("published ports need a network of its own: with `--network {mode}` there is none")]
     PortsWithoutNetwork { mode: NetworkMode },
     #[error("{flag} is not supported")]
@@ -57,7 +55,6 @@ pub enum SpecError {
 impl SpecError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Interactive => Some("start it with `setpoint run -d`, then use `setpoint exec -i NAME COMMAND`"),
             Self::Refused { advice, .. } => Some(advice),
             Self::Users { .. } => Some("leave it out, and give the container a user of its own with `--user`"),
             _ => None,
@@ -71,9 +68,6 @@ fn flag<T, E: ToString>(flag: &'static str, value: &str, result: Result<T, E>) -
 
 /// What the flags ask for.
 pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec, SpecError> {
-    if args.interactive || args.tty {
-        return Err(SpecError::Interactive);
-    }
     if let Some((flag, advice)) = args.refused.first() {
         return Err(SpecError::Refused { flag, advice });
     }
@@ -83,12 +77,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     // An empty entrypoint takes the image's away, and with it the image's command.
     spec.entrypoint = args.entrypoint.as_ref().map(|text| if text.is_empty() { vec![] } else { vec![text.clone()] });
     for path in &args.env_file {
-        let text = files::read_to_string(&around.cwd.join(path))?;
-        spec.environment.extend(env_file(&text, around).map_err(|why| SpecError::Flag {
-            flag: "--env-file",
-            value: path.display().to_string(),
-            why,
-        })?);
+        spec.environment.extend(read_env_file(path, around)?);
     }
     for text in &args.env {
         spec.environment.extend(flag("--env", text, variable(text, around))?);
@@ -101,6 +90,8 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     }
     spec.user = args.user.clone();
     spec.hostname = args.hostname.clone();
+    spec.tty = args.tty;
+    spec.stdin_open = args.interactive;
     confine::label_files(args, around, &mut spec)?;
     spec.labels.extend(labels(&args.label)?);
     mount_all(args, around, &mut spec)?;
@@ -118,6 +109,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
         spec.extra_hosts.insert(name, address);
     }
     spec.restart = args.restart;
+    spec.logging = logging(args)?;
     spec.stop_signal = args.stop_signal;
     if let Some(seconds) = args.stop_timeout {
         spec.stop_grace_period = Span::seconds(seconds);
@@ -134,7 +126,7 @@ pub fn container(args: &SpecArgs, around: &Surroundings) -> Result<ContainerSpec
     spec.cap_add = capabilities(&args.cap_add);
     spec.cap_drop = capabilities(&args.cap_drop);
     spec.read_only = args.read_only;
-    spec.healthcheck = healthcheck(args);
+    spec.healthcheck = super::health::healthcheck(&args.health);
     Ok(spec)
 }
 
@@ -195,6 +187,20 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
     Ok(())
 }
 
+fn logging(args: &SpecArgs) -> Result<Logging, SpecError> {
+    let refused = |flag: &'static str, value: &str, error: InvalidLogging| SpecError::Flag {
+        flag,
+        value: value.to_owned(),
+        why: format!("{error}; {}", error.hint()),
+    };
+    let driver = args.log_driver.parse().map_err(|error| refused("--log-driver", &args.log_driver, error))?;
+    let mut options = Vec::new();
+    for text in &args.log_opt {
+        options.push(flag("--log-opt", text, text.split_once('=').ok_or("expected KEY=VALUE"))?);
+    }
+    Logging::new(driver, options).map_err(|error| refused("--log-opt", &args.log_opt.join(" "), error))
+}
+
 /// `KEY=VALUE`, or `KEY` for what it is here; where it is not set here, it is not set there either.
 pub fn variable(text: &str, around: &Surroundings) -> Result<Option<(String, String)>, &'static str> {
     let (key, value) = match text.split_once('=') {
@@ -202,6 +208,12 @@ pub fn variable(text: &str, around: &Surroundings) -> Result<Option<(String, Str
         None => (text, around.environment.get(text).cloned()),
     };
     if key.is_empty() { Err("a variable needs a name") } else { Ok(value.map(|value| (key.to_owned(), value))) }
+}
+
+/// The variables of a file.
+pub fn read_env_file(path: &Path, around: &Surroundings) -> Result<BTreeMap<String, String>, SpecError> {
+    let text = files::read_to_string(&around.cwd.join(path))?;
+    env_file(&text, around).map_err(|why| SpecError::Flag { flag: "--env-file", value: path.display().to_string(), why })
 }
 
 /// Lines of `KEY=VALUE` or `KEY`, and comments. Values are taken as they are, quotes and all, as Docker does.
@@ -236,7 +248,8 @@ fn host(text: &str) -> Result<(String, HostAddress), String> {
 
 fn pids(limit: Option<i64>) -> Result<Option<u32>, SpecError> {
     match limit {
-        None | Some(-1 | 0) => Ok(None),
+        None => Ok(None),
+        Some(-1 | 0) => Ok(Some(ResourceLimits::ANY_PIDS)),
         Some(n) => flag("--pids-limit", &n.to_string(), u32::try_from(n).map(Some)),
     }
 }
@@ -264,22 +277,6 @@ fn capabilities(texts: &[String]) -> BTreeSet<String> {
             upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
         })
         .collect()
-}
-
-fn healthcheck(args: &SpecArgs) -> Option<Healthcheck> {
-    let test = match (&args.health_cmd, args.no_healthcheck) {
-        (_, true) => Probe::None,
-        (Some(line), false) => Probe::Shell(line.clone()),
-        (None, false) => return None,
-    };
-    Some(Healthcheck {
-        test,
-        interval: args.health_interval.unwrap_or(Healthcheck::INTERVAL),
-        timeout: args.health_timeout.unwrap_or(Healthcheck::TIMEOUT),
-        retries: args.health_retries.unwrap_or(Healthcheck::RETRIES),
-        start_period: args.health_start_period.unwrap_or_default(),
-        start_interval: args.health_start_interval.unwrap_or(Healthcheck::START_INTERVAL),
-    })
 }
 
 mod confine;

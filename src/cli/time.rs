@@ -78,6 +78,13 @@ pub fn humane(span: time::Duration) -> String {
     }
 }
 
+/// `2026-01-02 15:04:05 +0000 UTC`, as Docker writes times that are not for people.
+pub fn clock(time: OffsetDateTime) -> String {
+    let utc = time.to_offset(time::UtcOffset::UTC);
+    let (date, clock) = (utc.date(), utc.time());
+    format!("{date} {:02}:{:02}:{:02} +0000 UTC", clock.hour(), clock.minute(), clock.second())
+}
+
 /// `3 minutes ago`.
 pub fn ago(then: OffsetDateTime, now: OffsetDateTime) -> String {
     format!("{} ago", humane(now - then))

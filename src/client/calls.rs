@@ -14,13 +14,12 @@ use tokio_util::io::ReaderStream;
 
 use super::stream::{self, FrameStream, Session};
 use super::{Client, ClientError, empty, json, request};
-use crate::manifest::Desired;
 use crate::model::Name;
 use crate::model::spec::VolumeSpec;
 use crate::observed::{Container, Image, Network, Volume};
 use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
-use crate::server::native::stacks::ApplyRequest;
+use crate::server::native::stacks::{ApplyRequest, PlanRequest};
 use crate::wire::native::{
     Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
     RemoveContainer, RemoveImage, Reset, Search, Stop, Tags, Version,
@@ -56,6 +55,14 @@ impl Client {
         self.post(&format!("/containers/{}/restart", segment(name)), stop).await
     }
 
+    pub async fn pause(&self, name: &str) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/pause", segment(name)), &()).await
+    }
+
+    pub async fn unpause(&self, name: &str) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/unpause", segment(name)), &()).await
+    }
+
     pub async fn kill(&self, name: &str, kill: &Kill) -> Result<(), ClientError> {
         self.post(&format!("/containers/{}/kill", segment(name)), kill).await
     }
@@ -80,6 +87,10 @@ impl Client {
 
     pub async fn exec(&self, name: &str, exec: &Exec) -> Result<Session, ClientError> {
         self.upgrade(&format!("/containers/{}/exec", segment(name)), exec).await
+    }
+
+    pub async fn exec_detached(&self, name: &str, exec: &Exec) -> Result<(), ClientError> {
+        self.post(&format!("/containers/{}/exec-detached", segment(name)), exec).await
     }
 }
 
@@ -152,8 +163,8 @@ impl Client {
 
 // ---- stacks
 impl Client {
-    pub async fn plan(&self, desired: &Desired) -> Result<Plan, ClientError> {
-        self.post("/stacks/plan", desired).await
+    pub async fn plan(&self, plan: &PlanRequest) -> Result<Plan, ClientError> {
+        self.post("/stacks/plan", plan).await
     }
 
     pub async fn apply(&self, apply: &ApplyRequest) -> Result<impl Events<Event> + use<>, ClientError> {

@@ -5,6 +5,7 @@ mod calls;
 mod error;
 mod store;
 mod stream;
+mod verbs;
 
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,7 @@ impl Client {
 }
 
 /// Bytes that are under way at most in a pipe within this process.
-const PIPE: usize = 256 << 10;
+const PIPE: usize = 1 << 20;
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, ClientError>
 where

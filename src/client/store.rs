@@ -12,9 +12,9 @@ use tokio_util::io::ReaderStream;
 use super::calls::{UPLOAD, query, segment};
 use super::{Client, ClientError, Events, empty, json, request, stream};
 use crate::engine::DiskUsage;
-use crate::engine::images::{CheckReport, HistoryStep, Pruned};
+use crate::engine::images::{CheckReport, HistoryStep, ImageDetails, Pruned};
 use crate::model::Digest;
-use crate::wire::store::{Check, Commit, Load, LoadedImage, OfImage, Prune, Save, Tag, WorkEvent};
+use crate::wire::store::{Check, Commit, ImageLabels, Load, LoadedImage, OfImage, Prune, Save, Tag, WorkEvent};
 
 /// Bytes from the engine.
 pub type Bytes = Pin<Box<dyn AsyncRead + Send>>;
@@ -50,6 +50,14 @@ impl Client {
 
     pub async fn history(&self, image: &str) -> Result<Vec<HistoryStep>, ClientError> {
         self.get(&format!("/images/history?{}", query(&OfImage { image: image.to_owned() })?)).await
+    }
+
+    pub async fn image(&self, image: &str) -> Result<ImageDetails, ClientError> {
+        self.get(&format!("/images/inspect?{}", query(&OfImage { image: image.to_owned() })?)).await
+    }
+
+    pub async fn image_labels(&self) -> Result<ImageLabels, ClientError> {
+        self.get("/images/labels").await
     }
 
     pub async fn tag(&self, tag: &Tag) -> Result<(), ClientError> {

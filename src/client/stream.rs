@@ -14,7 +14,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use super::ClientError;
-use crate::wire::frame::{Frame, FrameCodec, FrameWriter};
+use crate::wire::frame::{Frame, FrameCodec, FrameError, FrameWriter, Splitter};
 use crate::wire::native::Line;
 
 /// A connection that carries frames both ways.
@@ -39,7 +39,23 @@ const BUFFER: usize = 64 << 10;
 const LONGEST_LINE: usize = 256 << 20;
 
 pub(super) fn frames(body: Incoming) -> FrameStream {
-    FramedRead::with_capacity(reader(body), FrameCodec, BUFFER).map_err(ClientError::from).boxed()
+    let parts = body.into_data_stream().map_err(ClientError::from);
+    // What comes of one part; a broken frame ends it all.
+    let taken = futures_util::stream::unfold(Some((parts, Splitter::default())), |state| async move {
+        let (mut parts, mut splitter) = state?;
+        let mut frames = Vec::new();
+        let result = match parts.next().await {
+            Some(Ok(bytes)) => splitter.split(bytes, &mut frames).map_err(ClientError::from),
+            Some(Err(error)) => Err(error),
+            None if splitter.is_at_boundary() => return None,
+            None => Err(FrameError::Truncated.into()),
+        };
+        let mut items: Vec<_> = frames.into_iter().map(Ok).collect();
+        let next = result.is_ok().then_some((parts, splitter));
+        items.extend(result.err().map(Err));
+        Some((futures_util::stream::iter(items), next))
+    });
+    taken.flatten().boxed()
 }
 
 pub(super) fn lines<T: DeserializeOwned>(body: Incoming) -> impl Stream<Item = Result<T, ClientError>> + Unpin {

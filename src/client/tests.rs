@@ -58,8 +58,15 @@ fn executing() -> Client {
 
 async fn shell(line: &str) -> Session {
     let argv = ["/bin/sh", "-c", line].map(String::from).to_vec();
-    let exec =
-        crate::wire::native::Exec { argv, env: Default::default(), user: None, working_dir: None, tty: false, window: None };
+    let exec = crate::wire::native::Exec {
+        argv,
+        env: Default::default(),
+        user: None,
+        working_dir: None,
+        tty: false,
+        privileged: false,
+        window: None,
+    };
     executing().exec("x", &exec).await.unwrap()
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use super::images::{CheckReport, ImagesUsage, PruneFilter, Pruned};
-use super::{Engine, EngineError, mounts};
+use super::images::{CheckReport, ImagesUsage, Live, PruneFilter, Pruned};
+use super::{Engine, EngineError, containers, mounts};
 use crate::files;
 use crate::model::{ContainerId, Digest, Name, ProgressSink};
 
@@ -35,6 +36,18 @@ pub struct VolumeUsage {
     pub size: u64,
 }
 
+/// Asks the database what must stay besides what containers are made of.
+pub trait Keep: FnOnce(&Transaction<'_>) -> Live + Send + 'static {}
+
+impl<F: FnOnce(&Transaction<'_>) -> Live + Send + 'static> Keep for F {}
+
+/// What a container was made from, or is being made from, and what else must stay.
+fn live_images(t: &Transaction<'_>, keep: impl Keep) -> Live {
+    let mut live = containers::images_in_use(t)?;
+    live.extend(keep(t)?);
+    Ok(live)
+}
+
 impl Engine {
     /// Checks all images, and brings what is damaged again where that is asked for.
     pub async fn check_images(&self, repair: bool, progress: ProgressSink) -> Result<CheckReport, EngineError> {
@@ -42,25 +55,18 @@ impl Engine {
     }
 
     /// Removes images that neither a container nor `keep` needs and that the filter takes.
-    pub async fn prune_images(&self, filter: PruneFilter, keep: &BTreeSet<Digest>) -> Result<Pruned, EngineError> {
-        let live = self.live_images(keep)?;
+    pub async fn prune_images(&self, filter: PruneFilter, keep: impl Keep) -> Result<Pruned, EngineError> {
         let images = self.0.images.clone();
-        let pruned = tokio::task::spawn_blocking(move || images.prune(&filter, &live)).await;
+        let pruned = tokio::task::spawn_blocking(move || images.prune(&filter, |t| live_images(t, keep))).await;
         Ok(pruned.map_err(|_| EngineError::Interrupted)??)
     }
 
     /// Deletes what neither an image with a name, nor a container, nor `keep` needs.
-    pub async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<(), EngineError> {
-        let live = self.live_images(keep)?;
+    pub async fn collect(&self, keep: impl Keep) -> Result<(), EngineError> {
         let images = self.0.images.clone();
-        tokio::task::spawn_blocking(move || images.collect(&live)).await.map_err(|_| EngineError::Interrupted)??;
+        let collected = tokio::task::spawn_blocking(move || images.collect(|t| live_images(t, keep))).await;
+        collected.map_err(|_| EngineError::Interrupted)??;
         Ok(())
-    }
-
-    /// What a container was made from, and what else must stay.
-    fn live_images(&self, keep: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, EngineError> {
-        let used = self.0.containers.list()?.into_iter().map(|container| container.image_digest);
-        Ok(used.chain(keep.iter().copied()).collect())
     }
 
     /// What everything takes. Walks through all that containers and volumes have written.
@@ -93,5 +99,64 @@ impl Engine {
             usage.volumes.push(VolumeUsage { size: files::usage(&volume.path)?, name: volume.name, containers });
         }
         Ok(usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::NewContainer;
+    use crate::engine::images::ImportSource;
+    use crate::files::Lock;
+    use crate::model::spec::{ContainerSpec, NetworkMode};
+    use crate::model::{ImageRef, Instance};
+
+    /// An engine with an image that nobody uses.
+    async fn engine(folder: &std::path::Path) -> (Engine, NewContainer, Digest) {
+        let engine = Engine::open(Instance::new(folder.join("s"), folder.join("r"), None)).await.unwrap();
+        std::fs::create_dir(folder.join("root")).unwrap();
+        std::fs::write(folder.join("root/file"), "content").unwrap();
+        let reference: ImageRef = "localhost/app:1".parse().unwrap();
+        let source = ImportSource::Path(folder.join("root"));
+        let digest = engine.import(source, &reference, Default::default(), None, Arc::new(|_| {})).await.unwrap();
+        let spec = ContainerSpec { network_mode: NetworkMode::None, ..ContainerSpec::new(reference) };
+        (engine, NewContainer { name: None, owner: None, spec, auto_remove: false }, digest)
+    }
+
+    fn all() -> PruneFilter {
+        PruneFilter { all: true, ..PruneFilter::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_container_that_is_made_while_images_are_pruned_keeps_its_own() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let (engine, new, digest) = engine(folder.path()).await;
+        // Somebody publishes an image: the prune has begun, and has to wait.
+        let publishing = Lock::wait(&folder.path().join("s/images/lock")).unwrap();
+        let other = engine.clone();
+        let pruning = tokio::spawn(async move { other.prune_images(all(), |_| Ok(BTreeSet::new())).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let id = engine.create(new).await.unwrap();
+        drop(publishing);
+        assert_eq!(pruning.await.unwrap().unwrap(), Pruned::default());
+        assert_eq!(engine.images().unwrap().len(), 1);
+        // Once it is gone, so may be its image.
+        engine.remove(&id, true).await.unwrap();
+        let pruned = engine.prune_images(all(), |_| Ok(BTreeSet::new())).await.unwrap();
+        assert_eq!(pruned.images.iter().map(|image| image.digest).collect::<Vec<_>>(), [digest]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_container_whose_image_goes_before_it_is_made_is_not_made() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let (engine, new, digest) = engine(folder.path()).await;
+        engine.prune_images(all(), |_| Ok(BTreeSet::new())).await.unwrap();
+        // As if it had been looked up before.
+        let error = engine.create_of(digest, new).await.unwrap_err();
+        assert!(matches!(error, EngineError::NoSuchImage { .. }), "{error}");
+        assert!(engine.containers().list().unwrap().is_empty());
     }
 }

@@ -10,6 +10,8 @@ use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
 use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
+use crate::files::tree::TreeError;
+use crate::model::spec::LogDriver;
 use crate::model::{Digest, Name, Platform};
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,22 @@ pub enum EngineError {
     Limit { which: &'static str, why: &'static str },
     #[error("the configuration of image {digest} cannot be read: {source}")]
     ImageConfig { digest: Digest, source: serde_json::Error },
+    #[error("there is nothing at {} in the container", path.display())]
+    NoSuchPath { path: PathBuf },
+    #[error("{} is not a folder of the container", path.display())]
+    NoFolder { path: PathBuf },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("container {name} is one that is removed when it exits, so that it cannot be started again")]
+    RemovedAndRestarted { name: Name },
+    #[error("container {name} belongs to stack {stack}, whose manifests give it its name")]
+    NamedByStack { name: Name, stack: Name },
+    #[error("run ps: {0}")]
+    Ps(std::io::Error),
+    #[error("ps: {said}")]
+    PsFailed { said: String },
+    #[error("ps prints no column PID with these arguments, so that the container's processes cannot be told from others")]
+    NoPidColumn,
     #[error("no random numbers: {0}")]
     Random(std::io::Error),
     #[error("a work thread ended before its work did")]
@@ -84,7 +102,10 @@ impl EngineError {
             Self::Networks(error) => network_kind(error),
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
-            Self::NoSuchImage { .. } | Self::OtherPlatform { .. } => Kind::NotFound,
+            Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
+            Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
+            Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
+            Self::Ps(_) => Kind::Internal,
             Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
                 Kind::Conflict
             }
@@ -95,7 +116,7 @@ impl EngineError {
             | Self::VolumesInCircle { .. }
             | Self::NoGateway { .. }
             | Self::Limit { .. } => Kind::Invalid,
-            Self::SharedNotRunning { .. } => Kind::Conflict,
+            Self::SharedNotRunning { .. } | Self::Log(LogError::NotKept { .. }) => Kind::Conflict,
             Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
                 Kind::Internal
             }
@@ -125,6 +146,15 @@ impl EngineError {
             Self::Images(ImagesError::LayerDamaged { .. } | ImagesError::LayerGone { .. } | ImagesError::Damaged { .. }) => {
                 Some("`setpoint check --repair` looks at everything and brings what is damaged again".into())
             }
+            Self::Log(LogError::NotKept { driver: LogDriver::Journald, name }) => {
+                Some(format!("`journalctl CONTAINER_NAME={name}` shows it"))
+            }
+            Self::Log(LogError::NotKept { .. }) => Some("give it the log driver `file` to have its output kept".into()),
+            Self::Containers(ContainersError::Paused { name }) => Some(format!("let it go on first: `setpoint unpause {name}`")),
+            Self::NamedByStack { .. } => Some("write `container_name` in its manifest".into()),
+            Self::Ps(_) => Some("arguments of ps need that program on the host; without arguments setpoint lists itself".into()),
+            Self::NoPidColumn => Some("add `pid` to the columns: -o pid,…".into()),
+            Self::Tree(TreeError::OfKernel { .. }) => Some("read it in the container: `setpoint exec NAME cat PATH`".into()),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
@@ -150,6 +180,8 @@ fn container_kind(error: &ContainersError) -> Kind {
         | ContainersError::Ambiguous { .. }
         | ContainersError::AlreadyRunning { .. }
         | ContainersError::NotRunning { .. }
+        | ContainersError::Paused { .. }
+        | ContainersError::Pause { .. }
         | ContainersError::StillRunning { .. }
         | ContainersError::NeverStarted { .. }
         | ContainersError::Lost { .. }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::monitor::Status;
 use super::networks::Live;
 use super::{Engine, EngineError};
 use crate::model::ContainerId;
-use crate::observed::{Container, ContainerState, Observed};
+use crate::observed::{Container, ContainerState, Health, HealthReport, Observed};
 
 impl Engine {
     /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
@@ -18,7 +19,7 @@ impl Engine {
             states.insert(record.id.clone(), parts.containers.status(&record.id)?);
             records.push(record);
         }
-        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, &status.state, None)).collect();
+        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, status, None)).collect();
         let mut network = parts.networks.observe(&live).await?;
         let containers = records
             .into_iter()
@@ -35,6 +36,8 @@ impl Engine {
                     spec: record.spec,
                     image_digest: record.image_digest,
                     restarts: status.restarts,
+                    health: None,
+                    paused: status.paused && status.state.is_running(),
                     state: status.state,
                 })
             })
@@ -53,23 +56,35 @@ impl Engine {
     pub async fn inspect(&self, id: &ContainerId) -> Result<Container, EngineError> {
         let name = self.0.containers.get(id)?.name;
         let found = self.observe().await?.containers.into_iter().find(|container| container.id == *id);
+        let found = match found {
+            Some(container) => Some(Container { health: self.health(id)?, ..container }),
+            None => None,
+        };
         // It may have been removed between the two looks.
         found.ok_or_else(|| super::containers::ContainersError::NotFound { text: name.to_string() }.into())
+    }
+
+    /// What a container's checks said, if it has any.
+    fn health(&self, id: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+        let status = self.0.containers.status(id)?;
+        let ContainerState::Running { health, .. } = status.state else { return Ok(None) };
+        let report = HealthReport { status: health, failing_streak: status.failing, log: status.checks };
+        Ok((health != Health::None).then_some(report))
     }
 
     /// The containers that run now, for the repair of networks.
     pub(super) fn live(&self) -> Result<Vec<Live>, EngineError> {
         let mut all = Vec::new();
         for record in self.0.containers.list()? {
-            all.extend(live(&record.id, &self.0.containers.state(&record.id)?, record.spec.mac_address.map(|mac| mac.0)));
+            all.extend(live(&record.id, &self.0.containers.status(&record.id)?, record.spec.mac_address.map(|mac| mac.0)));
         }
         Ok(all)
     }
 }
 
-fn live(id: &ContainerId, state: &ContainerState, mac: Option<[u8; 6]>) -> Option<Live> {
-    match state {
-        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid, mac }),
+fn live(id: &ContainerId, status: &Status, mac: Option<[u8; 6]>) -> Option<Live> {
+    match &status.state {
+        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid, started_ticks: status.started_ticks, mac }),
         ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
             None
         }

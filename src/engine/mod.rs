@@ -11,10 +11,15 @@ pub mod state;
 pub mod volumes;
 
 mod care;
+mod change;
+mod copy;
+mod details;
+mod diff;
 mod error;
 mod look;
 mod mounts;
 mod outgoing;
+mod processes;
 mod recover;
 mod settle_role;
 mod sharing;
@@ -25,19 +30,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
+pub use change::{Change, Unneeded, WantedLabel};
+pub use details::{Details, Sizes};
+pub use diff::{Difference, DifferenceKind};
 pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
+pub use processes::{Processes, Usage};
 pub use transfer::Commit;
 
-use crate::engine::containers::{Containers, ExecSpec};
+use crate::engine::containers::{Containers, ContainersError, ExecSpec};
 use crate::engine::images::{Found, Given, Images, ImportConfig, ImportSource, PullOptions, PushOptions, Resolution};
-use crate::engine::monitor::Attached;
 use crate::engine::monitor::logs::{LogQuery, LogReader};
+use crate::engine::monitor::{Attached, Attachment};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
 use crate::engine::volumes::Volumes;
 use crate::files;
-use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
+use crate::model::spec::{ContainerSpec, Healthcheck, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
 use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, RestartPolicy, Signal, Span};
 use crate::observed;
 
@@ -117,7 +126,7 @@ impl Engine {
     /// stack and names no network joins the default one, which is created when it is not there.
     pub async fn create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
         let NewContainer { name, owner, mut spec, auto_remove } = new;
-        let image = self.image(&spec.image)?;
+        let image = self.image(&spec.image)?.digest;
         spec.limits.check().map_err(|(which, why)| EngineError::Limit { which, why })?;
         if owner.is_none() {
             mounts::fix(&self.0, &mut spec)?;
@@ -127,12 +136,25 @@ impl Engine {
             self.0.networks.create(&default, None, &NetworkSpec::default()).await?;
             spec.networks.insert(default, crate::model::spec::Attachment::default());
         }
+        self.create_of(image, NewContainer { name, owner, spec, auto_remove }).await
+    }
+
+    /// The same of an image that was looked up before.
+    async fn create_of(&self, image: Digest, new: NewContainer) -> Result<ContainerId, EngineError> {
+        let NewContainer { name, owner, spec, auto_remove } = new;
         let name = match name {
             Some(name) => name,
             None => start::invented_name()?,
         };
-        let new = containers::NewContainer { name, owner, spec, image_digest: image.digest, auto_remove };
-        Ok(self.0.containers.create(new).await?)
+        let reference = spec.image.to_string();
+        let new = containers::NewContainer { name, owner, spec, image_digest: image, auto_remove };
+        let id = self.0.containers.create(new).await?;
+        // From now on no prune takes the image away; one that came before may have.
+        if self.0.images.has(&image)? {
+            return Ok(id);
+        }
+        self.remove(&id, true).await?;
+        Err(EngineError::NoSuchImage { reference })
     }
 
     /// Starts a container; one that runs already is left alone.
@@ -142,16 +164,32 @@ impl Engine {
 
     /// Starts a container and has all of its output, from the first byte on. With `reap` the caller removes the container
     /// if it is one that is removed at its end: nobody else does, as long as the caller holds what this returns.
-    pub async fn start_attached(&self, id: &ContainerId, reap: bool) -> Result<Attached, EngineError> {
+    pub async fn start_attached(&self, id: &ContainerId, reap: bool, stdin: bool) -> Result<Attached, EngineError> {
         start::start(&self.0, id, true).await?;
-        Ok(self.0.containers.attach(id, reap).await?)
+        Ok(self.0.containers.attach(id, Attachment { reap, lossless: true, stdin }).await?)
+    }
+
+    /// The output of a running container from now on. It does not wait for who reads too slowly.
+    pub async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Attached, EngineError> {
+        self.0.containers.refuse_paused(id)?;
+        Ok(self.0.containers.attach(id, Attachment { reap: false, lossless: false, stdin }).await?)
+    }
+
+    /// Lets every process of a container stand still, or go on.
+    pub async fn pause(&self, id: &ContainerId, pause: bool) -> Result<(), EngineError> {
+        Ok(self.0.containers.pause(id, pause).await?)
     }
 
     /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
+        self.stop_by(id, grace, None).await
+    }
+
+    /// The same by another signal than its own.
+    pub async fn stop_by(&self, id: &ContainerId, grace: Option<Span>, signal: Option<Signal>) -> Result<(), EngineError> {
         loop {
             // Not under the lock: a stop may take as long as its grace, and a kill in the meantime must not wait.
-            self.0.containers.stop(id, grace).await?;
+            self.0.containers.stop_by(id, grace, signal).await?;
             let held = self.0.containers.hold(id).await?;
             // A start that another process had under way may have come through.
             if !self.0.containers.runs(&held).await? {
@@ -198,11 +236,12 @@ impl Engine {
     /// Waits until a container has finally exited, and gives its exit code. With `reap` the caller also sees to the
     /// removal of a container that was to be removed at its end: it is gone when this returns.
     pub async fn wait(&self, id: &ContainerId, reap: bool) -> Result<i32, EngineError> {
-        let code = self.0.containers.wait(id, reap).await?;
-        if reap {
+        let ended = self.0.containers.wait(id, reap).await;
+        // One that was lost has ended too, though nobody knows how.
+        if reap && matches!(ended, Ok(_) | Err(ContainersError::Lost { .. })) {
             self.remove_ended(id).await?;
         }
-        Ok(code)
+        Ok(ended?)
     }
 
     /// Removes a container that has exited and is one that is removed then; somebody else may have been faster.
@@ -227,9 +266,25 @@ impl Engine {
         Ok(self.0.containers.exec(id, spec).await?)
     }
 
+    /// Runs a command in a running container that nobody waits for. Returns when it is executed.
+    pub async fn exec_detached(&self, id: &ContainerId, spec: ExecSpec) -> Result<(), EngineError> {
+        Ok(self.0.containers.exec_detached(id, spec).await?)
+    }
+
     /// Changes what can change while a container runs, and records it.
     pub async fn update(&self, id: &ContainerId, restart: RestartPolicy, limits: ResourceLimits) -> Result<(), EngineError> {
         Ok(self.0.containers.update(id, Some(restart), Some(limits)).await?)
+    }
+
+    /// Changes how a container's health is checked, of a running one too, and records it. `None` leaves it to the image.
+    pub async fn update_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), EngineError> {
+        let record = self.0.containers.get(id)?;
+        if record.spec.healthcheck == check {
+            return Ok(());
+        }
+        let of_image = start::of_image(&self.0, record.image_digest)?;
+        let effective = check.clone().or(of_image.healthcheck).map(|check| check.with_shell(of_image.shell.as_deref()));
+        Ok(self.0.containers.set_healthcheck(id, check, effective).await?)
     }
 
     /// Stores the content of a config, for containers that mount it by its digest.
@@ -288,19 +343,21 @@ impl Engine {
     }
 
     /// Pushes an image of this host to where `reference` says.
-    pub async fn push_image(&self, digest: Digest, reference: &ImageRef, progress: ProgressSink) -> Result<(), EngineError> {
-        self.0.images.push(digest, reference, &PushOptions::default(), progress).await?;
+    pub async fn push_image(
+        &self,
+        digest: Digest,
+        reference: &ImageRef,
+        credentials: Option<Given>,
+        progress: ProgressSink,
+    ) -> Result<(), EngineError> {
+        let options = PushOptions { credentials, ..PushOptions::default() };
+        self.0.images.push(digest, reference, &options, progress).await?;
         Ok(())
     }
 
-    /// What a reference means at its registry now. Pulls nothing.
-    pub async fn resolve(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, EngineError> {
-        Ok(self.0.images.look_up(reference, platform).await?)
-    }
-
-    /// All tags of the reference's repository.
-    pub async fn tags(&self, reference: &ImageRef) -> Result<Vec<String>, EngineError> {
-        Ok(self.0.images.tags(reference, None).await?)
+    /// What a reference means at its registry now, and what a pull with these options would bring. Pulls nothing.
+    pub async fn resolve(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, EngineError> {
+        Ok(self.0.images.look_up(reference, options).await?)
     }
 
     /// The image's digest; pulls it when it is not on this host.
@@ -335,8 +392,8 @@ impl Engine {
         Ok(self.0.images.search(term, limit, credentials).await?)
     }
 
-    /// The same with credentials that come with the request.
-    pub async fn tags_with(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
+    /// All tags of the reference's repository.
+    pub async fn tags(&self, reference: &ImageRef, credentials: Option<&Given>) -> Result<Vec<String>, EngineError> {
         Ok(self.0.images.tags(reference, credentials).await?)
     }
 
@@ -344,12 +401,12 @@ impl Engine {
     pub async fn import(
         &self,
         source: ImportSource,
-        reference: &ImageRef,
+        reference: impl Into<Option<&ImageRef>>,
         config: ImportConfig,
         fingerprint: Option<Digest>,
         progress: ProgressSink,
     ) -> Result<Digest, EngineError> {
-        Ok(self.0.images.import(source, reference, config, fingerprint, progress).await?)
+        Ok(self.0.images.import(source, reference.into(), config, fingerprint, progress).await?)
     }
 
     /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
@@ -386,8 +443,9 @@ impl Engine {
             removed.push(format!("Untagged: {reference}"));
         }
         if last && user.is_none() {
-            self.0.images.remove(image.digest)?;
-            removed.push(format!("Deleted: {}", image.digest));
+            // A container may be made of it since it was looked at.
+            let freed = self.0.images.remove_unless(image.digest, containers::images_in_use)?;
+            removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));
         }
         Ok(removed)
     }

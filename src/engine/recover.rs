@@ -5,6 +5,9 @@ use crate::files;
 use crate::model::{ContainerId, Name, Span};
 use crate::observed::ContainerState;
 
+/// What a restart policy is asked about a container of which nobody knows how it ended.
+const UNKNOWN: i32 = 255;
+
 impl Engine {
     /// What a container that exited for good no longer needs goes: its addresses, links and published ports, and the
     /// container itself when it was to be removed at its end. Called by its monitor, in a process of its own.
@@ -48,18 +51,45 @@ impl Engine {
         Ok(())
     }
 
+    /// Does what is due for a container whose monitor was killed: it is removed if it is one that is removed at its end,
+    /// started again if its policy says so of one that did not end well, and else what it held is given back. True when it
+    /// stays lost.
+    pub async fn see_to_lost(&self, id: &ContainerId) -> Result<bool, EngineError> {
+        let parts = &self.0;
+        let Some(record) = parts.containers.list()?.into_iter().find(|record| record.id == *id) else { return Ok(false) };
+        if parts.containers.state(id)? != ContainerState::Lost {
+            return Ok(false);
+        }
+        if record.auto_remove {
+            self.remove_ended(id).await?;
+            return Ok(false);
+        }
+        // How it ended is not known, which is no success.
+        if record.spec.restart.restarts(UNKNOWN, 0) {
+            self.start(id).await?;
+            return Ok(false);
+        }
+        let held = parts.containers.hold(id).await?;
+        if parts.containers.runs(&held).await? {
+            return Ok(false);
+        }
+        parts.containers.clear(&held).await?;
+        parts.networks.detach(id).await?;
+        Ok(true)
+    }
+
     /// Starts the containers of no stack that ought to run and do not, as after a reboot. Gives those that could not.
     pub async fn revive(&self) -> Result<Vec<(Name, EngineError)>, EngineError> {
         let mut failed = Vec::new();
         for record in self.0.containers.list()? {
-            let wanted = record.owner.is_none() && record.spec.restart.keeps_running();
-            let down = match self.0.containers.state(&record.id)? {
-                ContainerState::Lost => true,
-                ContainerState::Exited { stopped, error, .. } => !stopped && error.is_none(),
+            let policy = record.spec.restart;
+            let wanted = match self.0.containers.state(&record.id)? {
+                ContainerState::Lost => policy.restarts(UNKNOWN, 0),
+                ContainerState::Exited { stopped, error, .. } => policy.keeps_running() && !stopped && error.is_none(),
                 ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. } => false,
             };
-            if wanted
-                && down
+            if record.owner.is_none()
+                && wanted
                 && let Err(error) = self.start(&record.id).await
             {
                 failed.push((record.name, error));

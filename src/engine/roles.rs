@@ -14,12 +14,12 @@ use crate::sys;
 /// The process has just begun: it has no threads and has opened nothing.
 pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let (role, rest) = arguments.split_first()?;
-    let play: fn(&[OsString]) -> ExitCode = match role.to_str()? {
-        monitor::ROLE => monitor::main,
-        settle_role::ROLE => settle_role::main,
-        networks::dns::ROLE => networks::dns::main,
-        containers::EXEC_ROLE => containers::exec_main,
-        runtime::small_init::ROLE => runtime::small_init::main,
+    let (play, enters): (fn(&[OsString]) -> ExitCode, bool) = match role.to_str()? {
+        monitor::ROLE => (monitor::main, true),
+        settle_role::ROLE => (settle_role::main, false),
+        networks::dns::ROLE => (networks::dns::main, false),
+        containers::EXEC_ROLE => (containers::exec_main, true),
+        runtime::small_init::ROLE => (runtime::small_init::main, false),
         _ => return None,
     };
     // Roles live on for long. A lock or a pipe of a script that called us must not live as long as they do.
@@ -27,5 +27,13 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
         drop(writeln!(stderr(), "close what the caller left open: {error}"));
         return Some(ExitCode::from(125));
     }
+    // Their children become processes of containers. Whoever starts them does it from a sealed file; this is for those
+    // who do not.
+    if enters && let Err(error) = sys::own_program::protect() {
+        drop(writeln!(stderr(), "seal the own program's file: {error}"));
+        return Some(ExitCode::from(125));
+    }
+    // The kernel's name for it is that of the file that it was executed from, which is a number.
+    rustix::thread::set_name(c"setpoint").ok();
     Some(play(rest))
 }

@@ -13,7 +13,7 @@ use super::networks::{Attached, Join};
 use super::{EngineError, Parts, mounts, sharing};
 use crate::files;
 use crate::model::spec::{ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
-use crate::model::{ContainerId, Name, PortMapping, Span};
+use crate::model::{ContainerId, Digest, Name, PortMapping, Span};
 
 /// With `awaits_attach` the container's output waits for whoever attaches next.
 pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<(), EngineError> {
@@ -22,6 +22,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
     if parts.containers.runs(&held).await? {
+        parts.containers.refuse_paused(id)?;
         return Ok(());
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;
@@ -33,7 +34,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
         Some(other) => Some(sharing::network(parts, &record, other)?),
         None => None,
     };
-    let of_image = of_image(parts, &record)?;
+    let of_image = of_image(parts, record.image_digest)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
     let further = Further { joins, devices, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
     let hosts = hosts(&record, attached.as_ref())?;
@@ -74,14 +75,14 @@ fn own_name(spec: &ContainerSpec, shared: Option<&sharing::SharedNetwork>) -> Re
 
 /// What only Docker's images carry: no field of OCI has it.
 #[derive(Default)]
-struct OfImage {
-    healthcheck: Option<Healthcheck>,
-    shell: Option<Vec<String>>,
+pub(super) struct OfImage {
+    pub(super) healthcheck: Option<Healthcheck>,
+    pub(super) shell: Option<Vec<String>>,
 }
 
 /// The health check that the image brings. No OCI field has it: Docker's images carry it in their configuration.
 /// Source: Docker Image Specification 1.3, `Healthcheck`; times are in nanoseconds.
-fn of_image(parts: &Parts, record: &Record) -> Result<OfImage, EngineError> {
+pub(super) fn of_image(parts: &Parts, digest: Digest) -> Result<OfImage, EngineError> {
     #[derive(serde::Deserialize)]
     struct Image {
         config: Option<Config>,
@@ -105,7 +106,6 @@ fn of_image(parts: &Parts, record: &Record) -> Result<OfImage, EngineError> {
         start_period: u64,
         start_interval: u64,
     }
-    let digest = record.image_digest;
     let raw = parts.images.raw_config(digest)?;
     let image: Image = serde_json::from_slice(&raw).map_err(|source| EngineError::ImageConfig { digest, source })?;
     let Some(config) = image.config else { return Ok(OfImage::default()) };
@@ -117,13 +117,14 @@ fn of_image(parts: &Parts, record: &Record) -> Result<OfImage, EngineError> {
         _ => return Ok(OfImage { healthcheck: None, shell }),
     };
     let or = |nanos: u64, default| if nanos == 0 { default } else { Span(Duration::from_nanos(nanos)) };
+    let defaults = Healthcheck::new(test);
     let healthcheck = Healthcheck {
-        test,
         interval: or(check.interval, Healthcheck::INTERVAL),
         timeout: or(check.timeout, Healthcheck::TIMEOUT),
         retries: if check.retries == 0 { Healthcheck::RETRIES } else { check.retries },
         start_period: Span(Duration::from_nanos(check.start_period)),
         start_interval: or(check.start_interval, Healthcheck::START_INTERVAL),
+        ..defaults
     };
     Ok(OfImage { healthcheck: Some(healthcheck), shell })
 }

@@ -1,13 +1,14 @@
 //! Images and file systems on their way in and out: archives, commits and exports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncRead;
 
 use super::images::{
-    ArchiveFormat, CommitConfig, CommitSource, HistoryStep, Images, ImagesError, LoadOptions, Loaded, Saved, apply_changes,
+    ArchiveFormat, CommitConfig, CommitSource, HistoryStep, ImageDetails, Images, ImagesError, LoadOptions, Loaded, Saved,
+    apply_changes,
 };
 use super::outgoing::Outgoing;
 use super::runtime::view;
@@ -77,6 +78,16 @@ impl Engine {
     /// The image that a name, a digest or the beginning of one means.
     pub fn resolve_image(&self, text: &str) -> Result<observed::Image, EngineError> {
         self.0.images.resolve(text)?.ok_or_else(|| EngineError::NoSuchImage { reference: text.to_owned() })
+    }
+
+    /// All that is known of an image.
+    pub fn image_details(&self, text: &str) -> Result<ImageDetails, EngineError> {
+        Ok(self.0.images.details(self.resolve_image(text)?.digest)?)
+    }
+
+    /// The labels of all images that have any.
+    pub fn image_labels(&self) -> Result<BTreeMap<Digest, BTreeMap<String, String>>, EngineError> {
+        Ok(self.0.images.labels()?)
     }
 
     pub fn history(&self, text: &str) -> Result<Vec<HistoryStep>, EngineError> {
@@ -194,7 +205,7 @@ fn command_of(run: &Map<String, Value>) -> String {
 }
 
 /// Where a container has something mounted over its root file system, from its root.
-fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
+pub(super) fn mount_points(spec: &ContainerSpec) -> BTreeSet<PathBuf> {
     let fixed = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"].map(PathBuf::from);
     let own = spec.mounts.iter().map(|mount| match mount {
         Mount::Volume { target, .. }

@@ -12,10 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, chmodat, mkdirat, openat, openat2, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, chmodat, chownat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::FileError;
+use crate::sys::resolve::open_by;
 
 /// A relative path of ordinary components only: no `..`, no `.`, no NUL. Empty is the root itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,8 +69,6 @@ impl Inside {
 
 /// How many folders are kept open. Entries of an archive come folder by folder, so few are enough.
 const OPEN_FOLDERS: usize = 64;
-/// A rename elsewhere on the host can make `openat2` say "again".
-const RACES: usize = 64;
 
 /// A folder beneath which paths are resolved.
 #[derive(Debug)]
@@ -83,6 +83,11 @@ impl Beneath {
         let root = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| FileError::new("open folder", path, e))?;
         Ok(Self { root: Arc::new(root), path: path.to_owned(), folders: HashMap::new() })
+    }
+
+    /// Beneath a folder that is open already; `path` is what it is called in messages.
+    pub fn over(root: OwnedFd, path: PathBuf) -> Self {
+        Self { root: Arc::new(root), path, folders: HashMap::new() }
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
@@ -102,15 +107,7 @@ impl Beneath {
     /// Opens what is there, following links within the root unless `flags` say otherwise.
     pub fn resolve(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let mut races = 0;
-        loop {
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            match openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if races < RACES => races += 1,
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        open_by(&self.root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
     /// The folder at `path`, open as a place (`O_PATH`).
@@ -124,6 +121,15 @@ impl Beneath {
 
     /// Like [`folder`](Self::folder), and makes what of it is missing, mode 0755.
     pub fn make_folder(&mut self, path: &Path) -> Result<Arc<OwnedFd>, FileError> {
+        self.make_folder_as(path, &mut |_| Ok(()))
+    }
+
+    /// The same; `describe` gets each folder that is made.
+    pub fn make_folder_as(
+        &mut self,
+        path: &Path,
+        describe: &mut dyn FnMut(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<Arc<OwnedFd>, FileError> {
         if let Some(fd) = self.known(path) {
             return Ok(fd);
         }
@@ -133,13 +139,17 @@ impl Beneath {
                 let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
                     return Err(self.error("open folder", path, Errno::NOENT));
                 };
-                let parent = self.make_folder(parent)?;
-                let attempt = || {
+                let parent = self.make_folder_as(parent, describe)?;
+                let mut attempt = || {
                     mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
-                    // The process's umask has taken its part of the mode.
+                    // The folder may have handed down its group, and the process's umask has taken its part of the mode.
+                    let (owner, group) = (geteuid(), getegid());
+                    chownat(&parent, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
                     chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    openat(&parent, name, flags, Mode::empty())
+                    let made = openat(&parent, name, flags, Mode::empty())?;
+                    describe(&made)?;
+                    Ok::<_, Errno>(made)
                 };
                 // "File exists" is a link that leads nowhere: there is no right place to go on.
                 attempt().map_err(|e| self.error("create folder", path, e))?

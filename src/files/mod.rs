@@ -3,6 +3,7 @@
 
 pub mod beneath;
 pub mod lock;
+pub mod tree;
 pub mod usage;
 pub mod write;
 

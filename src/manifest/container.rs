@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::spec::{Condition, ContainerSpec, Dependency, Healthcheck, NetworkMode, Probe};
-use crate::model::{ImageRef, Name, Span};
+use crate::model::spec::{Condition, ContainerSpec, Dependency, NetworkMode};
+use crate::model::{ImageRef, Name};
 
 use super::declared::{Container, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{confine, connections, fields, images, limits};
+use super::{confine, connections, fields, health, images, limits, logging};
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
@@ -38,6 +38,8 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     }
     spec.user = f.get("user").and_then(|node| reader.word(node)).map(str::to_owned);
     spec.hostname = f.get("hostname").and_then(|node| connections::host_name(reader, node));
+    spec.tty = f.get("tty").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    spec.stdin_open = f.get("stdin_open").and_then(|node| reader.boolean(node)).unwrap_or_default();
     spec.labels = f.get("label_file").map(|node| confine::label_files(reader, node)).unwrap_or_default();
     if let Some(node) = f.get("labels") {
         spec.labels.extend(reader.labels(node));
@@ -46,7 +48,8 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     if let Some(node) = f.get("restart") {
         spec.restart = restart(reader, node).unwrap_or_default();
     }
-    spec.healthcheck = f.get("healthcheck").and_then(|node| healthcheck(reader, node));
+    spec.healthcheck = f.get("healthcheck").and_then(|node| health::healthcheck(reader, node));
+    spec.logging = f.get("logging").and_then(|node| logging::logging(reader, node)).unwrap_or_default();
     spec.limits = limits::limits(reader, &f);
     spec.stop_signal = f.get("stop_signal").and_then(|node| reader.parse(node));
     if let Some(period) = f.get("stop_grace_period").and_then(|node| reader.parse(node)) {
@@ -133,74 +136,4 @@ fn depends_on(reader: &mut Reader, node: &Node, found: &mut BTreeMap<Name, Depen
         }
     }
     places
-}
-
-fn healthcheck(reader: &mut Reader, node: &Node) -> Option<Healthcheck> {
-    let f = reader.fields(node, &fields::HEALTHCHECK)?;
-    let disabled = f.get("disable").and_then(|node| reader.boolean(node)).unwrap_or_default();
-    let mut check = Healthcheck {
-        test: Probe::None,
-        interval: Healthcheck::INTERVAL,
-        timeout: Healthcheck::TIMEOUT,
-        retries: Healthcheck::RETRIES,
-        start_period: Span::default(),
-        start_interval: Healthcheck::START_INTERVAL,
-    };
-    for (name, slot) in [
-        ("interval", &mut check.interval),
-        ("timeout", &mut check.timeout),
-        ("start_period", &mut check.start_period),
-        ("start_interval", &mut check.start_interval),
-    ] {
-        let Some(node) = f.get(name) else { continue };
-        let Some(span) = reader.parse::<Span>(node) else { continue };
-        if name != "start_period" && span.0.is_zero() {
-            reader.error(node.at, format!("`{name}` must be more than nothing"));
-        }
-        *slot = span;
-    }
-    if let Some(node) = f.get("retries") {
-        match reader.integer(node).map(u32::try_from) {
-            Some(Ok(retries)) if retries > 0 => check.retries = retries,
-            Some(_) => reader.error(node.at, "`retries` must be at least 1"),
-            None => {}
-        }
-    }
-    match f.get("test") {
-        Some(node) if disabled => {
-            reader.error_hint(node.at, "a disabled health check has no `test`", "remove one of the two");
-            None
-        }
-        Some(node) => {
-            check.test = probe(reader, node)?;
-            Some(check)
-        }
-        None if disabled => Some(check),
-        None => {
-            reader.error_hint(f.at, "a health check needs a `test`", "or `disable: true`");
-            None
-        }
-    }
-}
-
-fn probe(reader: &mut Reader, node: &Node) -> Option<Probe> {
-    let Value::List(items) = &node.value else { return Some(Probe::Shell(reader.text(node)?.to_owned())) };
-    let words: Vec<String> = items.iter().filter_map(|item| reader.text(item).map(str::to_owned)).collect();
-    if words.len() != items.len() {
-        return None;
-    }
-    let Some((first, rest)) = words.split_first() else {
-        reader.error_hint(node.at, "the test is empty", "write [CMD, program, …], [CMD-SHELL, line] or [NONE]");
-        return None;
-    };
-    match (first.as_str(), rest) {
-        ("NONE", []) => Some(Probe::None),
-        ("CMD", [_, ..]) => Some(Probe::Command(rest.to_vec())),
-        ("CMD-SHELL", [line]) => Some(Probe::Shell(line.clone())),
-        _ => {
-            let at = items.first().map_or(node.at, |item| item.at);
-            reader.error_hint(at, "the test is in none of its forms", "write [CMD, program, …], [CMD-SHELL, line] or [NONE]");
-            None
-        }
-    }
 }

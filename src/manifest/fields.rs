@@ -45,7 +45,7 @@ pub(super) enum Form {
     Either(&'static [Form]),
 }
 
-const fn field(name: &'static str, form: Form, about: &'static str) -> Field {
+pub(super) const fn field(name: &'static str, form: Form, about: &'static str) -> Field {
     Field { name, form, about, required: false }
 }
 
@@ -60,8 +60,8 @@ impl Table {
 }
 
 const NAME: Form = Form::Of(|g| g.subschema_for::<Name>());
-const SPAN: Form = Form::Of(|g| g.subschema_for::<Span>());
-const SIZE: Form = Form::Either(&[Form::Of(|g| g.subschema_for::<ByteSize>()), Form::Integer]);
+pub(super) const SPAN: Form = Form::Of(|g| g.subschema_for::<Span>());
+pub(super) const SIZE: Form = Form::Either(&[Form::Of(|g| g.subschema_for::<ByteSize>()), Form::Integer]);
 const CPUS: Form = Form::Either(&[
     Form::Of(|g| g.subschema_for::<Cpus>()),
     Form::Of(|_| schemars::json_schema!({"type": "number", "exclusiveMinimum": 0})),
@@ -73,7 +73,7 @@ const REFERENCE: Form = Form::Of(|g| g.subschema_for::<ImageRef>());
 const SUBNET: Form = Form::Of(|g| g.subschema_for::<Subnet>());
 const SCALAR: Form = Form::Of(|_| schemars::json_schema!({"type": ["string", "number", "boolean", "null"]}));
 /// A mapping of names to values, or a list of `NAME=value`.
-const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);
+pub(super) const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);
 /// Words in a list, or a line that is split as a shell would.
 const WORDS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 
@@ -278,6 +278,8 @@ pub(super) static CONTAINER: Table = Table {
         field("working_dir", Form::Text, "The folder that commands start in"),
         field("user", Form::Word, "user[:group], by name or number"),
         field("hostname", Form::Text, "Its host name"),
+        field("tty", Form::Bool, "Whether its standard streams are a terminal"),
+        field("stdin_open", Form::Bool, "Whether its standard input stays open for whoever attaches"),
         field("labels", PAIRS, "Labels of the container"),
         field(
             "volumes",
@@ -304,12 +306,17 @@ pub(super) static CONTAINER: Table = Table {
             Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
             "Containers that must be there before",
         ),
-        field("healthcheck", Form::Object(&HEALTHCHECK), "How to find out whether it is well"),
+        field("healthcheck", Form::Object(&super::health::HEALTHCHECK), "How to find out whether it is well"),
         field("restart", Form::Of(|g| g.subschema_for::<RestartPolicy>()), "When it is started again after it exited"),
+        field("logging", Form::Object(&super::logging::LOGGING), "Where its output is recorded"),
         field("deploy", Form::Object(&DEPLOY), "Limits, in Compose's place for them"),
         field("mem_limit", SIZE, "Most memory; the same as deploy.resources.limits.memory"),
         field("cpus", CPUS, "Most processors; the same as deploy.resources.limits.cpus"),
-        field("pids_limit", Form::Integer, "Most processes; the same as deploy.resources.limits.pids"),
+        field(
+            "pids_limit",
+            Form::Integer,
+            "Most processes (2048 by default, -1 for any number); the same as deploy.resources.limits.pids",
+        ),
         field("stop_signal", Form::Of(|g| g.subschema_for::<Signal>()), "The signal that asks it to stop"),
         field("stop_grace_period", SPAN, "How long it has to stop before it is killed"),
         field("cap_add", Form::List(&Form::Text), "Capabilities to add"),
@@ -389,7 +396,6 @@ pub(super) static CONTAINER: Table = Table {
         ("gpus", "give the container the devices of your GPU with `devices`, and its libraries with `volumes`"),
         ("isolation", "remove it"),
         ("links", "containers of a network find each other by name; use `networks` with `aliases`"),
-        ("logging", "remove it; logs are kept and rotated by setpoint"),
         ("mem_swappiness", "use `memswap_limit`"),
         ("models", "remove it"),
         ("post_start", "use a second container with `depends_on`"),
@@ -399,9 +405,7 @@ pub(super) static CONTAINER: Table = Table {
         ("runtime", "remove it: setpoint is its own runtime"),
         ("scale", "declare each container by a name of its own"),
         ("secrets", "use `configs` with `mode: 0400`"),
-        ("stdin_open", "remove it"),
         ("storage_opt", "remove it"),
-        ("tty", "remove it"),
         ("use_api_socket", "mount the socket as a volume of type `bind`"),
     ],
 };
@@ -499,24 +503,6 @@ pub(super) static DEPENDENCY: Table = Table {
     unsupported: &[("restart", "remove it"), ("required", "remove it, or the dependency")],
 };
 
-pub(super) static HEALTHCHECK: Table = Table {
-    what: "`healthcheck`",
-    fields: &[
-        field(
-            "test",
-            Form::Either(&[Form::Text, Form::List(&Form::Text)]),
-            "[CMD, …], [CMD-SHELL, line], [NONE], or a line for the shell",
-        ),
-        field("interval", SPAN, "Between two checks; 30s unless given"),
-        field("timeout", SPAN, "How long a check may take; 30s unless given"),
-        field("retries", Form::Integer, "Failures in a row that make it unhealthy; 3 unless given"),
-        field("start_period", SPAN, "Failures do not count for so long after the start"),
-        field("start_interval", SPAN, "Between two checks during start_period; 5s unless given"),
-        field("disable", Form::Bool, "No check, not even the image's"),
-    ],
-    unsupported: &[],
-};
-
 pub(super) static DEPLOY: Table = Table {
     what: "`deploy`",
     fields: &[field("resources", Form::Object(&RESOURCES), "What it may use")],
@@ -546,7 +532,7 @@ pub(super) static LIMITS: Table = Table {
     fields: &[
         field("cpus", CPUS, "Most processors"),
         field("memory", SIZE, "Most memory"),
-        field("pids", Form::Integer, "Most processes"),
+        field("pids", Form::Integer, "Most processes: 2048 by default, -1 for any number"),
     ],
     unsupported: &[("devices", "remove it")],
 };

@@ -88,7 +88,7 @@ pub(super) fn limits(reader: &mut Reader, f: &Fields) -> ResourceLimits {
     };
     let (memory, cpus, pids) = (pick("memory", "mem_limit"), pick("cpus", "cpus"), pick("pids", "pids_limit"));
     let pids = pids.and_then(|node| match reader.integer(node)? {
-        -1 | 0 => None,
+        -1 | 0 => Some(ResourceLimits::ANY_PIDS),
         number => {
             let pids = u32::try_from(number).ok();
             if pids.is_none() {

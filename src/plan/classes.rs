@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 45] = [
+const CLASSES: [(&str, Change); 49] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -27,6 +27,9 @@ const CLASSES: [(&str, Change); 45] = [
     ("working_dir", Change::Recreate),
     ("user", Change::Recreate),
     ("hostname", Change::Recreate),
+    ("tty", Change::Recreate),
+    ("stdin_open", Change::Recreate),
+    ("stdin_once", Change::Recreate),
     ("labels", Change::Recreate),
     ("mounts", Change::Recreate),
     ("network_mode", Change::Recreate),
@@ -34,8 +37,9 @@ const CLASSES: [(&str, Change); 45] = [
     ("ports", Change::Recreate),
     // It says when a container is started, not what it is; the next start obeys what is declared then.
     ("depends_on", Change::Nothing),
-    ("healthcheck", Change::Recreate),
+    ("healthcheck", Change::Update),
     ("restart", Change::Update),
+    ("logging", Change::Recreate),
     ("limits", Change::Update),
     ("stop_signal", Change::Recreate),
     ("stop_grace_period", Change::Recreate),
@@ -116,6 +120,10 @@ fn fields(spec: &ContainerSpec) -> Option<serde_json::Map<String, Value>> {
         mounts.insert(mount.target().to_owned(), Value::Object(mount_fields));
     }
     fields.insert("mounts".to_owned(), Value::Object(mounts));
+    // What is written only where it is so.
+    for name in ["tty", "stdin_open", "stdin_once"] {
+        fields.entry(name).or_insert(Value::Bool(false));
+    }
     Some(fields)
 }
 
@@ -179,7 +187,7 @@ mod tests {
         });
         spec.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
-        let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { panic!("a spec is a mapping") };
+        let fields = fields(&spec).unwrap();
         for field in fields.keys() {
             assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
         }

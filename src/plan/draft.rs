@@ -10,7 +10,7 @@ use crate::manifest::Desired;
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner};
 use crate::observed::{Answer, Container, ContainerState, Image, Network, Observed, Volume};
 
-use super::step::{Action, Cause, Kind, Plan, Resource, Step, WaitFor};
+use super::step::{Action, Cause, Kind, Plan, Resource, SparedIf, Step, WaitFor};
 use super::{Obstacle, PlanError};
 
 pub(super) struct Draft<'a> {
@@ -38,6 +38,7 @@ struct Draught {
     target: String,
     container: Option<ContainerId>,
     causes: Vec<Cause>,
+    spared_if: Option<SparedIf>,
 }
 
 impl<'a> Draft<'a> {
@@ -126,8 +127,15 @@ impl<'a> Draft<'a> {
             return;
         }
         let container = container.map(|container| container.id.clone());
-        let node = self.graph.add_node(Draught { action, resource, target, container, causes });
+        let node = self.graph.add_node(Draught { action, resource, target, container, causes, spared_if: None });
         self.index.insert(key, node);
+    }
+
+    /// Says when a step that is there turns out to be needless; `None` that it never does.
+    pub(super) fn spare(&mut self, target: &Name, action: Action, spared_if: Option<SparedIf>) {
+        if let Some(known) = self.index.get(&(Kind::Container, target.to_string(), action)) {
+            self.graph[*known].spared_if = spared_if;
+        }
     }
 
     pub(super) fn has(&self, kind: Kind, target: &impl ToString, action: Action) -> bool {
@@ -179,7 +187,7 @@ impl<'a> Draft<'a> {
         let mut position: Vec<Option<usize>> = vec![None; graph.node_count()];
         let mut steps = Vec::with_capacity(graph.node_count());
         while let Some(Reverse((_, _, node))) = ready.pop() {
-            let Draught { action, resource, target, container, causes } = &graph[node];
+            let Draught { action, resource, target, container, causes, spared_if } = &graph[node];
             let needs = graph.neighbors_directed(node, Direction::Incoming).filter_map(|need| position[need.index()]).collect();
             position[node.index()] = Some(steps.len());
             steps.push(Step {
@@ -189,6 +197,7 @@ impl<'a> Draft<'a> {
                 container: container.clone(),
                 causes: causes.clone(),
                 needs,
+                spared_if: spared_if.clone(),
             });
             for next in graph.neighbors_directed(node, Direction::Outgoing) {
                 missing[next.index()] -= 1;

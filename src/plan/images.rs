@@ -62,6 +62,11 @@ pub(super) fn moved(draft: &Draft<'_>, old: &Container, reference: &ImageRef) ->
     }
 }
 
+/// Whether only the step that obtains the image will tell if it is another one than before.
+pub(super) fn is_open(draft: &Draft<'_>, reference: &ImageRef) -> bool {
+    matches!(becomes(draft, reference), Becomes::Open(_))
+}
+
 fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Cause> {
     let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == *reference)?;
     let why = match action {
@@ -79,8 +84,11 @@ fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Cause)> {
         (ImageSource::Pull(pull), _) => Some((Action::Pull, self::pull(draft, image, pull, here)?)),
         (ImageSource::Import { .. }, None) => Some((Action::Import, Cause::Missing)),
         (ImageSource::Load { .. }, None) => Some((Action::Load, Cause::Missing)),
+        // Two trees may be the same image, which then remembers only the one that it was made from last.
         (ImageSource::Import { fingerprint, .. }, Some(here)) if here.imported_from != Some(*fingerprint) => {
-            Some((Action::Import, source("spec.import.source", here.imported_from, *fingerprint)))
+            let known = draft.observed.known.origins.get(&image.reference);
+            let same = known == Some(&Origin { origin: *fingerprint, digest: here.digest });
+            (!same).then(|| (Action::Import, source("spec.import.source", here.imported_from, *fingerprint)))
         }
         (ImageSource::Load { fingerprint: Some(fingerprint), reference, .. }, Some(here)) => {
             let wanted = origin::of_load(*fingerprint, reference.as_ref());

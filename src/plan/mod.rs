@@ -22,7 +22,7 @@ mod steps;
 mod tests;
 
 pub use render::render;
-pub use step::{Action, Cause, Kind, Plan, Resource, Step, StepId, WaitFor};
+pub use step::{Action, Cause, Kind, Plan, Resource, SparedIf, Step, StepId, WaitFor};
 
 use crate::manifest::Desired;
 use crate::model::{Name, Owner};

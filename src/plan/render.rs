@@ -59,6 +59,8 @@ struct Entry<'p> {
     /// Bytes to download.
     bytes: u64,
     causes: Vec<&'p Cause>,
+    /// It is done only if an image turns out to be another one than before.
+    spared: bool,
 }
 
 /// The plan in lines of text: entries in the order of their first steps, and a summary.
@@ -83,6 +85,9 @@ pub fn render(plan: &Plan, colour: bool) -> String {
             if let Some(line) = cause_line(cause) {
                 out.push_str(&format!("      {line}\n"));
             }
+        }
+        if entry.spared {
+            out.push_str("      only if that is another image\n");
         }
     }
     let parts: Vec<String> = counts
@@ -166,7 +171,8 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
             });
         }
     }
-    Entry { verb, title, object, bytes, causes }
+    let spared = steps.iter().any(|step| step.spared_if.is_some());
+    Entry { verb, title, object, bytes, causes, spared }
 }
 
 /// `nginx:1.27 (sha256:abc… → sha256:def…), 3.2MB`: which image it is, which it was, and how much comes over the network.

@@ -45,6 +45,16 @@ pub struct Step {
     pub causes: Vec<Cause>,
     /// Steps that must have succeeded before.
     pub needs: BTreeSet<StepId>,
+    /// Whether the step may turn out to be needless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared_if: Option<SparedIf>,
+}
+
+/// An image that an earlier step obtains turns out to be the one that it was: then the step does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SparedIf {
+    pub image: ImageRef,
+    pub is: Digest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

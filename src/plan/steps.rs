@@ -11,7 +11,7 @@ use super::Obstacle;
 use super::classes::{Change, changed, compare, differences};
 use super::draft::Draft;
 use super::images;
-use super::step::{Action, Cause, Kind, Resource, WaitFor};
+use super::step::{Action, Cause, Kind, Resource, SparedIf, WaitFor};
 
 pub(super) fn resource(kind: Kind, name: &Name) -> Resource {
     Resource { kind, name: name.clone() }
@@ -116,6 +116,9 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 recreate.push(follows(draft, Kind::Network, network, "is made anew"));
             }
         }
+        // It is made anew for its image alone, and that may turn out to be the same one.
+        let only_image = change == Change::Nothing && recreate.len() == 1 && images::is_open(draft, &spec.image);
+        let spared_if = only_image.then(|| SparedIf { image: spec.image.clone(), is: old.image_digest });
         if !recreate.is_empty() {
             change = Change::Recreate;
             causes.extend(recreate);
@@ -138,6 +141,12 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 draft.add(Action::Remove, resource.clone(), &old.name, Some(old), causes.clone());
                 draft.add(Action::Create, resource.clone(), engine_name, None, causes.clone());
                 draft.add(Action::Start, resource, engine_name, None, causes);
+                for action in [Action::Stop, Action::Remove, Action::Create] {
+                    draft.spare(engine_name, action, spared_if.clone());
+                }
+                // One that ought to run is started, be it the old one or the new one.
+                let ends = must_start(&old.state, spec.restart).is_none();
+                draft.spare(engine_name, Action::Start, spared_if.filter(|_| ends));
                 continue;
             }
             Change::Update => draft.add(Action::Update, resource.clone(), engine_name, Some(old), causes),
@@ -251,6 +260,17 @@ fn revive(draft: &mut Draft<'_>, name: &Name, wait: WaitFor, cause: Cause) {
             }
             _ => {}
         }
+    }
+    // Whoever waits for it needs it started, also where it is not made anew in the end.
+    if let Some(old) = mine
+        && starts
+        && !old.state.is_alive()
+        && !matches!(
+            (&old.state, wait),
+            (ContainerState::Exited { code: 0, stopped: false, error: None, .. }, WaitFor::Completed)
+        )
+    {
+        draft.spare(&target.engine_name, Action::Start, None);
     }
     let recreated = draft.has(Kind::Container, &target.engine_name, Action::Create);
     let same = mine.filter(|_| !recreated);

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::knowledge::Lookup;
 use crate::engine::Engine;
+use crate::engine::images::{Given, PullOptions};
 use crate::manifest::Desired;
 use crate::model::spec::{ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, PullPolicy};
@@ -44,13 +45,14 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// A wish that failed is not tried again before.
 const PAUSE: time::Duration = time::Duration::minutes(5);
 
-/// Puts into `observed` what references mean. Gives what was asked, to be recorded.
+/// Puts into `observed` what references mean, by credentials that are given and by stored ones. Gives what was asked, to be recorded.
 pub(super) async fn ask(
     engine: &Engine,
     desired: &Desired,
     observed: &mut Observed,
     last: &BTreeMap<ImageRef, Lookup>,
     ask: Ask,
+    given: &[Given],
 ) -> BTreeMap<ImageRef, Lookup> {
     let now = OffsetDateTime::now_utc();
     let mut questions = Vec::new();
@@ -69,7 +71,8 @@ pub(super) async fn ask(
         .enumerate()
         .map(|(at, (image, pull, ..))| {
             let (engine, reference, pull) = (engine.clone(), image.reference.clone(), (*pull).clone());
-            async move { (at, patiently(ask, &reference, one(&engine, &reference, &pull)).await) }
+            let given = Given::of(given, &reference).cloned();
+            async move { (at, patiently(ask, &reference, one(&engine, &reference, &pull, given.as_ref())).await) }
         })
         .collect();
     let answers: Vec<_> = stream::iter(answers).buffer_unordered(PARALLEL).collect().await;
@@ -180,15 +183,21 @@ fn remember(image: &ImageSpec, pull: &Pull, last: Option<&Lookup>, observed: &mu
     }
 }
 
-async fn one(engine: &Engine, reference: &ImageRef, pull: &Pull) -> Result<Resolved, String> {
+async fn one(engine: &Engine, reference: &ImageRef, pull: &Pull, given: Option<&Given>) -> Result<Resolved, String> {
     let mut reference = reference.clone();
     if let Some(policy) = &pull.tag_policy {
-        let tags = engine.tags(&reference).await.map_err(|error| error.to_string())?;
+        let tags = engine.tags(&reference, given).await.map_err(|error| error.to_string())?;
         let chosen = policy.choose(tags.iter().map(String::as_str));
         let chosen = chosen.ok_or_else(|| format!("no tag of {} fits {}", reference.repository(), policy.semver))?;
         reference = reference.with_tag(chosen).map_err(|error| error.to_string())?;
     }
-    let found = engine.resolve(&reference, pull.platform.as_ref()).await.map_err(|error| error.to_string())?;
+    let options = PullOptions {
+        platform: pull.platform.clone(),
+        keep_blobs: pull.keep_blobs,
+        credentials: given.cloned(),
+        ..PullOptions::default()
+    };
+    let found = engine.resolve(&reference, &options).await.map_err(|error| error.to_string())?;
     let pinned = if reference.digest().is_some() { reference } else { reference.pinned(reference.tag(), found.named) };
     Ok(Resolved { pinned, digest: found.digest, bytes: found.bytes })
 }

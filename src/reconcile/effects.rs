@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::execute::Failure;
+use super::execute::{Done, Failure};
 use super::obtain;
 use super::record::{self, RecordError};
 use super::report::Event;
-use crate::engine::images::InvalidKey;
+use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
@@ -80,6 +80,8 @@ pub(super) struct Context {
     pub(super) desired: Desired,
     /// What registries said when the plan was made.
     pub(super) answers: BTreeMap<ImageRef, Answer>,
+    /// Credentials of whoever asked for the apply. They go before those that are stored.
+    pub(super) given: Vec<Given>,
 }
 
 pub(super) async fn perform(
@@ -88,13 +90,24 @@ pub(super) async fn perform(
     id: StepId,
     step: Step,
     events: mpsc::Sender<Event>,
-) -> Result<(), Failure> {
+) -> Result<Done, Failure> {
     let fail = |error: EffectError| Failure { error: error.to_string(), hint: error.hint() };
+    if is_spared(&engine, &step).map_err(fail)? {
+        return Ok(Done::Spared);
+    }
     let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
     let result = act(&engine, &context, &step, progress(id, events)).await;
     let error = result.as_ref().err().map(ToString::to_string);
     record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
-    result.map_err(fail)
+    result.map(|()| Done::Done).map_err(fail)
+}
+
+/// Whether the image that the step was for has turned out to be the one that it was.
+fn is_spared(engine: &Engine, step: &Step) -> Result<bool, EffectError> {
+    match &step.spared_if {
+        Some(spared_if) => Ok(engine.image(&spared_if.image)?.digest == spared_if.is),
+        None => Ok(false),
+    }
 }
 
 /// Progress is dropped rather than waited for when nobody reads fast enough.
@@ -181,6 +194,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         Action::Update => {
             let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
             engine.update(&id, declared.spec.restart, declared.spec.limits.clone()).await?;
+            engine.update_healthcheck(&id, declared.spec.healthcheck.clone()).await?;
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,

@@ -13,6 +13,14 @@ use crate::plan::{Plan, Step, StepId};
 /// How many steps run at the same time at most. They mostly wait for the kernel, the disk or a registry.
 const PARALLEL: usize = 16;
 
+/// How a step that has not failed has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Done,
+    /// It has turned out to be needless.
+    Spared,
+}
+
 /// Why a step failed, as users read it.
 #[derive(Debug)]
 pub struct Failure {
@@ -34,7 +42,7 @@ enum Stage {
 pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, mut effect: F) -> Outcome
 where
     F: FnMut(StepId, Step) -> Fut,
-    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    Fut: Future<Output = Result<Done, Failure>> + Send + 'static,
 {
     let mut stages = vec![Stage::Waiting; plan.steps.len()];
     let mut running = JoinSet::new();
@@ -65,7 +73,11 @@ where
         let Ok((id, took, result)) = joined else { continue };
         let result = result.unwrap_or_else(|crash| Err(Failure { error: format!("internal error: {crash}"), hint: None }));
         match result {
-            Ok(()) => {
+            Ok(Done::Spared) => {
+                stages[id] = Stage::Done;
+                tell(events, Event::StepSpared { step: id }).await;
+            }
+            Ok(Done::Done) => {
                 stages[id] = Stage::Done;
                 outcome.done += 1;
                 let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -93,6 +105,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex};
 
+    /// The step that turns out to be needless, in all tests.
+    const SPARED: StepId = 3;
+
     fn plan(needs: &[&[StepId]]) -> Plan {
         let steps = needs
             .iter()
@@ -104,6 +119,7 @@ mod tests {
                 container: None,
                 causes: vec![Cause::Missing],
                 needs: needs.iter().copied().collect::<BTreeSet<_>>(),
+                spared_if: None,
             })
             .collect();
         Plan { stack: "s".parse().unwrap(), base: Digest::of(b""), steps, unchanged: vec![], answers: Default::default() }
@@ -118,7 +134,11 @@ mod tests {
                 tokio::task::yield_now().await;
                 order.lock().unwrap().push(id);
                 assert!(id != 99);
-                if failing.contains(&id) { Err(Failure { error: "no".into(), hint: None }) } else { Ok(()) }
+                if failing.contains(&id) {
+                    Err(Failure { error: "no".into(), hint: None })
+                } else {
+                    Ok(if id == SPARED { Done::Spared } else { Done::Done })
+                }
             }
         })
         .await;
@@ -132,7 +152,8 @@ mod tests {
     async fn a_step_runs_after_what_it_needs() {
         let plan = plan(&[&[], &[0], &[], &[1, 2], &[3]]);
         let (outcome, order) = outcome(&plan, &[]).await;
-        assert_eq!(outcome.done, 5);
+        // What needs a step that was spared runs all the same.
+        assert_eq!((outcome.done, order.len()), (4, 5));
         for (id, step) in plan.steps.iter().enumerate() {
             let at = |id| order.iter().position(|o| *o == id).unwrap();
             assert!(step.needs.iter().all(|need| at(*need) < at(id)), "{order:?}");
@@ -143,7 +164,7 @@ mod tests {
     async fn a_failure_stops_only_what_depends_on_it() {
         let plan = plan(&[&[], &[0], &[1], &[], &[3]]);
         let (outcome, order) = outcome(&plan, &[0]).await;
-        assert_eq!((outcome.done, outcome.failed, outcome.skipped), (2, 1, 2));
+        assert_eq!((outcome.done, outcome.failed, outcome.skipped), (1, 1, 2));
         assert!(order.contains(&4) && !order.contains(&2));
     }
 }

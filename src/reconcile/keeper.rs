@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
 use super::status::condition;
@@ -40,6 +41,8 @@ enum Wake {
     Source(usize),
     Host,
     Finished(Name, Verdict),
+    /// A container of no stack, which had lost its monitor, was seen to.
+    SeenTo(ContainerId, SeenTo),
 }
 
 /// Watches sources and keeps every stack of the instance.
@@ -47,6 +50,7 @@ pub struct Keeper {
     reconciler: Reconciler,
     sources: Vec<Source>,
     schedule: Schedule<Name>,
+    orphans: Orphans,
     sender: mpsc::UnboundedSender<Wake>,
     inbox: mpsc::UnboundedReceiver<Wake>,
     monitors: HashMap<ContainerId, tokio::task::JoinHandle<()>>,
@@ -74,7 +78,8 @@ impl Keeper {
             record::set_source(reconciler.engine().db(), &name, folder.path())?;
             sources.push(Source { folder, name, wakes });
         }
-        Ok(Self { reconciler, sources, schedule: Schedule::default(), sender, inbox, monitors: HashMap::new() })
+        let (schedule, orphans) = (Schedule::default(), Orphans::default());
+        Ok(Self { reconciler, sources, schedule, orphans, sender, inbox, monitors: HashMap::new() })
     }
 
     /// Runs until told to stop; applies that are under way then come to their end.
@@ -90,8 +95,10 @@ impl Keeper {
         }
         let mut in_flight = 0usize;
         self.wake_all();
+        self.look_at_monitors();
         loop {
-            let next = self.schedule.next().unwrap_or_else(|| Instant::now() + super::schedule::FULL_LOOK);
+            let next = self.schedule.next().into_iter().chain(self.orphans.next()).min();
+            let next = next.unwrap_or_else(|| Instant::now() + super::schedule::FULL_LOOK);
             let wake = tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(next.into()) => None,
@@ -101,7 +108,10 @@ impl Keeper {
             };
             match wake {
                 None => {}
-                Some(Wake::Host) => self.wake_all(),
+                Some(Wake::Host) => {
+                    self.wake_all();
+                    self.look_at_monitors();
+                }
                 Some(Wake::Source(index)) => {
                     if let Some(source) = self.sources.get(index) {
                         self.schedule.renew(source.name.clone(), Instant::now());
@@ -110,8 +120,17 @@ impl Keeper {
                 Some(Wake::Finished(name, verdict)) => {
                     in_flight -= 1;
                     self.schedule.finished(&name, verdict, Instant::now());
-                    self.watch_monitors();
+                    self.look_at_monitors();
                 }
+                Some(Wake::SeenTo(id, seen_to)) => {
+                    in_flight -= 1;
+                    self.orphans.finished(id, seen_to, Instant::now());
+                    self.look_at_monitors();
+                }
+            }
+            for id in self.orphans.take_due(Instant::now()) {
+                in_flight += 1;
+                self.see_to(id);
             }
             for name in self.schedule.take_due(Instant::now()) {
                 in_flight += 1;
@@ -120,7 +139,7 @@ impl Keeper {
         }
         while in_flight > 0 {
             match self.inbox.recv().await {
-                Some(Wake::Finished(..)) => in_flight -= 1,
+                Some(Wake::Finished(..) | Wake::SeenTo(..)) => in_flight -= 1,
                 Some(Wake::Source(_) | Wake::Host) => {}
                 None => break,
             }
@@ -162,6 +181,36 @@ impl Keeper {
             };
             // The loop is gone only when the daemon is.
             drop(sender.send(Wake::Finished(name, verdict)));
+        });
+    }
+
+    /// Finds those that have been killed, and watches the others.
+    fn look_at_monitors(&mut self) {
+        self.watch_monitors();
+        if let Err(error) = self.orphans.look(self.reconciler.engine(), Instant::now()) {
+            error!(%error, "look for containers that have lost their monitor");
+        }
+    }
+
+    /// Does for a container that lost its monitor what its restart policy says.
+    fn see_to(&self, id: ContainerId) {
+        let (engine, sender) = (self.reconciler.engine().clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let own = id.clone();
+            let seen_to = match tokio::spawn(async move { engine.see_to_lost(&own).await }).await {
+                Ok(Ok(true)) => SeenTo::StaysLost,
+                Ok(Ok(false)) => SeenTo::Well,
+                Ok(Err(error)) => {
+                    error!(container = %id.short(), %error, "see to a container that lost its monitor");
+                    SeenTo::Failed
+                }
+                Err(crash) => {
+                    error!(container = %id.short(), %crash, "see to a container that lost its monitor");
+                    SeenTo::Failed
+                }
+            };
+            // The loop is gone only when the daemon is.
+            drop(sender.send(Wake::SeenTo(id, seen_to)));
         });
     }
 
@@ -241,7 +290,11 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
                         error!(%stack, resource = %step.resource, action = ?step.action, %error, "failed");
                     }
                 }
-                Event::StepStarted { .. } | Event::StepProgress { .. } | Event::StepSkipped { .. } | Event::Finished { .. } => {}
+                Event::StepStarted { .. }
+                | Event::StepSpared { .. }
+                | Event::StepProgress { .. }
+                | Event::StepSkipped { .. }
+                | Event::Finished { .. } => {}
             }
         }
     });

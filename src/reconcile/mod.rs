@@ -11,12 +11,14 @@ mod ask;
 mod effects;
 pub mod keeper;
 mod obtain;
+mod orphans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
 use crate::files::{FileError, Lock};
 use crate::manifest::Desired;
@@ -103,23 +105,28 @@ impl Reconciler {
         &self.engine
     }
 
-    /// What an apply would do now. Changes nothing.
-    pub async fn plan(&self, desired: &Desired) -> Result<Plan, ReconcileError> {
+    /// What an apply would do now. Changes nothing. `given` are credentials of whoever asks.
+    pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
         let mut desired = desired.clone();
         self.recall(&mut desired)?;
-        let (observed, _) = self.look(&desired, Look::Ask(Ask::Eagerly)).await?;
+        let (observed, _) = self.look(&desired, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
 
     /// The host, and what is known of the stack's images. Gives what registries were asked, to be recorded.
-    async fn look(&self, desired: &Desired, look: Look) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
+    async fn look(
+        &self,
+        desired: &Desired,
+        look: Look,
+        given: &[Given],
+    ) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
         let mut observed = self.engine.observe().await?;
         let db = self.engine.db();
         observed.known = knowledge::known(db, &desired.stack)?;
         let asked = match look {
             Look::Ask(how) => {
                 let last = knowledge::lookups(db, &desired.stack)?;
-                ask::ask(&self.engine, desired, &mut observed, &last, how).await
+                ask::ask(&self.engine, desired, &mut observed, &last, how, given).await
             }
             Look::Given(answers) => {
                 observed.known.answers = answers;
@@ -156,20 +163,21 @@ impl Reconciler {
     }
 
     /// Makes the host what `desired` says because a user says so: images whose pull policy is `always` are asked for at
-    /// their registry first. With `expected`, does exactly that plan or nothing.
+    /// their registry first. With `expected`, does exactly that plan or nothing. `given` are the user's credentials.
     pub async fn apply(
         &self,
         desired: Desired,
         expected: Option<Plan>,
+        given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        self.converge(desired, expected, Ask::Eagerly, events).await
+        self.converge(desired, expected, Ask::Eagerly, given, events).await
     }
 
     /// Makes the host what `desired` says again, as often as one likes. Registries are asked only for what is due, unless
     /// something else is desired than was applied last.
     pub async fn keep(&self, desired: Desired, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
-        self.converge(desired, None, Ask::Due, events).await
+        self.converge(desired, None, Ask::Due, Vec::new(), events).await
     }
 
     /// Makes the host what `desired` says, and tells `events` about it.
@@ -180,6 +188,7 @@ impl Reconciler {
         mut desired: Desired,
         expected: Option<Plan>,
         ask: Ask,
+        given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
         let _lock = self.lock(&desired.stack).await?;
@@ -193,7 +202,7 @@ impl Reconciler {
                 Look::Ask(if known { ask } else { Ask::Eagerly })
             }
         };
-        let (observed, asked) = self.look(&desired, look).await?;
+        let (observed, asked) = self.look(&desired, look, &given).await?;
         let plan = plan::plan(&desired, &observed)?;
         if expected.is_some_and(|expected| expected.base != plan.base || expected.steps != plan.steps) {
             return Err(ReconcileError::Moved);
@@ -205,7 +214,7 @@ impl Reconciler {
             Outcome::default()
         } else {
             record::set_conditions(db, &desired.stack, vec![status::reconciling(&plan)])?;
-            self.execute(desired.clone(), &plan, &events).await
+            self.execute(desired.clone(), &plan, given, &events).await
         };
         outcome.generation = generation;
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
@@ -225,13 +234,13 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let outcome = self.execute(Desired::empty(stack.clone()), &plan, &events).await;
+        let outcome = self.execute(Desired::empty(stack.clone()), &plan, Vec::new(), &events).await;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
 
-    async fn execute(&self, desired: Desired, plan: &Plan, events: &mpsc::Sender<Event>) -> Outcome {
-        let context = Arc::new(Context { desired, answers: plan.answers.clone() });
+    async fn execute(&self, desired: Desired, plan: &Plan, given: Vec<Given>, events: &mpsc::Sender<Event>) -> Outcome {
+        let context = Arc::new(Context { desired, answers: plan.answers.clone(), given });
         execute::run(plan, events, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::effects::{Context, EffectError, not_desired};
 use super::knowledge;
-use crate::engine::images::{Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
+use crate::engine::images::{Given, Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
 use crate::engine::{self, Engine, EngineError};
 use crate::files::FileError;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
@@ -23,10 +23,12 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 environment: environment.clone(),
                 working_dir: working_dir.clone(),
                 user: user.clone(),
+                ..ImportConfig::default()
             };
             let source = ImportSource::Path(path.clone());
-            engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
-            Ok(())
+            let digest = engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
+            let origin = Origin { origin: *fingerprint, digest };
+            Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
         }
         ImageSource::Load { archive, reference, .. } => load(engine, context, image, archive, reference.as_ref(), progress).await,
         ImageSource::Commit(source) => commit(engine, context, step, image, source, progress).await,
@@ -109,7 +111,7 @@ pub(super) async fn push(engine: &Engine, context: &Context, step: &Step, progre
     if knowledge::known(db, stack)?.pushed.get(target) == Some(&digest) {
         return Ok(());
     }
-    engine.push_image(digest, target, progress).await?;
+    engine.push_image(digest, target, Given::of(&context.given, target).cloned(), progress).await?;
     Ok(knowledge::record_push(db, stack, target, digest)?)
 }
 
@@ -135,7 +137,7 @@ async fn pull(
         platform: pull.platform.clone(),
         keep_blobs: pull.keep_blobs,
         verify: keys.map(|key| key.parse::<PublicKey>()).collect::<Result<_, _>>().map_err(EffectError::Key)?,
-        credentials: None,
+        credentials: Given::of(&context.given, reference).cloned(),
     };
     let digest = engine.pull_with(from, &options, progress).await?;
     if let Some(origin) = image.pulled_as() {

@@ -32,6 +32,10 @@ pub enum Event {
         error: String,
         hint: Option<String>,
     },
+    /// It has turned out to be needless: the image that its container is made of is the same as before.
+    StepSpared {
+        step: StepId,
+    },
     /// Not tried, because a step that it needs failed.
     StepSkipped {
         step: StepId,

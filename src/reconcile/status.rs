@@ -28,7 +28,7 @@ impl Reconciler {
                 Some((number, desired)) => {
                     observed.known = knowledge::known(db, &stack.name)?;
                     let last = knowledge::lookups(db, &stack.name)?;
-                    ask::ask(&self.engine, &desired, &mut observed, &last, Ask::Nothing).await;
+                    ask::ask(&self.engine, &desired, &mut observed, &last, Ask::Nothing, &[]).await;
                     (resources(&desired, &observed), number)
                 }
                 None => (Vec::new(), 0),

@@ -47,7 +47,8 @@ pub fn clone_process(namespaces: CloneFlags, into: Option<BorrowedFd<'_>>) -> io
     let mut args = CloneArgs {
         flags: u64::from(namespaces.bits().cast_unsigned()) | CLONE_PIDFD,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling's end is told to the parent of both, in the way that this process itself was born with.
+        exit_signal: if namespaces.contains(CloneFlags::CLONE_PARENT) { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = into {
@@ -63,6 +64,42 @@ pub fn clone_process(namespaces: CloneFlags, into: Option<BorrowedFd<'_>>) -> io
         0 => Ok(Cloned::Child),
         // SAFETY: the kernel stored a new descriptor in `pidfd`, and nobody else knows of it.
         pid => Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+/// A sibling in the making: a copy of this process that is a child of this process's own parent.
+#[derive(Debug)]
+pub struct Sibling(());
+
+/// Which of the two processes this is, after [`Sibling::bear`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Born {
+    /// The sibling has this number in the pid namespace of the process that called.
+    Elder(i32),
+    Younger,
+}
+
+impl Sibling {
+    /// To be called where `/proc` tells of this process, which it need not any more when the sibling is born.
+    ///
+    /// # Errors
+    /// `EINVAL` in a process that has more than one thread.
+    pub fn conceive() -> io::Result<Self> {
+        refuse_threads().map(|()| Self(()))
+    }
+
+    /// # Assumptions
+    /// This process has started no thread since [`Self::conceive`].
+    pub fn bear(self) -> io::Result<Born> {
+        // The old call, because filters of system calls can look at its flags and so allow it.
+        // SAFETY: no memory is shared with the child, which runs on its own copy of the stack; this process has one thread, so
+        // every lock that the child inherits is its own. All arguments but the flags are unused.
+        let result = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) };
+        match result {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(Born::Younger),
+            pid => Ok(Born::Elder(pid as i32)),
+        }
     }
 }
 

@@ -5,11 +5,16 @@ pub mod clone;
 pub mod devices;
 pub mod handover;
 pub mod loopback;
+pub mod memory;
 pub mod mounts;
+pub mod namespace;
 pub mod netns;
 pub mod own_file;
+pub mod own_program;
 pub mod process;
 pub mod pty;
+pub mod resolve;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 

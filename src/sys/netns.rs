@@ -29,7 +29,34 @@ pub fn of_process(pid: i32) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/{pid}/ns/net"))?.into())
 }
 
+/// The network namespace of exactly the process that began then; `None` when it has ended, whoever has its number now.
+pub fn of_identified(pid: i32, started_ticks: u64) -> io::Result<Option<OwnedFd>> {
+    let gone = |e: io::Error| match e.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => Ok(None),
+        _ => Err(e),
+    };
+    let namespace = match of_process(pid) {
+        Ok(namespace) => namespace,
+        Err(e) => return gone(e),
+    };
+    // Read afterwards: a process with another start may have had the number already when the namespace was opened.
+    match super::process_start_ticks(pid) {
+        Ok(ticks) => Ok((ticks == started_ticks).then_some(namespace)),
+        Err(e) => gone(e),
+    }
+}
+
 /// Moves the calling thread into a network namespace.
 pub fn enter(namespace: impl AsFd) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
+}
+
+/// Does something in a network namespace and comes back. For a process that has one thread only, which nothing else can
+/// find in the wrong place meanwhile.
+pub fn within<T>(namespace: impl AsFd, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let home = current()?;
+    enter(namespace)?;
+    let result = act();
+    enter(home)?;
+    result
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, makedev, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, makedev};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
@@ -30,7 +30,7 @@ pub fn open_beneath(root: impl AsFd) -> io::Result<Pty> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // By its path first: opening a device that only stands at that place may do anything.
-    let place = openat2(&root, "dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let place = super::resolve::open_by(&root, "dev/pts/ptmx", OFlags::PATH, resolve)?;
     if rustix::fs::fstatfs(&place)?.f_type != DEVPTS_MAGIC || rustix::fs::fstat(&place)?.st_rdev != makedev(5, 2) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "/dev/pts of the container is no devpts"));
     }

@@ -3,6 +3,28 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::SigSet;
+
+/// The first real-time signal that a program may use. Unlike the named ones these queue, each with its number: of two
+/// that come in a row none is lost (signal(7)).
+#[must_use]
+pub fn first_queued() -> i32 {
+    libc::SIGRTMIN()
+}
+
+/// The set, with a signal that [`SigSet`] has no name for.
+pub fn with_number(set: SigSet, signal: i32) -> io::Result<SigSet> {
+    let mut raw = *set.as_ref();
+    // SAFETY: the set is initialized, and ours to change; the number is checked by the call.
+    if unsafe { libc::sigaddset(&raw mut raw, signal) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is what an initialized set became by `sigaddset`.
+    Ok(unsafe { SigSet::from_sigset_t_unchecked(raw) })
+}
 
 /// Sends a signal to the process behind a pidfd, whatever has become of its number.
 pub fn send(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
@@ -27,4 +49,13 @@ pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     // SAFETY: all arguments are passed by value; the pointer in `content` is a number that nobody follows.
     let result = unsafe { libc::sigqueue(pid, signal, content) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes the program start with a signal blocked, which then waits until the program asks for it: sent earlier than that
+/// it would be lost, or end the program.
+pub fn block_in_child(command: &mut Command, signal: i32) -> io::Result<()> {
+    let set = with_number(SigSet::empty(), signal)?;
+    // SAFETY: between fork and exec the closure only makes a system call with a set of its own.
+    unsafe { command.pre_exec(move || Ok(set.thread_block()?)) };
+    Ok(())
 }

@@ -112,6 +112,59 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 }
 
+/// Output that is gathered in as few frames as can be, encoded as it comes: each byte is copied once.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    bytes: BytesMut,
+    /// The stream of the last frame, and where its header begins, while more can go into it.
+    open: Option<(u8, usize)>,
+}
+
+/// Bytes after which a frame is left for another.
+const ENOUGH: usize = 256 << 10;
+
+impl Gathered {
+    /// Where bytes of standard output, or standard error, are to be appended: at most [`Self::ROOM`] at a time.
+    pub fn stream(&mut self, error: bool) -> &mut BytesMut {
+        let stream = if error { STDERR } else { STDOUT };
+        match self.open {
+            Some((open, at)) if open == stream && self.bytes.len() - at < ENOUGH => {}
+            _ => {
+                self.close();
+                self.open = Some((stream, self.bytes.len()));
+                self.bytes.put_slice(&output_header(error, 0));
+            }
+        }
+        &mut self.bytes
+    }
+
+    /// So many bytes always fit.
+    pub const ROOM: usize = MAX_PAYLOAD - ENOUGH;
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// All that was gathered.
+    pub fn take(&mut self) -> Bytes {
+        self.close();
+        self.bytes.split().freeze()
+    }
+
+    fn close(&mut self) {
+        if let Some((_, at)) = self.open.take() {
+            let length = (self.bytes.len() - at - HEADER) as u32;
+            self.bytes[at + 4..at + HEADER].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+/// What stands before a payload of output that is not longer than a frame may be.
+pub const fn output_header(error: bool, length: u32) -> [u8; 8] {
+    let [a, b, c, d] = length.to_be_bytes();
+    [if error { STDERR } else { STDOUT }, 0, 0, 0, a, b, c, d]
+}
+
 /// Splits what is longer than a frame may be: the streams of bytes have no boundaries of their own.
 fn put(stream: u8, mut payload: &[u8], out: &mut BytesMut) -> Result<(), FrameError> {
     if payload.len() > MAX_PAYLOAD && !matches!(stream, STDIN | STDOUT | STDERR) {
@@ -156,6 +209,54 @@ impl Decoder for FrameCodec {
             None if buffer.is_empty() => Ok(None),
             None => Err(FrameError::Truncated),
         }
+    }
+}
+
+/// Takes a stream of bytes apart without copying it: what belongs to a stream of output is given out as it comes, even
+/// where a frame goes on in the next bytes.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    /// A header, or a frame that is no output, as far as it has come.
+    gathered: BytesMut,
+    /// The stream that the next bytes belong to, and how many of them do.
+    open: Option<(u8, usize)>,
+}
+
+impl Splitter {
+    pub fn split(&mut self, mut bytes: Bytes, frames: &mut Vec<Frame>) -> Result<(), FrameError> {
+        while !bytes.is_empty() {
+            if let Some((stream, left)) = self.open {
+                let now = bytes.split_to(left.min(bytes.len()));
+                self.open = (left > now.len()).then_some((stream, left - now.len()));
+                frames.push(parse(stream, now)?);
+                continue;
+            }
+            let header = self.take(&mut bytes, HEADER);
+            let Some([stream, _, _, _, length @ ..]) = header else { continue };
+            let length = u32::from_be_bytes(length) as usize;
+            if length > MAX_PAYLOAD {
+                return Err(FrameError::TooLong { length });
+            }
+            if matches!(stream, STDIN | STDOUT | STDERR) {
+                self.gathered.clear();
+                self.open = (length > 0).then_some((stream, length));
+            } else if self.take(&mut bytes, HEADER + length).is_some() && self.gathered.len() == HEADER + length {
+                frames.push(parse(stream, self.gathered.split().freeze().slice(HEADER..))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes may end here.
+    pub fn is_at_boundary(&self) -> bool {
+        self.gathered.is_empty() && self.open.is_none()
+    }
+
+    /// Gathers until there are so many bytes, and gives the header when it is whole.
+    fn take(&mut self, bytes: &mut Bytes, wanted: usize) -> Option<[u8; HEADER]> {
+        let missing = wanted.saturating_sub(self.gathered.len());
+        self.gathered.extend_from_slice(&bytes.split_to(missing.min(bytes.len())));
+        self.gathered.first_chunk().copied()
     }
 }
 
@@ -241,6 +342,57 @@ mod tests {
         })
         .collect();
         assert_eq!(lengths, [MAX_PAYLOAD, 1]);
+    }
+
+    #[test]
+    fn what_is_gathered_is_frames() {
+        let mut gathered = Gathered::default();
+        assert!(gathered.is_empty());
+        let long = vec![b'x'; ENOUGH];
+        for (error, text) in [(false, &b"a"[..]), (false, b"b"), (true, b"c"), (true, &long), (true, b"d")] {
+            gathered.stream(error).put_slice(text);
+        }
+        let mut out = BytesMut::from(&gathered.take()[..]);
+        let frames: Vec<_> = std::iter::from_fn(|| FrameCodec.decode(&mut out).unwrap()).collect();
+        let [Frame::Stdout(ab), Frame::Stderr(c), Frame::Stderr(d)] = &frames[..] else { panic!("{}", frames.len()) };
+        assert_eq!((ab.as_ref(), c.len(), d.as_ref()), (&b"ab"[..], 1 + ENOUGH, &b"d"[..]));
+        assert!(gathered.is_empty() && out.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_taken_apart_wherever_they_are_cut() {
+        let mut bytes = BytesMut::new();
+        let sent = [
+            Frame::Stdout(Bytes::from_static(b"hello")),
+            Frame::Stdout(Bytes::new()),
+            Frame::Stderr(Bytes::from_static(b"world")),
+            Frame::Exit(7),
+        ];
+        for frame in sent {
+            FrameCodec.encode(frame, &mut bytes).unwrap();
+        }
+        let bytes = bytes.freeze();
+        for step in 1..=bytes.len() {
+            let mut splitter = Splitter::default();
+            let mut frames = Vec::new();
+            for from in (0..bytes.len()).step_by(step) {
+                splitter.split(bytes.slice(from..bytes.len().min(from + step)), &mut frames).unwrap();
+            }
+            assert!(splitter.is_at_boundary());
+            let mut all = (Vec::new(), Vec::new(), None);
+            for frame in frames {
+                match frame {
+                    Frame::Stdout(bytes) => all.0.extend_from_slice(&bytes),
+                    Frame::Stderr(bytes) => all.1.extend_from_slice(&bytes),
+                    other => all.2 = Some(other),
+                }
+            }
+            assert_eq!(all, (b"hello".to_vec(), b"world".to_vec(), Some(Frame::Exit(7))), "{step}");
+        }
+        let mut splitter = Splitter::default();
+        splitter.split(bytes.slice(..10), &mut Vec::new()).unwrap();
+        assert!(!splitter.is_at_boundary());
+        assert!(splitter.split(Bytes::from_static(&[0xff; 64]), &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -4,3 +4,4 @@
 pub mod frame;
 pub mod native;
 pub mod store;
+pub mod verbs;

@@ -88,6 +88,9 @@ pub struct Stop {
     /// Between the stop signal and SIGKILL; the container's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
+    /// Instead of the container's own stop signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,19 +132,31 @@ pub struct Logs {
     /// Begin each line with its time.
     #[serde(default)]
     pub timestamps: bool,
+    /// Begin each line with the tag and the labels that the container's logging names.
+    #[serde(default)]
+    pub details: bool,
+    /// Only lines that this regular expression matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grep: Option<String>,
+    /// A JSON object a line: container, stream, time, level and message.
+    #[serde(default)]
+    pub json: bool,
 }
 
 /// How to attach to a container's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// Start it, and have all of its output: a reader that is slow slows the container. Otherwise what is recorded from
-    /// now on is sent, and the container never waits.
+    /// Start it, and have all of its output: a reader that is slow slows the container. Otherwise what it prints from now
+    /// on is sent, the container never waits, and who reads too slowly is turned away.
     #[serde(default)]
     pub start: bool,
     /// With `start`: remove it when it has exited, if it is one that is removed then.
     #[serde(default)]
     pub reap: bool,
+    /// Frames of input come, for its standard input. They end at the latest with the connection.
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +171,9 @@ pub struct Exec {
     pub working_dir: Option<String>,
     #[serde(default)]
     pub tty: bool,
+    /// With every capability that there is.
+    #[serde(default)]
+    pub privileged: bool,
     /// Rows and columns of our terminal.
     #[serde(default)]
     pub window: Option<(u16, u16)>,
@@ -243,16 +261,27 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    pub reference: ImageRef,
+    /// What the image is to be called, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ImageRef>,
     /// A folder of the host to import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// The address of a tar for the host to fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What the image's history says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the programs in it are made for; this host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// What containers of the image run by default. As text of JSON, because a query has no structure.
     #[serde(default, with = "json_text")]
     pub defaults: Defaults,
+    /// Instructions of a Dockerfile on top of that. As text of JSON, too.
+    #[serde(default, with = "json_text")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! Requests and answers about the image store: archives, commits, histories, checks and prunes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -70,6 +72,9 @@ pub struct Commit {
 pub struct OfImage {
     pub image: String,
 }
+
+/// The labels of all images that have any, by the images' digests.
+pub type ImageLabels = BTreeMap<Digest, BTreeMap<String, String>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

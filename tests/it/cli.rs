@@ -210,7 +210,7 @@ fn limits_reach_the_kernel() {
 const FORKS: &str = "i=0; while [ $i -lt 50 ]; do sleep 5 & i=$((i+1)); done";
 
 /// Prints the limits of the process `$1` on cgroup v1 and v2 hosts alike.
-const LIMITS: &str = r#"
+pub(crate) const LIMITS: &str = r#"
 memory=$(sed -n 's/^[0-9]*:memory://p' /proc/$1/cgroup); cpu=$(sed -n 's/^[0-9]*:\(cpu\|cpu,cpuacct\)://p' /proc/$1/cgroup)
 unified=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$1/cgroup)
 if [ -n "$memory" ]; then printf 'memory %s ' "$(cat /sys/fs/cgroup/memory$memory/memory.limit_in_bytes)"

@@ -280,8 +280,16 @@ fn an_archive_that_may_be_away() {
     pack("second", "localhost/other:1");
     host.sp(&["apply", &folder]).ok();
     assert_eq!(edition(&host), "second");
+    // Another archive with the same image: it is loaded, and the container goes on as it was.
+    let (id, pid) = (host.inspect("s-app")["id"].clone(), host.pid("s-app"));
+    host.write("README", "nothing of an image");
+    tool("tar", &["-C", host.dir.to_str().unwrap(), "-rf", archive.to_str().unwrap(), "README"]);
+    host.sp(&["plan", &folder]).says(&["image/app: load", "container/app: recreate", "only if that is another image"]);
+    host.sp(&["apply", &folder]).ok().says(&["= container/app: not stopped, its image is the same"]);
+    assert_eq!((host.inspect("s-app")["id"].clone(), host.pid("s-app")), (id, pid));
+    host.sp(&["plan", &folder]).ok().says(&["Nothing to do"]);
     std::fs::rename(&archive, host.dir.join("away")).unwrap();
-    host.sp(&["apply", &folder]).ok().says(&["nothing to do", "generation 2"]);
+    host.sp(&["apply", &folder]).ok().says(&["nothing to do", "generation 3"]);
     // Once the image is gone as well, it takes the archive to have it again.
     host.sp(&["rm", "-f", "s-app"]).ok();
     host.sp(&["rmi", "-f", "localhost/app:1", "localhost/other:1"]).ok();

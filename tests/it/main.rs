@@ -3,7 +3,13 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -15,13 +21,25 @@ mod examples;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
+mod image_flags;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod init;
+mod kills;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod namespaces;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod registry;
+mod resume;
 #[cfg(test)]
 mod run_flags;
 #[cfg(test)]
@@ -30,3 +48,7 @@ mod servers;
 mod store;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod verbs;

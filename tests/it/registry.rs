@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::image::{Layout, busybox_folder};
-use crate::harness::{Host, Registry};
+use crate::harness::{Host, PATIENCE, Registry, Running, tool};
 use serde_json::json;
 
 /// Pushes an image of busybox and a second layer with one file, `/etc/edition`.
@@ -63,6 +63,49 @@ spec: {{image: {reference}, command: [sleep, inf]}}
     host.sp(&["rm", "-f", "s-app"]).ok();
     let run = host.sp(&["run", "-d", "--name", "again", &reference, "sleep", "inf"]).ok();
     assert_eq!(host.inspect(run.out())["image_digest"], image);
+}
+
+#[test]
+fn the_daemon_uses_the_login_of_whoever_asks() {
+    let host = Host::new();
+    let registry = Registry::start_locked(&host);
+    let reference = push(&host, &registry, "locked");
+    let copy = format!("{}/test/copy:1", Registry::ADDRESS);
+    let manifests = format!(
+        "apiVersion: setpoint/v1
+kind: Image
+metadata: {{name: app}}
+spec: {{reference: {reference}, pull: {{}}, push: {{to: [{copy}]}}}}
+---
+apiVersion: setpoint/v1
+kind: Container
+metadata: {{name: app}}
+spec: {{image: {reference}, command: [sleep, inf]}}
+"
+    );
+    host.write("s/s.yaml", &manifests);
+    let folder = host.dir.join("s").to_str().unwrap().to_owned();
+    let watched = host.dir.join("watched");
+    fs::create_dir(&watched).unwrap();
+    let _daemon = host.daemon(&watched);
+    // The daemon's user has no login, and neither has this one.
+    host.sp(&["apply", &folder]).fails_with(1).says(&["not authorized"]);
+    // Another user has, who asks the same daemon.
+    let home = host.dir.join("home");
+    let login = json!({"auths": {Registry::ADDRESS: {"auth": "bWU6c2VjcmV0"}}});
+    host.write("home/.docker/config.json", &login.to_string());
+    let typed = |args: &[&str]| {
+        let mut command = host.command(args);
+        command.env("HOME", &home);
+        Running::spawn(command).wait(PATIENCE)
+    };
+    typed(&["plan", &folder]).fails_with(2).says(&["image/app: pull", "sha256:"]);
+    let plan = host.dir.join("plan").to_str().unwrap().to_owned();
+    typed(&["plan", "--out", &plan, &folder]).fails_with(2);
+    assert!(!fs::read_to_string(&plan).unwrap().contains("bWU6c2VjcmV0"), "a plan that is saved has no password in it");
+    typed(&["apply", &plan]).ok().says(&["image/app: pulled", "image/app: pushed"]);
+    assert_eq!(host.sp(&["exec", "s-app", "cat", "/etc/edition"]).ok().stdout, "locked");
+    tool("skopeo", &["inspect", "--tls-verify=false", "--creds", Registry::LOGIN, &format!("docker://{copy}")]);
 }
 
 #[test]

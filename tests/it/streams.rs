@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use setpoint::sys::pty;
 
@@ -82,7 +81,10 @@ fn a_command_on_a_terminal_knows_its_name_and_size() {
     host.sp(&["run", "-d", "--name", "a", BUSYBOX, "sleep", "1000"]).ok();
     let pty::Pty { controller, terminal } = pty::open().unwrap();
     pty::resize(&controller, 33, 101).unwrap();
-    let exec = host.command(&["exec", "-it", "a", "sh", "-c", "tty; stty size; read -r _; stty size; exit 5"]);
+    // The new size goes its own way and takes its time, so the command looks until it is there; or gives up, a minute later.
+    let script = "tty; stty size; read -r _; for _ in $(seq 600); do [ \"$(stty size)\" != '20 70' ] || break; sleep 0.1; \
+                  done; stty size; exit 5";
+    let exec = host.command(&["exec", "-it", "a", "sh", "-c", script]);
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]).arg(exec.get_program()).args(exec.get_args()).current_dir(&host.dir);
     command.env_clear().envs(exec.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -101,8 +103,6 @@ fn a_command_on_a_terminal_knows_its_name_and_size() {
     see("/dev/pts/");
     see("33 101\r\n");
     pty::resize(&controller, 20, 70).unwrap();
-    // The size goes its own way, so the answer is only asked for after it has had time to arrive.
-    std::thread::sleep(Duration::from_millis(500));
     rustix::io::write(&controller, b"\r").unwrap();
     see("20 70\r\n");
     assert_eq!(child.wait().unwrap().code(), Some(5));

@@ -17,6 +17,9 @@ use setpoint::model::{ContainerId, Digest, Instance, Span};
 use setpoint::observed::ContainerState;
 use tokio::io::AsyncWriteExt;
 
+/// How long anything may take on a busy machine before it counts as never.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// An instance of its own in a folder of its own; all of it is gone at the end.
 pub(crate) struct Bench {
     pub(crate) containers: Containers,
@@ -28,7 +31,9 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("sp").tempdir_in("/tmp").unwrap().keep();
-        for applet in ["sh", "sleep", "cat", "ls", "test", "touch", "yes", "head", "id", "env", "stty", "kill", "ps"] {
+        for applet in [
+            "sh", "sleep", "cat", "ls", "test", "touch", "yes", "head", "id", "env", "stty", "kill", "ps", "httpd", "rm", "mkdir",
+        ] {
             let link = root.join("layer/bin").join(applet);
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             symlink("busybox", link).unwrap();
@@ -112,6 +117,24 @@ impl Bench {
         lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
     }
 
+    /// Waits until the log is these lines.
+    pub(crate) async fn until_said(&self, id: &ContainerId, lines: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        while self.text(id).await != lines {
+            assert!(Instant::now() < end, "waited too long for {lines:?}: {:?}", self.text(id).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the log has more than so many lines.
+    pub(crate) async fn until_more_than(&self, id: &ContainerId, lines: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.text(id).await.len() <= lines {
+            assert!(Instant::now() < end, "waited too long for more than {lines} lines");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Exit code, standard output and standard error of a command in a container.
     pub(crate) async fn exec(&self, id: &ContainerId, argv: &[&str], input: &str) -> (i32, String, String) {
         self.exec_as(id, ExecSpec { argv: argv.iter().map(|a| (*a).to_owned()).collect(), ..Default::default() }, input).await
@@ -149,7 +172,7 @@ impl Drop for Bench {
         };
         let result = std::thread::spawn(clear).join();
         // Monitors that have done their work settle what their containers had, and open the instance for it.
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         while busy_with(&self.root) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -191,7 +214,7 @@ pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "waited too long: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -64,8 +64,7 @@ async fn a_killed_starter_disturbs_nothing() {
     let id = bench.containers.find("a").unwrap();
     let pid = bench.pid(&id);
     let before = bench.text(&id).await.len();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(bench.text(&id).await.len() > before);
+    bench.until_more_than(&id, before).await;
     assert_eq!(bench.pid(&id), pid);
     // Nothing of the starter is held on to: its session, its folder, its streams.
     let monitor = parent_of(pid);
@@ -104,7 +103,7 @@ async fn killed_commands_leave_nothing() {
         command.kill().await.unwrap();
     }
     // What a monitor was about to start, it starts.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let found = bench.containers.recover().await.unwrap();
     assert!(found.failures.is_empty() && found.lost.is_empty() && found.unsettled.is_empty(), "{found:?}");
     let mut alive = 0;
@@ -178,4 +177,41 @@ async fn removal_leaves_nothing() {
     assert_eq!(left, Vec::<std::path::PathBuf>::new());
     assert_eq!(cgroups::list(&bench.instance.cgroup_parent()).unwrap().len(), 0);
     assert!(matches!(bench.containers.get(&id), Err(ContainersError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_monitor_that_does_not_answer_keeps_nobody_waiting() {
+    let bench = Bench::new();
+    let id = bench.run("a", FOR_EVER, |_| {}).await;
+    let (monitor, _) = bench.containers.monitor_of(&id).unwrap().unwrap();
+    kill(monitor, Signal::STOP);
+    let (waited, signalled) =
+        tokio::join!(bench.containers.wait(&id, false), bench.containers.signal(&id, "USR1".parse().unwrap()),);
+    kill(monitor, Signal::CONT);
+    for error in [waited.unwrap_err(), signalled.unwrap_err()] {
+        let said = format!("{error} {:?}", std::error::Error::source(&error));
+        assert!(said.contains("did not answer"), "{said}");
+    }
+    // Nothing was harmed by that.
+    bench.containers.stop(&id, Some(Span::default())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_number_that_another_process_has_now_is_not_taken_for_the_container() {
+    let bench = Bench::new();
+    let id = bench.run("a", FOR_EVER, |_| {}).await;
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    // As it looks when the container's number was given to another process before its monitor could say that it ended.
+    let path = bench.instance.container_run_dir(&id).join("state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    state["state"]["pid"] = other.id().into();
+    std::fs::write(&path, state.to_string()).unwrap();
+    assert_eq!(bench.pid(&id), i32::try_from(other.id()).unwrap());
+    let (code, out, err) = bench.exec(&id, &["sh", "-c", "echo joined"], "").await;
+    assert!(code != 0 && out.is_empty() && err.contains("not running"), "{code} {out} {err}");
+    // The monitor means its own child, whatever the file says.
+    bench.containers.stop(&id, Some(Span::default())).await.unwrap();
+    assert!(other.try_wait().unwrap().is_none(), "the other process was hit");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

@@ -76,12 +76,14 @@ async fn a_killed_process_comes_back() {
 #[tokio::test]
 async fn stop_is_patient_and_then_is_not() {
     let bench = Bench::new();
-    let deaf = bench.run("deaf", &format!("trap '' TERM; {FOR_EVER}"), |new| new.spec.restart = RestartPolicy::Always).await;
-    let polite = bench.run("polite", &format!("trap 'exit 3' TERM; {FOR_EVER}"), |_| {}).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let deaf =
+        bench.run("deaf", &format!("trap '' TERM; echo ready; {FOR_EVER}"), |new| new.spec.restart = RestartPolicy::Always).await;
+    let polite = bench.run("polite", &format!("trap 'exit 3' TERM; echo ready; {FOR_EVER}"), |_| {}).await;
+    bench.until_said(&deaf, &["ready"]).await;
+    bench.until_said(&polite, &["ready"]).await;
     let begun = Instant::now();
     bench.containers.stop(&deaf, Some(millis(400))).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(400) && begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() >= Duration::from_millis(400));
     let state = bench.containers.state(&deaf).unwrap();
     assert!(matches!(state, ContainerState::Exited { code: 137, stopped: true, .. }), "{state:?}");
     bench.containers.stop(&polite, None).await.unwrap();
@@ -100,9 +102,7 @@ async fn stop_cancels_a_pending_restart() {
         matches!(bench.containers.state(&id).unwrap(), ContainerState::Restarting { code: 9, delay, .. } if delay >= millis(400))
     })
     .await;
-    let begun = Instant::now();
     bench.containers.stop(&id, None).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(300));
     let state = bench.containers.state(&id).unwrap();
     assert!(matches!(state, ContainerState::Exited { code: 9, stopped: true, .. }), "{state:?}");
 }
@@ -110,11 +110,10 @@ async fn stop_cancels_a_pending_restart() {
 #[tokio::test]
 async fn signals_reach_the_process() {
     let bench = Bench::new();
-    let id = bench.run("a", &format!("trap 'echo usr1' USR1; trap 'exit 5' 37; {FOR_EVER}"), |_| {}).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let id = bench.run("a", &format!("trap 'echo usr1' USR1; trap 'exit 5' 37; echo ready; {FOR_EVER}"), |_| {}).await;
+    bench.until_said(&id, &["ready"]).await;
     bench.containers.signal(&id, "USR1".parse().unwrap()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(bench.text(&id).await, ["usr1"]);
+    bench.until_said(&id, &["ready", "usr1"]).await;
     bench.containers.signal(&id, "RTMIN+3".parse().unwrap()).await.unwrap();
     let code = bench.containers.wait(&id, false).await.unwrap();
     assert_eq!(code, 5);
@@ -124,12 +123,14 @@ async fn signals_reach_the_process() {
 async fn the_host_going_down_is_a_graceful_end() {
     let bench = Bench::new();
     let id = bench
-        .run("a", &format!("trap 'echo bye; exit 0' TERM; {FOR_EVER}"), |new| new.spec.restart = RestartPolicy::Always)
+        .run("a", &format!("trap 'echo bye; exit 0' TERM; echo ready; {FOR_EVER}"), |new| {
+            new.spec.restart = RestartPolicy::Always
+        })
         .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.until_said(&id, &["ready"]).await;
     kill(parent_of(bench.pid(&id)), Signal::TERM);
     assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 0);
-    assert_eq!(bench.text(&id).await, ["bye"]);
+    assert_eq!(bench.text(&id).await, ["ready", "bye"]);
     let state = bench.containers.state(&id).unwrap();
     assert!(matches!(state, ContainerState::Exited { stopped: false, .. }), "{state:?}");
 }
@@ -149,25 +150,6 @@ async fn want_of_memory_is_noted() {
 }
 
 #[tokio::test]
-async fn a_life_takes_milliseconds() {
-    let bench = Bench::new();
-    let mut times = Vec::new();
-    for number in 0..20 {
-        let id = bench.create(&format!("c{number}"), "exit 0", |new| new.auto_remove = true).await;
-        let begun = Instant::now();
-        bench.start(&id).await;
-        let started = begun.elapsed();
-        bench.containers.wait(&id, true).await.unwrap();
-        let ended = begun.elapsed();
-        bench.containers.remove(&id).await.unwrap();
-        times.push((begun.elapsed(), started, ended));
-    }
-    times.sort();
-    println!("median of start, wait and remove (all, until started, until ended): {:?}", times[10]);
-    assert!(times[10].0 < Duration::from_secs(1));
-}
-
-#[tokio::test]
 async fn a_monitor_is_small() {
     let bench = Bench::new();
     let id = bench.run("a", &format!("echo x; {FOR_EVER}"), |_| {}).await;
@@ -177,4 +159,19 @@ async fn a_monitor_is_small() {
     let pss: u64 = rollup.lines().find_map(|l| l.strip_prefix("Pss:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
     println!("a monitor: PSS {pss} kB, threads {}\n{rollup}", field(monitor, "Threads:"));
     assert_eq!(field(monitor, "Threads:"), "1");
+}
+
+#[tokio::test]
+async fn a_monitor_that_only_waits_gives_memory_back() {
+    let bench = Bench::new();
+    let id = bench.run("a", "yes 0123456789 | head -c 3000000; sleep 1000", |_| {}).await;
+    let (monitor, _) = bench.containers.monitor_of(&id).unwrap().unwrap();
+    let resident = || field(monitor, "VmRSS:").trim_end_matches(" kB").parse::<u64>().unwrap();
+    // The program alone has many times as much of code.
+    until("memory is given back", || resident() < 12_000).await;
+    println!("a monitor that waits: {} kB resident", resident());
+    // And it is not hurt: it answers, and sees the end.
+    assert!(bench.containers.state(&id).unwrap().is_running());
+    bench.containers.signal(&id, "KILL".parse().unwrap()).await.unwrap();
+    assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 137);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use setpoint::engine::monitor::logs::LogQuery;
 use setpoint::model::RestartPolicy;
+use setpoint::model::spec::{LogDriver, Logging};
 use setpoint::observed::ContainerState;
 
 use crate::bench::{Bench, FOR_EVER, kill, parent_of};
@@ -46,5 +47,29 @@ async fn a_follower_ends_when_the_monitor_is_killed() {
         kill(monitor, Signal::KILL);
     });
     let lines = bench.lines(&id, LogQuery { follow: true, ..Default::default() });
-    assert_eq!(tokio::time::timeout(Duration::from_secs(1), lines).await.unwrap().len(), 1);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), lines).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bounds_are_what_the_container_says() {
+    let bench = Bench::new();
+    let id = bench.run("a", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done", |new| {
+        new.spec.logging = Logging::new(LogDriver::File, [("max-size", "8k"), ("max-file", "2")]).unwrap();
+    });
+    let id = id.await;
+    assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 0);
+    let logs = bench.instance.container_dir(&id).join("logs");
+    let sizes: Vec<_> = std::fs::read_dir(&logs).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 8 << 10), "{sizes:?}");
+    assert_eq!(bench.text(&id).await.last().unwrap(), "line 2999");
+}
+
+#[tokio::test]
+async fn what_is_not_recorded_is_not_there_and_that_is_said() {
+    let bench = Bench::new();
+    let id = bench.run("a", "echo x; exit 3", |new| new.spec.logging.driver = LogDriver::None).await;
+    assert_eq!(bench.containers.wait(&id, false).await.unwrap(), 3);
+    assert_eq!(std::fs::read_dir(bench.instance.container_dir(&id).join("logs")).unwrap().count(), 0);
+    let error = bench.containers.logs(&id, LogQuery::default()).err().unwrap().to_string();
+    assert!(error.contains("`none`"), "{error}");
 }

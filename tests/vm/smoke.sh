@@ -25,9 +25,9 @@ pid() { setpoint inspect "$1" | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -
 
 [ -e /sys/fs/cgroup/cgroup.controllers ] || fail "this is no pure cgroup v2 host"
 say "$(setpoint --version) on $(uname -r)"
-cp -r "$here/examples" "$scratch/examples"
+cp -a "$here/examples" "$scratch/examples"
 sh "$scratch/examples/rootfs.sh" "$scratch/examples/hello/rootfs"
-cp -a "$scratch/examples/hello/rootfs" "$scratch/examples/limits/rootfs"
+[ -e "$scratch/examples/limits/rootfs" ] || cp -a "$scratch/examples/hello/rootfs" "$scratch/examples/limits/rootfs"
 
 say "limits: apply"
 setpoint apply "$scratch/examples/limits"
@@ -36,11 +36,17 @@ worker=$(pid limits-worker)
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$worker/cgroup")
 is memory.max "$(cat "$group/memory.max")" $((64 << 20))
 is pids.max "$(cat "$group/pids.max")" 50
+client=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(pid limits-client)/cgroup")
+is "pids.max of one that says nothing" "$(cat "$client/pids.max")" 2048
+say "limits: the program of the process that owns a container cannot be written to"
+monitor=$(sed -n 's/^PPid:\t//p' "/proc/$worker/status")
+case $(readlink "/proc/$monitor/exe") in /memfd:*) fail "it is a copy in memory and not an overlay" ;; esac
+! sh -c ": >>/proc/$monitor/exe" 2>/dev/null || fail "it can be written to"
 is cpu.max "$(cat "$group/cpu.max")" "50000 100000"
 say "limits: a process that takes too much memory is killed, the host goes on"
 is "bytes held in 16 MB" "$(setpoint run --rm -m 16m localhost/limits:1 sh -c 'head -c 200000000 /dev/zero | tail -n 1 | wc -c')" 0
 say "limits: devices are those that are allowed"
-setpoint run --rm --network none localhost/limits:1 sh -c 'echo x >/dev/null; mknod /tmp/disk b 8 0; ! head -c 1 /tmp/disk' ||
+setpoint run --rm --network none --cap-add MKNOD localhost/limits:1 sh -c 'echo x >/dev/null; mknod /tmp/disk b 8 0; ! head -c 1 /tmp/disk' ||
     fail "a device beyond the default ones"
 setpoint destroy "$scratch/examples/limits"
 

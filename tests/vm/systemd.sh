@@ -17,7 +17,7 @@ runs() { [ -n "$(pid "$1" 2>/dev/null)" ]; }
 install -m 755 "$here/setpoint" /usr/local/bin/setpoint
 install -m 644 "$here"/systemd/setpoint.{service,socket} /etc/systemd/system/
 mkdir -p /etc/setpoint
-cp -r "$here/examples/limits" /etc/setpoint/manifests
+cp -a "$here/examples/limits" /etc/setpoint/manifests
 sh "$here/examples/rootfs.sh" /etc/setpoint/manifests/rootfs
 systemctl daemon-reload
 systemd-analyze verify setpoint.service setpoint.socket || fail "systemd finds fault with the units"

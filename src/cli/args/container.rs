@@ -1,7 +1,12 @@
 //! Arguments of the commands about single containers, but `run`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
+use crate::cli::detach::DetachKeys;
+use crate::cli::format::Format;
+use crate::cli::select::Filter;
 use crate::cli::time::When;
 use crate::model::Signal;
 
@@ -10,10 +15,25 @@ pub struct PsArgs {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     pub all: bool,
+    /// Show only these: id, name, label, status, health, ancestor, network, volume, exited, before, since, publish, expose
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<Filter>,
+    /// How to print: table, table TEMPLATE, json or a template of Go
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub format: Option<Format>,
+    /// Show the last N that were created, of all [default: all]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub last: Option<i64>,
+    /// Show the one that was created last, of all
+    #[arg(short, long)]
+    pub latest: bool,
     /// Print only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print JSON
+    /// Show how much is on the disk
+    #[arg(short, long)]
+    pub size: bool,
+    /// Print JSON, with all that is known
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
     /// Do not shorten ids and commands
@@ -23,7 +43,7 @@ pub struct PsArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {
-    /// A container's name, id or the beginning of its id
+    /// A container's name, id or the beginning of its id, or STACK/NAME for a service over all of its containers
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Go on with what it prints from now on
@@ -41,6 +61,15 @@ pub struct LogsArgs {
     /// Begin each line with its time
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Begin each line with the tag and labels that its logging names
+    #[arg(long)]
+    pub details: bool,
+    /// Only lines that match a regular expression; of the last N with --tail
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Print JSON, an object a line: container, stream, time, level and message
+    #[arg(long, conflicts_with_all = ["timestamps", "details"])]
+    pub json: bool,
 }
 
 /// How many lines from the end; `None` is all of them.
@@ -62,9 +91,21 @@ pub struct ExecArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Leave it running, and do not wait for it
+    #[arg(short, long)]
+    pub detach: bool,
+    /// The keys by which the terminal is left while the command goes on [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<DetachKeys>,
+    /// Give it every capability
+    #[arg(long)]
+    pub privileged: bool,
     /// Set a variable of its environment; without a value, to what it is here
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub env: Vec<String>,
+    /// Read variables from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
     /// Run as this user[:group], by name or number
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
@@ -81,6 +122,12 @@ pub struct InspectArgs {
     /// Names or ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
+    /// How to print: json, or a template of Go
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Of containers: how much is on the disk, too
+    #[arg(short, long)]
+    pub size: bool,
     /// What to look for [default: the first of these that there is]
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     pub kind: Option<InspectType>,
@@ -106,9 +153,31 @@ pub struct StopArgs {
     /// Names, ids or beginnings of ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
-    /// Seconds before SIGKILL [default: the container's own grace period]
-    #[arg(short = 't', long = "time", alias = "timeout", value_name = "SECONDS")]
-    pub seconds: Option<u64>,
+    /// Seconds before SIGKILL; -1 waits for ever [default: the container's own grace period]
+    #[arg(short = 't', long = "timeout", visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    pub seconds: Option<i64>,
+    /// The signal that asks it to stop [default: the container's own]
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub signal: Option<Signal>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    pub stop: StopArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct InspectContainersArgs {
+    /// How to print: json, or a template of Go
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// How much is on the disk, too
+    #[arg(short, long)]
+    pub size: bool,
+    /// Names, ids or beginnings of ids
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -132,4 +201,7 @@ pub struct RmArgs {
     /// Remove the volumes that it has without a name for them too, with their data
     #[arg(short, long)]
     pub volumes: bool,
+    /// Refused: there are no links; containers of a network find each other by name
+    #[arg(short, long, hide = true)]
+    pub link: bool,
 }

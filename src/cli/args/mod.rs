@@ -2,25 +2,37 @@
 
 mod confine;
 mod container;
+mod health;
 mod image;
 mod resource;
 mod run;
 mod stack;
 mod store;
+mod verbs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
-pub use container::{ExecArgs, InspectArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StopArgs};
-pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, RmiArgs, SearchArgs};
+pub use container::{
+    ExecArgs, InspectArgs, InspectContainersArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RestartArgs, RmArgs,
+    StopArgs,
+};
+pub use health::{HealthArgs, OnFailure};
+pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
-pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs};
+pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
 
 pub use store::{
-    CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
+    CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
+    SaveFormat, TagArgs,
+};
+
+pub use verbs::{
+    AttachArgs, ContainerCommand, ContainerPruneArgs, CpArgs, NameArgs, PortArgs, ProxyArgs, RenameArgs, StartArgs, StatsArgs,
+    TopArgs, UpdateArgs,
 };
 
 use crate::model::Instance;
@@ -98,18 +110,41 @@ pub enum Command {
     Exec(ExecArgs),
     /// Show all that is known of containers, images, networks or volumes, as JSON
     Inspect(InspectArgs),
+    /// Attach to the standard streams of a running container
+    Attach(AttachArgs),
     /// Start containers
-    Start(NamesArgs),
+    Start(StartArgs),
     /// Stop containers: their stop signal, then SIGKILL
     Stop(StopArgs),
     /// Stop containers and start them again
-    Restart(StopArgs),
+    Restart(RestartArgs),
     /// Send a signal to containers
     Kill(KillArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Let containers stand still
+    Pause(NamesArgs),
+    /// Let containers go on that stand still
+    Unpause(NamesArgs),
+    /// Copy files out of a container or into one
+    Cp(CpArgs),
+    /// Show what a container has changed of its image's files
+    Diff(NameArgs),
+    /// Show where the ports of a container are published
+    Port(PortArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Show what containers use of the host, again and again
+    Stats(StatsArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Change limits and restart policies of containers, of running ones too
+    Update(UpdateArgs),
     /// Wait until containers exit, and print their exit codes
     Wait(NamesArgs),
+    /// All commands about containers, as a group
+    #[command(subcommand)]
+    Container(ContainerCommand),
 
     // ---- images
     /// List images

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::ProxyArgs;
 use super::confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
-use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal, Span};
+use super::health::HealthArgs;
+use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal};
 
 #[derive(Clone, Debug, Args)]
 #[command(override_usage = "setpoint run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
@@ -17,8 +19,20 @@ pub struct RunArgs {
     /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,
+    /// Attach to this stream only: stdin, stdout or stderr; may be given several times
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true, conflicts_with = "detach")]
+    pub attach: Vec<StandardStream>,
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
     #[command(flatten)]
     pub spec: SpecArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StandardStream {
+    Stdin,
+    Stdout,
+    Stderr,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -44,6 +58,9 @@ pub struct SpecArgs {
     /// The container's name [default: the engine chooses one]
     #[arg(long, value_name = "NAME")]
     pub name: Option<Name>,
+    /// Write its id to a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
     /// When to get the image from its registry
     #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
     pub pull: PullWhen,
@@ -109,13 +126,20 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SECONDS")]
     pub stop_timeout: Option<u64>,
 
+    /// Where its output is recorded: file, journald or none
+    #[arg(long, value_name = "DRIVER", default_value = "file")]
+    pub log_driver: String,
+    /// An option of the log driver: max-size, max-file, tag, labels
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
+
     /// At most so much memory, such as 512m
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<ByteSize>,
     /// At most so many processors, such as 0.5
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<Cpus>,
-    /// At most so many processes
+    /// At most so many processes: 2048 by default, -1 for any number
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
     /// A resource limit of its processes: NAME=SOFT[:HARD]
@@ -140,32 +164,14 @@ pub struct SpecArgs {
     #[command(flatten)]
     pub refused: RefusedArgs,
 
-    /// A line for its shell that exits 0 when it is well
-    #[arg(long, value_name = "COMMAND", conflicts_with = "no_healthcheck")]
-    pub health_cmd: Option<String>,
-    /// Time between checks [default: 30s]
-    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
-    pub health_interval: Option<Span>,
-    /// How long a check may take [default: 30s]
-    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
-    pub health_timeout: Option<Span>,
-    /// Failures in a row that make it unhealthy [default: 3]
-    #[arg(long, value_name = "NUMBER", requires = "health_cmd")]
-    pub health_retries: Option<u32>,
-    /// Time after its start in which failures do not count [default: 0s]
-    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
-    pub health_start_period: Option<Span>,
-    /// Time between checks in the start period [default: 5s]
-    #[arg(long, value_name = "DURATION", requires = "health_cmd")]
-    pub health_start_interval: Option<Span>,
-    /// No health check, not even the image's
-    #[arg(long)]
-    pub no_healthcheck: bool,
+    #[command(flatten)]
+    pub health: HealthArgs,
 
-    /// Refused with advice: containers have no standard input or terminal yet
-    #[arg(short, long, hide = true)]
+    /// Keep its standard input open, and hand ours on where it is attached
+    #[arg(short, long)]
     pub interactive: bool,
-    #[arg(short, long, hide = true)]
+    /// Give it a terminal
+    #[arg(short, long)]
     pub tty: bool,
 
     /// The image, then the command and its arguments; options after the image belong to the command

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::image::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
-use super::resource::ResourceNames;
+use crate::cli::format::Format;
+use crate::cli::select::Filter;
 use crate::model::{ImageRef, Platform};
 
 #[derive(Clone, Debug, Args)]
@@ -86,6 +87,15 @@ pub struct HistoryArgs {
     /// Print JSON
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
+    /// `table`, `table TEMPLATE`, `json`, or a template of Go for each, such as `{{.CreatedBy}}`
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
+    pub format: Option<Format>,
+    /// Times as so long ago and sizes in units; `--human=false` has times and bytes
+    #[arg(
+        short = 'H', long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true"
+    )]
+    pub human: bool,
     /// Do not shorten
     #[arg(long)]
     pub no_trunc: bool,
@@ -121,7 +131,7 @@ pub struct PruneArgs {
     pub force: bool,
     /// Only these: until=TIME (a time, or so long ago as `24h`), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "FILTER")]
-    pub filter: Vec<String>,
+    pub filter: Vec<Filter>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -129,9 +139,22 @@ pub struct DfArgs {
     /// One line for each image, container and volume
     #[arg(short, long)]
     pub verbose: bool,
+    /// `table`, `table TEMPLATE`, `json`, or a template of Go for each kind, such as `{{.Type}} {{.Size}}`
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["verbose", "json"])]
+    pub format: Option<Format>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ImageInspectArgs {
+    /// Names, digests or beginnings of digests
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// `json`, or a template of Go for each, such as `{{.Config.Env}}`
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -141,7 +164,7 @@ pub enum ImageCommand {
     /// Make an image from a root file system
     Import(ImportArgs),
     /// Show all that is known of images, as JSON
-    Inspect(ResourceNames),
+    Inspect(ImageInspectArgs),
     /// Make images of an archive
     Load(LoadArgs),
     /// List images

@@ -1,4 +1,4 @@
-//! `ps`, `logs`, and the verbs that take names of containers.
+//! `logs`, and the verbs that take names of containers.
 
 use std::io::{self, Write};
 
@@ -6,31 +6,13 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::each;
-use crate::cli::args::{KillArgs, LogsArgs, PsArgs, RmArgs, StopArgs};
+use crate::cli::args::{KillArgs, LogsArgs, RmArgs, StopArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
-use crate::cli::render;
 use crate::client::{Client, ClientError};
 use crate::model::Span;
-use crate::observed::Container;
 use crate::wire::frame::Frame;
 use crate::wire::native::{ErrorKind, Kill, Logs, RemoveContainer, Stop};
-
-pub(super) async fn ps(client: &Client, args: &PsArgs, output: Output) -> Result<i32, CliError> {
-    let all = client.containers().await?;
-    let mut shown: Vec<&Container> = all.iter().filter(|container| args.all || container.state.is_alive()).collect();
-    shown.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
-    if args.json {
-        output.json(&shown)?;
-    } else if args.quiet {
-        for container in shown {
-            output.line(if args.no_trunc { container.id.as_str() } else { container.id.short() })?;
-        }
-    } else {
-        output.text(render::containers::table(&shown, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
-    }
-    Ok(0)
-}
 
 pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Result<i32, CliError> {
     let now = OffsetDateTime::now_utc();
@@ -40,6 +22,9 @@ pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Re
         until: args.until.map(|when| when.resolve(now)),
         follow: args.follow,
         timestamps: args.timestamps,
+        details: args.details,
+        grep: args.grep.clone(),
+        json: args.json,
     };
     let mut frames = client.logs(&args.name, &query).await?;
     let mut out = io::stdout().lock();
@@ -57,16 +42,8 @@ pub(super) async fn logs(client: &Client, args: &LogsArgs, output: Output) -> Re
     Ok(0)
 }
 
-pub(super) async fn start(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
-    each(names, output, async |name: &str| {
-        client.start(name).await?;
-        Ok(name.to_owned())
-    })
-    .await
-}
-
 pub(super) async fn stop(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
-    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    let stop = stop_of(args);
     each(&args.names, output, async |name: &str| {
         client.stop(name, &stop).await?;
         Ok(name.to_owned())
@@ -75,9 +52,34 @@ pub(super) async fn stop(client: &Client, args: &StopArgs, output: Output) -> Re
 }
 
 pub(super) async fn restart(client: &Client, args: &StopArgs, output: Output) -> Result<i32, CliError> {
-    let stop = Stop { grace: args.seconds.map(Span::seconds) };
+    let stop = stop_of(args);
     each(&args.names, output, async |name: &str| {
         client.restart(name, &stop).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+fn stop_of(args: &StopArgs) -> Stop {
+    // A negative number is patience without end.
+    let grace = |seconds: i64| u64::try_from(seconds).map_or(FOR_EVER, Span::seconds);
+    Stop { grace: args.seconds.map(grace), signal: args.signal }
+}
+
+/// A hundred years: as long as anybody waits, and short enough to be added to a point in time.
+const FOR_EVER: Span = Span::seconds(100 * 365 * 24 * 3600);
+
+pub(super) async fn pause(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| {
+        client.pause(name).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}
+
+pub(super) async fn unpause(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
+    each(names, output, async |name: &str| {
+        client.unpause(name).await?;
         Ok(name.to_owned())
     })
     .await
@@ -93,6 +95,9 @@ pub(super) async fn kill(client: &Client, args: &KillArgs, output: Output) -> Re
 }
 
 pub(super) async fn remove(client: &Client, args: &RmArgs, output: Output) -> Result<i32, CliError> {
+    if args.link {
+        return Err(CliError::NoLinks);
+    }
     let how = RemoveContainer { force: args.force, volumes: args.volumes };
     each(&args.names, output, async |name: &str| match client.remove(name, &how).await {
         // Whoever forces wants it gone, and it is.

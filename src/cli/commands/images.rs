@@ -1,5 +1,6 @@
 //! `images`, `pull`, `push`, `import` and `rmi`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 
@@ -8,52 +9,110 @@ use time::OffsetDateTime;
 use tokio::io::AsyncRead;
 
 use super::each;
+use super::image_select::Wanted;
 use super::registries::credentials;
-use crate::cli::args::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
+use crate::cli::args::{self, ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
-use crate::cli::{change, render, terminal};
+use crate::cli::render::images::IMAGES;
+use crate::cli::{render, terminal};
 use crate::client::{Client, ClientError, Events};
 use crate::files::FileError;
-use crate::model::Digest;
-use crate::wire::native::{ImageEvent, Import, Pull, Push, RemoveImage};
+use crate::model::change::apply_changes;
+use crate::model::{Digest, ImageRef};
+use crate::wire::native::{ImageEvent, Import, Pull, Push, RemoveImage, Tags};
 
 pub(super) async fn list(client: &Client, args: &ImagesArgs, output: Output) -> Result<i32, CliError> {
-    let images = client.images().await?;
+    let format = args.format.clone().unwrap_or_default();
+    IMAGES.check(&format)?;
+    let now = OffsetDateTime::now_utc();
+    let wanted = Wanted::new(client, &args.filter, args.name.as_deref(), now).await?;
+    let mut images = client.images().await?;
     if args.json {
+        let taken: BTreeSet<Digest> = render::images::by_name(&images)
+            .into_iter()
+            .filter(|named| wanted.takes(named))
+            .map(|named| named.image.digest)
+            .collect();
+        images.retain(|image| taken.contains(&image.digest));
         output.json(&images)?;
-    } else if args.quiet {
-        for image in images {
-            output.line(if args.no_trunc { image.digest.to_string() } else { image.digest.short() })?;
-        }
-    } else {
-        output.text(render::resources::images(&images, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
+        return Ok(0);
     }
+    let mut named = render::images::by_name(&images);
+    named.retain(|named| wanted.takes(named));
+    if args.quiet {
+        // Whoever goes on with the digests wants each once.
+        let mut seen = BTreeSet::new();
+        named.retain(|named| seen.insert(named.image.digest));
+    }
+    let rows = render::images::rows(&named, now, args.no_trunc);
+    output.text(match args.quiet {
+        true => IMAGES.only(&rows, "ID"),
+        false => IMAGES.render(&rows, &format, render::images::shown(args.digests), output.colour)?,
+    })?;
     Ok(0)
 }
 
 pub(super) async fn pull(client: &Client, args: PullArgs, output: Output) -> Result<i32, CliError> {
-    let name = args.reference.to_string();
-    let credentials = credentials(client, args.reference.registry()).await?;
-    let pull = Pull { reference: args.reference, platform: args.platform, missing: false, credentials };
-    let digest = follow(client.pull(&pull).await?, args.quiet, output).await?;
-    output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    let credentials = credentials(client, args.image.reference.registry()).await?;
+    let mut references = vec![args.image.reference.clone()];
+    if args.all_tags {
+        let reference = bare(&args.image)?;
+        let tags = Tags { reference: reference.clone(), credentials: credentials.clone() };
+        let tags = client.tags(&tags).await?;
+        let tagged = tags.iter().map(|tag| reference.with_tag(tag));
+        references = tagged.collect::<Result<_, _>>().map_err(CliError::Reference)?;
+    }
+    for reference in references {
+        let name = reference.to_string();
+        let pull = Pull { reference, platform: args.platform.clone(), missing: false, credentials: credentials.clone() };
+        let digest = follow(client.pull(&pull).await?, args.quiet, output).await?;
+        output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    }
     Ok(0)
 }
 
 pub(super) async fn push(client: &Client, args: PushArgs, output: Output) -> Result<i32, CliError> {
-    let name = args.reference.to_string();
-    let credentials = credentials(client, args.reference.registry()).await?;
-    let push = Push { reference: args.reference, with: args.with, credentials };
-    let digest = follow(client.push(&push).await?, args.quiet, output).await?;
-    output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    let credentials = credentials(client, args.image.reference.registry()).await?;
+    let mut references = vec![args.image.reference.clone()];
+    if args.all_tags {
+        let wanted = bare(&args.image)?;
+        let images = client.images().await?;
+        let all: BTreeSet<ImageRef> = images.into_iter().flat_map(|image| image.references).collect();
+        let same = |r: &ImageRef| (r.registry(), r.repository()) == (wanted.registry(), wanted.repository());
+        references = all.into_iter().filter(|reference| same(reference) && reference.tag().is_some()).collect();
+        if references.is_empty() {
+            return Err(CliError::NotFound { what: "image of repository", name: render::images::split(wanted).0 });
+        }
+    }
+    for reference in references {
+        let name = reference.to_string();
+        let push = Push { reference, with: args.with.clone(), credentials: credentials.clone() };
+        let digest = follow(client.push(&push).await?, args.quiet, output).await?;
+        output.line(if args.quiet { name } else { format!("{name}: {digest}") })?;
+    }
     Ok(0)
 }
 
+/// The repository of which all tags are meant.
+fn bare(named: &args::Named) -> Result<&ImageRef, CliError> {
+    if named.bare { Ok(&named.reference) } else { Err(CliError::TagAndAllTags { name: named.reference.to_string() }) }
+}
+
 pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) -> Result<i32, CliError> {
-    let name = args.reference.to_string();
-    let mut import = Import { reference: args.reference, folder: None, url: None, defaults: change::defaults(&args.change)? };
+    let name = args.reference.as_ref().map(ToString::to_string);
+    // A whole tar is not sent for an instruction that there is not.
+    apply_changes(&mut Default::default(), &args.change)?;
+    let mut import = Import {
+        reference: args.reference,
+        folder: None,
+        url: None,
+        message: args.message,
+        platform: args.platform,
+        defaults: Default::default(),
+        changes: args.change,
+    };
     let fail = |e| CliError::File(FileError::new("open", &args.source, e));
     let url = args.source.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"));
     let tar: Option<Pin<Box<dyn AsyncRead + Send>>> = if let Some(url) = url {
@@ -74,7 +133,10 @@ pub(super) async fn import(client: &Client, args: ImportArgs, output: Output) ->
     };
     let events = client.import(&import, tar).await.map_err(|e| name_source(e.into()))?;
     let digest = follow(events, args.quiet, output).await.map_err(name_source)?;
-    output.line(if args.quiet { digest.to_string() } else { format!("{name}: {digest}") })?;
+    output.line(match name {
+        Some(name) if !args.quiet => format!("{name}: {digest}"),
+        _ => digest.to_string(),
+    })?;
     Ok(0)
 }
 

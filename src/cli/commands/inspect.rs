@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::cli::args::{InspectArgs, InspectType};
+use crate::cli::args::{ImageInspectArgs, InspectArgs, InspectContainersArgs, InspectType};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::render;
+use crate::cli::template::{Subject, Template};
 use crate::client::{Client, ClientError};
-use crate::model::ImageRef;
-use crate::observed::Image;
 use crate::wire::native::ErrorKind;
 
 pub(super) async fn any(client: &Client, args: &InspectArgs, output: Output) -> Result<i32, CliError> {
@@ -16,15 +16,21 @@ pub(super) async fn any(client: &Client, args: &InspectArgs, output: Output) -> 
         Some(kind) => std::slice::from_ref(kind),
         None => &[Container, Image, Network, Volume],
     };
-    show(client, &args.names, kinds, output).await
+    look(client, &args.names, kinds, &Look { format: args.format.as_deref(), sizes: args.size }, output).await
 }
 
 pub(super) async fn networks(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
     show(client, names, &[InspectType::Network], output).await
 }
 
-pub(super) async fn images(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
-    show(client, names, &[InspectType::Image], output).await
+pub(super) async fn containers(client: &Client, args: &InspectContainersArgs, output: Output) -> Result<i32, CliError> {
+    let how = Look { format: args.format.as_deref(), sizes: args.size };
+    look(client, &args.names, &[InspectType::Container], &how, output).await
+}
+
+pub(super) async fn images(client: &Client, args: &ImageInspectArgs, output: Output) -> Result<i32, CliError> {
+    let how = Look { format: args.format.as_deref(), sizes: false };
+    look(client, &args.images, &[InspectType::Image], &how, output).await
 }
 
 pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -> Result<i32, CliError> {
@@ -32,10 +38,24 @@ pub(super) async fn volumes(client: &Client, names: &[String], output: Output) -
 }
 
 async fn show(client: &Client, names: &[String], kinds: &[InspectType], output: Output) -> Result<i32, CliError> {
+    look(client, names, kinds, &Look::default(), output).await
+}
+
+/// How what is found is shown.
+#[derive(Default)]
+struct Look<'a> {
+    /// A template for each; all together as JSON without.
+    format: Option<&'a str>,
+    sizes: bool,
+}
+
+async fn look(client: &Client, names: &[String], kinds: &[InspectType], how: &Look<'_>, output: Output) -> Result<i32, CliError> {
+    let template = how.format.map(|format| if format == "json" { "{{json .}}" } else { format });
+    let template: Option<Template> = template.map(str::parse).transpose()?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     'names: for name in names {
         for kind in kinds {
-            if let Some(value) = one(client, name, *kind).await? {
+            if let Some(value) = one(client, name, *kind, how.sizes).await? {
                 found.push(value);
                 continue 'names;
             }
@@ -49,21 +69,32 @@ async fn show(client: &Client, names: &[String], kinds: &[InspectType], output: 
         };
         missing.push(CliError::NotFound { what, name: name.clone() });
     }
-    output.json(&found)?;
+    match template {
+        None => output.json(&found)?,
+        Some(template) => {
+            for value in found {
+                output.line(template.render(&Subject::new(value))?)?;
+            }
+        }
+    }
     for error in &missing {
         output.error(&error.to_string(), error.hint().as_deref());
     }
     Ok(i32::from(!missing.is_empty()))
 }
 
-async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Value>, CliError> {
+async fn one(client: &Client, name: &str, kind: InspectType, sizes: bool) -> Result<Option<Value>, CliError> {
     Ok(match kind {
-        InspectType::Container => match client.container(name).await {
-            Ok(container) => Some(value(&container)?),
+        InspectType::Container => match client.details(name, sizes).await {
+            Ok(details) => Some(render::inspect::container(&details).map_err(CliError::Encode)?),
             Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         },
-        InspectType::Image => client.images().await?.iter().find(|image| is_meant(image, name)).map(value).transpose()?,
+        InspectType::Image => match client.image(name).await {
+            Ok(image) => Some(value(&image)?),
+            Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        },
         InspectType::Network => {
             let networks = client.networks().await?;
             let by_id = |id: &str| name.len() >= 4 && id.starts_with(name);
@@ -77,15 +108,6 @@ async fn one(client: &Client, name: &str, kind: InspectType) -> Result<Option<Va
             client.volumes().await?.iter().find(|volume| volume.name.as_str() == name).map(value).transpose()?
         }
     })
-}
-
-/// By name, digest, or at least four digits of the digest.
-fn is_meant(image: &Image, text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    (digits.len() >= 4 && image.digest.hex().starts_with(digits))
-        || text
-            .parse::<ImageRef>()
-            .is_ok_and(|reference| image.references.contains(&reference) || reference.digest() == Some(image.digest))
 }
 
 fn value(thing: &impl serde::Serialize) -> Result<Value, CliError> {

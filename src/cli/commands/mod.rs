@@ -1,17 +1,25 @@
 //! The commands. Each is prepared without an engine as far as that goes (arguments, manifests), so that mistakes are told
 //! before anything is opened, and is then carried out through a client.
 
+mod attach;
 mod containers;
+mod copy;
+mod image_select;
 mod images;
 mod inspect;
+mod look;
+mod ps;
 mod registries;
 mod resources;
 mod run;
 mod session;
 mod stacks;
+mod stats;
 mod store;
 
-use super::args::{Command, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
+pub use copy::CopyError;
+
+use super::args::{Command, ContainerCommand, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
@@ -66,7 +74,6 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Plan(args) => stacks::prepare_plan(args, output),
         Command::Apply(args) => stacks::prepare_apply(&args, output),
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
-        Command::Image(command) => Ok(Prepared::Other(alone(command))),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
         Command::Login(args) => registries::login(&args, output).map(Prepared::Done),
@@ -76,8 +83,45 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
     }
 }
 
-/// A command of the group as it is called alone. Prunes and inspections are of the group only.
-fn alone(command: ImageCommand) -> Command {
+/// A command of a group as it is called alone. Prunes and inspections are of their group only.
+pub fn alone(command: Command) -> Command {
+    match command {
+        Command::Image(command) => image_alone(command),
+        Command::Container(command) => container_alone(command),
+        other => other,
+    }
+}
+
+fn container_alone(command: ContainerCommand) -> Command {
+    match command {
+        ContainerCommand::Attach(args) => Command::Attach(args),
+        ContainerCommand::Commit(args) => Command::Commit(args),
+        ContainerCommand::Create(args) => Command::Create(args),
+        ContainerCommand::Exec(args) => Command::Exec(args),
+        ContainerCommand::Export(args) => Command::Export(args),
+        ContainerCommand::Kill(args) => Command::Kill(args),
+        ContainerCommand::Logs(args) => Command::Logs(args),
+        ContainerCommand::Ls(args) => Command::Ps(args),
+        ContainerCommand::Pause(args) => Command::Pause(args),
+        ContainerCommand::Restart(args) => Command::Restart(args),
+        ContainerCommand::Rm(args) => Command::Rm(args),
+        ContainerCommand::Run(args) => Command::Run(args),
+        ContainerCommand::Start(args) => Command::Start(args),
+        ContainerCommand::Stop(args) => Command::Stop(args),
+        ContainerCommand::Unpause(args) => Command::Unpause(args),
+        ContainerCommand::Wait(args) => Command::Wait(args),
+        ContainerCommand::Cp(args) => Command::Cp(args),
+        ContainerCommand::Diff(args) => Command::Diff(args),
+        ContainerCommand::Port(args) => Command::Port(args),
+        ContainerCommand::Rename(args) => Command::Rename(args),
+        ContainerCommand::Stats(args) => Command::Stats(args),
+        ContainerCommand::Top(args) => Command::Top(args),
+        ContainerCommand::Update(args) => Command::Update(args),
+        ContainerCommand::Inspect(_) | ContainerCommand::Prune(_) => Command::Container(command),
+    }
+}
+
+fn image_alone(command: ImageCommand) -> Command {
     match command {
         ImageCommand::History(args) => Command::History(args),
         ImageCommand::Import(args) => Command::Import(args),
@@ -115,20 +159,32 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
     let command = match prepared {
         Prepared::Done(code) => return Ok(code),
         Prepared::Plan { desired, json, out } => return stacks::plan(client, desired, json, out, output).await,
-        Prepared::Apply { request, json } => return stacks::apply(client, &request, json, output).await,
+        Prepared::Apply { request, json } => return stacks::apply(client, *request, json, output).await,
         Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
         Prepared::Run(run) => return run::run(client, *run, output).await,
         Prepared::Other(command) => command,
     };
     match command {
         Command::Status(args) => stacks::status(client, &args, output).await,
-        Command::Ps(args) => containers::ps(client, &args, output).await,
+        Command::Ps(args) => ps::ps(client, &args, output).await,
         Command::Logs(args) => containers::logs(client, &args, output).await,
         Command::Exec(args) => run::exec(client, args, output).await,
         Command::Inspect(args) => inspect::any(client, &args, output).await,
-        Command::Start(args) => containers::start(client, &args.names, output).await,
+        Command::Attach(args) => attach::attach(client, args, output).await,
+        Command::Start(args) => attach::start(client, args, output).await,
         Command::Stop(args) => containers::stop(client, &args, output).await,
-        Command::Restart(args) => containers::restart(client, &args, output).await,
+        Command::Restart(args) => containers::restart(client, &args.stop, output).await,
+        Command::Pause(args) => containers::pause(client, &args.names, output).await,
+        Command::Unpause(args) => containers::unpause(client, &args.names, output).await,
+        Command::Container(ContainerCommand::Inspect(args)) => inspect::containers(client, &args, output).await,
+        Command::Container(ContainerCommand::Prune(args)) => look::prune(client, &args, output).await,
+        Command::Cp(args) => copy::copy(client, &args, output).await,
+        Command::Diff(args) => look::diff(client, &args, output).await,
+        Command::Port(args) => look::port(client, &args, output).await,
+        Command::Rename(args) => look::rename(client, args).await,
+        Command::Stats(args) => stats::stats(client, &args, output).await,
+        Command::Top(args) => look::top(client, args, output).await,
+        Command::Update(args) => look::update(client, &args, output).await,
         Command::Kill(args) => containers::kill(client, &args, output).await,
         Command::Rm(args) => containers::remove(client, &args, output).await,
         Command::Wait(args) => containers::wait(client, &args.names, output).await,
@@ -146,7 +202,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Tag(args) => store::tag(client, args).await,
         Command::Check(args) => store::check(client, &args, output).await,
         Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
-        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args.names, output).await,
+        Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args, output).await,
         Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
         Command::Network(NetworkCommand::Ls(args)) => resources::networks(client, &args, output).await,
         Command::Network(NetworkCommand::Inspect(args)) => inspect::networks(client, &args.names, output).await,
@@ -166,6 +222,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         | Command::Destroy(_)
         | Command::Schema(_)
         | Command::Image(_)
+        | Command::Container(_)
         | Command::Run(_)
         | Command::Create(_)
         | Command::Daemon(_) => Ok(0),

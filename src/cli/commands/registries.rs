@@ -5,7 +5,10 @@ use std::io::{self, BufRead, IsTerminal};
 
 use crate::cli::args::{LoginArgs, LogoutArgs, SearchArgs};
 use crate::cli::error::CliError;
+use crate::cli::format::Format;
 use crate::cli::output::Output;
+use crate::cli::render::images::FOUND;
+use crate::cli::select::{self, Filters, InvalidFilter};
 use crate::cli::{render, terminal};
 use crate::client::Client;
 use crate::engine::images::{self, Given, Registries};
@@ -46,6 +49,10 @@ pub(super) fn logout(args: &LogoutArgs, output: Output) -> Result<i32, CliError>
 }
 
 pub(super) async fn search(client: &Client, args: &SearchArgs, output: Output) -> Result<i32, CliError> {
+    let format = args.format.clone().unwrap_or_default();
+    FOUND.check(&format)?;
+    let filters = Filters::new(&args.filter, &["is-automated", "is-official", "stars"])?;
+    let (stars, official, automated) = (stars(&filters)?, filters.flag("is-official")?, filters.flag("is-automated")?);
     if args.list_tags {
         let reference: ImageRef = args.term.parse().map_err(CliError::Reference)?;
         let credentials = credentials(client, reference.registry()).await?;
@@ -62,12 +69,27 @@ pub(super) async fn search(client: &Client, args: &SearchArgs, output: Output) -
         // Docker's search is for everybody.
         None => None,
     };
-    let found = client.search(&Search { term: args.term.clone(), limit: args.limit, credentials }).await?;
-    match args.json {
-        true => output.json(&found)?,
-        false => output.text(render::resources::found(&found, args.no_trunc, output.colour))?,
+    let mut found = client.search(&Search { term: args.term.clone(), limit: args.limit, credentials }).await?;
+    found.retain(|found| {
+        found.stars >= stars
+            && official.is_none_or(|official| official == found.official)
+            // Registries do not build images any more.
+            && automated != Some(true)
+    });
+    if args.json {
+        output.json(&found)?;
+        return Ok(0);
     }
+    let plain = matches!(format, Format::Table | Format::TableOf(_));
+    let rows = render::images::found(&found, args.no_trunc, plain);
+    output.text(FOUND.render(&rows, &format, &["Name", "Description", "StarCount", "IsOfficial"], output.colour)?)?;
     Ok(0)
+}
+
+/// The least number of stars that is asked for.
+fn stars(filters: &Filters<'_>) -> Result<u64, InvalidFilter> {
+    let stars = filters.read("stars", |text| text.parse().map_err(|_| select::invalid("stars", text, "a number")))?;
+    Ok(stars.0.into_iter().max().unwrap_or(0))
 }
 
 /// What this user has stored for a registry, for a daemon to use; an engine in this process finds it by itself.

@@ -1,10 +1,13 @@
 //! `run`, `create` and `exec`: containers and commands whose output and exit code are passed on.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 
-use super::session::{self, Signals};
+use super::session::{self, Input, Signals, Wishes};
 use super::{NewContainer, Prepared, images, registries};
-use crate::cli::args::{CreateArgs, ExecArgs, PullWhen, RunArgs, SpecArgs};
+use crate::cli::args::{CreateArgs, ExecArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::spec::{self, SpecError, Surroundings};
@@ -18,22 +21,76 @@ use crate::wire::native::{Attach, CreateContainer, ErrorKind, Exec, Pull, Remove
 pub struct Run {
     container: NewContainer,
     then: Then,
+    cidfile: Option<CidFile>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Then {
     Nothing,
     Start,
-    Attach,
+    Attach { sig_proxy: bool, wishes: Wishes },
 }
 
 pub(super) fn prepare(args: RunArgs) -> Result<Prepared, CliError> {
-    let then = if args.detach { Then::Start } else { Then::Attach };
-    Ok(Prepared::Run(Box::new(Run { container: container(&args.spec, args.rm)?, then })))
+    let RunArgs { detach, rm, attach, proxy, spec } = args;
+    let has = |stream| attach.contains(&stream);
+    // Without a word all that there is.
+    let stdin = if attach.is_empty() { spec.interactive } else { has(StandardStream::Stdin) && spec.interactive };
+    let then = if detach {
+        Then::Start
+    } else {
+        let wishes = Wishes {
+            input: Input::of(stdin, spec.tty)?,
+            stdout: attach.is_empty() || has(StandardStream::Stdout),
+            stderr: attach.is_empty() || has(StandardStream::Stderr),
+            tty: spec.tty,
+            redraw: false,
+            keys: proxy.detach_keys.unwrap_or_default(),
+        };
+        Then::Attach { sig_proxy: proxy.sig_proxy, wishes }
+    };
+    let mut container = container(&spec, rm)?;
+    container.create.spec.stdin_once = stdin && !detach;
+    let cidfile = spec.cidfile.map(CidFile::make).transpose()?;
+    Ok(Prepared::Run(Box::new(Run { container, then, cidfile })))
 }
 
 pub(super) fn prepare_create(args: CreateArgs) -> Result<Prepared, CliError> {
-    Ok(Prepared::Run(Box::new(Run { container: container(&args.spec, args.rm)?, then: Then::Nothing })))
+    let mut container = container(&args.spec, args.rm)?;
+    container.create.spec.stdin_once = args.spec.interactive;
+    let cidfile = args.spec.cidfile.map(CidFile::make).transpose()?;
+    Ok(Prepared::Run(Box::new(Run { container, then: Then::Nothing, cidfile })))
+}
+
+/// A file for a container's id. One that was made and not written is removed again.
+#[derive(Debug)]
+struct CidFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl CidFile {
+    fn make(path: PathBuf) -> Result<Self, CliError> {
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self { path, file: Some(file) }),
+            Err(source) => Err(CliError::CidFile { path, source }),
+        }
+    }
+
+    fn write(mut self, id: &ContainerId) -> Result<(), CliError> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        file.write_all(id.as_str().as_bytes()).map_err(|source| CliError::CidFile { path: self.path.clone(), source })
+    }
+}
+
+impl Drop for CidFile {
+    fn drop(&mut self) {
+        if self.file.is_some()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "remove the file for the id of a container that was not made");
+        }
+    }
 }
 
 fn container(args: &SpecArgs, auto_remove: bool) -> Result<NewContainer, CliError> {
@@ -49,19 +106,24 @@ fn container(args: &SpecArgs, auto_remove: bool) -> Result<NewContainer, CliErro
 }
 
 pub(super) async fn run(client: &Client, run: Run, output: Output) -> Result<i32, CliError> {
-    let reap = run.container.create.auto_remove;
+    let Run { container, then, cidfile } = run;
+    let reap = container.create.auto_remove;
     // From here on a Ctrl-C is the container's.
-    let signals = (run.then == Then::Attach).then(Signals::catch).transpose()?;
-    let id = create(client, &run.container, output).await?;
-    let Some(signals) = signals else {
-        if run.then == Then::Start {
+    let signals = match &then {
+        Then::Attach { sig_proxy, .. } => Some(Signals::catch(*sig_proxy)?),
+        Then::Nothing | Then::Start => None,
+    };
+    let id = create(client, &container, cidfile, output).await?;
+    let (Some(signals), Then::Attach { wishes, .. }) = (signals, then.clone()) else {
+        if matches!(then, Then::Start) {
             start(client, &id, reap).await?;
         }
         output.line(id.as_str())?;
         return Ok(0);
     };
-    match client.attach(id.as_str(), &Attach { start: true, reap }).await {
-        Ok(session) => session::pump(session, signals, session::Input::None, output).await,
+    let to = Attach { start: true, reap, stdin: wishes.input != Input::None };
+    match client.attach(id.as_str(), &to).await {
+        Ok(session) => Ok(session::pump(session, signals, wishes, output).await?.told(output)),
         Err(error) => Err(undo(client, &id, reap, error).await),
     }
 }
@@ -85,17 +147,21 @@ async fn undo(client: &Client, id: &ContainerId, reap: bool, error: ClientError)
 }
 
 /// Makes the container. The image is only looked for when the engine misses something: that it is here is the usual case.
-async fn create(client: &Client, new: &NewContainer, output: Output) -> Result<ContainerId, CliError> {
+async fn create(client: &Client, new: &NewContainer, cidfile: Option<CidFile>, output: Output) -> Result<ContainerId, CliError> {
     if new.pull == PullWhen::Always {
         pull(client, new, false, output).await?;
     }
-    match client.create(&new.create).await {
+    let id = match client.create(&new.create).await {
         Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound && new.pull == PullWhen::Missing => {
             pull(client, new, true, output).await?;
-            Ok(client.create(&new.create).await?.id)
+            client.create(&new.create).await?.id
         }
-        created => Ok(created?.id),
+        created => created?.id,
+    };
+    if let Some(cidfile) = cidfile {
+        cidfile.write(&id)?;
     }
+    Ok(id)
 }
 
 async fn pull(client: &Client, new: &NewContainer, missing: bool, output: Output) -> Result<(), CliError> {
@@ -111,6 +177,9 @@ async fn pull(client: &Client, new: &NewContainer, missing: bool, output: Output
 pub(super) async fn exec(client: &Client, args: ExecArgs, output: Output) -> Result<i32, CliError> {
     let around = Surroundings::of_this_process().map_err(CliError::Surroundings)?;
     let mut env = BTreeMap::new();
+    for path in &args.env_file {
+        env.extend(spec::read_env_file(path, &around)?);
+    }
     for text in &args.env {
         env.extend(spec::variable(text, &around).map_err(|why| SpecError::Flag {
             flag: "--env",
@@ -118,12 +187,7 @@ pub(super) async fn exec(client: &Client, args: ExecArgs, output: Output) -> Res
             why: why.into(),
         })?);
     }
-    let input = match (args.interactive, args.tty) {
-        (true, true) if terminal::size().is_none() => return Err(CliError::NotATerminal),
-        (true, true) => session::Input::Terminal,
-        (true, false) => session::Input::Plain,
-        (false, _) => session::Input::None,
-    };
+    let input = Input::of(args.interactive && !args.detach, args.tty)?;
     let mut rest = args.rest.into_iter();
     let name = rest.next().unwrap_or_default();
     let exec = Exec {
@@ -132,9 +196,16 @@ pub(super) async fn exec(client: &Client, args: ExecArgs, output: Output) -> Res
         user: args.user,
         working_dir: args.workdir,
         tty: args.tty,
+        privileged: args.privileged,
         window: terminal::size().filter(|_| args.tty),
     };
-    let signals = Signals::catch()?;
+    if args.detach {
+        client.exec_detached(&name, &exec).await?;
+        return Ok(0);
+    }
+    let wishes =
+        Wishes { input, stdout: true, stderr: true, tty: args.tty, redraw: false, keys: args.detach_keys.unwrap_or_default() };
+    let signals = Signals::catch(true)?;
     let session = client.exec(&name, &exec).await?;
-    session::pump(session, signals, input, output).await
+    Ok(session::pump(session, signals, wishes, output).await?.told(output))
 }

@@ -1,14 +1,14 @@
 //! `validate`, `plan`, `apply`, `destroy`, `status`, `schema`. Manifests are read here, with the paths and variables of the
 //! person who types; what goes to the engine is what they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Prepared;
+use super::{Prepared, registries};
 use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
@@ -18,12 +18,13 @@ use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
 use crate::manifest::{self, Desired};
-use crate::model::Name;
+use crate::model::spec::ImageSource;
+use crate::model::{ImageRef, Name};
 use crate::plan::{self, Plan};
 use crate::reconcile::report::Event;
-use crate::server::native::stacks::ApplyRequest;
+use crate::server::native::stacks::{ApplyRequest, PlanRequest};
 use crate::sources::Folder;
-use crate::wire::native::Destroy;
+use crate::wire::native::{Credentials, Destroy};
 
 /// What `plan --out` writes: the plan, and all that carrying it out needs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,7 +104,8 @@ pub(super) async fn plan(
     out: Option<PathBuf>,
     output: Output,
 ) -> Result<i32, CliError> {
-    let plan = client.plan(&desired).await?;
+    let request = PlanRequest { credentials: credentials(client, &desired).await?, desired };
+    let plan = client.plan(&request).await?;
     if json {
         output.json(&plan)?;
     } else {
@@ -111,7 +113,7 @@ pub(super) async fn plan(
     }
     let code = if plan.is_empty() { 0 } else { 2 };
     if let Some(path) = out {
-        let saved = SavedPlan { format: Format::V1, plan, desired };
+        let saved = SavedPlan { format: Format::V1, plan, desired: request.desired };
         files::publish(&path, &serde_json::to_vec(&saved).map_err(CliError::Encode)?, PLAN_MODE)?;
     }
     Ok(code)
@@ -123,9 +125,12 @@ pub(super) fn prepare_apply(args: &ApplyArgs, output: Output) -> Result<Prepared
             if let Some(asked) = args.stack.as_ref().filter(|asked| **asked != desired.stack) {
                 return Err(CliError::OtherStack { saved: desired.stack, asked: asked.clone() });
             }
-            ApplyRequest { desired, expected: Some(plan) }
+            ApplyRequest { desired, expected: Some(plan), credentials: Vec::new() }
         }
-        None => ApplyRequest { desired: load(&args.path, args.stack.clone(), output)?, expected: None },
+        None => {
+            let desired = load(&args.path, args.stack.clone(), output)?;
+            ApplyRequest { desired, expected: None, credentials: Vec::new() }
+        }
     };
     Ok(Prepared::Apply { request: Box::new(request), json: args.json })
 }
@@ -144,8 +149,21 @@ fn saved(path: &Path) -> Result<Option<SavedPlan>, CliError> {
     serde_json::from_slice(&bytes).map(Some).map_err(|source| CliError::SavedPlan { path: path.to_owned(), source })
 }
 
-pub(super) async fn apply(client: &Client, request: &ApplyRequest, json: bool, output: Output) -> Result<i32, CliError> {
-    follow(client.apply(request).await?, json, output).await
+pub(super) async fn apply(client: &Client, mut request: ApplyRequest, json: bool, output: Output) -> Result<i32, CliError> {
+    request.credentials = credentials(client, &request.desired).await?;
+    follow(client.apply(&request).await?, json, output).await
+}
+
+/// What this user has stored for the registries that images are pulled from and pushed to.
+async fn credentials(client: &Client, desired: &Desired) -> Result<Vec<Credentials>, CliError> {
+    let pulled = desired.images.values().filter(|image| matches!(image.source, ImageSource::Pull(_)));
+    let pulled = pulled.map(|image| image.reference.registry());
+    let pushed = desired.images.values().flat_map(|image| &image.push).map(ImageRef::registry);
+    let mut all = Vec::new();
+    for registry in pulled.chain(pushed).collect::<BTreeSet<_>>() {
+        all.extend(registries::credentials(client, registry).await?);
+    }
+    Ok(all)
 }
 
 pub(super) fn prepare_destroy(args: DestroyArgs, output: Output) -> Result<Prepared, CliError> {

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt;
 
+use super::image_select::until;
 use crate::cli::args::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, LoadArgs, PruneArgs, SaveArgs, SaveFormat, TagArgs,
 };
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Parts;
-use crate::cli::time::When;
+use crate::cli::render::images::HISTORY;
+use crate::cli::render::store::USAGE;
+use crate::cli::select::Filters;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
 use crate::files::FileError;
@@ -104,17 +107,18 @@ pub(super) async fn commit(client: &Client, args: CommitArgs, output: Output) ->
 }
 
 pub(super) async fn history(client: &Client, args: &HistoryArgs, output: Output) -> Result<i32, CliError> {
+    let format = args.format.clone().unwrap_or_default();
+    HISTORY.check(&format)?;
     let steps = client.history(&args.image).await?;
     if args.json {
         output.json(&steps)?;
-    } else if args.quiet {
-        for step in steps {
-            let shown = step.image.map(|image| if args.no_trunc { image.to_string() } else { image.short() });
-            output.line(shown.unwrap_or_else(|| "<missing>".to_owned()))?;
-        }
-    } else {
-        output.text(render::store::history(&steps, OffsetDateTime::now_utc(), args.no_trunc, output.colour))?;
+        return Ok(0);
     }
+    let rows = render::images::history(&steps, OffsetDateTime::now_utc(), args.human, args.no_trunc);
+    output.text(match args.quiet {
+        true => HISTORY.only(&rows, "ID"),
+        false => HISTORY.render(&rows, &format, &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"], output.colour)?,
+    })?;
     Ok(0)
 }
 
@@ -154,7 +158,7 @@ pub(super) async fn prune(client: &Client, args: &PruneArgs, output: Output) -> 
     Ok(0)
 }
 
-fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
+pub(super) fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
     output.note(format!("{what} Are you sure you want to continue? [y/N]"));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(CliError::Input)?;
@@ -162,32 +166,28 @@ fn agreed(output: Output, what: &str) -> Result<bool, CliError> {
 }
 
 fn filters(args: &PruneArgs, now: OffsetDateTime) -> Result<Prune, CliError> {
-    let mut prune = Prune { all: args.all, ..Prune::default() };
-    for text in &args.filter {
-        let wrong = || CliError::Filter { text: text.clone() };
-        if let Some(until) = text.strip_prefix("until=") {
-            prune.until = Some(until.parse::<When>().map_err(|_| wrong())?.resolve(now));
-            continue;
-        }
-        let (label, without) = match (text.strip_prefix("label="), text.strip_prefix("label!=")) {
-            (Some(label), _) => (label, false),
-            (None, Some(label)) => (label, true),
-            (None, None) => return Err(wrong()),
-        };
-        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value.to_owned())));
-        prune.labels.push(Label { key: key.to_owned(), value, without });
-    }
-    Ok(prune)
+    let filters = Filters::new(&args.filter, &["dangling", "label", "until"])?;
+    let labels =
+        filters.labels().map(|(key, value, without)| Label { key: key.to_owned(), value: value.map(str::to_owned), without });
+    Ok(Prune {
+        // Docker's older way to say the same.
+        all: filters.flag("dangling")?.map_or(args.all, |dangling| !dangling),
+        until: until(&filters, now)?,
+        labels: labels.collect(),
+    })
 }
 
 pub(super) async fn usage(client: &Client, args: &DfArgs, output: Output) -> Result<i32, CliError> {
+    let format = args.format.clone().unwrap_or_default();
+    USAGE.check(&format)?;
     let usage = client.disk_usage().await?;
     if args.json {
         output.json(&usage)?;
     } else if args.verbose {
         output.text(render::store::usage_in_full(&usage, OffsetDateTime::now_utc(), output.colour))?;
     } else {
-        output.text(render::store::usage(&usage, output.colour))?;
+        let shown = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
+        output.text(USAGE.render(&render::store::usage(&usage), &format, &shown, output.colour)?)?;
     }
     Ok(0)
 }
@@ -214,14 +214,15 @@ mod tests {
         let args = |filter: &[&str]| PruneArgs {
             all: true,
             force: true,
-            filter: filter.iter().map(|text| (*text).to_owned()).collect(),
+            filter: filter.iter().map(|text| text.parse().unwrap()).collect(),
         };
         let prune = filters(&args(&["until=10s", "label=a", "label=b=1", "label!=c=2=3"]), now).unwrap();
         assert_eq!(prune.until.unwrap().unix_timestamp(), 99_990);
         let labels: Vec<_> = prune.labels.iter().map(|l| (l.key.as_str(), l.value.as_deref(), l.without)).collect();
         assert_eq!(labels, [("a", None, false), ("b", Some("1"), false), ("c", Some("2=3"), true)]);
-        for bad in ["dangling=x", "until=soon", "x"] {
-            assert!(filters(&args(&[bad]), now).is_err(), "{bad}");
+        assert!(filters(&PruneArgs { all: false, ..args(&["dangling=false"]) }, now).unwrap().all);
+        for bad in ["dangling=x", "until=soon", "x=y", "until!=10s"] {
+            assert!(filters(&PruneArgs { all: false, ..args(&[bad]) }, now).is_err(), "{bad}");
         }
     }
 }

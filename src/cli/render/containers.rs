@@ -1,33 +1,104 @@
 //! Containers as people list them, in Docker's columns.
 
-use time::OffsetDateTime;
+use std::collections::BTreeMap;
 
-use super::table::{self, Cell, shorten};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use super::table::{Cell, bytes, shorten};
+use crate::cli::format::{Kind, Row, column};
 use crate::cli::output::Tone;
 use crate::cli::time::{ago, humane};
+use crate::engine::Sizes;
 use crate::model::PortMapping;
-use crate::model::spec::ContainerSpec;
+use crate::model::spec::{ContainerSpec, Mount, NetworkMode};
 use crate::observed::{Container, ContainerState, Health};
 
-pub fn table(containers: &[&Container], now: OffsetDateTime, whole: bool, colour: bool) -> String {
-    let rows: Vec<[Cell; 7]> = containers
-        .iter()
-        .map(|container| {
-            let id = if whole { container.id.as_str() } else { container.id.short() };
-            let command = command(&container.spec);
-            let command = if whole { command } else { shorten(&command, COMMAND) };
-            [
-                id.into(),
-                container.spec.image.to_string().into(),
-                format!("\"{command}\"").into(),
-                ago(container.created, now).into(),
-                Cell::toned(status(&container.state, now), tone(&container.state)),
-                ports(container).into(),
-                container.name.to_string().into(),
-            ]
-        })
-        .collect();
-    table::render(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &rows, colour)
+pub const KIND: Kind = Kind {
+    columns: &[
+        column("ID", "CONTAINER ID"),
+        column("Image", "IMAGE"),
+        column("Command", "COMMAND"),
+        column("CreatedAt", "CREATED AT"),
+        column("RunningFor", "CREATED"),
+        column("State", "STATE"),
+        column("Status", "STATUS"),
+        column("Ports", "PORTS"),
+        column("Size", "SIZE"),
+        column("Names", "NAMES"),
+        column("Labels", "LABELS"),
+        column("Mounts", "MOUNTS"),
+        column("LocalVolumes", "LOCAL VOLUMES"),
+        column("Networks", "NETWORKS"),
+    ],
+    methods: &["Label"],
+};
+
+/// The fields of a plain table, without and with sizes.
+pub const SHOWN: &[&str] = &["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+pub const SHOWN_WITH_SIZE: &[&str] = &["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", "Size"];
+
+/// As Go prints a time.
+const CREATED: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] +0000 UTC");
+
+/// One container's row.
+pub fn row(container: &Container, size: Option<&Sizes>, now: OffsetDateTime, whole: bool) -> Row {
+    let spec = &container.spec;
+    let id = if whole { container.id.as_str() } else { container.id.short() };
+    let command = command(spec);
+    let command = if whole { command } else { shorten(&command, COMMAND) };
+    let labels: BTreeMap<String, String> = spec.labels.clone();
+    let volumes = spec.mounts.iter().filter(|mount| matches!(mount, Mount::Volume { .. })).count();
+    let networks: Vec<&str> = match spec.network_mode {
+        NetworkMode::Host => vec!["host"],
+        NetworkMode::None => vec!["none"],
+        _ => spec.networks.keys().map(|name| name.as_str()).collect(),
+    };
+    let created = container.created.to_offset(time::UtcOffset::UTC).format(CREATED).unwrap_or_default();
+    let size = size.map_or_else(|| "0B".to_owned(), |size| format!("{} (virtual {})", bytes(size.written), bytes(size.whole)));
+    Row::new([
+        Cell::from(id),
+        spec.image.to_string().into(),
+        format!("\"{command}\"").into(),
+        created.into(),
+        ago(container.created, now).into(),
+        state(container).into(),
+        Cell::toned(status(container, now), tone(&container.state)),
+        ports(container).into(),
+        size.into(),
+        container.name.to_string().into(),
+        labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",").into(),
+        spec.mounts.iter().map(|mount| mounted(mount, whole)).collect::<Vec<_>>().join(",").into(),
+        volumes.to_string().into(),
+        networks.join(",").into(),
+    ])
+    .with(&labels)
+}
+
+/// What a mount is called in a list: the volume's name, or the path on the host.
+fn mounted(mount: &Mount, whole: bool) -> String {
+    let name = match mount {
+        Mount::Volume { source, .. } => source.to_string(),
+        Mount::Bind { source, .. } => source.display().to_string(),
+        other => other.target().to_owned(),
+    };
+    if whole { name } else { shorten(&name, MOUNT) }
+}
+
+/// Characters of a mount that are shown.
+const MOUNT: usize = 15;
+
+/// Docker's word for where a container is in its life.
+pub const fn state(container: &Container) -> &'static str {
+    match &container.state {
+        ContainerState::Created => "created",
+        ContainerState::Running { .. } if container.paused => "paused",
+        ContainerState::Running { .. } => "running",
+        ContainerState::Restarting { .. } => "restarting",
+        ContainerState::Exited { .. } => "exited",
+        ContainerState::Lost => "dead",
+    }
 }
 
 /// Characters of a command that are shown.
@@ -39,12 +110,13 @@ fn command(spec: &ContainerSpec) -> String {
 }
 
 /// `Up 3 minutes (healthy)`, `Exited (0) 3 minutes ago`.
-pub fn status(state: &ContainerState, now: OffsetDateTime) -> String {
-    match state {
+pub fn status(container: &Container, now: OffsetDateTime) -> String {
+    match &container.state {
         ContainerState::Created => "Created".into(),
         ContainerState::Running { started, health, .. } => {
             let up = humane(now - *started);
             match health {
+                _ if container.paused => format!("Up {up} (Paused)"),
                 Health::None => format!("Up {up}"),
                 Health::Starting => format!("Up {up} (health: starting)"),
                 Health::Healthy => format!("Up {up} (healthy)"),
@@ -104,6 +176,7 @@ fn follows(first: &PortMapping, more: u16, port: &PortMapping) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::format::Format;
     use crate::model::{ContainerId, Digest, Span};
 
     fn container(name: &str, seed: u8, state: ContainerState) -> Container {
@@ -117,10 +190,12 @@ mod tests {
             spec,
             image_digest: Digest::of(b"image"),
             state,
+            paused: false,
             networks: Default::default(),
             ports: Default::default(),
             network_faults: vec![],
             restarts: 0,
+            health: None,
         }
     }
 
@@ -134,7 +209,8 @@ mod tests {
         let mut job = container("job", 2, ContainerState::Exited { code: 3, at: at(1_180), stopped: false, error: None });
         job.spec.command = None;
         let crash = container("crash", 3, ContainerState::Restarting { code: 1, since: at(1_239), delay: Span::seconds(1) });
-        let text = table(&[&web, &job, &crash], at(1_240), false, false);
+        let rows: Vec<_> = [&web, &job, &crash].map(|container| row(container, None, at(1_240), false)).into();
+        let text = KIND.render(&rows, &Format::Table, SHOWN, false).unwrap();
         insta::assert_snapshot!(text, @r#"
         CONTAINER ID   IMAGE        COMMAND                  CREATED         STATUS                          PORTS                                                        NAMES
         010101010101   nginx:1.27   "nginx -g daemon off…"   4 minutes ago   Up 3 minutes (healthy)          99/tcp, 0.0.0.0:8080-8082->80-82/tcp, 127.0.0.1:53->53/udp   web

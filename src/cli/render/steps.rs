@@ -57,6 +57,11 @@ pub fn done(step: &Step, millis: u64, colour: bool) -> String {
     format!("{mark} {}: {}{} {time}", step.resource, participle(step.action), object(step))
 }
 
+pub fn spared(step: &Step, colour: bool) -> String {
+    let mark = paint(colour, Tone::Faint, "=");
+    format!("{mark} {}: not {}, its image is the same", step.resource, participle(step.action))
+}
+
 pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> String {
     let mark = paint(colour, Tone::Bad, "✗");
     let mut text = format!("{mark} {}: {}{}: {error}", step.resource, verb(step.action), object(step));
@@ -111,6 +116,7 @@ mod tests {
             container: None,
             causes: vec![Cause::Missing],
             needs: Default::default(),
+            spared_if: None,
         }
     }
 
@@ -119,6 +125,7 @@ mod tests {
         let (create, wait) = (step(Action::Create), step(Action::Wait(WaitFor::Healthy)));
         assert_eq!(running(&wait), "container/web: wait until healthy");
         assert_eq!(done(&create, 1_240, false), "✓ container/web: created 1.2s");
+        assert_eq!(spared(&create, false), "= container/web: not created, its image is the same");
         assert_eq!(failed(&create, "no", Some("do"), false), "✗ container/web: create: no\n  hint: do");
         assert_eq!(skipped(&wait, &create, false), "- container/web: wait until healthy: skipped, because container/web failed");
         let mut pull = step(Action::Pull);

@@ -1,35 +1,13 @@
-//! The image store as people see it: histories, what is damaged, and what everything takes.
+//! The image store as people see it: what is damaged, and what everything takes.
 
 use time::OffsetDateTime;
 
-use super::table::{self, Cell, bytes, shorten};
+use super::table::{self, Cell, bytes};
+use crate::cli::format::{Kind, Row, column};
 use crate::cli::output::Tone;
 use crate::cli::time::ago;
 use crate::engine::DiskUsage;
-use crate::engine::images::{CheckReport, HistoryStep, Part, Repair};
-use crate::model::Digest;
-
-pub fn history(steps: &[HistoryStep], now: OffsetDateTime, whole: bool, colour: bool) -> String {
-    let rows: Vec<[Cell; 5]> = steps
-        .iter()
-        .map(|step| {
-            let image = step.image.map(|image| shown(&image, whole)).unwrap_or_else(|| "<missing>".to_owned());
-            let by = if whole { step.created_by.clone() } else { shorten(&step.created_by, 45) };
-            [
-                image.into(),
-                step.created.map(|created| ago(created, now)).unwrap_or_default().into(),
-                by.into(),
-                bytes(step.size).into(),
-                step.comment.clone().into(),
-            ]
-        })
-        .collect();
-    table::render(["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows, colour)
-}
-
-fn shown(digest: &Digest, whole: bool) -> String {
-    if whole { digest.to_string() } else { digest.short() }
-}
+use crate::engine::images::{CheckReport, Part, Repair};
 
 pub fn check(report: &CheckReport, colour: bool) -> String {
     let mut text = String::new();
@@ -43,6 +21,7 @@ pub fn check(report: &CheckReport, colour: bool) -> String {
                     Part::Config => "config",
                     Part::Layer => "layer",
                     Part::Skeleton => "skeleton",
+                    Part::Completion => "completion",
                     Part::Blob => "blob",
                 };
                 let repair = match &problem.repair {
@@ -61,16 +40,27 @@ pub fn check(report: &CheckReport, colour: bool) -> String {
     text
 }
 
-pub fn usage(usage: &DiskUsage, colour: bool) -> String {
-    let row = |kind: &str, count: usize, active: usize, size: u64, reclaimable: u64| -> [Cell; 5] {
+pub const USAGE: Kind = Kind {
+    columns: &[
+        column("Type", "TYPE"),
+        column("TotalCount", "TOTAL"),
+        column("Active", "ACTIVE"),
+        column("Size", "SIZE"),
+        column("Reclaimable", "RECLAIMABLE"),
+    ],
+    methods: &[],
+};
+
+pub fn usage(usage: &DiskUsage) -> [Row; 3] {
+    let row = |kind: &str, count: usize, active: usize, size: u64, reclaimable: u64| {
         let percent = (reclaimable * 100).checked_div(size).unwrap_or(0);
         let reclaimable = format!("{} ({percent}%)", bytes(reclaimable));
-        [kind.into(), count.to_string().into(), active.to_string().into(), bytes(size).into(), reclaimable.into()]
+        Row::new([kind.into(), count.to_string().into(), active.to_string().into(), bytes(size).into(), Cell::from(reclaimable)])
     };
     let DiskUsage { images, containers, volumes } = usage;
     let idle = containers.iter().filter(|container| !container.running).map(|container| container.size).sum();
     let unused = volumes.iter().filter(|volume| volume.containers == 0).map(|volume| volume.size).sum();
-    let rows = [
+    [
         row(
             "Images",
             images.images.len(),
@@ -92,8 +82,7 @@ pub fn usage(usage: &DiskUsage, colour: bool) -> String {
             volumes.iter().map(|volume| volume.size).sum(),
             unused,
         ),
-    ];
-    table::render(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows, colour)
+    ]
 }
 
 pub fn usage_in_full(usage: &DiskUsage, now: OffsetDateTime, colour: bool) -> String {

@@ -15,6 +15,10 @@ impl Cell {
     pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
         Self { text: text.into(), tone: Some(tone) }
     }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl<S: Into<String>> From<S> for Cell {
@@ -28,18 +32,25 @@ const GAP: usize = 3;
 
 /// Headings and rows, each line ended. The last column is as long as it is.
 pub fn render<const N: usize>(headings: [&str; N], rows: &[[Cell; N]], colour: bool) -> String {
-    let mut widths = headings.map(|heading| heading.chars().count());
+    render_all(&headings, rows, colour)
+}
+
+/// The same for columns that are chosen at run time. A row that has more cells than there are headings keeps them.
+pub fn render_all<R: AsRef<[Cell]>>(headings: &[&str], rows: &[R], colour: bool) -> String {
+    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
     for row in rows {
+        let row = row.as_ref();
+        widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.text.chars().count());
         }
     }
     let mut text = String::new();
-    let head = headings.map(|heading| Cell { text: heading.to_owned(), tone: None });
-    for row in std::iter::once(&head).chain(rows) {
+    let head: Vec<Cell> = headings.iter().map(|heading| Cell { text: (*heading).to_owned(), tone: None }).collect();
+    for row in std::iter::once(head.as_slice()).chain(rows.iter().map(AsRef::as_ref)) {
         let mut line = String::new();
         let mut owed = 0;
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(&widths) {
             line.extend(std::iter::repeat_n(' ', owed));
             match cell.tone {
                 Some(tone) => line.push_str(&paint(colour, tone, &cell.text)),

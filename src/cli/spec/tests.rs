@@ -4,7 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::{Cli, Command};
-use crate::model::spec::{Mount, ResourceLimits};
+use crate::model::spec::{LogDriver, Mount, OnUnhealthy, Probe, ResourceLimits};
 use crate::model::{RestartPolicy, Signal};
 
 fn around() -> Surroundings {
@@ -99,13 +99,23 @@ fn limits_and_the_rest() {
     assert_eq!(made.cap_add.iter().map(String::as_str).collect::<Vec<_>>(), ["CHOWN", "NET_ADMIN"]);
     assert_eq!(made.ulimits.get("nofile"), Some(&Ulimit { soft: 10, hard: 20 }));
     assert_eq!(made.extra_hosts.get("db"), Some(&HostAddress::Ip([10, 0, 0, 2].into())));
-    assert_eq!(spec("-m 0 --pids-limit -1 alpine").limits, ResourceLimits::default());
+    let unlimited = ResourceLimits { pids: Some(ResourceLimits::ANY_PIDS), ..ResourceLimits::default() };
+    assert_eq!(spec("-m 0 --pids-limit -1 alpine").limits, unlimited);
+    assert_eq!(spec("--pids-limit 0 alpine").limits, unlimited);
+    assert_eq!(spec("alpine").limits, ResourceLimits::default());
 }
 
 #[test]
 fn health() {
     let made = spec("--health-cmd true --health-interval 2s --health-retries 1 alpine").healthcheck.unwrap();
     assert_eq!((made.test, made.interval, made.retries), (Probe::Shell("true".into()), Span::seconds(2), 1));
+    let made =
+        spec("--health-http 8080/ok --health-on-failure restart --health-startup-tcp 8080 --health-startup-retries 5 alpine");
+    let made = made.healthcheck.unwrap();
+    assert_eq!(made.test, Probe::Http("http://localhost:8080/ok".parse().unwrap()));
+    assert_eq!(made.on_unhealthy, OnUnhealthy::Restart);
+    let startup = made.startup.unwrap();
+    assert_eq!((startup.test, startup.retries), (Probe::Tcp("8080".parse().unwrap()), 5));
     assert_eq!(spec("--no-healthcheck alpine").healthcheck.map(|h| h.test), Some(Probe::None));
 }
 
@@ -121,7 +131,6 @@ fn env_files() {
 #[test]
 fn what_is_not_supported_is_said() {
     for (line, what) in [
-        ("-it alpine sh", "terminal"),
         ("-w rel alpine", "absolute"),
         ("-v a:/b:xyz alpine", "not known"),
         ("--ulimit nofile=9:1 alpine", "above"),
@@ -199,4 +208,20 @@ fn reach_and_further_limits() {
     assert_eq!(made.limits.memory_swap.map(|swap| swap.to_string()).as_deref(), Some("-1"));
     assert_eq!(made.limits.device_write_bps[0].rate, 1 << 20);
     assert!(made.limits.oom_kill_disable && made.limits.cpu_shares == Some(512));
+}
+
+#[test]
+fn output_is_recorded_as_told() {
+    assert_eq!(spec("alpine").logging, Logging::default());
+    let made = spec("--log-driver journald --log-opt tag={{.Name}} --log-opt labels=a,b alpine").logging;
+    assert_eq!((made.driver, made.tag.as_deref(), made.labels.len()), (LogDriver::Journald, Some("{{.Name}}"), 2));
+    for (line, says) in [
+        ("--log-driver fluentd alpine", "journald"),
+        ("--log-driver none --log-opt max-size=1m alpine", "max-size"),
+        ("--log-opt compress=true alpine", "max-file"),
+        ("--log-opt max-size alpine", "KEY=VALUE"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }

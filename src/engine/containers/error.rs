@@ -31,6 +31,10 @@ pub enum ContainersError {
     AlreadyRunning { name: String },
     #[error("container {name} is not running")]
     NotRunning { name: String },
+    #[error("container {name} is paused")]
+    Paused { name: String },
+    #[error("container {name}: {why}")]
+    Pause { name: String, why: String },
     #[error("container {name} is running: stop it before it is removed")]
     StillRunning { name: String },
     #[error("container {name} was never started")]

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::{Containers, ContainersError, exec_role};
 use crate::engine::monitor::Job;
-use crate::engine::runtime::ExecRequest;
+use crate::engine::runtime::{self, ExecRequest};
 use crate::files;
 use crate::model::ContainerId;
 use crate::observed::ContainerState;
@@ -26,6 +27,8 @@ pub struct ExecSpec {
     pub working_dir: Option<String>,
     /// On a terminal of its own: standard error then arrives on standard output.
     pub tty: bool,
+    /// With every capability that there is.
+    pub privileged: bool,
     /// Rows and columns of that terminal.
     pub window: Option<(u16, u16)>,
 }
@@ -33,23 +36,57 @@ pub struct ExecSpec {
 /// How the names of files with orders begin.
 pub(super) const ORDER_PREFIX: &str = "exec-";
 
+/// What the role says on its standard output when a detached command is executed.
+pub(super) const EXECUTED: &[u8; 9] = b"executed\n";
+
 /// What the role is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) request: ExecRequest,
     pub(super) window: Option<(u16, u16)>,
+    /// Nobody waits: it says that the command is executed, and goes on alone.
+    #[serde(default)]
+    pub(super) detached: bool,
 }
 
 impl Containers {
     /// Executes a command in a running container. The child's streams are the command's, and its exit code too; 125, 126 and
     /// 127 with a line on standard error say that the command was not executed.
     pub async fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Result<Child, ContainersError> {
+        self.spawn_exec(id, spec, false)
+    }
+
+    /// Executes a command that nobody waits for. Returns when it is executed.
+    pub async fn exec_detached(&self, id: &ContainerId, spec: ExecSpec) -> Result<(), ContainersError> {
+        let mut child = self.spawn_exec(id, spec, true)?;
+        drop(child.stdin.take());
+        let mut word = [0; EXECUTED.len()];
+        let executed = match &mut child.stdout {
+            Some(stdout) => stdout.read_exact(&mut word).await.is_ok_and(|_| word == *EXECUTED),
+            None => false,
+        };
+        if executed {
+            // It is waited for in the background as long as this program lives, and by nobody afterwards.
+            return Ok(());
+        }
+        let ended = child.wait_with_output().await.map_err(ContainersError::Spawn)?;
+        let why = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+        Err(ContainersError::Start { name: self.called(id), code: ended.status.code().unwrap_or(125), why })
+    }
+
+    fn spawn_exec(&self, id: &ContainerId, spec: ExecSpec, detached: bool) -> Result<Child, ContainersError> {
         let status = self.status(id)?;
         let ContainerState::Running { pid, .. } = status.state else {
             return Err(ContainersError::NotRunning { name: self.called(id) });
         };
+        if status.paused {
+            return Err(ContainersError::Paused { name: self.called(id) });
+        }
         let run = self.instance.container_run_dir(id);
-        let launch = Job::read(&run)?.launch;
+        let mut launch = Job::read(&run)?.launch;
+        if spec.privileged {
+            runtime::grant_all(&mut launch.spec);
+        }
         let process = launch.spec.process().as_ref();
         let mut env = process.and_then(|p| p.env().clone()).unwrap_or_default();
         for (name, value) in &spec.env {
@@ -74,15 +111,19 @@ impl Containers {
             tty: spec.tty,
             spec: launch.spec,
         };
+        let program = self.program.path().map_err(ContainersError::Spawn)?;
         // By a file, because arguments and environments are open to all on the host.
-        let text = serde_json::to_vec(&Order { request, window: spec.window }).map_err(ContainersError::Order)?;
+        let text = serde_json::to_vec(&Order { request, window: spec.window, detached }).map_err(ContainersError::Order)?;
         let token = sys::random_bytes::<8>().map_err(ContainersError::Random)?;
         let order = run.join(format!("{ORDER_PREFIX}{:016x}.json", u64::from_ne_bytes(token)));
         files::publish(&order, &text, 0o600)?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(program);
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map_err(|e| {
+        // A window may change before the role looks.
+        let spawned =
+            sys::signal::block_in_child(command.as_std_mut(), sys::signal::first_queued()).and_then(|()| command.spawn());
+        spawned.map_err(|e| {
             drop(files::remove_all(&order));
             ContainersError::Spawn(e)
         })

@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::exec::Order;
+use super::exec::{EXECUTED, Order};
 use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError};
 use crate::sys;
@@ -39,10 +39,12 @@ enum ExecError {
     Wait(Errno),
     #[error("watch for signals: {0}")]
     Signals(nix::errno::Errno),
+    #[error("watch for the size of the window: {0}")]
+    Mask(io::Error),
 }
 
-/// Those that are passed on. One to change the size of the window carries it; see [`resize`].
-const PASSED: [Signal; 9] = [
+/// Those that are passed on. A change of the window has one of its own; see [`resize`].
+const PASSED: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -51,13 +53,13 @@ const PASSED: [Signal; 9] = [
     Signal::SIGUSR2,
     Signal::SIGALRM,
     Signal::SIGCONT,
-    Signal::SIGWINCH,
 ];
 
-/// Tells the command that this role's process runs on a terminal that its window has another size.
+/// Tells the command that this role's process runs on a terminal that its window has another size. By a signal that
+/// queues: with `SIGWINCH` the last of two sizes in a row would be the one that is dropped.
 pub fn resize(role: rustix::process::Pid, rows: u16, columns: u16) -> io::Result<()> {
     let size = i32::from_ne_bytes((u32::from(rows) << 16 | u32::from(columns)).to_ne_bytes());
-    sys::signal::queue(role.as_raw_nonzero().get(), Signal::SIGWINCH as i32, size)
+    sys::signal::queue(role.as_raw_nonzero().get(), sys::signal::first_queued(), size)
 }
 
 /// The role's entry: `<file with the order>`, which is removed.
@@ -79,22 +81,43 @@ fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
     files::remove_all(path)?;
     let order: Order = serde_json::from_slice(&text)?;
     // Before the command exists, so that none is lost; it gets a mask of its own.
-    let mask: SigSet = PASSED.into_iter().collect();
+    let mask = sys::signal::with_number(PASSED.into_iter().collect(), sys::signal::first_queued()).map_err(ExecError::Mask)?;
     mask.thread_block().map_err(ExecError::Signals)?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(ExecError::Signals)?;
+    if order.detached {
+        // A terminal that its starter is on is not its own: what ends there is not to end this.
+        rustix::process::setsid().map_err(|e| ExecError::Streams(e.into()))?;
+    }
     if order.request.tty { on_terminal(&order, &signals) } else { on_own_streams(&order, &signals) }
 }
 
 fn on_own_streams(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     let own = |fd: &dyn AsFd| sys::pty::duplicate(fd.as_fd()).map_err(ExecError::Streams);
-    let stdio = Stdio { stdin: own(&stdin())?, stdout: own(&stdout())?, stderr: own(&stderr())? };
+    let null = || sys::pty::null().map_err(ExecError::Streams);
+    let stdio = if order.detached {
+        Stdio { stdin: null()?, stdout: null()?, stderr: null()? }
+    } else {
+        Stdio { stdin: own(&stdin())?, stdout: own(&stdout())?, stderr: own(&stderr())? }
+    };
     let process = runtime::exec(&order.request, stdio)?;
+    tell_executed(order)?;
     // The ends of the pipes are to be the command's alone, so that closing them means something.
-    let null = sys::pty::null().map_err(ExecError::Streams)?;
-    let replaced = rustix::stdio::dup2_stdin(&null).and(rustix::stdio::dup2_stdout(&null)).and(rustix::stdio::dup2_stderr(&null));
-    replaced.map_err(|e| ExecError::Streams(e.into()))?;
+    replace_streams(&null()?)?;
     wait(&process, signals, None).map_err(ExecError::Wait)?;
     exit_code(&process)
+}
+
+/// Nobody reads or writes them from here on.
+fn replace_streams(null: &OwnedFd) -> Result<(), ExecError> {
+    let replaced = rustix::stdio::dup2_stdin(null).and(rustix::stdio::dup2_stdout(null)).and(rustix::stdio::dup2_stderr(null));
+    replaced.map_err(|e| ExecError::Streams(e.into()))
+}
+
+fn tell_executed(order: &Order) -> Result<(), ExecError> {
+    if order.detached {
+        stdout().write_all(EXECUTED).and_then(|()| stdout().flush()).map_err(ExecError::Streams)?;
+    }
+    Ok(())
 }
 
 fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
@@ -105,8 +128,13 @@ fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     let same = || sys::pty::duplicate(&terminal).map_err(ExecError::Terminal);
     let stdio = Stdio { stdin: same()?, stdout: same()?, stderr: same()? };
     let process = runtime::exec(&order.request, stdio)?;
+    tell_executed(order)?;
     // Only while the command has it open does the terminal have another end.
     drop(terminal);
+    if order.detached {
+        let null = sys::pty::null().map_err(ExecError::Streams)?;
+        replace_streams(&null)?;
+    }
     rustix::io::ioctl_fionbio(&controller, true).map_err(|e| ExecError::Terminal(e.into()))?;
     relay(&controller, &process, signals).map_err(ExecError::Streams)?;
     exit_code(&process)
@@ -160,7 +188,8 @@ fn relay(controller: &OwnedFd, process: &Process, signals: &SignalFd) -> io::Res
                     wait(process, signals, Some(controller))?;
                     return Ok(());
                 }
-                Ok(count) => stdout().write_all(&block[..count]).and_then(|()| stdout().flush())?,
+                // Whoever read it may have left: the command goes on.
+                Ok(count) => drop(stdout().write_all(&block[..count]).and_then(|()| stdout().flush())),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(e) => return Err(e.into()),
@@ -193,7 +222,7 @@ fn wait(process: &Process, signals: &SignalFd, controller: Option<&OwnedFd>) -> 
 fn pass_on(signals: &SignalFd, process: &Process, controller: Option<&OwnedFd>) {
     while let Ok(Some(signal)) = signals.read_signal() {
         // What cannot be delivered is for a command that has ended.
-        if signal.ssi_signo == Signal::SIGWINCH as u32 {
+        if signal.ssi_signo.cast_signed() == sys::signal::first_queued() {
             let size = u32::from_ne_bytes(signal.ssi_int.to_ne_bytes());
             if let (Some(controller), Ok(rows), true) = (controller, u16::try_from(size >> 16), size != 0) {
                 // The terminal itself tells the command.

@@ -1,13 +1,21 @@
 //! Finding the container that a user means.
 
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension, Transaction};
 
 use super::{Containers, ContainersError};
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Owner};
 
 impl Containers {
-    /// The container whose name or id this is, or else whose id begins with it, or else whose stack's manifests call it so.
+    /// The container whose name or id this is, or else whose id begins with it, or else whose stack's manifests call it so,
+    /// with or without the stack before it: `STACK/NAME`.
     pub fn find(&self, text: &str) -> Result<ContainerId, ContainersError> {
+        // `STACK/NAME` says whose it is.
+        if let Some(owner) = text
+            .split_once('/')
+            .and_then(|(stack, name)| Some(Owner { stack: stack.parse().ok()?, resource: name.parse().ok()? }))
+        {
+            return self.find_owned(&owner)?.ok_or_else(|| ContainersError::NotFound { text: text.to_owned() });
+        }
         let candidates = self.db.read(|t| {
             let exact = matches(t, "name = ?1 OR id = ?1", text)?;
             if !exact.is_empty() {
@@ -29,6 +37,20 @@ impl Containers {
                 candidates: several.iter().map(|(_, name)| name.clone()).collect(),
             }),
         }
+    }
+
+    /// The container that is a stack's resource now; `None` while there is none.
+    pub fn find_owned(&self, owner: &Owner) -> Result<Option<ContainerId>, ContainersError> {
+        let condition = "SELECT id FROM containers WHERE phase = 'ready' AND stack = ?1 AND resource = ?2 ORDER BY created DESC";
+        let id = self.db.read(|t| {
+            let keys = [owner.stack.as_str(), owner.resource.as_str()];
+            t.prepare_cached(condition)?.query_row(keys, |row| row.get::<_, String>(0)).optional()
+        })?;
+        id.map(|id| {
+            let invalid = |e: crate::model::id::InvalidId| e.to_string();
+            id.parse().map_err(|e| ContainersError::Record { id: id.clone(), field: "id", why: invalid(e) })
+        })
+        .transpose()
     }
 }
 

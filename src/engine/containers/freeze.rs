@@ -19,7 +19,9 @@ pub struct Frozen<'a> {
 impl Containers {
     /// Freezes a container, where it runs.
     pub fn freeze<'a>(&'a self, held: &'a Held) -> Result<Option<Frozen<'a>>, ContainersError> {
-        if !monitor::read_state(&self.instance, &held.id)?.is_alive() {
+        let status = monitor::read_status(&self.instance, &held.id)?;
+        // One that a user has paused stands still already, and stays so.
+        if !status.state.is_alive() || status.paused {
             return Ok(None);
         }
         let marker = self.instance.container_run_dir(&held.id).join(MARKER);

@@ -11,25 +11,29 @@ mod exec_role;
 mod find;
 mod freeze;
 mod hold;
+mod logs;
+mod recording;
 mod records;
 mod recover;
 mod remove;
 mod start;
 mod verbs;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::state::Db;
 use crate::model::spec::ContainerSpec;
 use crate::model::{Digest, Instance, Name, Owner};
+use crate::sys;
 
 pub use error::ContainersError;
 pub use exec::ExecSpec;
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
 pub use freeze::Frozen;
 pub use hold::Held;
-pub use records::Record;
+pub use records::{Record, images_in_use};
 pub use recover::Recovered;
 pub use start::{Further, StartWith};
 
@@ -39,7 +43,23 @@ pub struct Containers {
     instance: Instance,
     db: Arc<Db>,
     /// What plays the roles of monitor and exec.
-    program: PathBuf,
+    program: Program,
+}
+
+#[derive(Clone, Debug)]
+enum Program {
+    /// This process's own, sealed. Not its path: an upgrade may have put another program there.
+    Own,
+    File(PathBuf),
+}
+
+impl Program {
+    fn path(&self) -> io::Result<PathBuf> {
+        match self {
+            Self::Own => sys::own_program::path(),
+            Self::File(path) => Ok(path.clone()),
+        }
+    }
 }
 
 /// What a container is created from.
@@ -56,13 +76,12 @@ pub struct NewContainer {
 
 impl Containers {
     pub fn new(instance: Instance, db: Arc<Db>) -> Self {
-        // Not its path: an upgrade may have put another program there.
-        Self { instance, db, program: "/proc/self/exe".into() }
+        Self { instance, db, program: Program::Own }
     }
 
     /// Spawns another file than that of this process for its roles: for processes that are not this program.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Self {
-        Self { program, ..self }
+        Self { program: Program::File(program), ..self }
     }
 }

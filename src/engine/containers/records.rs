@@ -1,5 +1,6 @@
 //! The rows of containers, and what they are made into.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -8,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Containers, ContainersError, NewContainer};
 use crate::files;
-use crate::model::spec::{ContainerSpec, ResourceLimits};
+use crate::model::spec::{ContainerSpec, Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Digest, Name, Owner, RestartPolicy};
 use crate::sys;
 
@@ -40,6 +41,14 @@ impl Phase {
             Self::Removing => "removing",
         }
     }
+}
+
+/// The images that containers are made of, those too that are half-made.
+pub fn images_in_use(t: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>> {
+    let mut query = t.prepare_cached("SELECT DISTINCT image_digest FROM containers")?;
+    let digests = query.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    // What is no digest is no image either.
+    Ok(digests.iter().filter_map(|digest| digest.parse().ok()).collect())
 }
 
 impl Containers {
@@ -145,9 +154,38 @@ impl Containers {
         if let Some(limits) = limits {
             spec.limits = limits;
         }
-        let text = serde_json::to_string(&spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
+        self.write_spec(id, &spec)
+    }
+
+    /// Changes what a record says of health checks.
+    pub(super) fn change_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), ContainersError> {
+        self.write_spec(id, &ContainerSpec { healthcheck: check, ..self.get(id)?.spec })
+    }
+
+    fn write_spec(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), ContainersError> {
+        let text = serde_json::to_string(spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
         self.db.write(|t| t.execute("UPDATE containers SET spec = ?2 WHERE id = ?1", params![id.as_str(), text]))?;
         Ok(())
+    }
+
+    /// Gives a container that the caller holds another name.
+    pub fn rename(&self, held: &super::Held, name: &Name) -> Result<(), ContainersError> {
+        let id = held.id();
+        let taken = self.db.write(|t| {
+            let by: Option<String> = t
+                .query_row("SELECT id FROM containers WHERE name = ?1 AND id != ?2", [name.as_str(), id.as_str()], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if by.is_none() {
+                t.execute("UPDATE containers SET name = ?2 WHERE id = ?1", [id.as_str(), name.as_str()])?;
+            }
+            Ok(by)
+        })?;
+        match taken {
+            Some(by) => Err(ContainersError::NameTaken { name: name.clone(), by: parse(&by, "id", &by)? }),
+            None => Ok(()),
+        }
     }
 
     /// The writable layer, its work folder and the logs. Whatever is there already is left as it is.

@@ -19,7 +19,7 @@ pub struct Recovered {
     /// Containers that died with their monitor: their processes are cleared away; what they held elsewhere (addresses,
     /// published ports) is for the caller to give back.
     pub lost: Vec<ContainerId>,
-    /// Containers that have exited and were to be removed then: for the caller to remove.
+    /// Containers that have ended, however, and were to be removed then: for the caller to remove.
     pub unsettled: Vec<ContainerId>,
     /// What could not be cleared away. The next recovery tries again.
     pub failures: Vec<ContainersError>,
@@ -69,8 +69,8 @@ impl Containers {
             self.clear_cgroup(id)?;
         }
         match self.state(id)? {
+            ContainerState::Exited { .. } | ContainerState::Lost if self.get(id)?.auto_remove => found.unsettled.push(id.clone()),
             ContainerState::Lost => found.lost.push(id.clone()),
-            ContainerState::Exited { .. } if self.get(id)?.auto_remove => found.unsettled.push(id.clone()),
             ContainerState::Exited { .. }
             | ContainerState::Created
             | ContainerState::Running { .. }

@@ -24,6 +24,13 @@ impl Containers {
         self.erase(held).await
     }
 
+    /// Ends what a killed monitor left of a container's processes, and removes their cgroup.
+    pub async fn clear(&self, held: &Held) -> Result<(), ContainersError> {
+        let (this, id) = (self.clone(), held.id.clone());
+        let cleared = tokio::task::spawn_blocking(move || this.clear_cgroup(&id)).await;
+        cleared.map_err(|e| ContainersError::Spawn(std::io::Error::other(e)))?
+    }
+
     /// Gives back what the instance holds of the kernel when it has no container left.
     pub fn teardown(&self) -> Result<(), ContainersError> {
         Ok(cgroups::remove_parent(&self.instance.cgroup_parent())?)

@@ -11,9 +11,11 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::exec::ORDER_PREFIX;
+use super::recording::recording;
 use super::recover::entries;
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, Join, MONITOR_LOG, NETNS_GIVEN, Started};
+use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::spec::{self, HostDevice, HostMount, SpecInput};
 use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
 use crate::files::{self, FileError};
@@ -163,16 +165,11 @@ impl Containers {
             image: &image,
             mounts,
             devices: further.devices,
-            terminal: false,
+            terminal: wanted.tty,
         };
         let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);
-        let healthcheck = healthcheck.map(|check| match (check.test, &further.shell) {
-            (Probe::Shell(line), Some(shell)) => {
-                Healthcheck { test: Probe::Command(shell.iter().cloned().chain([line]).collect()), ..check }
-            }
-            (test, _) => Healthcheck { test, ..check },
-        });
+        let healthcheck = healthcheck.map(|check| check.with_shell(further.shell.as_deref()));
         let job = Job {
             v: monitor::JOB_VERSION,
             id: id.clone(),
@@ -184,7 +181,7 @@ impl Containers {
                 user,
                 groups: wanted.group_add.iter().cloned().collect(),
                 cgroup: self.cgroup(id),
-                limits: wanted.limits.clone(),
+                limits: Cgroup::at(&self.cgroup(id))?.with_defaults(wanted.limits.clone())?,
                 network,
                 init: wanted.init,
                 shm_of: None,
@@ -194,8 +191,10 @@ impl Containers {
             healthcheck,
             stop_signal: wanted.stop_signal.or(image_signal).unwrap_or(Signal::TERM),
             stop_grace: wanted.stop_grace_period,
-            log_bounds: monitor::logs::LogBounds::default(),
+            recording: recording(record),
             auto_remove: record.auto_remove,
+            stdin_open: wanted.stdin_open,
+            stdin_once: wanted.stdin_once,
             awaits_attach,
             state_dir: self.instance.state_dir().to_owned(),
             run_dir: self.instance.run_dir().to_owned(),
@@ -211,7 +210,7 @@ impl Containers {
 
     async fn spawn(&self, record: &Record, netns: Option<OwnedFd>, ticket: &str) -> Result<i32, ContainersError> {
         let name = record.name.to_string();
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(self.program.path().map_err(ContainersError::Spawn)?);
         command.arg0("setpoint").arg(monitor::ROLE).arg(self.instance.container_run_dir(&record.id)).arg(ticket);
         // The monitor lives on for long and needs nothing of the starter's environment but where programs are.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Containers, ContainersError};
-use crate::engine::monitor::logs::{LogError, LogQuery, LogReader};
-use crate::engine::monitor::{self, Attached, Client, ClientError, LOGS, Status};
-use crate::engine::runtime::cgroups::Cgroup;
-use crate::model::spec::ResourceLimits;
+use crate::engine::monitor::{self, Attached, Attachment, Client, ClientError, Status};
+use crate::engine::runtime::cgroups::{self, Cgroup};
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
 
@@ -34,11 +33,16 @@ impl Containers {
     /// Ends the container for good: by its stop signal and, after the grace (its own unless another is given), SIGKILL. What
     /// does not run is stopped already.
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), ContainersError> {
+        self.stop_by(id, grace, None).await
+    }
+
+    /// The same by another signal than its own.
+    pub async fn stop_by(&self, id: &ContainerId, grace: Option<Span>, signal: Option<Signal>) -> Result<(), ContainersError> {
         let grace = grace.map_or_else(|| self.get(id).map(|record| record.spec.stop_grace_period), Ok)?;
         let client = Client::new(&self.instance, id);
         let until = Instant::now() + TRANSITION;
         loop {
-            match client.stop(grace.0).await {
+            match client.stop(grace.0, signal).await {
                 Ok(_) => return Ok(()),
                 Err(ClientError::Gone) => {}
                 Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
@@ -81,19 +85,37 @@ impl Containers {
         }
         match self.state(id)? {
             ContainerState::Exited { code, .. } => Ok(code),
-            ContainerState::Created => Err(ContainersError::NeverStarted { name: self.called(id) }),
-            ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
+            ContainerState::Created if self.get(id).is_ok() => Err(ContainersError::NeverStarted { name: self.called(id) }),
+            // Also of one that was lost and has been removed for it.
+            ContainerState::Created | ContainerState::Lost => Err(ContainersError::Lost { name: self.called(id) }),
             ContainerState::Running { .. } | ContainerState::Restarting { .. } => {
                 Err(ContainersError::Busy { name: self.called(id) })
             }
         }
     }
 
-    /// The output of a container that runs, from now on.
-    pub async fn attach(&self, id: &ContainerId, reap: bool) -> Result<Attached, ContainersError> {
-        match Client::new(&self.instance, id).attach(reap).await {
+    /// The output of a container that runs, from now on, and a way to its input.
+    pub async fn attach(&self, id: &ContainerId, attachment: Attachment) -> Result<Attached, ContainersError> {
+        match Client::new(&self.instance, id).attach(attachment).await {
             Ok(attached) => Ok(attached),
             Err(ClientError::Gone | ClientError::NotRunning) => Err(ContainersError::NotRunning { name: self.called(id) }),
+            Err(source) => Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+    }
+
+    /// What stands still answers nobody.
+    pub fn refuse_paused(&self, id: &ContainerId) -> Result<(), ContainersError> {
+        if self.status(id)?.paused { Err(ContainersError::Paused { name: self.called(id) }) } else { Ok(()) }
+    }
+
+    /// Lets a container stand still, or go on.
+    pub async fn pause(&self, id: &ContainerId, pause: bool) -> Result<(), ContainersError> {
+        // Held, so that it meets neither a start nor a look at what stands still for a moment.
+        let _held = self.hold(id).await?;
+        match Client::new(&self.instance, id).pause(pause).await {
+            Ok(()) => Ok(()),
+            Err(ClientError::Gone | ClientError::NotRunning) => Err(ContainersError::NotRunning { name: self.called(id) }),
+            Err(ClientError::Refused(why)) => Err(ContainersError::Pause { name: self.called(id), why }),
             Err(source) => Err(ContainersError::Monitor { name: self.called(id), source }),
         }
     }
@@ -106,7 +128,9 @@ impl Containers {
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
         let held = self.hold(id).await?;
-        match Client::new(&self.instance, id).update(restart, limits.clone()).await {
+        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        let in_force = limits.clone().map(|limits| cgroup.with_defaults(limits)).transpose()?;
+        match Client::new(&self.instance, id).update(restart, in_force).await {
             // Without a monitor the next start reads the record.
             Ok(()) | Err(ClientError::Gone) => {}
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
@@ -114,18 +138,43 @@ impl Containers {
         self.change_spec(&held.id, restart, limits)
     }
 
-    /// What the container printed.
-    pub fn logs(&self, id: &ContainerId, query: LogQuery) -> Result<LogReader, LogError> {
-        let (instance, own) = (self.instance.clone(), id.clone());
-        // A state that cannot be read is no reason to wait for more.
-        let alive = move || monitor::read_state(&instance, &own).is_ok_and(|state| state.is_alive());
-        LogReader::open(&self.instance.container_dir(id).join(LOGS), &self.instance.container_run_dir(id), query, alive)
+    /// Records another health check, and has it made from now on: `effective` is the image's where the spec has none.
+    pub async fn set_healthcheck(
+        &self,
+        id: &ContainerId,
+        recorded: Option<Healthcheck>,
+        effective: Option<Healthcheck>,
+    ) -> Result<(), ContainersError> {
+        let held = self.hold(id).await?;
+        match Client::new(&self.instance, id).check(effective).await {
+            // Without a monitor the next start reads the record.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
+        }
+        self.change_healthcheck(&held.id, recorded)
+    }
+
+    /// The processes of a container, by their numbers here.
+    pub fn pids(&self, id: &ContainerId) -> Result<Vec<i32>, ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.pids()?)
+    }
+
+    /// What it uses now.
+    pub fn stats(&self, id: &ContainerId) -> Result<cgroups::Stats, ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.stats()?)
+    }
+
+    /// Bytes that it has read from disks and written to them.
+    pub fn block_io(&self, id: &ContainerId) -> Result<(u64, u64), ContainersError> {
+        Ok(Cgroup::at(&self.cgroup(id))?.block_io()?)
     }
 
     /// Kills what is left in the container's cgroup, and removes it.
     pub(super) fn clear_cgroup(&self, id: &ContainerId) -> Result<(), ContainersError> {
         let cgroup = Cgroup::at(&self.cgroup(id))?;
         cgroup.kill_all()?;
+        // What stands still does not even die.
+        cgroup.thaw()?;
         Ok(cgroup.remove()?)
     }
 

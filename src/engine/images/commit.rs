@@ -52,7 +52,7 @@ impl Images {
         let scratch = self.inner.store.scratch()?;
         let mut meter = Meter::new(progress, "commit".to_owned(), None);
         let form = Form::Layer { mount_points: &source.mount_points };
-        Ok(Difference(from_tree(&source.upper, form, scratch, &self.inner.limits, &mut meter)?))
+        Ok(Difference(from_tree(&source.upper, form, scratch, &self.limits()?, &mut meter)?))
     }
 
     /// Makes an image of a difference. Blocks the thread.

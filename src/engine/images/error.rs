@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::documents::DocumentError;
-use super::layer::{TreeError, UnpackError};
+use super::layer::{CompleteError, TreeError, UnpackError};
 use super::load::LoadError;
 use super::registry::{RegistryError, SettingsError};
 use super::verify::VerifyError;
@@ -37,6 +37,8 @@ pub enum ImagesError {
     Settings(#[from] SettingsError),
     #[error("unpack layer {layer}: {source}")]
     Unpack { layer: String, source: Box<UnpackError> },
+    #[error("layer {diff_id}: {source}")]
+    Complete { diff_id: Digest, source: CompleteError },
     #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]
     DiffId { blob: Digest, expected: Digest, found: Digest },
     #[error("import {}: {source}", path.display())]

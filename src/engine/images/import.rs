@@ -18,9 +18,10 @@ use super::progress::Meter;
 use super::publish::Package;
 use super::rows::Record;
 use super::store::{Scratch, Staged};
-use super::{Images, ImagesError, documents, layer};
+use super::{Images, ImagesError, InvalidChange, apply_changes, documents, layer};
 use crate::files::FileError;
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+use crate::sys::memory::TrimmedAfter;
 
 /// Where a root file system comes from.
 pub enum ImportSource {
@@ -40,6 +41,12 @@ pub struct ImportConfig {
     pub environment: BTreeMap<String, String>,
     pub working_dir: Option<String>,
     pub user: Option<String>,
+    /// Instructions of a Dockerfile on top of that.
+    pub changes: Vec<String>,
+    /// What the history says of it.
+    pub message: Option<String>,
+    /// What the programs in it are made for; this host when absent.
+    pub platform: Option<Platform>,
 }
 
 impl Images {
@@ -49,15 +56,17 @@ impl Images {
         layer::fingerprint(path).map_err(|source| of_tree(path, source))
     }
 
-    /// Makes an image from a root file system and gives it the reference.
+    /// Makes an image from a root file system and gives it the reference, if any.
     pub async fn import(
         &self,
         source: ImportSource,
-        reference: &ImageRef,
+        reference: impl Into<Option<&ImageRef>>,
         config: ImportConfig,
         fingerprint: Option<Digest>,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
+        let _trimmed = TrimmedAfter;
+        let references: Vec<ImageRef> = reference.into().into_iter().cloned().collect();
         let scratch = self.inner.store.scratch()?;
         let limits = self.limits()?;
         let staged = match source {
@@ -71,12 +80,16 @@ impl Images {
             }
             ImportSource::Reader(reader) => from_reader(reader, scratch, limits, &progress).await?,
         };
-        let package = Arc::new(package(&staged.layer, reference, &config, fingerprint));
-        let digest = package.record.digest;
+        let package = Arc::new(package(&staged.layer, references, config, fingerprint)?);
+        let (digest, reference) = (package.record.digest, package.references.first().cloned());
         let images = self.clone();
         let published = tokio::task::spawn_blocking(move || images.publish_now(&package, &[&staged])).await??;
         // The one layer is ours and is there, so nobody can have taken it away.
-        if published { Ok(digest) } else { Err(ImagesError::Contended { reference: Box::new(reference.clone()) }) }
+        match (published, reference) {
+            (true, _) => Ok(digest),
+            (false, Some(reference)) => Err(ImagesError::Contended { reference: Box::new(reference) }),
+            (false, None) => Err(ImagesError::Missing(digest)),
+        }
     }
 }
 
@@ -200,26 +213,33 @@ fn of_tree(path: &Path, source: TreeError) -> ImagesError {
 }
 
 /// The documents of an image of one layer.
-fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerprint: Option<Digest>) -> Package {
+fn package(
+    layer: &Layer,
+    references: Vec<ImageRef>,
+    config: ImportConfig,
+    fingerprint: Option<Digest>,
+) -> Result<Package, InvalidChange> {
     // As old as the newest thing in it, so that the same content gives the same image.
     let created = OffsetDateTime::from_unix_timestamp(layer.newest).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let created_text = created.format(&Rfc3339).ok();
-    let platform = Platform::host();
+    let platform = config.platform.unwrap_or_else(Platform::host);
+    let comment = config.message.unwrap_or_else(|| "imported".to_owned());
     let mut run = Map::new();
     let mut say = |key: &str, value: Option<Value>| run.extend(value.map(|value| (key.to_owned(), value)));
     let environment: Vec<String> = config.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    say("User", config.user.clone().map(Value::from));
+    say("User", config.user.map(Value::from));
     say("Env", Some(environment.into()));
-    say("Entrypoint", config.entrypoint.clone().map(Value::from));
-    say("Cmd", config.command.clone().map(Value::from));
-    say("WorkingDir", config.working_dir.clone().map(Value::from));
+    say("Entrypoint", config.entrypoint.map(Value::from));
+    say("Cmd", config.command.map(Value::from));
+    say("WorkingDir", config.working_dir.map(Value::from));
+    apply_changes(&mut run, &config.changes)?;
     let mut image = json!({
         "created": created_text,
         "architecture": platform.architecture,
         "os": platform.os,
         "config": run,
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-        "history": [{"created": created_text, "comment": "imported"}],
+        "history": [{"created": created_text, "comment": comment}],
     });
     if let Some(variant) = platform.variant {
         image["variant"] = variant.into();
@@ -240,5 +260,5 @@ fn package(layer: &Layer, reference: &ImageRef, config: &ImportConfig, fingerpri
         layers: vec![layer.diff_id],
         imported_from: fingerprint,
     };
-    Package { record, manifest, config: image, references: vec![reference.clone()], blobs: Vec::new(), place: None }
+    Ok(Package { record, manifest, config: image, references, blobs: Vec::new(), place: None })
 }

@@ -29,6 +29,7 @@ use crate::files::Inside;
 use crate::files::beneath::Escapes;
 use crate::model::reference::InvalidReference;
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+use crate::sys::memory::TrimmedAfter;
 
 /// Annotations that name an image in an OCI layout.
 pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -91,6 +92,7 @@ impl Images {
         options: LoadOptions,
         progress: ProgressSink,
     ) -> Result<Vec<Loaded>, ImagesError> {
+        let _trimmed = TrimmedAfter;
         let (feed, parts) = mpsc::channel(16);
         let images = self.clone();
         let mut meter = Meter::new(&progress, "archive".to_owned(), None);

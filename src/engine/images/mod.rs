@@ -3,8 +3,10 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
+mod chain;
 mod check;
 mod commit;
+mod details;
 mod documents;
 mod error;
 mod history;
@@ -37,13 +39,14 @@ use oci_spec::image::ImageConfiguration;
 
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
+pub use self::details::{ImageDetails, RootFsDetails};
 pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
-pub use self::layer::{ArchiveError, SkeletonError, TreeError, UnpackError};
+pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
-pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, PruneFilter, Pruned, PrunedImage};
+pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
 pub use self::push::{PushOptions, Pushed};
 pub use self::registry::{
@@ -131,6 +134,11 @@ impl Images {
         Ok(self.inner.db.read(|t| rows::by_reference(t, reference))?)
     }
 
+    /// Whether an image is here.
+    pub fn has(&self, digest: &Digest) -> Result<bool, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::by_digest(t, digest))?.is_some())
+    }
+
     /// The image with this digest, `sha256:…` or the start of its hexadecimal digits, if that is the start of one only.
     pub fn find_by_id(&self, text: &str) -> Result<Option<observed::Image>, ImagesError> {
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -169,15 +177,7 @@ impl Images {
         let content = self.inner.store.blob(&config)?;
         let (config, _) =
             documents::configuration(&content, diff_ids.len()).map_err(|_| ImagesError::Damaged { digest: config })?;
-        let mut layers = Vec::with_capacity(diff_ids.len());
-        for diff_id in diff_ids.iter().rev() {
-            let path = self.inner.store.layer_path(diff_id);
-            if !path.is_dir() {
-                return Err(ImagesError::LayerGone { diff_id: *diff_id });
-            }
-            layers.push(path);
-        }
-        Ok(RootFs { layers, config })
+        Ok(RootFs { layers: self.folders(&digest, &diff_ids)?, config })
     }
 
     /// The image's configuration as it was published, with what no standard names.

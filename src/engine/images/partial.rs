@@ -16,13 +16,15 @@ use super::registry::Download;
 use crate::files::{self, FileError, Lock};
 use crate::model::Digest;
 
+/// Less than this is no gain for the next attempt.
+const WORTH: u64 = 64 << 10;
 /// A smaller blob is fetched anew in the time that it takes to look for it.
 const SMALLEST: u64 = 1 << 20;
 const MOST: usize = 64;
 const MOST_BYTES: u64 = 16 << 30;
 const PART: usize = 256 << 10;
 /// Parts that may wait for the disk.
-const AHEAD: usize = 64;
+const AHEAD: usize = 8;
 
 /// The folder of partials.
 #[derive(Debug)]
@@ -154,7 +156,8 @@ impl Growing {
     /// Ends it, once the download has gone. It is of no use any more where the blob has come, or cannot come from it.
     pub(super) async fn end(self, keep: bool) -> Result<(), ImagesError> {
         let lock = self.writing.await?;
-        if !keep {
+        let had = lock.file().metadata().map_err(|e| FileError::new("look at", &self.path, e))?.len();
+        if !keep || had < WORTH {
             files::remove_all(&self.path)?;
         }
         drop(lock);

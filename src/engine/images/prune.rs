@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Freed, Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef};
+
+/// The images that somebody needs, as far as the database knows.
+pub type Live = rusqlite::Result<BTreeSet<Digest>>;
 
 /// Which images are pruned, of those that nobody needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,20 +80,24 @@ impl LabelFilter {
 impl Images {
     /// Removes the images that are not in `live` and that the filter takes, and all content that no image needs. Blocks the
     /// thread.
-    pub fn prune(&self, filter: &PruneFilter, live: &BTreeSet<Digest>) -> Result<Pruned, ImagesError> {
+    pub fn prune(&self, filter: &PruneFilter, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Pruned, ImagesError> {
         let mut doomed = Vec::new();
         for image in self.list()? {
             let old = filter.until.is_none_or(|until| image.created < until);
-            let fits = !live.contains(&image.digest) && old && (filter.all || image.references.is_empty());
+            let fits = old && (filter.all || image.references.is_empty());
             if fits && (filter.labels.is_empty() || self.has_labels(&image.digest, &filter.labels)?) {
                 doomed.push(PrunedImage { digest: image.digest, references: image.references });
             }
         }
         let mut images = Vec::new();
         let Freed { bytes, .. } = self.sweep(|t| {
+            // Asked in the transaction that removes them: who begins to use one before is seen, and who comes after sees
+            // that it has gone.
+            let live = live(t)?;
             for image in doomed {
                 // One that has got a name in the meantime is wanted by somebody.
-                if rows::by_digest(t, &image.digest)?.is_some_and(|now| now.references == image.references) {
+                let wanted = rows::by_digest(t, &image.digest)?.is_none_or(|now| now.references != image.references);
+                if !wanted && !live.contains(&image.digest) {
                     images.push(image);
                 }
             }
@@ -99,19 +107,7 @@ impl Images {
     }
 
     fn has_labels(&self, digest: &Digest, filters: &[LabelFilter]) -> Result<bool, ImagesError> {
-        #[derive(Deserialize)]
-        struct Config {
-            config: Option<Run>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Run {
-            labels: Option<BTreeMap<String, String>>,
-        }
-        let (config, _) = self.content_of(digest)?;
-        let content = self.inner.store.blob(&config)?;
-        let parsed: Config = serde_json::from_slice(&content).map_err(|_| ImagesError::Damaged { digest: config })?;
-        let labels = parsed.config.and_then(|run| run.labels).unwrap_or_default();
+        let labels = self.labels_of(digest)?;
         Ok(filters.iter().all(|filter| filter.takes(&labels)))
     }
 
@@ -123,6 +119,8 @@ impl Images {
         for blob in kept {
             *sizes.entry(blob.diff_id).or_default() += blob.size;
         }
+        // A completion counts like a layer.
+        sizes.extend(self.inner.db.read(rows::completions)?.into_iter().map(|done| (done.chain_id, done.size)));
         let mut of_image: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
         let mut needed = BTreeSet::new();

@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rusqlite::Transaction;
 use tokio::sync::OnceCell;
 
 use super::pull::Shared;
 use super::rows::{self, LayerBlob, Place, Record};
 use super::store::Staged;
-use super::{Freed, Images, ImagesError};
+use super::{Freed, Images, ImagesError, Live};
 use crate::model::{Digest, ImageRef};
 
 /// An image that is ready to be recorded, but for its layers.
@@ -75,6 +76,8 @@ impl Images {
                 None => return Ok(false),
             }
         }
+        // Before anything has its final name: what cannot be completed is refused, and nothing of it remains.
+        let chain = self.complete(&package.record, staged)?;
         let mut kept = BTreeSet::new();
         for staged in fresh.iter().chain(&again) {
             if let Some(digest) = staged.kept {
@@ -88,12 +91,20 @@ impl Images {
         for staged in &fresh {
             publishing.layer(staged)?;
         }
+        for link in &chain {
+            if let (Some(scratch), Some(completion)) = (&link.made, link.completion) {
+                publishing.completion(scratch, &completion.chain_id)?;
+            }
+        }
         publishing.blob(&package.record.config, &package.config)?;
         publishing.blob(&package.record.digest, &package.manifest)?;
         publishing.sync()?;
         inner.db.write(|t| {
-            for staged in fresh.iter().chain(&again) {
-                rows::insert_layer(t, &staged.layer.diff_id, staged.layer.size, staged.layer.tar_size)?;
+            for staged in &fresh {
+                rows::insert_layer(t, &staged.layer, true)?;
+            }
+            for staged in &again {
+                rows::insert_layer(t, &staged.layer, false)?;
             }
             for blob in &package.blobs {
                 rows::insert_blob(t, &LayerBlob { kept: kept.contains(&blob.digest), ..blob.clone() })?;
@@ -103,7 +114,8 @@ impl Images {
                     rows::insert_place(t, digest, place)?;
                 }
             }
-            rows::insert(t, &package.record, &package.references)
+            let completions: Vec<_> = chain.iter().map(|link| link.completion).collect();
+            rows::insert(t, &package.record, &completions, &package.references)
         })?;
         Ok(true)
     }
@@ -114,9 +126,17 @@ impl Images {
         self.sweep(|_| Ok(vec![digest]))
     }
 
+    /// The same, unless it is in `live`.
+    pub fn remove_unless(&self, digest: Digest, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Freed, ImagesError> {
+        self.sweep(|t| Ok(if live(t)?.contains(&digest) { Vec::new() } else { vec![digest] }))
+    }
+
     /// Removes the images that have no reference and are not in `live`, and all content that no image needs.
-    pub fn collect(&self, live: &BTreeSet<Digest>) -> Result<Freed, ImagesError> {
-        self.sweep(|t| Ok(rows::unreferenced(t)?.into_iter().filter(|digest| !live.contains(digest)).collect()))
+    pub fn collect(&self, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Freed, ImagesError> {
+        self.sweep(|t| {
+            let live = live(t)?;
+            Ok(rows::unreferenced(t)?.into_iter().filter(|digest| !live.contains(digest)).collect())
+        })
     }
 
     /// Puts right what a crash has left: work in progress of dead processes, content without a row.
@@ -130,16 +150,15 @@ impl Images {
         doomed: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<Vec<Digest>>,
     ) -> Result<Freed, ImagesError> {
         let publishing = self.inner.store.publishing()?;
-        let (freed, layers, blobs) = self.inner.db.write(|t| {
+        let (freed, names) = self.inner.db.write(|t| {
             let mut freed = Freed::default();
             for digest in doomed(t)? {
                 freed.images += u64::from(rows::remove(t, &digest)?);
             }
             (freed.layers, freed.bytes) = rows::remove_unneeded_layers(t)?;
-            let (layers, blobs) = rows::names(t)?;
-            Ok((freed, layers, blobs))
+            Ok((freed, rows::names(t)?))
         })?;
-        publishing.sweep(|name| layers.contains(name), |name| blobs.contains(name))?;
+        publishing.sweep(&names)?;
         Ok(freed)
     }
 }

@@ -20,11 +20,10 @@ use super::store::Staged;
 use super::verify::{self, PublicKey, Rule};
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Phase, Platform, ProgressSink};
+use crate::sys::memory::TrimmedAfter;
 
-/// Layers of one pull that are fetched at a time.
-const PARALLEL: usize = 4;
-/// Parts of a layer, some kilobytes each, that may wait between the network and the disk.
-const AHEAD: usize = 64;
+/// Parts of a layer that may wait between the network and the disk. From a fast network each has some hundred kilobytes.
+const AHEAD: usize = 8;
 /// How often a pull goes on after somebody removed a layer that it had found here.
 const ATTEMPTS: usize = 4;
 
@@ -67,6 +66,7 @@ impl Images {
         options: &PullOptions,
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
+        let _trimmed = TrimmedAfter;
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,
@@ -177,7 +177,7 @@ impl Images {
         missing.sort_by_key(|(_, blob, _)| std::cmp::Reverse(blob.size));
         let fetches =
             missing.into_iter().map(|(diff_id, blob, meter)| self.layer(registry, reference, diff_id, blob, keep, meter));
-        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
+        stream::iter(fetches).buffer_unordered(self.inner.settings.parallel.max(1)).try_collect().await
     }
 
     /// Whether the layer is here, and can be made a tar again.
@@ -188,7 +188,7 @@ impl Images {
     }
 
     /// Whether the store has this blob of a layer.
-    fn keeps(&self, digest: &Digest) -> Result<bool, ImagesError> {
+    pub(super) fn keeps(&self, digest: &Digest) -> Result<bool, ImagesError> {
         let known = self.inner.db.read(|t| rows::blob(t, digest))?;
         Ok(known.is_some_and(|blob| blob.kept) && self.inner.store.blob_path(digest).is_file())
     }

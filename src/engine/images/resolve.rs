@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::documents::{self, Document, DocumentError};
-use super::pull::{fetch, of_registry, parse};
+use super::documents::{self, Blob, Document, DocumentError};
+use super::pull::{PullOptions, fetch, of_registry, parse};
 use super::registry::Registry;
 use super::{Images, ImagesError, rows};
 use crate::model::{Digest, ImageRef, Platform};
@@ -20,13 +20,17 @@ pub struct Resolution {
 }
 
 impl Images {
-    /// Asks the registry which image `reference` is for `platform` (this host's by default), and what of it is not here.
-    pub async fn look_up(&self, reference: &ImageRef, platform: Option<&Platform>) -> Result<Resolution, ImagesError> {
+    /// Asks the registry which image `reference` is for a platform, and what of it a pull with these options would bring.
+    pub async fn look_up(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, ImagesError> {
+        let keep = match options.keep_blobs {
+            Some(keep) => keep,
+            None => self.keeps_blobs()?,
+        };
         let of_registry = |source| of_registry(reference, source);
         let of_document =
             |source: DocumentError| ImagesError::Document { reference: Box::new(reference.clone()), source: Box::new(source) };
-        let registry = Registry::open(&self.inner.http, reference, None).map_err(of_registry)?;
-        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let registry = Registry::open(&self.inner.http, reference, options.credentials.as_ref()).map_err(of_registry)?;
+        let wanted = options.platform.clone().unwrap_or_else(Platform::host);
         let mut raw = fetch(&registry, reference).await.map_err(of_registry)?;
         let named = raw.digest;
         let mut document = parse(&raw).map_err(of_document)?;
@@ -36,18 +40,18 @@ impl Images {
             document = parse(&raw).map_err(of_document)?;
         }
         let Document::Manifest(manifest) = document else { return Err(of_document(DocumentError::Nested)) };
-        if self.inner.db.read(|t| rows::has_image(t, &raw.digest))? {
+        if !keep && self.inner.db.read(|t| rows::has_image(t, &raw.digest))? {
             return Ok(Resolution { named, digest: raw.digest, bytes: 0 });
         }
         // Layers are known here by what they unpack to, which only the configuration says.
         let content = registry.small_blob(&manifest.config).await.map_err(of_registry)?;
         let (config, diff_ids) = documents::configuration(&content, manifest.layers.len()).map_err(of_document)?;
         documents::check_platform(&config, &wanted).map_err(of_document)?;
-        let layers: BTreeMap<Digest, u64> = diff_ids.into_iter().zip(manifest.layers.iter().map(|layer| layer.size)).collect();
+        let layers: BTreeMap<Digest, &Blob> = diff_ids.into_iter().zip(&manifest.layers).collect();
         let mut bytes = 0u64;
-        for (diff_id, size) in layers {
-            if !self.has_layer(&diff_id)? {
-                bytes = bytes.saturating_add(size);
+        for (diff_id, blob) in layers {
+            if !self.has_layer(&diff_id)? || keep && !self.keeps(&blob.digest)? {
+                bytes = bytes.saturating_add(blob.size);
             }
         }
         Ok(Resolution { named, digest: raw.digest, bytes })

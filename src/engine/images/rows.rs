@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::layer::Layer;
 use crate::model::{Digest, ImageRef};
 use crate::observed;
 
@@ -32,6 +33,14 @@ pub(super) struct LayerBlob {
     pub(super) kept: bool,
 }
 
+/// A layer's completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Completion {
+    /// Of the layer and all below it.
+    pub(super) chain_id: Digest,
+    pub(super) size: u64,
+}
+
 /// A repository of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -39,8 +48,13 @@ pub(super) struct Place {
     pub(super) repository: String,
 }
 
-/// Records an image whose layers all have rows, and gives it references.
-pub(super) fn insert(t: &Transaction<'_>, image: &Record, references: &[ImageRef]) -> rusqlite::Result<()> {
+/// Records an image whose layers all have rows, with the completion of each, and gives it references.
+pub(super) fn insert(
+    t: &Transaction<'_>,
+    image: &Record,
+    completions: &[Option<Completion>],
+    references: &[ImageRef],
+) -> rusqlite::Result<()> {
     let digest = image.digest.to_string();
     let created = image.created.format(&Rfc3339).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut size = 0i64;
@@ -52,10 +66,12 @@ pub(super) fn insert(t: &Transaction<'_>, image: &Record, references: &[ImageRef
          ON CONFLICT (digest) DO UPDATE SET imported_from = coalesce(excluded.imported_from, imported_from)",
         params![digest, image.config.to_string(), created, size, image.imported_from.map(|d| d.to_string())],
     )?;
-    for (position, layer) in image.layers.iter().enumerate() {
+    completions.iter().flatten().try_for_each(|completion| insert_completion(t, *completion))?;
+    for (position, (layer, completion)) in image.layers.iter().zip(completions).enumerate() {
         t.execute(
-            "INSERT OR IGNORE INTO image_layers (digest, position, diff_id) VALUES (?1, ?2, ?3)",
-            params![digest, position as i64, layer.to_string()],
+            "INSERT INTO image_layers (digest, position, diff_id, completion) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (digest, position) DO UPDATE SET completion = excluded.completion",
+            params![digest, position as i64, layer.to_string(), completion.map(|completion| completion.chain_id.to_string())],
         )?;
     }
     references.iter().try_for_each(|reference| tag(t, reference, &image.digest))
@@ -71,13 +87,66 @@ pub(super) fn tag(t: &Transaction<'_>, reference: &ImageRef, digest: &Digest) ->
     Ok(())
 }
 
-pub(super) fn insert_layer(t: &Transaction<'_>, diff_id: &Digest, size: u64, tar_size: u64) -> rusqlite::Result<()> {
+/// `is_new`: its folder is what has just been unpacked; that of one which was there already stays as it was.
+pub(super) fn insert_layer(t: &Transaction<'_>, layer: &Layer, is_new: bool) -> rusqlite::Result<()> {
     t.execute(
-        "INSERT INTO layers (diff_id, size, tar_size) VALUES (?1, ?2, ?3)
-         ON CONFLICT (diff_id) DO UPDATE SET tar_size = excluded.tar_size",
-        params![diff_id.to_string(), size.cast_signed(), tar_size.cast_signed()],
+        "INSERT INTO layers (diff_id, size, tar_size, dependent) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (diff_id) DO UPDATE
+         SET tar_size = excluded.tar_size, dependent = iif(?5, excluded.dependent, dependent)",
+        params![layer.diff_id.to_string(), layer.size.cast_signed(), layer.tar_size.cast_signed(), layer.dependent, is_new],
     )?;
     Ok(())
+}
+
+/// Whether the layers below have a say in a layer. `None`: there is no such layer, or its folder does not tell.
+pub(super) fn is_dependent(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Result<Option<bool>> {
+    let mut query = t.prepare_cached("SELECT dependent FROM layers WHERE diff_id = ?1")?;
+    Ok(query.query_row([diff_id.to_string()], |row| row.get::<_, Option<bool>>(0)).optional()?.flatten())
+}
+
+/// The completion of a layer with all below it.
+pub(super) fn completion(t: &Transaction<'_>, chain_id: &Digest) -> rusqlite::Result<Option<Completion>> {
+    let mut query = t.prepare_cached("SELECT chain_id, size FROM completions WHERE chain_id = ?1")?;
+    query.query_row([chain_id.to_string()], read_completion).optional()
+}
+
+pub(super) fn completions(t: &Transaction<'_>) -> rusqlite::Result<Vec<Completion>> {
+    let mut query = t.prepare_cached("SELECT chain_id, size FROM completions ORDER BY chain_id")?;
+    query.query_map([], read_completion)?.collect()
+}
+
+/// The completions of an image's layers, the lowest layer first.
+pub(super) fn completions_of(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Vec<Option<Digest>>> {
+    let mut query = t.prepare_cached("SELECT completion FROM image_layers WHERE digest = ?1 ORDER BY position")?;
+    let read = |row: &Row<'_>| row.get::<_, Option<String>>(0)?.map(|_| parsed(row, 0)).transpose();
+    query.query_map([digest.to_string()], read)?.collect()
+}
+
+/// Records what is laid over a layer of an image.
+pub(super) fn set_completion(
+    t: &Transaction<'_>,
+    image: &Digest,
+    position: usize,
+    completion: Option<Completion>,
+) -> rusqlite::Result<()> {
+    completion.map_or(Ok(()), |completion| insert_completion(t, completion))?;
+    t.execute(
+        "UPDATE image_layers SET completion = ?3 WHERE digest = ?1 AND position = ?2",
+        params![image.to_string(), position as i64, completion.map(|completion| completion.chain_id.to_string())],
+    )?;
+    Ok(())
+}
+
+fn insert_completion(t: &Transaction<'_>, completion: Completion) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT OR IGNORE INTO completions (chain_id, size) VALUES (?1, ?2)",
+        params![completion.chain_id.to_string(), completion.size.cast_signed()],
+    )?;
+    Ok(())
+}
+
+fn read_completion(row: &Row<'_>) -> rusqlite::Result<Completion> {
+    Ok(Completion { chain_id: parsed(row, 0)?, size: row.get::<_, i64>(1)?.cast_unsigned() })
 }
 
 /// A blob that is kept stays so when the same is seen again.
@@ -147,9 +216,12 @@ pub(super) fn tar_size(t: &Transaction<'_>, diff_id: &Digest) -> rusqlite::Resul
     Ok(size.flatten().map(i64::cast_unsigned))
 }
 
-/// Every image with every layer that it has.
+/// Every image with every layer and every completion that it has.
 pub(super) fn layers_of_images(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Digest, Digest)>> {
-    let mut query = t.prepare_cached("SELECT digest, diff_id FROM image_layers")?;
+    let mut query = t.prepare_cached(
+        "SELECT digest, diff_id FROM image_layers
+         UNION SELECT digest, completion FROM image_layers WHERE completion IS NOT NULL",
+    )?;
     query.query_map([], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?.collect()
 }
 
@@ -239,8 +311,13 @@ pub(super) fn unreferenced(t: &Transaction<'_>) -> rusqlite::Result<Vec<Digest>>
     query.query_map([], |row| parsed(row, 0))?.collect()
 }
 
-/// Forgets layers that no image has; how many, and their bytes.
+/// Forgets layers and completions that no image has; how many layers, and the bytes of all.
 pub(super) fn remove_unneeded_layers(t: &Transaction<'_>) -> rusqlite::Result<(u64, u64)> {
+    let mut query = t.prepare_cached(
+        "DELETE FROM completions
+         WHERE chain_id NOT IN (SELECT completion FROM image_layers WHERE completion IS NOT NULL) RETURNING size",
+    )?;
+    let completed: i64 = query.query_map([], |row| row.get::<_, i64>(0))?.sum::<rusqlite::Result<_>>()?;
     let mut query =
         t.prepare_cached("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers) RETURNING size")?;
     let sizes = query.query_map([], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -248,11 +325,19 @@ pub(super) fn remove_unneeded_layers(t: &Transaction<'_>) -> rusqlite::Result<(u
         "DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM images UNION SELECT digest FROM layer_blobs)",
         [],
     )?;
-    Ok((sizes.len() as u64, sizes.iter().map(|size| size.cast_unsigned()).sum()))
+    Ok((sizes.len() as u64, sizes.iter().map(|size| size.cast_unsigned()).sum::<u64>() + completed.cast_unsigned()))
 }
 
-/// The hexadecimal digits of every layer, and of every blob, that has a row.
-pub(super) fn names(t: &Transaction<'_>) -> rusqlite::Result<(BTreeSet<String>, BTreeSet<String>)> {
+/// The hexadecimal digits of everything that has a row.
+pub(super) struct Names {
+    pub(super) layers: BTreeSet<String>,
+    pub(super) completions: BTreeSet<String>,
+    pub(super) blobs: BTreeSet<String>,
+}
+
+pub(super) fn names(t: &Transaction<'_>) -> rusqlite::Result<Names> {
+    let mut query = t.prepare("SELECT substr(chain_id, 8) FROM completions")?;
+    let completions = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut query = t.prepare("SELECT substr(diff_id, 8) FROM layers")?;
     let layers = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut query = t.prepare(
@@ -260,7 +345,7 @@ pub(super) fn names(t: &Transaction<'_>) -> rusqlite::Result<(BTreeSet<String>, 
          UNION SELECT substr(digest, 8) FROM layer_blobs WHERE kept",
     )?;
     let blobs = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    Ok((layers, blobs))
+    Ok(Names { layers, completions, blobs })
 }
 
 fn with_references(t: &Transaction<'_>, mut image: observed::Image) -> rusqlite::Result<observed::Image> {

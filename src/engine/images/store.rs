@@ -14,6 +14,7 @@ use rustix::fs::syncfs;
 
 use super::error::ImagesError;
 use super::layer::{Layer, Recorder};
+use super::rows::Names;
 use crate::files::{self, FileError, Lock};
 use crate::model::Digest;
 
@@ -118,7 +119,7 @@ pub(super) struct Publishing<'a> {
 impl Store {
     pub(super) fn open(state_dir: &Path) -> Result<Self, FileError> {
         let root = state_dir.join("images");
-        for folder in ["blobs/sha256", "layers", "skeletons", "tmp"] {
+        for folder in ["blobs/sha256", "layers", "completions", "skeletons", "tmp"] {
             files::create_dirs(&root.join(folder), 0o700)?;
         }
         Ok(Self { root, session: Mutex::new(None) })
@@ -130,6 +131,11 @@ impl Store {
 
     pub(super) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join("layers").join(diff_id.hex())
+    }
+
+    /// What is laid over the layer that this chain ends with.
+    pub(super) fn completion_path(&self, chain_id: &Digest) -> PathBuf {
+        self.root.join("completions").join(chain_id.hex())
     }
 
     /// What of a layer's tar is not in its folder.
@@ -208,6 +214,13 @@ impl Publishing<'_> {
         move_to(&staged.folder.root(), &path)
     }
 
+    /// Gives a completion its final name. As for a layer: only for one without a row.
+    pub(super) fn completion(&self, made: &Scratch, chain_id: &Digest) -> Result<(), FileError> {
+        let path = self.store.completion_path(chain_id);
+        self.remove(&path)?;
+        move_to(&made.root(), &path)
+    }
+
     /// Gives a staged layer's skeleton its final name, where the layer itself is there.
     pub(super) fn skeleton(&self, staged: &Staged) -> Result<(), FileError> {
         move_once(&staged.folder.skeleton(), &self.store.skeleton_path(&staged.layer.diff_id))
@@ -229,21 +242,16 @@ impl Publishing<'_> {
         syncfs(&folder).map_err(|e| FileError::new("sync", root, e))
     }
 
-    /// Removes layers and blobs that `needed` does not want. Their rows must be gone already.
-    pub(super) fn sweep(&self, needed_layer: impl Fn(&str) -> bool, needed_blob: impl Fn(&str) -> bool) -> Result<(), FileError> {
-        for path in list(&self.store.root.join("layers"))? {
-            if !needed_layer(&name(&path)) {
-                self.remove(&path)?;
+    /// Removes what is not needed. Its rows must be gone already.
+    pub(super) fn sweep(&self, needed: &Names) -> Result<(), FileError> {
+        for (folder, names) in [("completions", &needed.completions), ("layers", &needed.layers)] {
+            for path in list(&self.store.root.join(folder))?.iter().filter(|path| !names.contains(&name(path))) {
+                self.remove(path)?;
             }
         }
-        for path in list(&self.store.root.join("skeletons"))? {
-            if !needed_layer(&name(&path)) {
-                files::remove_all(&path)?;
-            }
-        }
-        for path in list(&self.store.root.join("blobs/sha256"))? {
-            if !needed_blob(&name(&path)) {
-                files::remove_all(&path)?;
+        for (folder, names) in [("skeletons", &needed.layers), ("blobs/sha256", &needed.blobs)] {
+            for path in list(&self.store.root.join(folder))?.iter().filter(|path| !names.contains(&name(path))) {
+                files::remove_all(path)?;
             }
         }
         Ok(())

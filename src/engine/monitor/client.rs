@@ -1,4 +1,5 @@
-//! Asking a monitor. Every call has a deadline, except waiting for an exit, whose length is the container's.
+//! Asking a monitor. Every call has a deadline; waiting for an exit takes as long as the container does, and a sign of life
+//! is asked for meanwhile.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,26 +7,39 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 
-use super::protocol::{self, ProtocolError, Reply, Request};
+use super::protocol::{self, Attachment, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
-use crate::wire::frame::FrameCodec;
+use crate::wire::frame::{FrameCodec, FrameWriter};
 
 /// How long a monitor may take to answer what it can answer at once.
 const PROMPT: Duration = Duration::from_secs(10);
 /// How long it may take to clear up after the last process has died.
 const CLEARING: Duration = Duration::from_secs(20);
+/// How often one who waits for an exit asks whether the monitor is still there to tell it.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Output that is read at once.
 const OUTPUT_BUFFER: usize = 64 << 10;
 /// The longest reply: a state with the output of its health checks.
 const MAX_REPLY: u64 = 1 << 20;
 
-/// A container's output as frames, and at last its exit code. Dropping it lets the container go on without a reader.
-pub type Attached = FramedRead<BufReader<UnixStream>, FrameCodec>;
+/// Somebody's place at a container's streams. Dropping it lets the container go on without.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its output, and at last its exit code.
+    pub output: FramedRead<BufReader<OwnedReadHalf>, FrameCodec>,
+    /// Where its input goes, and the size of its window. Pieces of input have at most [`INPUT_PIECE`] bytes. The monitor
+    /// takes the end of this half for the end of both.
+    pub input: FrameWriter<OwnedWriteHalf>,
+}
+
+/// The longest piece of input that a monitor takes.
+pub const INPUT_PIECE: usize = 16 << 10;
 
 /// Talks to the monitor of one container.
 #[derive(Clone, Debug)]
@@ -52,54 +66,87 @@ pub enum ClientError {
     Unexpected(String),
 }
 
+/// Both halves, because a monitor takes the end of one for the end of both.
+struct Connection {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
 impl Client {
     pub fn new(instance: &Instance, id: &ContainerId) -> Self {
         Self { socket: instance.container_run_dir(id).join(SOCKET) }
     }
 
     pub async fn status(&self) -> Result<Status, ClientError> {
-        match self.ask(&Request::State, Some(PROMPT)).await? {
+        match self.ask(&Request::State, PROMPT).await? {
             Reply::State { status } => Ok(*status),
             other => Err(unexpected(other)),
         }
     }
 
     pub async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
-        done(self.ask(&Request::Signal { signal }, Some(PROMPT)).await?)
+        done(self.ask(&Request::Signal { signal }, PROMPT).await?)
+    }
+
+    /// Lets the container stand still, or go on.
+    pub async fn pause(&self, pause: bool) -> Result<(), ClientError> {
+        let request = if pause { Request::Pause } else { Request::Unpause };
+        done(self.ask(&request, PROMPT).await?)
     }
 
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
-        done(self.ask(&Request::Update { restart, limits }, Some(PROMPT)).await?)
+        done(self.ask(&Request::Update { restart, limits }, PROMPT).await?)
+    }
+
+    /// Has its health checked in another way, or not at all.
+    pub async fn check(&self, check: Option<Healthcheck>) -> Result<(), ClientError> {
+        done(self.ask(&Request::Check { check: check.map(Box::new) }, PROMPT).await?)
     }
 
     /// Ends the container for good. Its exit code.
-    pub async fn stop(&self, grace: Duration) -> Result<i32, ClientError> {
-        let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) };
-        Ok(exited(self.ask(&request, Some(grace.saturating_add(CLEARING))).await?)?.0)
+    pub async fn stop(&self, grace: Duration, signal: Option<Signal>) -> Result<i32, ClientError> {
+        let request = Request::Stop { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), signal };
+        Ok(exited(self.ask(&request, grace.saturating_add(CLEARING)).await?)?.0)
     }
 
     /// Waits for the final exit. The exit code, and whether it is now for the caller to remove the container.
     pub async fn wait(&self, reap: bool) -> Result<(i32, bool), ClientError> {
-        exited(self.ask(&Request::Wait { reap }, None).await?)
+        let request = Request::Wait { reap };
+        let mut waiting = std::pin::pin!(self.exchange(&request));
+        loop {
+            match timeout(SIGN_OF_LIFE, &mut waiting).await {
+                Ok(reply) => return exited(reply?),
+                // Its container takes its time, and not the monitor itself.
+                Err(_) => match self.status().await {
+                    Ok(_) => {}
+                    // It may have said its last word in between.
+                    Err(ClientError::Gone) => {
+                        return exited(timeout(PROMPT, &mut waiting).await.map_err(|_| self.silent(PROMPT))??);
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
+        }
     }
 
-    /// The container's output from now on.
-    pub async fn attach(&self, reap: bool) -> Result<Attached, ClientError> {
-        let asked = timeout(PROMPT, self.send(&Request::Attach { reap })).await;
-        match asked.map_err(|_| ClientError::Silent { socket: self.socket.clone(), after: PROMPT })?? {
-            (Reply::Attached, stream) => Ok(FramedRead::with_capacity(stream, FrameCodec, OUTPUT_BUFFER)),
+    /// The container's output from now on, and a way to its input.
+    pub async fn attach(&self, attachment: Attachment) -> Result<Attached, ClientError> {
+        let asked = timeout(PROMPT, self.send(&Request::Attach(attachment))).await;
+        match asked.map_err(|_| self.silent(PROMPT))?? {
+            (Reply::Attached, connection) => Ok(Attached {
+                output: FramedRead::with_capacity(connection.reader, FrameCodec, OUTPUT_BUFFER),
+                input: FrameWriter::new(connection.writer),
+            }),
             (other, _) => Err(unexpected(other)),
         }
     }
 
-    async fn ask(&self, request: &Request, within: Option<Duration>) -> Result<Reply, ClientError> {
-        match within {
-            None => self.exchange(request).await,
-            Some(after) => match timeout(after, self.exchange(request)).await {
-                Ok(reply) => reply,
-                Err(_) => Err(ClientError::Silent { socket: self.socket.clone(), after }),
-            },
-        }
+    async fn ask(&self, request: &Request, within: Duration) -> Result<Reply, ClientError> {
+        timeout(within, self.exchange(request)).await.map_err(|_| self.silent(within))?
+    }
+
+    fn silent(&self, after: Duration) -> ClientError {
+        ClientError::Silent { socket: self.socket.clone(), after }
     }
 
     async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {
@@ -107,19 +154,20 @@ impl Client {
     }
 
     /// The reply, and the connection with what comes after it.
-    async fn send(&self, request: &Request) -> Result<(Reply, BufReader<UnixStream>), ClientError> {
+    async fn send(&self, request: &Request) -> Result<(Reply, Connection), ClientError> {
         let line = protocol::encode(request).map_err(ProtocolError::from)?;
         let mut stream = UnixStream::connect(&self.socket).await.map_err(|e| self.failed(e))?;
         stream.write_all(&line).await.map_err(|e| self.failed(e))?;
-        let (mut reply, mut stream) = (Vec::new(), BufReader::new(stream));
-        (&mut stream).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
+        let (reader, writer) = stream.into_split();
+        let (mut reply, mut connection) = (Vec::new(), Connection { reader: BufReader::new(reader), writer });
+        (&mut connection.reader).take(MAX_REPLY).read_until(b'\n', &mut reply).await.map_err(|e| self.failed(e))?;
         if reply.last() != Some(&b'\n') {
             return Err(ClientError::Gone);
         }
         match protocol::decode(&reply)? {
             Reply::NotRunning => Err(ClientError::NotRunning),
             Reply::Refused { why } => Err(ClientError::Refused(why)),
-            reply @ (Reply::Done | Reply::Attached | Reply::State { .. } | Reply::Exited { .. }) => Ok((reply, stream)),
+            reply @ (Reply::Done | Reply::Attached | Reply::State { .. } | Reply::Exited { .. }) => Ok((reply, connection)),
         }
     }
 

@@ -3,20 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, poll};
-use tokio_util::codec::Encoder;
+use tokio_util::codec::{Decoder, Encoder};
 
 use super::logs::LogStream;
-use super::protocol::{self, MAX_REQUEST, Reply, Request};
+use super::protocol::{self, Attachment, MAX_REQUEST, Reply, Request};
 use crate::files::FileError;
-use crate::wire::frame::{Frame, FrameCodec};
+use crate::wire::frame::{Frame, FrameCodec, MAX_PAYLOAD, output_header};
 
 /// Clients at a time; one more is turned away.
 const MAX_CLIENTS: usize = 128;
@@ -24,6 +25,11 @@ const MAX_CLIENTS: usize = 128;
 const MAX_BACKLOG: usize = 1 << 20;
 /// Output that an attached client has not fetched; the container waits for whoever has more.
 const MAX_AHEAD: usize = 256 << 10;
+/// Output that a client which does not slow the container may leave unfetched, before it is turned away.
+const MAX_BEHIND: usize = 4 << 20;
+
+/// How long the container waits for one who takes nothing at all, where its output is recorded.
+const STOPPED: Duration = Duration::from_secs(10);
 
 /// A client, for as long as it is connected.
 pub(super) type ClientId = u64;
@@ -43,7 +49,11 @@ struct Client {
     /// It waits for the final exit: with the promise to remove the container, or without.
     waits: Option<bool>,
     /// It has the container's output.
-    attached: bool,
+    attached: Option<Attachment>,
+    /// When it last took something.
+    progressed: Instant,
+    /// Bytes of output that were passed over since it stopped reading; `None` when it has not.
+    passed_over: Option<u64>,
     gone: bool,
 }
 
@@ -97,9 +107,14 @@ impl Connections {
         self.listener.as_fd()
     }
 
-    /// Each client, and whether something is to be written to it.
-    pub(super) fn clients(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, bool)> {
-        self.clients.iter().map(|(id, client)| (*id, client.stream.as_fd(), !client.output.is_empty()))
+    /// Each client, and what is waited for. Without `input` nothing more is read of those who send any.
+    pub(super) fn clients(&self, input: bool) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, PollFlags)> {
+        self.clients.iter().map(move |(id, client)| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, input || client.attached.is_none());
+            flags.set(PollFlags::OUT, !client.output.is_empty());
+            (*id, client.stream.as_fd(), flags)
+        })
     }
 
     pub(super) fn accept(&mut self) -> io::Result<()> {
@@ -110,8 +125,16 @@ impl Connections {
                         continue;
                     }
                     stream.set_nonblocking(true)?;
-                    let client =
-                        Client { stream, input: Vec::new(), output: Vec::new(), waits: None, attached: false, gone: false };
+                    let client = Client {
+                        stream,
+                        input: Vec::new(),
+                        output: Vec::new(),
+                        waits: None,
+                        attached: None,
+                        progressed: Instant::now(),
+                        passed_over: None,
+                        gone: false,
+                    };
                     self.clients.insert(self.next, client);
                     self.next += 1;
                 }
@@ -127,9 +150,17 @@ impl Connections {
         let mut requests = Vec::new();
         let Some(client) = self.clients.get_mut(&id) else { return requests };
         client.fill();
+        if client.attached.is_some() {
+            return requests;
+        }
         while let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = client.input.drain(..=end).collect();
             match protocol::decode(&line) {
+                // What follows are frames.
+                Ok(request @ Request::Attach(_)) => {
+                    requests.push(request);
+                    return requests;
+                }
                 Ok(request) => requests.push(request),
                 Err(e) => client.send(&Reply::Refused { why: e.to_string() }),
             }
@@ -139,6 +170,26 @@ impl Connections {
             client.gone = true;
         }
         requests
+    }
+
+    /// What a client that is attached has sent. One that sends nonsense is turned away.
+    pub(super) fn frames(&mut self, id: ClientId) -> Vec<Frame> {
+        let Some(client) = self.clients.get_mut(&id) else { return Vec::new() };
+        let Some(attachment) = client.attached else { return Vec::new() };
+        let (mut buffer, mut frames) = (BytesMut::from(&client.input[..]), Vec::new());
+        loop {
+            match FrameCodec.decode(&mut buffer) {
+                Ok(Some(Frame::Stdin(_) | Frame::StdinEnd)) if !attachment.stdin => {}
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) if buffer.len() < MAX_REQUEST => break,
+                Ok(None) | Err(_) => {
+                    client.gone = true;
+                    break;
+                }
+            }
+        }
+        client.input = buffer.to_vec();
+        frames
     }
 
     pub(super) fn reply(&mut self, id: ClientId, reply: &Reply) {
@@ -155,27 +206,46 @@ impl Connections {
     }
 
     /// Gives a client the container's output from now on, and tells it of the final exit.
-    pub(super) fn attach(&mut self, id: ClientId, reap: bool) {
+    pub(super) fn attach(&mut self, id: ClientId, attachment: Attachment) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.send(&Reply::Attached);
-            (client.waits, client.attached) = (Some(reap), true);
+            (client.waits, client.attached) = (Some(attachment.reap), Some(attachment));
         }
     }
 
     /// Passes output on to whoever is attached.
     pub(super) fn relay(&mut self, stream: LogStream, bytes: &[u8]) {
-        for client in self.clients.values_mut().filter(|client| client.attached && !client.gone) {
-            let bytes = Bytes::copy_from_slice(bytes);
-            client.push(match stream {
-                LogStream::Stdout => Frame::Stdout(bytes),
-                LogStream::Stderr => Frame::Stderr(bytes),
-            });
+        for client in self.clients.values_mut().filter(|client| client.attached.is_some() && !client.gone) {
+            client.catch_up();
+            if let Some(passed_over) = &mut client.passed_over {
+                *passed_over += bytes.len() as u64;
+                continue;
+            }
+            if client.output.len() > MAX_BEHIND {
+                // It sees that the connection breaks off; what it has missed is in the log.
+                client.gone = true;
+                continue;
+            }
+            client.put(stream == LogStream::Stderr, bytes);
         }
     }
 
     /// Whether an attached client is so far behind that no more output is to be read.
     pub(super) fn is_congested(&self) -> bool {
-        self.clients.values().any(|client| client.attached && !client.gone && client.output.len() >= MAX_AHEAD)
+        self.clients.values().any(Client::is_congested)
+    }
+
+    /// When the first of those who are that far behind is to be taken for one who has stopped reading.
+    pub(super) fn stopped_at(&self) -> Option<Instant> {
+        self.clients.values().filter(|client| client.is_congested()).map(|client| client.progressed + STOPPED).min()
+    }
+
+    /// Waits no longer for those who have stopped reading. They are told so when they read again, and have what is printed
+    /// from then on. For output that is recorded, where they find what they missed.
+    pub(super) fn pass_over_stopped(&mut self, now: Instant) {
+        for client in self.clients.values_mut().filter(|client| client.is_congested() && client.progressed + STOPPED <= now) {
+            client.passed_over = Some(0);
+        }
     }
 
     pub(super) fn flush(&mut self, id: ClientId) {
@@ -184,9 +254,12 @@ impl Connections {
         }
     }
 
-    /// Forgets those who left.
-    pub(super) fn sweep(&mut self) {
+    /// Forgets those who left. Whether one of them had the container's input.
+    pub(super) fn sweep(&mut self) -> bool {
+        let left = |client: &Client| client.gone && client.attached.is_some_and(|attachment| attachment.stdin);
+        let input_ends = self.clients.values().any(left);
         self.clients.retain(|_, client| !client.gone);
+        input_ends
     }
 
     /// Tells all who wait that the container has finally exited.
@@ -197,7 +270,8 @@ impl Connections {
             // Whoever hung up meanwhile cannot keep a promise.
             client.fill();
             let reaps = auto_remove && reap && reaper.is_none() && !client.gone;
-            if client.attached {
+            if client.attached.is_some() {
+                client.say_what_was_passed_over();
                 client.push(Frame::Exit(code));
             } else {
                 client.send(&Reply::Exited { code, reaper: reaps });
@@ -240,6 +314,24 @@ impl Client {
         }
     }
 
+    /// Puts a frame of output in line: at once, and without a copy, where nothing is before it.
+    fn put(&mut self, error: bool, bytes: &[u8]) {
+        for bytes in bytes.chunks(MAX_PAYLOAD) {
+            let header = output_header(error, bytes.len() as u32);
+            let mut sent = 0;
+            if self.output.is_empty()
+                && let Ok(count) = self.stream.write_vectored(&[IoSlice::new(&header), IoSlice::new(bytes)])
+            {
+                // What is wrong with a stream that takes nothing is found by the flush below.
+                (sent, self.progressed) = (count, Instant::now());
+            }
+            let (rest_of_header, rest) = (header.get(sent..).unwrap_or_default(), bytes.get(sent.saturating_sub(header.len())..));
+            self.output.extend_from_slice(rest_of_header);
+            self.output.extend_from_slice(rest.unwrap_or_default());
+        }
+        self.flush();
+    }
+
     /// Puts a frame in line. Bounded by who asks [`Connections::is_congested`] before more output is read.
     fn push(&mut self, frame: Frame) {
         let mut bytes = BytesMut::new();
@@ -252,11 +344,31 @@ impl Client {
         }
     }
 
+    fn is_congested(&self) -> bool {
+        let holds = self.attached.is_some_and(|attached| attached.lossless);
+        holds && !self.gone && self.passed_over.is_none() && self.output.len() >= MAX_AHEAD
+    }
+
+    /// One who stopped reading and has taken all that was there reads again.
+    fn catch_up(&mut self) {
+        if self.passed_over.is_some() && self.output.is_empty() {
+            self.say_what_was_passed_over();
+        }
+    }
+
+    fn say_what_was_passed_over(&mut self) {
+        if let Some(bytes) = self.passed_over.take().filter(|bytes| *bytes > 0) {
+            let said = format!("setpoint: {bytes} bytes of output were passed over while nobody read; they are in the log\n");
+            self.push(Frame::Stderr(said.into()));
+        }
+    }
+
     fn flush(&mut self) {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(0) => self.gone = true,
                 Ok(count) => {
+                    self.progressed = Instant::now();
                     self.output.drain(..count);
                     continue;
                 }
@@ -274,7 +386,6 @@ mod tests {
     use super::*;
     use crate::engine::monitor::protocol::{decode, encode};
     use std::io::{BufRead, BufReader};
-    use std::time::Duration;
 
     struct Bench {
         folder: tempfile::TempDir,
@@ -290,7 +401,7 @@ mod tests {
 
         fn connect(&mut self) -> (ClientId, UnixStream) {
             let stream = UnixStream::connect(self.folder.path().join("s")).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             let id = self.server.next;
             self.server.accept().unwrap();
             (id, stream)
@@ -318,7 +429,7 @@ mod tests {
         assert_eq!(bench.server.read(id), []);
         assert!(matches!(receive(&stream), Reply::Refused { .. }));
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -330,7 +441,7 @@ mod tests {
             bench.server.reply(id, &Reply::Refused { why: why.clone() });
         }
         bench.server.sweep();
-        assert_eq!(bench.server.clients().count(), 0);
+        assert_eq!(bench.server.clients(true).count(), 0);
     }
 
     #[test]
@@ -361,7 +472,7 @@ mod tests {
     fn who_is_attached_has_all_and_holds_the_container_back() {
         let mut bench = Bench::new();
         let (id, mut stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         assert_eq!(receive(&stream), Reply::Attached);
         let block = vec![7; 64 << 10];
         let mut sent = 0;
@@ -378,7 +489,7 @@ mod tests {
         });
         assert!(farewell.linger().unwrap(), "it has fetched all, and is held to its promise");
         let (mut all, mut got, mut last) = (BytesMut::from(&reading.join().unwrap()[..]), 0, None);
-        while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
+        while let Some(frame) = FrameCodec.decode(&mut all).unwrap() {
             match frame {
                 Frame::Stderr(bytes) => got += bytes.len(),
                 other => last = Some(other),
@@ -388,10 +499,61 @@ mod tests {
     }
 
     #[test]
+    fn who_stops_reading_holds_nobody_back_for_ever() {
+        let mut bench = Bench::new();
+        let (id, mut stream) = bench.connect();
+        bench.server.attach(id, Attachment { reap: false, lossless: true, stdin: false });
+        assert_eq!(receive(&stream), Reply::Attached);
+        let block = vec![7; 64 << 10];
+        let mut sent = 0;
+        while !bench.server.is_congested() {
+            bench.server.relay(LogStream::Stdout, &block);
+            sent += block.len();
+        }
+        let due = bench.server.stopped_at().unwrap();
+        bench.server.pass_over_stopped(due - Duration::from_millis(1));
+        assert!(bench.server.is_congested(), "it may only be slow");
+        bench.server.pass_over_stopped(due);
+        assert!(!bench.server.is_congested() && bench.server.stopped_at().is_none());
+        for _ in 0..3 {
+            bench.server.relay(LogStream::Stdout, &block);
+        }
+        // It reads again, and is told.
+        let mut all = BytesMut::new();
+        stream.set_nonblocking(true).unwrap();
+        let mut part = vec![0; 64 << 10];
+        while !bench.server.clients[&id].output.is_empty() {
+            if let Ok(count) = stream.read(&mut part) {
+                all.extend_from_slice(&part[..count]);
+            }
+            bench.server.flush(id);
+        }
+        bench.server.relay(LogStream::Stdout, b"live");
+        stream.set_nonblocking(false).unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap();
+            rest
+        });
+        bench.server.finish(3, false).linger().unwrap();
+        all.extend_from_slice(&reading.join().unwrap());
+        let (mut got, mut said, mut last) = (0, String::new(), None);
+        while let Some(frame) = tokio_util::codec::Decoder::decode(&mut FrameCodec, &mut all).unwrap() {
+            match frame {
+                Frame::Stdout(bytes) => got += bytes.len(),
+                Frame::Stderr(bytes) => said += std::str::from_utf8(&bytes).unwrap(),
+                other => last = Some(other),
+            }
+        }
+        assert_eq!((got, last), (sent + 4, Some(Frame::Exit(3))));
+        assert!(said.contains(&format!("{} bytes", 3 * block.len())), "{said}");
+    }
+
+    #[test]
     fn a_reaper_that_leaves_before_it_has_all_is_not_relied_on() {
         let mut bench = Bench::new();
         let (id, stream) = bench.connect();
-        bench.server.attach(id, true);
+        bench.server.attach(id, Attachment { reap: true, lossless: true, stdin: false });
         bench.server.relay(LogStream::Stdout, &vec![0; 4 << 20]);
         let farewell = bench.server.finish(0, true);
         assert!(!farewell.nobody_reaps());

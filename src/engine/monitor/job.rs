@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::joins::Join;
-use super::logs::LogBounds;
+use super::logs::Recording;
 use super::status;
 use crate::engine::runtime::Launch;
 use crate::files::{self, Lock};
@@ -27,9 +27,15 @@ pub struct Job {
     pub healthcheck: Option<Healthcheck>,
     pub stop_signal: Signal,
     pub stop_grace: Span,
-    pub log_bounds: LogBounds,
+    pub(crate) recording: Recording,
     /// It is removed when it has finally exited.
     pub auto_remove: bool,
+    /// Its standard input stays open for whoever attaches.
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// It ends when somebody who is attached ends theirs.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Somebody comes at once to have all of its output: nothing is read before, or the first of it would be missed.
     pub awaits_attach: bool,
     /// The roots of the instance.
@@ -39,7 +45,7 @@ pub struct Job {
 }
 
 /// The version of the form of a job. A job is only ever read by the program that wrote it.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

@@ -8,14 +8,17 @@ mod child;
 mod client;
 mod connections;
 mod health;
+mod input;
 mod job;
 mod joins;
 pub mod logs;
 mod probe;
 mod process;
 mod protocol;
+mod reach;
 mod restarts;
 mod status;
+mod streams;
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdin, stdout};
@@ -27,11 +30,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-pub use client::{Attached, Client, ClientError};
+pub use client::{Attached, Client, ClientError, INPUT_PIECE};
 pub use job::{Job, JobError};
 pub use joins::{Join, JoinError, Space};
-pub use protocol::{Reply, Request};
-pub use status::{Check, Status, StatusError, has_monitor, read_state, read_status};
+pub use protocol::{Attachment, Reply, Request};
+pub use status::{Status, StatusError, has_monitor, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;
 pub(crate) use protocol::Started;

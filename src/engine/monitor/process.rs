@@ -8,35 +8,42 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use time::OffsetDateTime;
+
+mod attended;
 
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
 use super::job::Job;
 use super::joins::{self, JoinError};
-use super::logs::{LogStream, LogWriter};
+use super::logs::{LogStream, Recorder, RecorderError};
 use super::probe::Prober;
 use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
 use super::status::{self, Status};
+use super::streams::{self, Streams};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
+use crate::engine::runtime::{self, Process, RuntimeError};
 use crate::files::{self, FileError, Lock};
-use crate::model::{Signal, Span};
+use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
+use crate::wire::frame::Frame;
+
+mod care;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MonitorError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     #[error("watch for signals: {0}")]
     Signals(nix::errno::Errno),
     #[error("read the monitor's own start time: {0}")]
     Identity(std::io::Error),
-    #[error("make a pipe for the container's output: {0}")]
-    Pipe(std::io::Error),
+    #[error("make the container's standard streams: {0}")]
+    Streams(std::io::Error),
     #[error("wait for events: {0}")]
     Poll(Errno),
     #[error(transparent)]
@@ -60,7 +67,7 @@ pub(super) struct Monitor {
     netns: Option<OwnedFd>,
     /// Held as long as this lives: it is what says that the container has a monitor.
     lock: Lock,
-    log: LogWriter,
+    log: Recorder,
     clients: Connections,
     signals: SignalFd,
     phase: Phase,
@@ -75,9 +82,14 @@ pub(super) struct Monitor {
     stopped: bool,
     /// Until then nothing is read of the output, and no end is seen, because somebody is to come and have all of it.
     awaiting: Option<Instant>,
+    /// The size of the terminal's window, where somebody has told it.
+    window: Option<(u16, u16)>,
     /// When SIGKILL follows the stop signal.
     kill_at: Option<Instant>,
+    /// Empty while there is nothing to read.
     buffer: Vec<u8>,
+    /// Something was done since memory was given back.
+    untidy: bool,
 }
 
 enum Phase {
@@ -97,15 +109,17 @@ struct Run {
     process: Process,
     began: Instant,
     began_at: OffsetDateTime,
-    /// The reading ends; `None` once all writers are gone.
-    output: [Option<OwnedFd>; 2],
+    streams: Streams,
     prober: Option<Prober>,
+    /// It is being ended because it is unhealthy, to be started again.
+    unwell: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Event {
     Exit,
     Output(LogStream),
+    Input,
     Signal,
     Connect,
     Client(ClientId),
@@ -127,6 +141,10 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Bytes of output that are read at once.
+const BLOCK: usize = 64 << 10;
+/// After so long with nothing to do, memory is given back.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long somebody who was to attach is waited for.
 const ATTACH: Duration = Duration::from_secs(10);
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
@@ -135,7 +153,7 @@ impl Monitor {
     pub(super) fn new(job: Job, lock: Lock, netns: Option<OwnedFd>) -> Result<Self, MonitorError> {
         let instance = job.instance();
         let durable = instance.container_dir(&job.id);
-        let log = LogWriter::open(durable.join(status::LOGS), job.log_bounds)?;
+        let log = Recorder::open(&job.recording, &durable.join(status::LOGS))?;
         let clients = Connections::listen(&instance.container_run_dir(&job.id).join(status::SOCKET))?;
         let mut mask = SigSet::empty();
         mask.add(NixSignal::SIGTERM);
@@ -160,8 +178,10 @@ impl Monitor {
             ending: false,
             stopped: false,
             awaiting: None,
+            window: None,
             kill_at: None,
-            buffer: vec![0; 64 * 1024],
+            buffer: Vec::new(),
+            untidy: true,
         })
     }
 
@@ -186,23 +206,19 @@ impl Monitor {
             for event in events {
                 self.handle(event);
             }
-            self.clients.sweep();
+            if self.clients.sweep() {
+                self.take(Frame::StdinEnd);
+            }
             self.tick();
         }
         Ok(self.finish())
     }
 
     fn begin_run(&mut self) -> Result<i32, MonitorError> {
-        let pipe = || -> Result<_, MonitorError> {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| MonitorError::Pipe(e.into()))?;
-            rustix::io::ioctl_fionbio(&read, true).map_err(|e| MonitorError::Pipe(e.into()))?;
-            // A larger pipe only spares switches between the two processes; the kernel may refuse it.
-            fcntl_setpipe_size(&read, 1 << 20).ok();
-            Ok((read, write))
-        };
-        let ((stdout, stdout_write), (stderr, stderr_write)) = (pipe()?, pipe()?);
-        let stdin = sys::pty::null().map_err(MonitorError::Pipe)?;
-        let stdio = Stdio { stdin, stdout: stdout_write, stderr: stderr_write };
+        let on_terminal = self.job.launch.spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
+        let made =
+            if on_terminal { streams::terminal(self.job.stdin_open, self.window) } else { streams::pipes(self.job.stdin_open) };
+        let (streams, stdio) = made.map_err(MonitorError::Streams)?;
         // Held until the container has what it joins.
         let joined = joins::resolve(&self.job.joins, &self.job.instance(), &mut self.job.launch.spec)?;
         self.job.launch.shm_of.clone_from(&joined.shm_of);
@@ -211,34 +227,40 @@ impl Monitor {
         let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
         let prober = Prober::new(self.job.healthcheck.as_ref(), &self.job.launch, &process, began);
         self.status.started_ticks = process.started_ticks;
+        self.status.began = Some(began_at);
         self.status.oom_killed = false;
-        self.phase = Phase::Running(Box::new(Run { process, began, began_at, output: [Some(stdout), Some(stderr)], prober }));
+        self.status.paused = false;
+        self.phase = Phase::Running(Box::new(Run { process, began, began_at, streams, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
     }
 
-    fn wait(&self) -> Result<Vec<Event>, MonitorError> {
+    fn wait(&mut self) -> Result<Vec<Event>, MonitorError> {
         let mut watched = Watched::default();
         if let Phase::Running(run) = &self.phase {
             // What is not read fills the pipe, and the container waits.
             let reads = self.awaiting.is_none() && !self.clients.is_congested();
             for stream in STREAMS.into_iter().filter(|_| reads) {
-                if let Some(fd) = &run.output[stream as usize] {
+                if let Some(fd) = &run.streams.output[stream as usize] {
                     watched.add(Event::Output(stream), fd.as_fd(), PollFlags::IN);
                 }
             }
+            if let Some(fd) = run.streams.input.wanted() {
+                watched.add(Event::Input, fd, PollFlags::OUT);
+            }
             if let Some(prober) = &run.prober {
-                let (process, output) = prober.descriptors();
+                let (check, output) = prober.descriptors();
                 if let Some(fd) = output {
                     watched.add(Event::ProbeOutput, fd, PollFlags::IN);
                 }
-                if let Some(fd) = process {
-                    watched.add(Event::Probe, fd, PollFlags::IN);
+                if let Some((fd, flags)) = check {
+                    watched.add(Event::Probe, fd, flags);
                 }
             }
         }
-        for (id, fd, writes) in self.clients.clients() {
-            watched.add(Event::Client(id), fd, if writes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN });
+        let takes_input = !matches!(&self.phase, Phase::Running(run) if run.streams.input.is_full());
+        for (id, fd, flags) in self.clients.clients(takes_input) {
+            watched.add(Event::Client(id), fd, flags);
         }
         watched.add(Event::Connect, self.clients.listener(), PollFlags::IN);
         watched.add(Event::Signal, self.signals.as_fd(), PollFlags::IN);
@@ -246,7 +268,9 @@ impl Monitor {
             watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
         }
         let Watched { events, mut fds } = watched;
-        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let deadline = self.deadline();
+        let rest = self.untidy.then(|| Instant::now() + IDLE);
+        let timeout = deadline.into_iter().chain(rest).min().map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
@@ -254,25 +278,39 @@ impl Monitor {
             Err(e) => return Err(MonitorError::Poll(e)),
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        Ok(events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect())
+        let ready: Vec<Event> = events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect();
+        drop(fds);
+        if !ready.is_empty() || deadline.is_some_and(|at| at <= Instant::now()) {
+            self.untidy = true;
+        } else if rest.is_some_and(|at| at <= Instant::now()) {
+            self.rest();
+        }
+        Ok(ready)
     }
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Running(run) => run.prober.as_ref().and_then(Prober::deadline),
+            // One that stands still answers no question about its health.
+            Phase::Running(run) => run.prober.as_ref().filter(|_| !self.status.paused).and_then(Prober::deadline),
             Phase::Pausing { until, .. } => Some(*until),
             Phase::Over { .. } => None,
         };
-        phase.into_iter().chain(self.kill_at).chain(self.awaiting).min()
+        let stopped = if self.log.keeps() { self.clients.stopped_at() } else { None };
+        phase.into_iter().chain(self.kill_at).chain(self.awaiting).chain(stopped).min()
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Output(stream) => self.read_output(stream, false),
+            Event::Input => {
+                if let Phase::Running(run) = &mut self.phase {
+                    run.streams.input.flush();
+                }
+            }
             Event::Exit => self.exited(),
             Event::Probe => {
-                if self.prober().is_some_and(Prober::ended) {
-                    self.publish(false);
+                if self.prober().is_some_and(Prober::proceed) {
+                    self.after_check();
                 }
             }
             Event::ProbeOutput => {
@@ -283,7 +321,7 @@ impl Monitor {
             Event::Signal => {
                 // The host goes down, or an administrator wants this container gone: neither is a stop for good.
                 while let Ok(Some(_)) = self.signals.read_signal() {
-                    self.end(self.job.stop_grace.0);
+                    self.end(self.job.stop_grace.0, self.job.stop_signal);
                 }
             }
             Event::Connect => {
@@ -298,24 +336,23 @@ impl Monitor {
                 for request in self.clients.read(id) {
                     self.answer(id, request);
                 }
+                for frame in self.clients.frames(id) {
+                    self.take(frame);
+                }
             }
-        }
-    }
-
-    fn prober(&mut self) -> Option<&mut Prober> {
-        match &mut self.phase {
-            Phase::Running(run) => run.prober.as_mut(),
-            Phase::Pausing { .. } | Phase::Over { .. } => None,
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if self.prober().is_some_and(|prober| prober.tick(now)) {
-            self.publish(false);
+        if !self.status.paused && self.prober().is_some_and(|prober| prober.tick(now)) {
+            self.after_check();
         }
         if self.awaiting.is_some_and(|until| until <= now) {
             self.awaiting = None;
+        }
+        if self.log.keeps() {
+            self.clients.pass_over_stopped(now);
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
@@ -326,7 +363,7 @@ impl Monitor {
         {
             self.status.restarts += 1;
             if let Err(e) = self.begin_run() {
-                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()));
+                self.after_run(e.exit_code(), Duration::ZERO, Some(e.to_string()), self.job.restart);
             }
         }
     }
@@ -335,16 +372,22 @@ impl Monitor {
         let reply = match request {
             Request::State => Reply::State { status: Box::new(self.snapshot()) },
             Request::Wait { reap } => return self.clients.wait(id, reap),
-            Request::Attach { reap } => {
+            Request::Attach(attachment) => {
                 self.awaiting = None;
-                return self.clients.attach(id, reap);
+                return self.clients.attach(id, attachment);
             }
-            Request::Stop { grace_millis } => {
+            Request::Stop { grace_millis, signal } => {
                 self.clients.wait(id, false);
                 self.stopped = true;
-                return self.end(Duration::from_millis(grace_millis));
+                return self.end(Duration::from_millis(grace_millis), signal.unwrap_or(self.job.stop_signal));
             }
             Request::Signal { signal } => self.signal(signal),
+            Request::Check { check } => {
+                self.check_otherwise(check.map(|check| *check));
+                Reply::Done
+            }
+            Request::Pause => self.pause(),
+            Request::Unpause => self.unpause(),
             Request::Update { restart, limits } => {
                 let applied = match limits {
                     Some(ref limits) => Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.apply(limits)),
@@ -366,10 +409,14 @@ impl Monitor {
     }
 
     fn signal(&mut self, signal: Signal) -> Reply {
+        let ends = signal == Signal::KILL || signal == self.job.stop_signal;
+        if ends && let Err(e) = self.thaw() {
+            return Reply::Refused { why: e.to_string() };
+        }
         let Phase::Running(run) = &self.phase else { return Reply::NotRunning };
         match sys::signal::send(&run.process.pidfd, signal.number()) {
             Ok(()) => {
-                if signal == Signal::KILL || signal == self.job.stop_signal {
+                if ends {
                     (self.stopped, self.ending) = (true, true);
                 }
                 Reply::Done
@@ -379,26 +426,33 @@ impl Monitor {
         }
     }
 
-    /// Ends the container for good: at once when it does not run, else by its stop signal and, after the grace, SIGKILL.
-    fn end(&mut self, grace: Duration) {
+    /// Ends the container for good: at once when it does not run, else by a signal and, after the grace, SIGKILL.
+    fn end(&mut self, grace: Duration, signal: Signal) {
         self.ending = true;
+        if let Err(e) = self.thaw() {
+            super::note(&e.to_string());
+        }
         match &self.phase {
             Phase::Over { .. } => {}
             Phase::Pausing { code, .. } => self.phase = Phase::Over { code: *code, error: None },
-            Phase::Running(run) => {
-                if grace.is_zero() {
-                    return self.kill();
-                }
-                let at = Instant::now() + grace;
-                if let Err(e) = sys::signal::send(&run.process.pidfd, self.job.stop_signal.number())
-                    && e.raw_os_error() != Some(libc::ESRCH)
-                {
-                    super::note(&format!("send {}: {e}", self.job.stop_signal));
-                }
-                // Whoever has less patience than another decides.
-                self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
-            }
+            Phase::Running(_) => self.ask_to_stop(grace, signal),
         }
+    }
+
+    /// Ends the run that is under way: its stop signal and, after the grace, SIGKILL.
+    fn ask_to_stop(&mut self, grace: Duration, signal: Signal) {
+        let Phase::Running(run) = &self.phase else { return };
+        if grace.is_zero() {
+            return self.kill();
+        }
+        let at = Instant::now() + grace;
+        if let Err(e) = sys::signal::send(&run.process.pidfd, signal.number())
+            && e.raw_os_error() != Some(libc::ESRCH)
+        {
+            super::note(&format!("send {signal}: {e}"));
+        }
+        // Whoever has less patience than another decides.
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn kill(&self) {
@@ -410,7 +464,8 @@ impl Monitor {
     /// Reads a stream once, or to its end.
     fn read_output(&mut self, stream: LogStream, all: bool) {
         let Phase::Running(run) = &mut self.phase else { return };
-        let slot = &mut run.output[stream as usize];
+        let slot = &mut run.streams.output[stream as usize];
+        self.buffer.resize(BLOCK, 0);
         while let Some(fd) = slot {
             match rustix::io::read(&*fd, &mut self.buffer) {
                 Ok(0) => *slot = None,
@@ -436,7 +491,7 @@ impl Monitor {
     fn exited(&mut self) {
         let Phase::Running(run) = &self.phase else { return };
         let Some(code) = child::reap(&run.process) else { return };
-        let ran = run.began.elapsed();
+        let (ran, unwell) = (run.began.elapsed(), run.unwell);
         self.end_leftovers();
         for stream in STREAMS {
             self.read_output(stream, true);
@@ -444,7 +499,9 @@ impl Monitor {
                 super::note(&format!("output of the container is lost: {e}"));
             }
         }
-        self.after_run(code, ran, None);
+        // An unhealthy run is over, whatever the policy says of one that ends by itself.
+        let policy = if unwell { RestartPolicy::Always } else { self.job.restart };
+        self.after_run(code, ran, None, policy);
     }
 
     /// The processes that survived the first one, if any, must not meet the next run or hold the cgroup.
@@ -461,9 +518,10 @@ impl Monitor {
         }
     }
 
-    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>) {
+    fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>, policy: RestartPolicy) {
+        self.status.paused = false;
         self.kill_at = None;
-        let pause = if self.ending { None } else { self.restarts.after_exit(self.job.restart, code, ran) };
+        let pause = if self.ending { None } else { self.restarts.after_exit(policy, code, ran) };
         match pause {
             Some(delay) => {
                 if let Some(why) = error {
@@ -481,9 +539,9 @@ impl Monitor {
     fn snapshot(&mut self) -> Status {
         if let Phase::Running(run) = &self.phase {
             let prober = run.prober.as_ref();
-            let health = prober.map_or(Health::None, |p| p.schedule.health());
-            self.status.failing = prober.map_or(0, |p| p.schedule.failing());
-            self.status.checks = prober.map(|p| p.checks.clone()).unwrap_or_default();
+            let health = prober.map_or(Health::None, Prober::health);
+            self.status.failing = prober.map_or(0, Prober::failing);
+            self.status.checks = prober.map(|p| p.checks().to_vec()).unwrap_or_default();
             self.status.state = ContainerState::Running { pid: run.process.pid, started: run.began_at, health };
         }
         self.status.clone()

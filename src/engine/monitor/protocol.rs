@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{RestartPolicy, Signal};
 
 /// The version of the protocol that this program speaks.
@@ -22,13 +22,24 @@ pub enum Request {
     /// Send a signal to the container's first process. Its stop signal and SIGKILL count as a stop by the user.
     Signal { signal: Signal },
     /// End the container for good: the stop signal, and SIGKILL after the grace. Answered when it has finally exited.
-    Stop { grace_millis: u64 },
+    Stop {
+        grace_millis: u64,
+        /// Instead of its own stop signal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<Signal>,
+    },
     /// Answered when the container has finally exited. Who asks to `reap` promises to remove the container itself if it
     /// is one that is removed when it exits.
     Wait { reap: bool },
     /// Have the container's output from now on: after the answer the connection carries frames, and `Exit` is the last, when
-    /// the container has finally exited. Nothing is left out: who reads slowly slows the container. `reap` as for `Wait`.
-    Attach { reap: bool },
+    /// the container has finally exited.
+    ///
+    /// Frames may come the other way: input, its end, and the size of the window.
+    Attach(Attachment),
+    /// Let the container stand still.
+    Pause,
+    /// Let it go on.
+    Unpause,
     /// Change what can be changed while it runs.
     Update {
         #[serde(default)]
@@ -36,6 +47,21 @@ pub enum Request {
         #[serde(default)]
         limits: Option<ResourceLimits>,
     },
+    /// Check the container's health in this way from now on, or not at all.
+    Check { check: Option<Box<Healthcheck>> },
+}
+
+/// How somebody has a container's streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Who asks promises to remove the container, if it is one that is removed when it exits.
+    pub reap: bool,
+    /// The container waits for who reads slowly. Otherwise who reads too slowly is turned away.
+    #[serde(default)]
+    pub lossless: bool,
+    /// Input comes, and ends at the latest when the connection does.
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,17 +138,22 @@ pub(crate) enum Started {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::spec::Probe;
 
     #[test]
     fn lines_are_as_documented() {
-        let line = encode(&Request::Stop { grace_millis: 10_000 }).unwrap();
+        let line = encode(&Request::Stop { grace_millis: 10_000, signal: None }).unwrap();
         assert_eq!(line, b"{\"v\":1,\"ask\":\"stop\",\"grace_millis\":10000}\n");
         for request in [
             Request::State,
             Request::Signal { signal: "RTMIN+3".parse().unwrap() },
             Request::Wait { reap: true },
-            Request::Attach { reap: false },
+            Request::Attach(Attachment { reap: false, lossless: true, stdin: true }),
+            Request::Pause,
+            Request::Unpause,
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
+            Request::Check { check: Some(Box::new(Healthcheck::new(Probe::Http("80/ok".parse().unwrap())))) },
+            Request::Check { check: None },
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);
         }

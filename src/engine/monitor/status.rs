@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::files::{self, FileError, Lock};
 use crate::model::{ContainerId, Instance};
-use crate::observed::ContainerState;
+use crate::observed::{Check, ContainerState};
 
 /// File names in a container's run-time folder, of which `STATE` is also in its durable folder.
 pub(crate) const STATE: &str = "state.json";
@@ -29,9 +29,15 @@ pub struct Status {
     /// How often the monitor has started it again.
     #[serde(default)]
     pub restarts: u32,
+    /// It stands still, because a user asked for that.
+    #[serde(default)]
+    pub paused: bool,
     /// The kernel ended the last run, or a part of it, for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// When the last run began.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub began: Option<OffsetDateTime>,
     /// Failed health checks in a row.
     #[serde(default)]
     pub failing: u32,
@@ -48,21 +54,18 @@ pub struct Status {
 
 impl Status {
     pub const fn new(state: ContainerState) -> Self {
-        Self { state, restarts: 0, oom_killed: false, failing: 0, checks: Vec::new(), started_ticks: 0, monitor: None }
+        Self {
+            state,
+            restarts: 0,
+            paused: false,
+            began: None,
+            oom_killed: false,
+            failing: 0,
+            checks: Vec::new(),
+            started_ticks: 0,
+            monitor: None,
+        }
     }
-}
-
-/// One health check that was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    #[serde(with = "time::serde::rfc3339")]
-    pub started: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub ended: OffsetDateTime,
-    /// `None` when it took too long and was killed.
-    pub code: Option<i32>,
-    /// The beginning of what it printed.
-    pub output: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +120,7 @@ fn read_file(path: &Path) -> Result<Option<Status>, StatusError> {
 mod tests {
     use super::*;
     use crate::model::Span;
+    use time::OffsetDateTime;
 
     #[test]
     fn a_state_is_believed_only_with_its_monitor() {

@@ -218,6 +218,21 @@ impl Inner {
         NetworkError::gather(errors).map(|()| links)
     }
 
+    /// Makes a container known by one name instead of another.
+    pub(super) fn rename(&self, container: &ContainerId, from: &Name, to: &Name) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut rows = self.rows()?;
+        let mut changed = false;
+        for lease in rows.leases.iter_mut().filter(|lease| lease.container == *container) {
+            if lease.names.remove(from.as_str()) {
+                lease.names.insert(to.to_string());
+                rows::rename(&self.db, lease)?;
+                changed = true;
+            }
+        }
+        if changed { self.publish_zone(&rows) } else { Ok(()) }
+    }
+
     pub(super) fn delete_links(links: &[String]) -> Result<()> {
         if links.is_empty() {
             return Ok(());
@@ -233,11 +248,13 @@ impl Inner {
         if leases.is_empty() {
             return Ok(());
         }
-        let namespace = netns::of_process(live.pid).map_err(|source| NetworkError::Kernel {
+        let namespace = netns::of_identified(live.pid, live.started_ticks).map_err(|source| NetworkError::Kernel {
             step: "open the network namespace of container",
             object: live.id.short().to_owned(),
             source,
         })?;
+        // It has ended meanwhile, and the next start makes its links.
+        let Some(namespace) = namespace else { return Ok(()) };
         let host = Kernel::open()?;
         self.publish_zone(&rows)?;
         self.link_up(&host, &namespace, &rows, &leases, live.mac)?;

@@ -122,6 +122,12 @@ impl Networks {
         .await
     }
 
+    /// Makes a container known by one name instead of another, in all networks that it is in.
+    pub async fn rename(&self, container: &ContainerId, from: &Name, to: &Name) -> Result<()> {
+        let (container, from, to) = (container.clone(), from.clone(), to.clone());
+        self.apart(move |inner| inner.rename(&container, &from, &to)).await
+    }
+
     /// Compares what the kernel has with what it should have.
     pub async fn observe(&self, live: &[Live]) -> Result<Look> {
         let live = live.to_vec();

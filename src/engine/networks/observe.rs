@@ -17,6 +17,8 @@ pub struct Live {
     pub pid: i32,
     /// The address that its one link is to have, where it is not derived from the network's.
     pub mac: Option<[u8; 6]>,
+    /// In ticks since the boot: a number alone may mean another process by now.
+    pub started_ticks: u64,
 }
 
 /// What a look has seen.

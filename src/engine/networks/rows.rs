@@ -148,6 +148,17 @@ pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], publis
     })
 }
 
+/// Gives a container other names in one of its networks.
+pub(super) fn rename(db: &Db, lease: &Lease) -> Result<(), StateError> {
+    db.write(|t| {
+        t.execute(
+            "UPDATE leases SET names = ?3 WHERE container = ?1 AND network = ?2",
+            params![lease.container.as_str(), lease.network, json(&lease.names)?],
+        )
+    })
+    .map(drop)
+}
+
 /// Deletes all that these containers hold.
 pub(super) fn release<'a>(db: &Db, containers: impl IntoIterator<Item = &'a ContainerId>) -> Result<(), StateError> {
     db.write(|t| containers.into_iter().try_for_each(|id| delete_of(t, id)))

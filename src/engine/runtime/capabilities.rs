@@ -1,24 +1,22 @@
-//! Capabilities: Docker's default set, additions and removals by name, and giving a process exactly what it may have.
+//! Capabilities: a default set, additions and removals by name, and giving a process exactly what it may have.
 
 use std::collections::BTreeSet;
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Spec};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::failure::{At, Failure, Stage};
 
-/// What a container has unless told otherwise.
-pub(super) const DEFAULT: [Capability; 14] = [
-    Capability::AuditWrite,
+/// What a container has unless told otherwise: Docker's set without NET_RAW (forged packets to its neighbours), MKNOD and
+/// AUDIT_WRITE (lines in the host's audit log). Podman's default is the same.
+pub(super) const DEFAULT: [Capability; 11] = [
     Capability::Chown,
     Capability::DacOverride,
     Capability::Fowner,
     Capability::Fsetid,
     Capability::Kill,
-    Capability::Mknod,
     Capability::NetBindService,
-    Capability::NetRaw,
     Capability::Setfcap,
     Capability::Setgid,
     Capability::Setpcap,
@@ -39,6 +37,15 @@ pub(super) fn combine(add: &BTreeSet<String>, drop: &BTreeSet<String>) -> Result
     set.retain(|c| !drop.contains(c));
     set.extend(add);
     Ok(set)
+}
+
+/// Gives a specification's process every capability that can be given.
+pub fn grant_all(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut() {
+        let (mut sets, all) = (process.capabilities().clone().unwrap_or_default(), available());
+        sets.set_bounding(Some(all.clone())).set_permitted(Some(all.clone())).set_effective(Some(all));
+        process.set_capabilities(Some(sets));
+    }
 }
 
 fn parse(names: &BTreeSet<String>) -> Result<(bool, Capabilities), String> {
@@ -84,13 +91,6 @@ pub(super) fn limit_bounding(wanted: Option<&LinuxCapabilities>) -> Result<(), F
     Ok(())
 }
 
-/// Makes effective what is permitted: a change of the user took it.
-pub(super) fn raise_all() -> Result<(), Failure> {
-    let own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?;
-    let sets = CapabilitySets { effective: own.permitted, ..own };
-    rustix::thread::set_capabilities(None, sets).at(Stage::SetCapabilities, "raise")
-}
-
 /// Gives the process the wanted sets, as far as it has them. A default capability that the starter itself lacks is quietly
 /// missing; one that was asked for is an error.
 pub(super) fn set(wanted: Option<&LinuxCapabilities>, uid: u32) -> Result<(), Failure> {
@@ -122,7 +122,7 @@ fn default_set() -> Result<CapabilitySet, Failure> {
     DEFAULT.iter().try_fold(CapabilitySet::empty(), |set, c| Ok(set | number(*c)?))
 }
 
-fn to_set(wanted: Option<&Capabilities>) -> Result<CapabilitySet, Failure> {
+pub(super) fn to_set(wanted: Option<&Capabilities>) -> Result<CapabilitySet, Failure> {
     wanted.into_iter().flatten().try_fold(CapabilitySet::empty(), |set, c| Ok(set | number(*c)?))
 }
 
@@ -133,7 +133,7 @@ fn number(capability: Capability) -> Result<CapabilitySet, Failure> {
     Ok(bit(known.index()))
 }
 
-fn bit(index: u8) -> CapabilitySet {
+pub(super) fn bit(index: u8) -> CapabilitySet {
     CapabilitySet::from_bits_retain(1 << index)
 }
 
@@ -151,9 +151,12 @@ mod tests {
         assert_eq!(combine(&names(&[]), &names(&[])).unwrap(), default);
         let one = combine(&names(&["cap_net_admin"]), &names(&["ALL"])).unwrap();
         assert_eq!(one, [Capability::NetAdmin].into_iter().collect());
-        let fewer = combine(&names(&["SYS_TIME"]), &names(&["CAP_MKNOD", "chown"])).unwrap();
+        for without in [Capability::NetRaw, Capability::Mknod, Capability::AuditWrite] {
+            assert!(!default.contains(&without));
+        }
+        let fewer = combine(&names(&["SYS_TIME"]), &names(&["CAP_SETPCAP", "chown"])).unwrap();
         assert!(
-            fewer.contains(&Capability::SysTime) && !fewer.contains(&Capability::Mknod) && !fewer.contains(&Capability::Chown)
+            fewer.contains(&Capability::SysTime) && !fewer.contains(&Capability::Setpcap) && !fewer.contains(&Capability::Chown)
         );
         assert!(combine(&names(&["all"]), &names(&["KILL"])).unwrap().len() > 20);
         assert_eq!(combine(&names(&["NOPE"]), &names(&[])).unwrap_err(), "NOPE");
@@ -161,6 +164,6 @@ mod tests {
 
     #[test]
     fn every_default_has_a_number() {
-        assert_eq!(default_set().unwrap().bits().count_ones(), 14);
+        assert_eq!(default_set().unwrap().bits().count_ones(), 11);
     }
 }

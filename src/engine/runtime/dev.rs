@@ -10,10 +10,10 @@ use super::failure::{At, Failure, Stage};
 use super::mounts::attach;
 
 /// Character devices that give nothing of the host away, by name, major and minor.
-const NODES: [(&str, u32, u32); 6] =
+pub(super) const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-const LINKS: [(&str, &str); 6] = [
+pub(super) const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),

@@ -45,19 +45,12 @@ pub(super) fn harden(channel: &Channel) -> Result<(), Failure> {
     die_with_starter(channel)
 }
 
-/// Becomes the program. Returns only what went wrong.
-pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
-    rustix::process::setsid().at(Stage::SetSession, "")?;
+/// Gives up all that the process is not to have: the host's files, other capabilities, another user.
+pub(super) fn shed(b: &Becoming<'_>) -> Result<(), Failure> {
     set_streams(b.stdio, b.identity)?;
-    if b.terminal {
-        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
-    }
     close_all_but(b.channel, b.init)?;
     for limit in b.process.rlimits().iter().flatten() {
         set_limit(limit)?;
-    }
-    if let Some(score) = b.process.oom_score_adj() {
-        set_oom_score(score)?;
     }
     match sys::process::new_session_keyring() {
         // A kernel without keyrings has none to protect.
@@ -66,15 +59,27 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(b.process.user().umask().unwrap_or(0o022)));
     let wanted = b.process.capabilities().as_ref();
+    if !renounces(b) {
+        // Who may still get privileges can load a filter only as long as it has some. The filter has to allow the rest of this.
+        load(b.filter)?;
+    }
     capabilities::limit_bounding(wanted)?;
     become_user(b.identity)?;
     enter_working_dir(b.cwd)?;
-    let renounces = b.process.no_new_privileges().unwrap_or(false);
-    if renounces {
-        capabilities::set(wanted, b.identity.uid)?;
+    capabilities::set(wanted, b.identity.uid)?;
+    if renounces(b) {
         rustix::thread::set_no_new_privs(true).at(Stage::SetNoNewPrivileges, "")?;
     }
-    // The change of credentials cleared it.
+    Ok(())
+}
+
+/// Becomes the program, after [`shed`]. Returns only what went wrong.
+pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
+    rustix::process::setsid().at(Stage::SetSession, "")?;
+    if b.terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Stage::SetTerminal, "")?;
+    }
+    // The change of credentials cleared it, and no child inherits it.
     die_with_starter(b.channel)?;
     let env = complete_env(b.env, b.identity);
     let candidates = candidates(b.argv, &env)?;
@@ -82,30 +87,22 @@ pub(super) fn become_program(b: &Becoming<'_>) -> Result<Infallible, Failure> {
     let argv = c_strings(b.argv)?;
     let env = c_strings(&env)?;
     if let Some(program) = b.init {
-        small_init::divide(program.as_fd(), b.terminal, &env, b.channel, || confine(b, renounces))?;
-    }
-    if !renounces {
-        confine(b, renounces)?;
+        small_init::divide(program.as_fd(), b.terminal, &env, b.channel, || if renounces(b) { load(b.filter) } else { Ok(()) })?;
     }
     b.channel.report(&Report::Executing).at(Stage::AwaitStarter, "")?;
     // After this line only what the filter allows is possible.
-    if renounces {
-        confine(b, renounces)?;
+    if renounces(b) {
+        load(b.filter)?;
     }
     Err(execute(&b.argv[0], &candidates, &argv, &env))
 }
 
-/// Loads the filter. Who has not renounced new privileges needs some for that, so the capabilities go only afterwards.
-fn confine(b: &Becoming<'_>, renounces: bool) -> Result<(), Failure> {
-    if renounces {
-        return if b.filter.is_empty() { Ok(()) } else { sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "") };
-    }
-    if !b.filter.is_empty() {
-        capabilities::raise_all()?;
-        sys::seccomp::load(b.filter).at(Stage::SetSeccomp, "without no_new_privileges")?;
-    }
-    capabilities::set(b.process.capabilities().as_ref(), b.identity.uid)?;
-    die_with_starter(b.channel)
+fn renounces(b: &Becoming<'_>) -> bool {
+    b.process.no_new_privileges().unwrap_or(false)
+}
+
+fn load(filter: &seccomp::Program) -> Result<(), Failure> {
+    if filter.is_empty() { Ok(()) } else { sys::seccomp::load(filter).at(Stage::SetSeccomp, "") }
 }
 
 /// Death of the starter is death of this process, and it has not happened already.
@@ -131,7 +128,7 @@ fn set_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
 }
 
 /// A program opens `/dev/stdout` anew, which its user may do only as the owner of the pipe or terminal behind it.
-fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
+pub(super) fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
     let stat = rustix::fs::fstat(&stream).at(Stage::SetStreams, "")?;
     let null = rustix::fs::makedev(1, 3);
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
@@ -165,13 +162,13 @@ fn close_all_but(channel: &Channel, init: Option<&OwnedFd>) -> Result<(), Failur
     sys::process::close_range(from, u32::MAX).at(Stage::CloseFiles, "")
 }
 
-fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {
+pub(super) fn set_limit(limit: &PosixRlimit) -> Result<(), Failure> {
     let value = |n: u64| (n != u64::MAX).then_some(n);
     let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
     rustix::process::setrlimit(resource(limit.typ()), wanted).at(Stage::SetLimit, limit.typ().to_string())
 }
 
-fn resource(kind: PosixRlimitType) -> Resource {
+pub(super) fn resource(kind: PosixRlimitType) -> Resource {
     match kind {
         PosixRlimitType::RlimitCpu => Resource::Cpu,
         PosixRlimitType::RlimitFsize => Resource::Fsize,
@@ -192,13 +189,19 @@ fn resource(kind: PosixRlimitType) -> Resource {
     }
 }
 
-/// A container is never to be spared before the host, so a score below the starter's own is for who may set it.
-fn set_oom_score(score: i32) -> Result<(), Failure> {
+/// A container is never to be spared before the host, so a score below the starter's own is for who may set it. To be done
+/// while `/proc` is the host's: what a container has in its place may lead the writing elsewhere.
+pub(super) fn set_oom_score(process: &ProcessSpec) -> Result<(), Failure> {
+    let Some(score) = process.oom_score_adj() else { return Ok(()) };
     std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::SetOomScore, score.to_string())
 }
 
-fn become_user(identity: &Identity) -> Result<(), Failure> {
+pub(super) fn become_user(identity: &Identity) -> Result<(), Failure> {
     let name = || identity.uid.to_string();
+    // To the kernel this number means: as it was, which is root.
+    if [identity.uid, identity.gid].iter().chain(&identity.groups).any(|id| *id == u32::MAX) {
+        return Err(Failure::new(Stage::SetUser, name(), Errno::RANGE));
+    }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups: Vec<Gid> = identity.groups.iter().map(|g| Gid::from_raw(*g)).collect();
     rustix::thread::set_thread_groups(&groups).at(Stage::SetUser, name())?;
@@ -209,7 +212,7 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
     rustix::thread::set_keep_capabilities(false).at(Stage::SetUser, name())
 }
 
-fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
+pub(super) fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
     rustix::process::chdir(cwd).at(Stage::EnterWorkingDir, cwd)?;
     // A folder outside the root has no path from the root. However it was reached, it must not be reached.
     let reached = rustix::process::getcwd(Vec::new()).at(Stage::EnterWorkingDir, cwd)?;
@@ -217,7 +220,7 @@ fn enter_working_dir(cwd: &str) -> Result<(), Failure> {
 }
 
 /// `PATH` and `HOME` when the environment has none.
-fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
+pub(super) fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
     let mut env = env.to_vec();
     let has = |env: &[String], name: &str| env.iter().any(|line| line.split_once('=').is_some_and(|(n, _)| n == name));
     if !has(&env, "PATH") {
@@ -230,7 +233,7 @@ fn complete_env(env: &[String], identity: &Identity) -> Vec<String> {
 }
 
 /// The paths at which the command may be, in order.
-fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> {
+pub(super) fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> {
     let command = argv.first().filter(|c| !c.is_empty()).ok_or_else(|| Failure::new(Stage::Execute, "", Errno::NOENT))?;
     if command.contains('/') {
         return c_strings(std::slice::from_ref(command));
@@ -246,19 +249,19 @@ fn candidates(argv: &[String], env: &[String]) -> Result<Vec<CString>, Failure> 
 
 /// An image may call `/proc/self/exe` its command, by a symlink: that is this program, the host's, which a container must
 /// not get hold of, since it could be written to when nobody runs it.
-fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
-    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+pub(super) fn refuse_own_program(candidates: &[CString]) -> Result<(), Failure> {
+    use rustix::fs::{CWD, OFlags, ResolveFlags};
+
+    use crate::sys::resolve::open_by;
     for candidate in candidates {
-        if let Err(Errno::LOOP) =
-            openat2(CWD, candidate, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        {
+        if let Err(Errno::LOOP) = open_by(CWD, candidate.as_c_str(), OFlags::PATH, ResolveFlags::NO_MAGICLINKS) {
             return Err(Failure::new(Stage::Execute, candidate.to_string_lossy(), Errno::LOOP));
         }
     }
     Ok(())
 }
 
-fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {
+pub(super) fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CString]) -> Failure {
     let mut worst = nix::errno::Errno::ENOENT;
     for candidate in candidates {
         let Err(errno) = nix::unistd::execve(candidate, argv, env);
@@ -272,7 +275,7 @@ fn execute(command: &str, candidates: &[CString], argv: &[CString], env: &[CStri
     Failure::new(Stage::Execute, command, worst)
 }
 
-fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
+pub(super) fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
     strings
         .iter()
         .map(|s| CString::new(OsStr::new(s).as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL)))

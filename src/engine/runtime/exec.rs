@@ -7,12 +7,12 @@ use nix::sched::CloneFlags;
 use super::cgroups::Cgroup;
 use super::enter::{self, Becoming};
 use super::error::RuntimeError;
-use super::failure::{At, Channel, Failure, Stage};
+use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::{ExecRequest, Process, Stdio};
 use super::start::{NewProcess, fail};
 use super::{seccomp, users};
 use crate::sys;
-use crate::sys::clone::{Cloned, clone_process};
+use crate::sys::clone::{Born, Cloned, Sibling, clone_process, exit_now};
 
 /// Starts a process in a running container. Returns when it executes its command.
 ///
@@ -30,10 +30,10 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
     let cgroup = Cgroup::open(&request.cgroup)?;
     let birthplace = cgroup.birthplace()?;
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
-    match clone_into_pid_namespace(&target, CloneFlags::empty(), birthplace.as_ref())? {
+    match clone_process(CloneFlags::empty(), birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)? {
         Cloned::Child => {
             drop(starter);
-            let failure = match become_further(request, spec_process, &stdio, &target, &filter, &child) {
+            let failure = match go_ahead(request, spec_process, &stdio, &target, &filter, &child) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -41,10 +41,10 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child);
-            let new = NewProcess { pid, pidfd };
+            let ahead = NewProcess { pid, pidfd };
             match cgroup.place(pid) {
-                Ok(()) => new.until_executed(&starter),
-                Err(e) => Err(new.abandon(e.into())),
+                Ok(()) => ahead.until_born(&starter)?.until_executed(&starter),
+                Err(e) => Err(ahead.abandon(e.into())),
             }
         }
     }
@@ -94,7 +94,10 @@ pub(super) fn clone_into_pid_namespace(
     }
 }
 
-fn become_further(
+/// The process that goes ahead: it joins the container, but for the pid namespace, which only its children are in. So while
+/// it still has anything of the host (files, the root, capabilities) no process of the container can see it, whatever it may
+/// look into. What it bears then has no more than any process there.
+fn go_ahead(
     request: &ExecRequest,
     process: &oci_spec::runtime::Process,
     stdio: &Stdio,
@@ -103,12 +106,15 @@ fn become_further(
     channel: &Channel,
 ) -> Result<std::convert::Infallible, Failure> {
     enter::harden(channel)?;
+    enter::set_oom_score(process)?;
+    let sibling = Sibling::conceive().at(Stage::JoinNamespaces, "")?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
     channel.await_go().at(Stage::AwaitStarter, "")?;
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWCGROUP;
     nix::sched::setns(target, namespaces).at(Stage::JoinNamespaces, "")?;
     let mut identity = match &request.user {
@@ -116,7 +122,7 @@ fn become_further(
         None => users::of_spec(process.user()),
     };
     users::add_groups(&mut identity, &request.groups)?;
-    enter::become_program(&Becoming {
+    let becoming = Becoming {
         process,
         identity: &identity,
         argv: &request.argv,
@@ -127,5 +133,16 @@ fn become_further(
         filter,
         init: None,
         channel,
-    })
+    };
+    enter::shed(&becoming)?;
+    match sibling.bear().at(Stage::JoinNamespaces, "as a process of the container")? {
+        Born::Elder(pid) => {
+            channel.report(&Report::Born { pid }).at(Stage::AwaitStarter, "")?;
+            exit_now(0)
+        }
+        Born::Younger => {
+            channel.await_go().at(Stage::AwaitStarter, "")?;
+            enter::become_program(&becoming)
+        }
+    }
 }

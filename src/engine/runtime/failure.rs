@@ -48,6 +48,17 @@ pub enum Stage {
     StartInit,
     ShareMemory,
     Execute,
+    JoinNamespace,
+    MapUsers,
+    SetPropagation,
+    MoveNetDevice,
+    RunHook,
+    SendTerminal,
+    SendListener,
+    SetScheduling,
+    SetLabel,
+    SetClock,
+    SetPersonality,
 }
 
 impl fmt::Display for Stage {
@@ -90,6 +101,17 @@ impl fmt::Display for Stage {
             Self::StartInit => "start the init",
             Self::ShareMemory => "share the memory of the other container:",
             Self::Execute => "execute",
+            Self::JoinNamespace => "join the namespace",
+            Self::MapUsers => "map the users of the namespace",
+            Self::SetPropagation => "set the propagation of",
+            Self::MoveNetDevice => "move the network device",
+            Self::RunHook => "run the hook",
+            Self::SendTerminal => "send the terminal",
+            Self::SendListener => "send the listener for system calls",
+            Self::SetScheduling => "set the scheduling:",
+            Self::SetLabel => "set the security label",
+            Self::SetClock => "set the clock",
+            Self::SetPersonality => "set the personality",
         })
     }
 }
@@ -128,6 +150,10 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 /// From child to starter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The process that is to execute the command, by its number in the starter's pid namespace. It waits for [`Channel::go`].
+    Born {
+        pid: i32,
+    },
     /// The next system call is `execve`: an end of the channel after this means that it succeeded.
     Executing,
     Failed(Failure),
@@ -188,7 +214,7 @@ impl Channel {
         Ok(fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         loop {
             match rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
@@ -197,7 +223,7 @@ impl Channel {
         }
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match rustix::net::recv(&self.0, &mut *buffer, RecvFlags::empty()) {
                 Err(Errno::INTR) => {}

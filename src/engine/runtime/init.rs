@@ -41,6 +41,7 @@ fn attempt(
     let spec = &launch.spec;
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     enter::harden(channel)?;
+    enter::set_oom_score(process)?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
     rustix::process::umask(rustix::fs::Mode::empty());
     if let (Network::Given, Some(netns)) = (launch.network, netns) {
@@ -96,7 +97,7 @@ fn attempt(
         None => users::of_spec(process.user()),
     };
     users::add_groups(&mut identity, &launch.groups)?;
-    enter::become_program(&Becoming {
+    let becoming = Becoming {
         process,
         identity: &identity,
         argv: process.args().as_deref().unwrap_or_default(),
@@ -107,7 +108,9 @@ fn attempt(
         filter: tools.filter,
         init: tools.init,
         channel,
-    })
+    };
+    enter::shed(&becoming)?;
+    enter::become_program(&becoming)
 }
 
 fn set_names(spec: &Spec) -> Result<(), Failure> {

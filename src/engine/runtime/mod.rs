@@ -18,6 +18,7 @@ mod failure;
 mod init;
 mod launch;
 mod mounts;
+pub mod oci;
 mod overlay;
 mod root;
 mod seccomp;
@@ -34,6 +35,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+pub use capabilities::grant_all;
 pub use cgroups::CgroupPath;
 pub use error::RuntimeError;
 pub use exec::{exec, open_terminal};

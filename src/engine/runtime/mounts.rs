@@ -15,7 +15,7 @@ use rustix::mount::{
 use super::cgroups::Layout;
 use super::dev;
 use super::failure::{At, Failure, Stage};
-use super::root::{Kind, Root, file_type};
+use super::root::{Kind, Root, file_type, on_proc};
 use crate::sys::mounts::{Change, change, set_attributes};
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -82,15 +82,30 @@ pub(super) fn mount_cgroups(root: &Root, mounts: &[&Mount]) -> Result<(), Failur
 
 /// Files become empty, folders become empty and read-only. What is not there needs no mask.
 pub(super) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
+    // One empty folder is enough for all: there may be one to hide for each of many processors.
+    let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let Some(target) = if_there(root, path).at(Stage::MaskPath, path)? else { continue };
-        let cover = match file_type(&target).at(Stage::MaskPath, path)? {
-            FileType::Directory => new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY),
-            _ => open_tree(CWD, "/dev/null", CLONE),
+        let cover = match (file_type(&target).at(Stage::MaskPath, path)?, &empty) {
+            (FileType::Directory, Some(attached)) => open_tree(attached, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH),
+            (FileType::Directory, None) => new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY),
+            _ => null_device(),
         };
-        attach(&cover.at(Stage::MaskPath, path)?, &target).at(Stage::MaskPath, path)?;
+        let cover = cover.at(Stage::MaskPath, path)?;
+        attach(&cover, &target).at(Stage::MaskPath, path)?;
+        if file_type(&cover).at(Stage::MaskPath, path)? == FileType::Directory {
+            empty = Some(cover);
+        }
     }
     Ok(())
+}
+
+/// The host's own, looked at before it is believed: what is mounted in its place would be in every container.
+fn null_device() -> Result<OwnedFd, Errno> {
+    let tree = open_tree(CWD, "/dev/null", CLONE)?;
+    let stat = rustix::fs::fstat(&tree)?;
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if is_null { Ok(tree) } else { Err(Errno::NODEV) }
 }
 
 pub(super) fn protect(root: &Root, paths: &[String]) -> Result<(), Failure> {
@@ -109,7 +124,7 @@ const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
+pub(super) fn if_there(root: &Root, path: &str) -> Result<Option<OwnedFd>, Errno> {
     match root.open_plain(Path::new(path), OFlags::PATH) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         other => other.map(Some),
@@ -140,7 +155,24 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool) -> Result<
         _ => Kind::File,
     };
     let target = root.ensure(mount.destination(), kind).at(Stage::PrepareTarget, name(mount))?;
+    if on_proc(&target).at(Stage::PrepareTarget, name(mount))? && !may_be_covered(root, &target, &tree) {
+        return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
+    }
     attach(&tree, &target).at(Stage::Mount, about())
+}
+
+/// Files of `/proc` that only tell how much there is of something: whoever shows a container its own share mounts a file
+/// over them. Over anything else of it nothing goes, because this program and others trust what they read and write there.
+const COVERABLE: [&str; 9] = ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"];
+
+/// By what the descriptor is and not by how it was called: a link of the image may call it anything.
+fn may_be_covered(root: &Root, target: &OwnedFd, source: &OwnedFd) -> bool {
+    let same = |path: &str| -> Result<bool, Errno> {
+        let known = root.open_plain(&Path::new("proc").join(path), OFlags::PATH)?;
+        let (a, b) = (rustix::fs::fstat(known)?, rustix::fs::fstat(target)?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    };
+    on_proc(source) == Ok(false) && COVERABLE.iter().any(|path| same(path) == Ok(true))
 }
 
 fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
@@ -156,7 +188,11 @@ fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal
     } else {
         root.ensure(mount.destination(), Kind::Folder)
     };
-    attach(&made, target.at(Stage::PrepareTarget, name(mount))?).at(Stage::Mount, name(mount))?;
+    let target = target.at(Stage::PrepareTarget, name(mount))?;
+    if on_proc(&target).at(Stage::PrepareTarget, name(mount))? {
+        return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
+    }
+    attach(&made, target).at(Stage::Mount, name(mount))?;
     match terminal {
         Some(terminal) if is_dev => dev::add_console(&made, terminal),
         _ => Ok(()),
@@ -164,9 +200,11 @@ fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal
 }
 
 /// A new file system, mounted nowhere yet.
-fn new_file_system(kind: &str, data: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn new_file_system(kind: &str, data: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", kind)?;
+    if !data.iter().any(|(key, _)| *key == "source") {
+        fsconfig_set_string(&context, "source", kind)?;
+    }
     for (key, value) in data {
         match value {
             Some(value) => fsconfig_set_string(&context, *key, *value)?,

@@ -30,6 +30,11 @@ impl Root {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Self)
     }
 
+    /// A mount that is attached.
+    pub(super) fn of(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -118,13 +123,7 @@ impl Root {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-        loop {
-            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // A rename or mount elsewhere at the same moment; the kernel asks to try again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                other => return other,
-            }
-        }
+        sys::resolve::open_by(&self.0, path, flags, resolve)
     }
 }
 
@@ -142,6 +141,12 @@ fn components(path: &Path) -> impl Iterator<Item = OsString> {
 
 pub(super) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode))
+}
+
+/// Whether this is a file of the kernel's own about processes, whatever stands in a path of that name.
+pub(super) fn on_proc(fd: impl AsFd) -> Result<bool, Errno> {
+    const PROC: u64 = 0x9fa0;
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64 == PROC)
 }
 
 #[cfg(test)]

@@ -119,6 +119,35 @@ pub(super) struct NewProcess {
 }
 
 impl NewProcess {
+    /// Lets the child go on and waits for the sibling that it bears, which is a child of the caller too. The child is gone then.
+    pub(super) fn until_born(self, channel: &Channel) -> Result<Self, RuntimeError> {
+        if let Err(e) = channel.go() {
+            return Err(self.abandon(RuntimeError::Starter { action: "let the new process go on", source: e }));
+        }
+        let pid = match channel.next_report() {
+            Ok(Some(Report::Born { pid })) => pid,
+            Ok(Some(Report::Failed(failure))) => return Err(self.abandon(failure.into())),
+            Ok(Some(Report::Executing) | None) => {
+                let how = self.reap().unwrap_or_else(|e| format!("and could not be waited for: {e}"));
+                return Err(RuntimeError::Died { how });
+            }
+            Err(e) => {
+                return Err(self.abandon(RuntimeError::Starter { action: "read the new process's report", source: e }));
+            }
+        };
+        let open = |pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+        // Not waited for yet, so the number is still its own.
+        let pidfd = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH).and_then(open);
+        match (pidfd, self.reap()) {
+            (Ok(pidfd), Ok(_)) => Ok(Self { pid, pidfd }),
+            (Ok(pidfd), Err(source)) => {
+                Err(Self { pid, pidfd }.abandon(RuntimeError::Starter { action: "wait for the process that went ahead", source }))
+            }
+            // It waits for a word that never comes, and ends when this end of the channel is closed.
+            (Err(e), _) => Err(RuntimeError::Starter { action: "open the new process", source: e.into() }),
+        }
+    }
+
     /// Lets the child go on and waits until it has become its program.
     pub(super) fn until_executed(self, channel: &Channel) -> Result<Process, RuntimeError> {
         if let Err(e) = channel.go() {
@@ -128,6 +157,7 @@ impl NewProcess {
         loop {
             match channel.next_report() {
                 Ok(Some(Report::Executing)) => executing = true,
+                Ok(Some(Report::Born { .. })) => return Err(self.abandon(RuntimeError::Died { how: "born twice".to_owned() })),
                 Ok(Some(Report::Failed(failure))) => return Err(self.abandon(failure.into())),
                 Ok(None) if executing => break,
                 Ok(None) => {

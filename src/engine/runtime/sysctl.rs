@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::failure::{At, Failure, Stage};
-use super::root::Root;
+use super::root::{Root, on_proc};
 
 /// Whether the parameter belongs to a namespace that a container has of its own.
 pub(super) fn is_namespaced(name: &str, own_network: bool) -> bool {
@@ -33,6 +34,14 @@ pub(super) fn set_all(root: &Root, parameters: Option<&HashMap<String, String>>)
     for (name, value) in parameters.into_iter().flatten() {
         let path = PathBuf::from(format!("proc/sys/{}", name.replace('.', "/")));
         let file = root.open_plain(&path, OFlags::WRONLY).at(Stage::SetSysctl, name)?;
+        // A container may have a mount of its own in the place of /proc.
+        if !on_proc(&file).at(Stage::SetSysctl, name)? {
+            return Err(Failure::new(
+                Stage::SetSysctl,
+                format!("{name}: what is mounted at /proc is something else"),
+                Errno::XDEV,
+            ));
+        }
         rustix::io::write(&file, value.as_bytes()).at(Stage::SetSysctl, name)?;
     }
     Ok(())

@@ -1,10 +1,16 @@
 //! Who a process runs as: `user[:group]` looked up in the container's own files. Never asks the host.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 
-use super::failure::{Failure, Stage};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::failure::{At, Failure, Stage};
+
+/// Docker's and containerd's. What is above it is negative to some programs, and one of these numbers means to the kernel:
+/// stay who you are, which is root.
+const LARGEST_ID: u32 = i32::MAX.cast_unsigned();
 
 /// A process's ids, all by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +26,19 @@ pub(super) struct Identity {
 pub(super) fn look_up(user: &str) -> Result<Identity, Failure> {
     let passwd = read_table("/etc/passwd")?;
     let group = read_table("/etc/group")?;
-    resolve(user, &passwd, &group).map_err(|unknown| Failure { stage: Stage::FindUser, subject: unknown, errno: libc::ENOENT })
+    resolve(user, &passwd, &group).map_err(|refused| match refused {
+        Refused::Unknown(name) => Failure::new(Stage::FindUser, name, Errno::NOENT),
+        Refused::OutOfRange(number) => {
+            Failure::new(Stage::FindUser, format!("{number}, for numbers go from 0 to {LARGEST_ID}"), Errno::RANGE)
+        }
+    })
+}
+
+/// What is no user and no group.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    Unknown(String),
+    OutOfRange(String),
 }
 
 /// Makes the user a member of further groups, by name or number.
@@ -64,23 +82,49 @@ pub(super) fn of_spec(user: &oci_spec::runtime::User) -> Identity {
     }
 }
 
-/// A file of the image, which may be anything: what is no regular file, or absurdly large, counts as empty or is cut.
+/// A file of the image, which may be anything: what is no regular file counts as empty, of what is absurdly large the
+/// first lines count. A running container may change it at any moment.
 fn read_table(path: &str) -> Result<String, Failure> {
-    const LARGEST: u64 = 8 << 20;
-    // Non-blocking, or a pipe in this place would stop the start for ever.
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(String::new());
-        }
-        other => other.map_err(|e| Failure::new(Stage::FindUser, path, e))?,
+    const LARGEST: usize = 8 << 20;
+    // No link of the kernel's own is followed: it could lead to what this process still has open of the host.
+    let open =
+        |flags: OFlags| match rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            other => other.map(Some).at(Stage::FindUser, path),
+        };
+    let is_file = |fd: &_| -> Result<bool, Failure> {
+        let stat = rustix::fs::fstat(fd).at(Stage::FindUser, path)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
     };
-    let meta = file.metadata().map_err(|e| Failure::new(Stage::FindUser, path, e))?;
-    if !meta.is_file() {
-        return Ok(String::new());
+    // A device is not even opened, since that alone may do something.
+    match open(OFlags::PATH)? {
+        Some(there) if is_file(&there)? => {}
+        _ => return Ok(String::new()),
     }
+    // Non-blocking, or a pipe that was put there meanwhile would stop the start for ever.
+    let file = match open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)? {
+        Some(file) if is_file(&file)? => File::from(file),
+        _ => return Ok(String::new()),
+    };
     let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| Failure::new(Stage::FindUser, path, e))?;
+    file.take(LARGEST as u64).read_to_end(&mut bytes).at(Stage::FindUser, path)?;
+    if bytes.len() == LARGEST {
+        // A number that is cut is another number.
+        bytes.truncate(bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn id(field: &str) -> Option<u32> {
+    field.parse().ok().filter(|id| *id <= LARGEST_ID)
+}
+
+/// What is written as a number is one, whoever is called so. `None` when it is a name.
+fn number(text: &str) -> Option<Result<u32, Refused>> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| id(text).ok_or_else(|| Refused::OutOfRange(text.to_owned())))
 }
 
 struct UserLine<'a> {
@@ -94,8 +138,8 @@ fn users(passwd: &str) -> impl Iterator<Item = UserLine<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = id(fields.nth(1)?)?;
+        let gid = id(fields.next()?)?;
         Some(UserLine { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
     })
 }
@@ -110,33 +154,39 @@ fn groups(group: &str) -> impl Iterator<Item = GroupLine<'_>> {
     group.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        let gid = fields.nth(1)?.parse().ok()?;
+        let gid = id(fields.nth(1)?)?;
         Some(GroupLine { name, gid, members: fields.next().unwrap_or_default() })
     })
 }
 
 /// Docker's rules: a name must be known, a number need not be; a known user without an explicit group gets the group of
-/// the entry and all groups that list it; an unknown number gets group 0.
-fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+/// the entry and all groups that list it; an unknown number gets group 0. A number is never taken for a name: an image
+/// that calls its root 1000 does not run as root where user 1000 was asked for.
+fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Refused> {
     let (user_part, group_part) = match user.split_once(':') {
         Some((u, g)) => (u, Some(g).filter(|g| !g.is_empty())),
         None => (user, None),
     };
     let user_part = if user_part.is_empty() { "0" } else { user_part };
-    let number = user_part.parse::<u32>().ok();
-    let entry = users(passwd).find(|u| u.name == user_part).or_else(|| users(passwd).find(|u| Some(u.uid) == number));
-    let (uid, own_gid, home) = match (&entry, number) {
-        (Some(entry), _) => (entry.uid, entry.gid, entry.home),
-        (None, Some(uid)) => (uid, 0, ""),
-        (None, None) => return Err(user_part.to_owned()),
+    let (entry, uid) = match number(user_part) {
+        Some(uid) => {
+            let uid = uid?;
+            (users(passwd).find(|u| u.uid == uid), uid)
+        }
+        None => {
+            let named = users(passwd).find(|u| u.name == user_part);
+            let uid = named.as_ref().map(|u| u.uid).ok_or_else(|| Refused::Unknown(user_part.to_owned()))?;
+            (named, uid)
+        }
     };
-    let gid = match group_part {
+    let (own_gid, home) = entry.as_ref().map_or((0, ""), |entry| (entry.gid, entry.home));
+    let gid = match group_part.map(|wanted| (wanted, number(wanted))) {
         None => own_gid,
-        Some(wanted) => match (groups(group).find(|g| g.name == wanted), wanted.parse::<u32>()) {
-            (Some(line), _) => line.gid,
-            (None, Ok(number)) => number,
-            (None, Err(_)) => return Err(wanted.to_owned()),
-        },
+        Some((_, Some(gid))) => gid?,
+        Some((wanted, None)) => {
+            let named = groups(group).find(|g| g.name == wanted);
+            named.ok_or_else(|| Refused::Unknown(wanted.to_owned()))?.gid
+        }
     };
     // The main group is among the additional ones too, or a program could get around what is denied to the group by
     // changing its main group.
@@ -152,13 +202,14 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:x:0:0:root:/root:/bin/sh\n# note\nweb:x:33:44:Web:/srv/web:/bin/false\nhomeless:x:9:9::\n12:x:77:78:digits:/d:\n";
-    const GROUP: &str = "root:x:0:\nweb:x:44:\nlog:x:4:root,web\nssl:x:5: web ,other\nbroken\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nweb:x:33:44:Web:/srv/web:/bin/false\nhomeless:x:9:9::\n12:x:77:78:digits:/d:\nevil:x:4294967295:0::/:\n";
+    const GROUP: &str = "root:x:0:\nweb:x:44:\nlog:x:4:root,web\nssl:x:5: web ,other\nbroken\n7:x:0:\nevil:x:4294967295:\n";
 
     #[test]
     fn by_name_and_number() {
         let identity = |uid, gid, groups: &[u32], home: &str| Identity { uid, gid, groups: groups.to_vec(), home: home.into() };
+        let unknown = |name: &str| Err(Refused::Unknown(name.into()));
+        let out_of_range = |number: &str| Err(Refused::OutOfRange(number.into()));
         for (asked, expected) in [
             ("web", identity(33, 44, &[44, 4, 5], "/srv/web")),
             ("33", identity(33, 44, &[44, 4, 5], "/srv/web")),
@@ -169,14 +220,23 @@ mod tests {
             ("", identity(0, 0, &[0, 4], "/root")),
             (":ssl", identity(0, 5, &[5], "/root")),
             ("homeless", identity(9, 9, &[9], "/")),
-            // A user may be called by digits, and the name wins.
-            ("12", identity(77, 78, &[78], "/d")),
+            // A user and a group may be called by digits, and nobody gets to be them by that.
+            ("12", identity(12, 0, &[0], "/")),
+            ("77", identity(77, 78, &[78], "/d")),
+            ("web:7", identity(33, 7, &[7], "/srv/web")),
+            ("2147483647", identity(2147483647, 0, &[0], "/")),
         ] {
             assert_eq!(resolve(asked, PASSWD, GROUP), Ok(expected), "{asked}");
         }
-        assert_eq!(resolve("nobody", PASSWD, GROUP), Err("nobody".into()));
-        assert_eq!(resolve("web:nope", PASSWD, GROUP), Err("nope".into()));
-        assert_eq!(resolve("-1", PASSWD, GROUP), Err("-1".into()));
+        assert_eq!(resolve("nobody", PASSWD, GROUP), unknown("nobody"));
+        assert_eq!(resolve("web:nope", PASSWD, GROUP), unknown("nope"));
+        for number in ["-1", "2147483648", "4294967295", "4294967296", "99999999999999999999"] {
+            assert_eq!(resolve(number, PASSWD, GROUP), out_of_range(number));
+            assert_eq!(resolve(&format!("web:{number}"), PASSWD, GROUP), out_of_range(number));
+        }
+        // Entries with such numbers are none.
+        assert_eq!(resolve("evil", PASSWD, GROUP), unknown("evil"));
+        assert_eq!(resolve("web:evil", PASSWD, GROUP), unknown("evil"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{Result, VolumeError, copy};
@@ -81,8 +81,8 @@ fn copy_from_image(name: &Name, folder: &Path, layers: &[PathBuf], target: &str)
 
 /// The folder at `target` in `root`, with every link resolved as in a container. `None` when there is none.
 fn beneath(root: &OwnedFd, target: &str) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match openat2(root, target, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match crate::sys::resolve::open_by(root, target, OFlags::PATH | OFlags::DIRECTORY, resolve) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(e.into()),

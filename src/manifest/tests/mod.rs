@@ -148,20 +148,42 @@ fn fields_of_containers_in_their_forms() {
             "healthcheck: {test: curl -f localhost, interval: 1m30s, retries: 5}",
             json!({"healthcheck": {
             "test": {"shell": "curl -f localhost"}, "interval": "1m30s", "timeout": "30s", "retries": 5,
-            "start_period": "0s", "start_interval": "5s"}}),
+            "start_period": "0s", "start_interval": "5s", "on_unhealthy": "none", "startup": null}}),
+        ),
+        (
+            "healthcheck:\n  http: 8080/ok\n  on_unhealthy: restart\n  startup: {tcp: 8080, retries: 5}",
+            json!({"healthcheck": {
+            "test": {"http": "http://localhost:8080/ok"}, "interval": "30s", "timeout": "30s", "retries": 3,
+            "start_period": "0s", "start_interval": "5s", "on_unhealthy": "restart",
+            "startup": {"test": {"tcp": "localhost:8080"}, "interval": "1s", "timeout": "30s", "retries": 5}}}),
+        ),
+        (
+            "healthcheck:\n  interval: 5s\n  x-setpoint: {tcp: \"127.0.0.1:80\", on_unhealthy: restart}",
+            json!({"healthcheck": {
+            "test": {"tcp": "127.0.0.1:80"}, "interval": "5s", "timeout": "30s", "retries": 3,
+            "start_period": "0s", "start_interval": "5s", "on_unhealthy": "restart", "startup": null}}),
         ),
         (
             "healthcheck: {disable: true}",
             json!({"healthcheck": {
-            "test": "none", "interval": "30s", "timeout": "30s", "retries": 3, "start_period": "0s", "start_interval": "5s"}}),
+            "test": "none", "interval": "30s", "timeout": "30s", "retries": 3, "start_period": "0s", "start_interval": "5s",
+            "on_unhealthy": "none", "startup": null}}),
         ),
         ("restart: on-failure:3\nread_only: true", json!({"restart": "on-failure:3", "read_only": true})),
         ("restart: no", json!({})),
         (
+            "logging: {driver: json-file, options: {max-size: 1m, max-file: \"2\", labels: \"a,b\"}}",
+            json!({"logging": {"driver": "file", "max_size": "1m", "max_file": 2, "tag": null, "labels": ["a", "b"]}}),
+        ),
+        (
+            "logging: {driver: journald, options: {tag: \"{{.Name}}\"}}",
+            json!({"logging": {"driver": "journald", "max_size": null, "max_file": null, "tag": "{{.Name}}", "labels": []}}),
+        ),
+        (
             "deploy: {resources: {limits: {cpus: 0.5, memory: 64M, pids: 100}}}",
             json!({"limits": {"memory": "64m", "cpus": "0.5", "pids": 100}}),
         ),
-        ("mem_limit: 1gb\ncpus: \"2\"\npids_limit: -1", json!({"limits": {"memory": "1g", "cpus": "2", "pids": null}})),
+        ("mem_limit: 1gb\ncpus: \"2\"\npids_limit: -1", json!({"limits": {"memory": "1g", "cpus": "2", "pids": 0}})),
         ("stop_signal: int\nstop_grace_period: 1m", json!({"stop_signal": "SIGINT", "stop_grace_period": "1m"})),
         (
             "cap_add: [net_admin, CAP_SYS_TIME]\ncap_drop: [ALL]",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::fields::{self, Table};
+use super::super::{health, logging};
 use super::*;
 
 #[test]
@@ -59,6 +60,14 @@ fn single_errors() {
         "healthcheck: {interval: 5s}",
         "healthcheck: {test: [curl]}",
         "healthcheck: {test: x, retries: 0, timeout: 0s}",
+        "healthcheck: {test: x, http: 80}",
+        "healthcheck: {http: \"https://localhost/\"}",
+        "healthcheck: {tcp: \"db:5432\", on_unhealthy: reboot}",
+        "healthcheck: {tcp: 80, startup: {interval: 1s}}",
+        "healthcheck: {tcp: 80, startup: {test: [NONE]}}",
+        "logging: {driver: fluentd}",
+        "logging: {driver: none, options: {max-size: 1m}}",
+        "logging: {options: {max-size: lots}}",
         "restart: false",
         "restart: sometimes",
         "cap_add: [NET_ADMN]",
@@ -304,7 +313,10 @@ fn no_field_is_accepted_and_passed_over() {
         (&fields::ATTACHMENT, &[], Box::new(|body| container(format!("networks: {{default: {{{body}\n}}}}")))),
         (&fields::PORT, &[("target", "80")], Box::new(|body| container(format!("ports: [{{{body}\n}}]")))),
         (&fields::DEPENDENCY, &[], Box::new(|body| container(format!("depends_on: {{b: {{{body}\n}}}}")))),
-        (&fields::HEALTHCHECK, &[], Box::new(|body| container(format!("healthcheck: {{{body}\n}}")))),
+        (&health::HEALTHCHECK, &[], Box::new(|body| container(format!("healthcheck: {{{body}\n}}")))),
+        (&health::HEALTH_EXTENSION, &[], Box::new(|body| container(format!("healthcheck: {{x-setpoint: {{{body}\n}}}}")))),
+        (&health::STARTUP, &[], Box::new(|body| container(format!("healthcheck: {{tcp: 80, startup: {{{body}\n}}}}")))),
+        (&logging::LOGGING, &[], Box::new(|body| container(format!("logging: {{{body}\n}}")))),
         (&fields::DEPLOY, &[], Box::new(|body| container(format!("deploy: {{{body}\n}}")))),
         (&fields::RESOURCES, &[], Box::new(|body| container(format!("deploy: {{resources: {{{body}\n}}}}")))),
         (&fields::LIMITS, &[], Box::new(|body| container(format!("deploy: {{resources: {{limits: {{{body}\n}}}}}}")))),

@@ -11,6 +11,7 @@ use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
+use super::{Healthcheck, Logging};
 use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
 /// What a container is to be. `None` and empty mean: as the image says, or the engine's default.
@@ -26,6 +27,15 @@ pub struct ContainerSpec {
     /// `user[:group]`, each by name or number.
     pub user: Option<String>,
     pub hostname: Option<String>,
+    /// Its standard streams are a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
+    /// Its standard input stays open for whoever attaches; otherwise there is nothing to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_open: bool,
+    /// Its standard input ends when somebody who is attached ends theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_once: bool,
     pub labels: BTreeMap<String, String>,
     /// In the order of mounting.
     pub mounts: Vec<Mount>,
@@ -37,6 +47,8 @@ pub struct ContainerSpec {
     pub depends_on: BTreeMap<Name, Dependency>,
     pub healthcheck: Option<Healthcheck>,
     pub restart: RestartPolicy,
+    #[serde(default)]
+    pub logging: Logging,
     pub limits: ResourceLimits,
     pub stop_signal: Option<Signal>,
     pub stop_grace_period: Span,
@@ -120,6 +132,9 @@ impl ContainerSpec {
             working_dir: None,
             user: None,
             hostname: None,
+            tty: false,
+            stdin_open: false,
+            stdin_once: false,
             labels: BTreeMap::new(),
             mounts: Vec::new(),
             network_mode: NetworkMode::Bridge,
@@ -128,6 +143,7 @@ impl ContainerSpec {
             depends_on: BTreeMap::new(),
             healthcheck: None,
             restart: RestartPolicy::No,
+            logging: Logging::default(),
             limits: ResourceLimits::default(),
             stop_signal: None,
             stop_grace_period: Self::DEFAULT_GRACE,
@@ -242,38 +258,6 @@ pub enum Condition {
     ServiceStarted,
     ServiceHealthy,
     ServiceCompletedSuccessfully,
-}
-
-/// How a monitor finds out whether its container is well. The defaults are Docker's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Healthcheck {
-    pub test: Probe,
-    pub interval: Span,
-    pub timeout: Span,
-    pub retries: u32,
-    /// Failures within this time after the start do not count.
-    pub start_period: Span,
-    /// The interval during `start_period`.
-    pub start_interval: Span,
-}
-
-impl Healthcheck {
-    pub const INTERVAL: Span = Span::seconds(30);
-    pub const TIMEOUT: Span = Span::seconds(30);
-    pub const RETRIES: u32 = 3;
-    pub const START_INTERVAL: Span = Span::seconds(5);
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Probe {
-    /// No check, not even the image's.
-    None,
-    /// A command's arguments, run in the container: healthy when it exits 0.
-    Command(Vec<String>),
-    /// A line for the container's `/bin/sh -c`.
-    Shell(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ByteSize, Cpus};
 
-/// Upper limits on what a container uses, and its weight against others; `None` is unlimited, or the kernel's own default.
+/// Upper limits on what a container uses, and its weight against others; `None` is unlimited, or the kernel's own default,
+/// except for processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceLimits {
     pub memory: Option<ByteSize>,
     pub cpus: Option<Cpus>,
+    /// `None` is [`Self::DEFAULT_PIDS`], and [`Self::ANY_PIDS`] is unlimited.
     pub pids: Option<u32>,
     /// What it is pressed down to when the host has little memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +82,11 @@ fn invalid(text: &str, what: &'static str) -> InvalidLimit {
 }
 
 impl ResourceLimits {
+    /// How many processes a container may have unless told otherwise: enough for servers, too few to keep a host from
+    /// starting any more. Podman's figure.
+    pub const DEFAULT_PIDS: u32 = 2048;
+    /// As many processes as the host has room for.
+    pub const ANY_PIDS: u32 = 0;
     /// The smallest that Docker takes, because nothing starts with less.
     const LEAST_MEMORY: u64 = 6 << 20;
 

@@ -6,19 +6,23 @@
 
 mod container;
 mod devices;
+mod health;
 mod hosts;
 mod image;
 mod limits;
+mod logging;
 pub mod mount_options;
 mod resources;
 mod security;
 mod sharing;
 
-pub use container::{Attachment, Condition, ContainerSpec, Dependency, Healthcheck, Mount, Probe, Ulimit};
+pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
 pub use devices::{Device, DeviceAccess, DeviceCgroupRule, VolumesFrom};
+pub use health::{Healthcheck, HttpTarget, InvalidTarget, OnUnhealthy, Probe, ProbeHost, Startup, TcpTarget};
 pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
 pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
+pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};

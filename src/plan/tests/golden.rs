@@ -27,12 +27,11 @@ fn shop() -> Desired {
     });
     db.restart = RestartPolicy::Always;
     db.healthcheck = Some(Healthcheck {
-        test: Probe::Shell("x".into()),
         interval: Span::seconds(1),
         timeout: Span::seconds(1),
         retries: 1,
-        start_period: Span::seconds(0),
         start_interval: Span::seconds(1),
+        ..Healthcheck::new(Probe::Shell("x".into()))
     });
     desired.containers.extend([placed("web", web), placed("db", db)]);
     desired
@@ -154,6 +153,52 @@ fn golden_provision_commit_run() {
     insta::assert_snapshot!("provision_commit_run_again", both(&next));
     host.apply(&desired, &next);
     assert!(plan(&desired, &host.observed).unwrap().is_empty());
+}
+
+#[test]
+fn an_import_that_gives_the_same_image_again_leaves_its_containers_alone() {
+    let imported = |fingerprint: Digest| {
+        let mut desired = Desired::empty(stack());
+        let reference: ImageRef = "local/app:1".parse().unwrap();
+        let (path, environment) = ("/x".into(), BTreeMap::new());
+        let source = ImageSource::Import {
+            path,
+            fingerprint,
+            entrypoint: None,
+            command: None,
+            environment,
+            working_dir: None,
+            user: None,
+        };
+        desired.images.insert(name("app"), ImageSpec::new(reference.clone(), source));
+        desired.containers.extend([placed("app", ContainerSpec::new(reference))]);
+        desired
+    };
+    // The host makes the same image of those that begin alike.
+    let fingerprints: Vec<Digest> = (0..100u8).map(|i| Digest::of(&[i])).collect();
+    let first = fingerprints[0];
+    let alike = |other: &&Digest| (**other != first).then(|| other.hex()[..1] == first.hex()[..1]);
+    let same = *fingerprints.iter().find(|other| alike(other) == Some(true)).unwrap();
+    let another = *fingerprints.iter().find(|other| alike(other) == Some(false)).unwrap();
+    let mut host = Host::default();
+    host.apply(&imported(first), &plan(&imported(first), &host.observed).unwrap());
+    let before = host.observed.containers.clone();
+    let next = plan(&imported(same), &host.observed).unwrap();
+    assert!(render(&next, false).contains("recreate\n      because image/app is imported\n      only if that is another image"));
+    host.apply(&imported(same), &next);
+    assert_eq!(host.observed.containers, before);
+    assert!(plan(&imported(same), &host.observed).unwrap().is_empty());
+    // One that was stopped is started, as it would be without an import.
+    host.observed.containers[0].state = ContainerState::Exited { code: 0, at: NOW, stopped: true, error: None };
+    host.apply(&imported(first), &plan(&imported(first), &host.observed).unwrap());
+    assert!(host.observed.containers[0].state.is_alive() && host.observed.containers[0].id == before[0].id);
+    // A change of its own makes it anew whatever the image turns out to be.
+    let mut changed = imported(same);
+    changed.containers.get_mut("app").unwrap().spec.user = Some("1".into());
+    let next = plan(&changed, &host.observed).unwrap();
+    assert!(next.steps.iter().all(|step| step.spared_if.is_none()));
+    host.apply(&imported(another), &plan(&imported(another), &host.observed).unwrap());
+    assert_ne!(host.observed.containers[0].id, before[0].id);
 }
 
 #[test]

@@ -51,12 +51,11 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
                 match condition {
                     Condition::ServiceHealthy if !completes(&target.spec) => {
                         target.spec.healthcheck = Some(Healthcheck {
-                            test: Probe::Shell("x".into()),
                             interval: Span::seconds(1),
                             timeout: Span::seconds(1),
                             retries: 1,
-                            start_period: Span::seconds(0),
                             start_interval: Span::seconds(1),
+                            ..Healthcheck::new(Probe::Shell("x".into()))
                         });
                     }
                     Condition::ServiceCompletedSuccessfully if target.spec.healthcheck.is_none() => {

@@ -12,6 +12,8 @@ use crate::model::spec::*;
 use crate::model::{ByteSize, ContainerId, Digest, ImageRef, Name, RestartPolicy, Span};
 use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image, Network, Observed, Origin, Resolved, Volume};
 
+use super::step::SparedIf;
+
 mod golden;
 mod laws;
 
@@ -65,6 +67,10 @@ impl Host {
     }
 
     fn step(&mut self, desired: &Desired, step: &Step) {
+        let is = |spared_if: &SparedIf| self.image(&spared_if.image).is_some_and(|image| image.digest == spared_if.is);
+        if step.spared_if.as_ref().is_some_and(is) {
+            return;
+        }
         let resource = &step.resource.name;
         match (step.action, step.resource.kind) {
             (Action::Pull | Action::Import | Action::Load | Action::Commit, Kind::Image) => self.obtain(desired, step),
@@ -126,8 +132,10 @@ impl Host {
                     state: ContainerState::Created,
                     networks: BTreeMap::new(),
                     ports: BTreeSet::new(),
+                    paused: false,
                     network_faults: Vec::new(),
                     restarts: 0,
+                    health: None,
                 });
             }
             (Action::Start, Kind::Container) => {
@@ -230,7 +238,10 @@ impl Host {
                 let digest = said.or(here).unwrap_or(Digest::of(step.target.as_bytes()));
                 (digest, None, image.pulled_as())
             }
-            ImageSource::Import { fingerprint, .. } => (Digest::of(fingerprint.hex().as_bytes()), Some(*fingerprint), None),
+            // Now and then another tree is the same image.
+            ImageSource::Import { fingerprint, .. } => {
+                (Digest::of(&fingerprint.hex().as_bytes()[..1]), Some(*fingerprint), Some(*fingerprint))
+            }
             ImageSource::Load { fingerprint, reference, .. } => {
                 let origin = origin::of_load(fingerprint.expect("the archive is there"), reference.as_ref());
                 (Digest::of(format!("loaded {origin}").as_bytes()), None, Some(origin))
@@ -252,7 +263,10 @@ impl Host {
         });
         self.observed.images.retain(|image| image.digest != digest || !image.references.is_empty());
         match self.observed.images.iter_mut().find(|image| image.digest == digest) {
-            Some(image) => drop(image.references.insert(reference.clone())),
+            Some(image) => {
+                image.references.insert(reference.clone());
+                image.imported_from = imported_from.or(image.imported_from);
+            }
             None => {
                 let references = BTreeSet::from([reference.clone()]);
                 self.observed.images.push(Image { digest, references, size: 1, created: NOW, imported_from });
@@ -261,6 +275,10 @@ impl Host {
         if let Some(origin) = origin {
             self.observed.known.origins.insert(reference, Origin { origin, digest });
         }
+    }
+
+    fn image(&self, reference: &ImageRef) -> Option<&Image> {
+        self.observed.images.iter().find(|image| image.references.contains(reference))
     }
 
     /// All that a container is made of.

@@ -1,30 +1,20 @@
 //! `/containers`: their life, their output, and commands in them.
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
-use futures_util::{Stream, StreamExt, stream};
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-use tokio_util::codec::Encoder;
 
 use super::session;
+use crate::engine::NewContainer;
 use crate::engine::containers::ExecSpec;
-use crate::engine::monitor::logs::{LogLine, LogQuery, LogReader, LogStream};
-use crate::engine::{EngineError, NewContainer};
 use crate::observed::Container;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
-use crate::wire::frame::{Frame, FrameCodec};
-use crate::wire::native::{
-    Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Kill, Logs, RemoveContainer, Stop,
-};
+use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Kill, RemoveContainer, Stop};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -34,10 +24,13 @@ pub(super) fn routes() -> Router<Handles> {
         .route("/containers/{name}/stop", post(stop))
         .route("/containers/{name}/restart", post(restart))
         .route("/containers/{name}/kill", post(kill))
+        .route("/containers/{name}/pause", post(pause))
+        .route("/containers/{name}/unpause", post(unpause))
         .route("/containers/{name}/wait", post(wait))
-        .route("/containers/{name}/logs", get(logs))
+        .route("/containers/{name}/logs", get(super::logs::logs))
         .route("/containers/{name}/attach", post(attach))
         .route("/containers/{name}/exec", post(exec))
+        .route("/containers/{name}/exec-detached", post(exec_detached))
 }
 
 async fn list(State(handles): State<Handles>) -> Result<axum::Json<Vec<Container>>, ApiError> {
@@ -79,7 +72,7 @@ async fn start(State(handles): State<Handles>, Path(name): Path<String>) -> Resu
 
 async fn stop(State(handles): State<Handles>, Path(name): Path<String>, Json(stop): Json<Stop>) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
-    handles.engine.stop(&id, stop.grace).await?;
+    handles.engine.stop_by(&id, stop.grace, stop.signal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -89,7 +82,7 @@ async fn restart(
     Json(stop): Json<Stop>,
 ) -> Result<StatusCode, ApiError> {
     let id = handles.engine.find(&name)?;
-    handles.engine.stop(&id, stop.grace).await?;
+    handles.engine.stop_by(&id, stop.grace, stop.signal).await?;
     handles.engine.start(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -100,25 +93,19 @@ async fn kill(State(handles): State<Handles>, Path(name): Path<String>, Json(kil
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn pause(State(handles): State<Handles>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    handles.engine.pause(&handles.engine.find(&name)?, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unpause(State(handles): State<Handles>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    handles.engine.pause(&handles.engine.find(&name)?, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn wait(State(handles): State<Handles>, Path(name): Path<String>) -> Result<axum::Json<Exited>, ApiError> {
     let id = handles.engine.find(&name)?;
     Ok(axum::Json(Exited { code: handles.engine.wait(&id, false).await? }))
-}
-
-async fn logs(
-    State(handles): State<Handles>,
-    Path(name): Path<String>,
-    Params(logs): Params<Logs>,
-) -> Result<Response, ApiError> {
-    let id = handles.engine.find(&name)?;
-    let query = LogQuery { tail: logs.tail, since: logs.since, until: logs.until, follow: logs.follow };
-    let frames = frames(handles.engine.logs(&id, query)?, logs.timestamps).map(|frame| {
-        let mut bytes = axum::body::Bytes::new().into();
-        // What cannot be encoded is an error that is too long, which the engine does not make.
-        drop(FrameCodec.encode(frame, &mut bytes));
-        Ok::<Bytes, std::convert::Infallible>(bytes.freeze())
-    });
-    Ok(([(CONTENT_TYPE, FRAMES_TYPE)], Body::from_stream(frames)).into_response())
 }
 
 async fn attach(
@@ -133,12 +120,11 @@ async fn attach(
         return Err(ApiError::new(ErrorKind::Invalid, "`reap` is for a container that is started by the same call".to_owned()));
     }
     if attach.start {
-        let output = engine.start_attached(&id, attach.reap).await?;
-        tokio::spawn(session::attached(upgrade, engine, id, attach.reap, output));
+        let attached = engine.start_attached(&id, attach.reap, attach.stdin).await?;
+        tokio::spawn(session::attached(upgrade, engine, id, attach.reap, attached));
     } else {
-        let query = LogQuery { follow: true, tail: Some(0), ..LogQuery::default() };
-        let output = frames(engine.logs(&id, query)?, false);
-        tokio::spawn(session::followed(upgrade, engine, id, output));
+        let attached = engine.attach(&id, attach.stdin).await?;
+        tokio::spawn(session::attached(upgrade, engine, id, false, attached));
     }
     Ok(switching())
 }
@@ -150,70 +136,30 @@ async fn exec(
     Json(exec): Json<Exec>,
 ) -> Result<Response, ApiError> {
     let id = handles.engine.find(&name)?;
-    let spec = ExecSpec {
+    let child = handles.engine.exec(&id, exec_spec(exec)).await?;
+    tokio::spawn(session::executing(upgrade, child));
+    Ok(switching())
+}
+
+/// Answers as soon as the command is executed.
+async fn exec_detached(
+    State(handles): State<Handles>,
+    Path(name): Path<String>,
+    Json(exec): Json<Exec>,
+) -> Result<StatusCode, ApiError> {
+    let id = handles.engine.find(&name)?;
+    handles.engine.exec_detached(&id, exec_spec(exec)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn exec_spec(exec: Exec) -> ExecSpec {
+    ExecSpec {
         argv: exec.argv,
         env: exec.env,
         user: exec.user,
         working_dir: exec.working_dir,
         tty: exec.tty,
         window: exec.window,
-    };
-    let child = handles.engine.exec(&id, spec).await?;
-    tokio::spawn(session::executing(upgrade, child));
-    Ok(switching())
-}
-
-/// Bytes of one frame, more or less.
-const CHUNK: usize = 64 << 10;
-
-/// UTC with nine digits of a second, as in the log itself.
-const STAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
-
-/// A container's log as frames.
-fn frames(reader: LogReader, timestamps: bool) -> impl Stream<Item = Frame> + Send + Unpin + use<> {
-    let batches = stream::unfold(Some(reader), move |reader| async move {
-        let mut reader = reader?;
-        match reader.next_batch().await {
-            Ok(Some(lines)) => Some((together(&lines, timestamps), Some(reader))),
-            Ok(None) => None,
-            Err(error) => Some((vec![Frame::Failure(ApiError::from(EngineError::from(error)).0)], None)),
-        }
-    });
-    Box::pin(batches.flat_map(stream::iter))
-}
-
-/// Neighbouring lines of one stream go in one frame.
-fn together(lines: &[LogLine], timestamps: bool) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    let mut gathered: Option<(LogStream, Vec<u8>)> = None;
-    for line in lines {
-        let fits = gathered.as_ref().is_some_and(|(stream, bytes)| *stream == line.stream && bytes.len() < CHUNK);
-        if !fits {
-            frames.extend(gathered.take().map(frame));
-        }
-        append(&mut gathered.get_or_insert((line.stream, Vec::new())).1, line, timestamps);
-    }
-    frames.extend(gathered.map(frame));
-    frames
-}
-
-fn frame((stream, bytes): (LogStream, Vec<u8>)) -> Frame {
-    match stream {
-        LogStream::Stdout => Frame::Stdout(bytes.into()),
-        LogStream::Stderr => Frame::Stderr(bytes.into()),
-    }
-}
-
-fn append(bytes: &mut Vec<u8>, line: &LogLine, timestamps: bool) {
-    if timestamps {
-        // Every time that a line can have can be formatted.
-        drop(line.time.format_into(bytes, STAMP));
-        bytes.push(b' ');
-    }
-    bytes.extend_from_slice(&line.text);
-    // What was printed without a line break is shown without one; with times, each piece is a line of its own.
-    if !line.partial || timestamps {
-        bytes.push(b'\n');
+        privileged: exec.privileged,
     }
 }

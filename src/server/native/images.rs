@@ -72,10 +72,10 @@ async fn search(State(handles): State<Handles>, Json(search): Json<Search>) -> R
 
 async fn tags(State(handles): State<Handles>, Json(tags): Json<Tags>) -> Result<axum::Json<Vec<String>>, ApiError> {
     let credentials = tags.credentials.map(given);
-    Ok(axum::Json(handles.engine.tags_with(&tags.reference, credentials.as_ref()).await?))
+    Ok(axum::Json(handles.engine.tags(&tags.reference, credentials.as_ref()).await?))
 }
 
-fn given(sent: Credentials) -> Given {
+pub(super) fn given(sent: Credentials) -> Given {
     let credentials = match sent.secret {
         Secret::Password { user, password } => images::Credentials::Password { user, password },
         Secret::Refresh(token) => images::Credentials::Refresh(token),
@@ -86,7 +86,7 @@ fn given(sent: Credentials) -> Given {
 
 async fn import(State(handles): State<Handles>, Params(import): Params<Import>, request: Request) -> Result<Response, ApiError> {
     let engine = handles.engine;
-    let Import { reference, folder, url, defaults } = import;
+    let Import { reference, folder, url, message, platform, defaults, changes } = import;
     let source = match (folder, url) {
         (Some(_), Some(_)) => {
             return Err(ApiError::new(ErrorKind::Invalid, "an import is of a `folder` or of a `url`, not of both".to_owned()));
@@ -104,8 +104,11 @@ async fn import(State(handles): State<Handles>, Params(import): Params<Import>, 
         environment: defaults.environment,
         working_dir: defaults.working_dir,
         user: defaults.user,
+        changes,
+        message,
+        platform,
     };
-    follow(async move |progress| engine.import(source, &reference, config, None, progress).await).await
+    follow(async move |progress| engine.import(source, reference.as_ref(), config, None, progress).await).await
 }
 
 /// Progress that waits for a reader at most. What does not fit is left out: the next one says more.

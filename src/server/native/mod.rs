@@ -2,11 +2,13 @@
 
 pub mod containers;
 mod images;
+mod logs;
 mod networks;
 pub(crate) mod session;
 pub mod stacks;
 mod store;
 mod system;
+mod verbs;
 mod volumes;
 
 use axum::Router;
@@ -16,6 +18,7 @@ use super::Handles;
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .merge(containers::routes())
+        .merge(verbs::routes())
         .merge(images::routes())
         .merge(store::routes())
         .merge(networks::routes())

@@ -10,27 +10,31 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, ChildStdin};
 use tokio_util::codec::FramedRead;
 use tracing::debug;
 
 use crate::engine::Engine;
 use crate::engine::containers::resize_exec;
-use crate::engine::monitor::Attached;
+use crate::engine::monitor::{Attached, INPUT_PIECE};
 use crate::model::{ContainerId, Signal};
 use crate::server::error::ApiError;
 use crate::wire::frame::{Frame, FrameCodec, FrameError, FrameWriter};
-use crate::wire::native::ErrorKind;
+use crate::wire::native::{ErrorBody, ErrorKind};
 
 type Input = FramedRead<ReadHalf<TokioIo<Upgraded>>, FrameCodec>;
 type Output = FrameWriter<WriteHalf<TokioIo<Upgraded>>>;
 
 /// Sends all that a container prints, as it comes, until it has exited for good, and then the exit code. With `reap` it is
 /// removed before that is sent, if it is one that is removed when it exits.
-pub(super) async fn attached(upgrade: OnUpgrade, engine: Engine, id: ContainerId, reap: bool, output: Attached) {
+pub(super) async fn attached(upgrade: OnUpgrade, engine: Engine, id: ContainerId, reap: bool, attached: Attached) {
+    let Attached { output, input } = attached;
     let last = async |frame: Result<Option<Frame>, FrameError>| match frame {
         Ok(Some(Frame::Exit(code))) if reap => engine.remove_ended(&id).await.map(|()| Frame::Exit(code)),
         Ok(Some(frame)) => Ok(frame),
+        // It goes on without us.
+        Ok(None) | Err(_) if engine.state(&id).is_ok_and(|state| state.is_alive()) => Ok(Frame::Failure(too_slow())),
         // The monitor was killed, and the container with it.
         Ok(None) | Err(_) => engine.wait(&id, reap).await.map(Frame::Exit),
     };
@@ -42,19 +46,23 @@ pub(super) async fn attached(upgrade: OnUpgrade, engine: Engine, id: ContainerId
         };
         Some((frame.unwrap_or_else(|error| Frame::Failure(ApiError::from(error).0)), None))
     });
-    relay_frames(upgrade, &engine, &id, pin!(frames)).await;
+    relay_frames(upgrade, &engine, &id, pin!(frames), input).await;
 }
 
-/// Sends what is recorded from now on until the container has exited for good, and then the exit code.
-pub(super) async fn followed(upgrade: OnUpgrade, engine: Engine, id: ContainerId, output: impl Stream<Item = Frame> + Unpin) {
-    let end = stream::once(async {
-        engine.wait(&id, false).await.map_or_else(|error| Frame::Failure(ApiError::from(error).0), Frame::Exit)
-    });
-    relay_frames(upgrade, &engine, &id, pin!(output.chain(end))).await;
+fn too_slow() -> ErrorBody {
+    let message = "the output was read too slowly, and the container does not wait".to_owned();
+    let hint = Some("`setpoint logs` has what was missed".to_owned());
+    ErrorBody { kind: ErrorKind::Conflict, message, hint, exit_code: None }
 }
 
-/// Sends frames until they end, and delivers the signals that come the other way.
-async fn relay_frames(upgrade: OnUpgrade, engine: &Engine, id: &ContainerId, mut frames: impl Stream<Item = Frame> + Unpin) {
+/// Sends frames until they end, and hands on what comes the other way: signals, and input for the monitor.
+async fn relay_frames(
+    upgrade: OnUpgrade,
+    engine: &Engine,
+    id: &ContainerId,
+    mut frames: impl Stream<Item = Frame> + Unpin,
+    mut monitor: FrameWriter<OwnedWriteHalf>,
+) {
     let Some((mut input, mut writer)) = open(upgrade).await else { return };
     let sending = async {
         while let Some(frame) = frames.next().await {
@@ -64,14 +72,32 @@ async fn relay_frames(upgrade: OnUpgrade, engine: &Engine, id: &ContainerId, mut
     };
     let receiving = async {
         while let Some(Ok(frame)) = input.next().await {
-            if let Frame::Signal(signal) = frame
-                && let Err(error) = engine.signal(id, signal).await
-            {
-                debug!(container = %id.short(), %error, "pass a signal on");
+            let passed = match frame {
+                Frame::Signal(signal) => {
+                    if let Err(error) = engine.signal(id, signal).await {
+                        debug!(container = %id.short(), %error, "pass a signal on");
+                    }
+                    continue;
+                }
+                Frame::Stdin(bytes) => pass_input(&mut monitor, &bytes).await,
+                Frame::StdinEnd | Frame::Resize { .. } => monitor.send(frame).await,
+                Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Failure(_) => continue,
+            };
+            if let Err(error) = passed {
+                debug!(container = %id.short(), %error, "pass input on");
             }
         }
     };
     finish("attach", first(sending, receiving).await);
+}
+
+async fn pass_input(monitor: &mut FrameWriter<OwnedWriteHalf>, mut bytes: &[u8]) -> Result<(), FrameError> {
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(bytes.len().min(INPUT_PIECE));
+        monitor.send(Frame::Stdin(Bytes::copy_from_slice(piece))).await?;
+        bytes = rest;
+    }
+    Ok(())
 }
 
 /// Connects a command's stdio until it has exited, and then sends its exit code.

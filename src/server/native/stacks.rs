@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::images::given;
 use crate::manifest::Desired;
 use crate::plan::Plan;
 use crate::reconcile::ReconcileError;
@@ -16,7 +17,17 @@ use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, named};
 use crate::server::stream;
-use crate::wire::native::Destroy;
+use crate::wire::native::{Credentials, Destroy};
+
+/// What is to be planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    pub desired: Desired,
+    /// What whoever asks has stored for registries; it goes before what the engine's own user has stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credentials>,
+}
 
 /// What is to be made real.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +36,9 @@ pub struct ApplyRequest {
     pub desired: Desired,
     /// Do exactly this plan, or nothing.
     pub expected: Option<Plan>,
+    /// As for a plan. They are used for this apply, and kept nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credentials>,
 }
 
 /// Events that wait for a reader at most.
@@ -48,15 +62,18 @@ async fn one(State(handles): State<Handles>, Path(stack): Path<String>) -> Resul
     Ok(axum::Json(handles.reconciler.status(Some(&stack)).await?))
 }
 
-async fn plan(State(handles): State<Handles>, Json(desired): Json<Desired>) -> Result<axum::Json<Plan>, ApiError> {
-    Ok(axum::Json(handles.reconciler.plan(&desired).await?))
+async fn plan(State(handles): State<Handles>, Json(request): Json<PlanRequest>) -> Result<axum::Json<Plan>, ApiError> {
+    let given: Vec<_> = request.credentials.into_iter().map(given).collect();
+    Ok(axum::Json(handles.reconciler.plan(&request.desired, &given).await?))
 }
 
 async fn apply(State(handles): State<Handles>, Json(request): Json<ApplyRequest>) -> Result<Response, ApiError> {
     let (sender, events) = mpsc::channel(WAITING);
     let reconciler = handles.reconciler;
     // A task of its own: an apply goes on when its reader has gone.
-    let work = tokio::spawn(async move { reconciler.apply(request.desired, request.expected, sender).await });
+    let ApplyRequest { desired, expected, credentials } = request;
+    let given = credentials.into_iter().map(given).collect();
+    let work = tokio::spawn(async move { reconciler.apply(desired, expected, given, sender).await });
     stream::lines(events, end(work)).await
 }
 

@@ -13,22 +13,24 @@ use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::images::{ArchiveFormat, HistoryStep, LabelFilter, LoadOptions, PruneFilter, Pruned};
+use crate::engine::images::{ArchiveFormat, HistoryStep, ImageDetails, LabelFilter, LoadOptions, PruneFilter, Pruned};
 use crate::engine::{Commit as EngineCommit, DiskUsage, EngineError};
 use crate::model::ProgressSink;
-use crate::reconcile::{ReconcileError, record};
+use crate::reconcile::record;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
 use crate::server::stream;
 use crate::wire::native::ErrorKind;
-use crate::wire::store::{Check, Commit, Format, Load, LoadedImage, OfImage, Prune, Save, Tag, WorkEvent};
+use crate::wire::store::{Check, Commit, Format, ImageLabels, Load, LoadedImage, OfImage, Prune, Save, Tag, WorkEvent};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .route("/images/save", post(save))
         .route("/images/load", post(load))
         .route("/images/history", get(history))
+        .route("/images/inspect", get(details))
+        .route("/images/labels", get(labels))
         .route("/images/tag", post(tag))
         .route("/images/check", post(check))
         .route("/images/prune", post(prune))
@@ -61,6 +63,14 @@ async fn history(State(handles): State<Handles>, Params(of): Params<OfImage>) ->
     Ok(axum::Json(handles.engine.history(&of.image)?))
 }
 
+async fn details(State(handles): State<Handles>, Params(of): Params<OfImage>) -> Result<axum::Json<ImageDetails>, ApiError> {
+    Ok(axum::Json(handles.engine.image_details(&of.image)?))
+}
+
+async fn labels(State(handles): State<Handles>) -> Result<axum::Json<ImageLabels>, ApiError> {
+    Ok(axum::Json(handles.engine.image_labels()?))
+}
+
 async fn tag(State(handles): State<Handles>, Json(tag): Json<Tag>) -> Result<StatusCode, ApiError> {
     handles.engine.tag_image(&tag.image, &tag.reference)?;
     Ok(StatusCode::NO_CONTENT)
@@ -74,8 +84,7 @@ async fn prune(State(handles): State<Handles>, Json(prune): Json<Prune>) -> Resu
     let labels = prune.labels.into_iter();
     let labels = labels.map(|label| LabelFilter { key: label.key, value: label.value, without: label.without });
     let filter = PruneFilter { all: prune.all, until: prune.until, labels: labels.collect() };
-    let keep = record::images_of_generations(handles.engine.db()).map_err(ReconcileError::from)?;
-    Ok(axum::Json(handles.engine.prune_images(filter, &keep).await?))
+    Ok(axum::Json(handles.engine.prune_images(filter, record::images_of_generations).await?))
 }
 
 async fn usage(State(handles): State<Handles>) -> Result<axum::Json<DiskUsage>, ApiError> {

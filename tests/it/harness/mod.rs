@@ -5,6 +5,7 @@ pub(crate) mod image;
 pub(crate) mod leftovers;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod pty;
 pub(crate) mod registry;
 
 use std::fs;
@@ -18,6 +19,7 @@ use setpoint::model::Instance;
 
 pub(crate) use image::BUSYBOX;
 pub(crate) use process::{Daemon, Ran, Running};
+pub(crate) use pty::Typist;
 pub(crate) use registry::Registry;
 
 /// How long any one command may take before the test fails. Generous: the machine may be busy with other tests.
@@ -73,6 +75,17 @@ impl Host {
     /// Starts the program and lets it run.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         Running::spawn(self.command(args))
+    }
+
+    /// Starts the program with this on its standard input.
+    pub(crate) fn feed(&self, args: &[&str], input: &[u8]) -> Running {
+        let path = self.dir.join("input");
+        // Another one may still read what it was given.
+        fs::remove_file(&path).ok();
+        fs::write(&path, input).unwrap();
+        let mut command = self.command(args);
+        command.stdin(fs::File::open(path).unwrap());
+        Running::spawn(command)
     }
 
     /// Starts `daemon --source SOURCE`, and waits until it answers.

@@ -45,14 +45,17 @@ pub(crate) fn on_another_host<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let other = scope.spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            tid_sender.send(nix::unistd::gettid()).unwrap();
+            // Whoever holds this keeps the namespace, and the link into it, beyond the end of this thread.
+            let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+            tid_sender.send((nix::unistd::gettid(), namespace)).unwrap();
             ready.recv().unwrap();
             for command in ["link set lo up", "addr add 192.0.2.2/24 dev peer", "link set peer up"] {
                 tool("ip", &command.split(' ').collect::<Vec<_>>());
             }
             work()
         });
-        let tid = tid.recv().unwrap().to_string();
+        let (tid, _namespace) = tid.recv().unwrap();
+        let tid = tid.to_string();
         tool("ip", &["link", "add", "uplink", "type", "veth", "peer", "name", "peer", "netns", &tid]);
         for command in ["addr add 192.0.2.1/24 dev uplink", "link set uplink up"] {
             tool("ip", &command.split(' ').collect::<Vec<_>>());

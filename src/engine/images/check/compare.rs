@@ -7,14 +7,22 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::engine::images::layer::attributes_of;
+use crate::engine::images::layer::{MARKS, attributes_of};
 use crate::files::FileError;
 
 /// Differences that are told; the first ones tell enough.
 const TOLD: usize = 10;
 
-/// How `found` differs from `expected`, whose files need have nothing but their sizes.
-pub(super) fn trees(expected: &Path, found: &Path) -> Result<Vec<String>, FileError> {
+/// What of two trees is compared besides names, kinds and metadata.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compared {
+    pub(super) contents: bool,
+    /// What a layer's folder notes of what it takes from below.
+    pub(super) marks: bool,
+}
+
+/// How `found` differs from `expected`.
+pub(super) fn trees(expected: &Path, found: &Path, compared: Compared) -> Result<Vec<String>, FileError> {
     let mut told = Vec::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(path) = waiting.pop() {
@@ -24,7 +32,10 @@ pub(super) fn trees(expected: &Path, found: &Path) -> Result<Vec<String>, FileEr
         let what = match (&wanted, &there) {
             (Some(_), None) => Some("is missing"),
             (None, _) => Some("does not belong there"),
-            (Some(wanted), Some(there)) => differ(&one, wanted, &two, there)?,
+            (Some(wanted), Some(there)) => match differ(&one, wanted, &two, there, compared.marks)? {
+                None if compared.contents && wanted.is_file() && !same_content(&one, &two)? => Some("has another content"),
+                what => what,
+            },
         };
         if let Some(what) = what {
             told.push(format!("{} {what}", shown()));
@@ -45,7 +56,13 @@ pub(super) fn trees(expected: &Path, found: &Path) -> Result<Vec<String>, FileEr
 }
 
 /// What differs in what is said of two entries.
-pub(super) fn differ(one: &Path, wanted: &Metadata, two: &Path, there: &Metadata) -> Result<Option<&'static str>, FileError> {
+pub(super) fn differ(
+    one: &Path,
+    wanted: &Metadata,
+    two: &Path,
+    there: &Metadata,
+    marks: bool,
+) -> Result<Option<&'static str>, FileError> {
     let kind = |meta: &Metadata| meta.mode() & 0o170_000;
     if kind(wanted) != kind(there) {
         return Ok(Some("is of another kind"));
@@ -71,7 +88,9 @@ pub(super) fn differ(one: &Path, wanted: &Metadata, two: &Path, there: &Metadata
     }
     // Labels of this host's security module, and what overlayfs notes of a layer in use.
     let ignored = |name: &[u8]| {
-        name.starts_with(b"security.selinux") || (name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque")
+        name.starts_with(b"security.selinux")
+            || (name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque")
+            || (!marks && name.starts_with(MARKS))
     };
     if attributes_of(one, ignored)? != attributes_of(two, ignored)? {
         return Ok(Some("has other extended attributes"));

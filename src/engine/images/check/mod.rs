@@ -2,6 +2,7 @@
 //! every blob that is kept. And what is damaged, brought again.
 
 mod compare;
+mod completions;
 mod patch;
 mod repair;
 
@@ -11,6 +12,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use self::compare::Compared;
+use super::chain::chain_ids;
 use super::documents::{self, Document};
 use super::layer::{Hashed, unpack_hollow};
 use super::{Images, ImagesError, rows};
@@ -46,6 +49,9 @@ pub enum Part {
     Layer,
     /// What a layer's tar has besides files.
     Skeleton,
+    /// What is laid over a layer, because its hard links and folders take something from the layers below. Its digest is
+    /// the chain id.
+    Completion,
     /// The blob of a layer.
     Blob,
 }
@@ -115,6 +121,7 @@ impl Images {
         for diff_id in layers {
             report.problems.extend(self.check_layer(&diff_id)?.map(|(part, what)| Problem::new(part, diff_id, what)));
         }
+        report.problems.extend(self.check_completions()?);
         for blob in self.inner.db.read(rows::kept_blobs)? {
             report.blobs += 1;
             if let Err(what) = check_blob(&self.inner.store.blob_path(&blob.digest), &blob.digest) {
@@ -137,14 +144,17 @@ impl Images {
         let scratch = self.inner.store.scratch()?;
         // The tar says by itself when its digest is not the layer's.
         let mut tar = Told { inner: tar, failure: None };
-        if let Err(error) = unpack_hollow(&mut tar, &scratch.root(), &self.inner.limits) {
-            // Of this host's disk and not of the layer.
-            if let (None, super::UnpackError::File(error)) = (&tar.failure, error) {
-                return Err(error.into());
-            }
-            return Ok(Some((Part::Layer, tar.failure.unwrap_or_else(|| "its tar cannot be read".to_owned()))));
+        if let Err(error) = unpack_hollow(&mut tar, &scratch.root(), &self.limits()?) {
+            return match (tar.failure, error) {
+                (Some(failure), _) => Ok(Some((Part::Layer, failure))),
+                // Of this host's disk and not of the layer.
+                (None, super::UnpackError::File(error)) => Err(error.into()),
+                (None, error) => Ok(Some((Part::Layer, format!("its tar cannot be read: {error}")))),
+            };
         }
-        let differences = compare::trees(&scratch.root(), &self.inner.store.layer_path(diff_id))?;
+        let marks = self.inner.db.read(|t| rows::is_dependent(t, diff_id))?.is_some();
+        let compared = Compared { contents: false, marks };
+        let differences = compare::trees(&scratch.root(), &self.inner.store.layer_path(diff_id), compared)?;
         Ok((!differences.is_empty()).then(|| (Part::Layer, differences.join("; "))))
     }
 
@@ -154,14 +164,14 @@ impl Images {
         let images = self.list()?;
         for image in &images {
             let Some((config, diff_ids)) = self.inner.db.read(|t| rows::content(t, &image.digest))? else { continue };
-            for digest in diff_ids.into_iter().chain([config, image.digest]) {
+            for digest in chain_ids(&diff_ids).into_iter().chain(diff_ids).chain([config, image.digest]) {
                 owners.entry(digest).or_default().insert(image.digest);
             }
         }
         for problem in problems.iter_mut() {
             let of = match problem.part {
                 Part::Blob => self.inner.db.read(|t| rows::blob(t, &problem.digest))?.map(|blob| blob.diff_id),
-                Part::Manifest | Part::Config | Part::Layer | Part::Skeleton => Some(problem.digest),
+                Part::Manifest | Part::Config | Part::Layer | Part::Skeleton | Part::Completion => Some(problem.digest),
             };
             let of = of.and_then(|digest| owners.get(&digest)).into_iter().flatten();
             problem.images = of

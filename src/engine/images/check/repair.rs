@@ -21,6 +21,10 @@ impl Images {
             Part::Manifest => self.repair_manifest(problem.digest).await,
             Part::Config => self.repair_config(problem.digest).await,
             Part::Layer | Part::Skeleton => self.repair_layer(problem.digest, progress).await,
+            Part::Completion => {
+                let (images, chain_id) = (self.clone(), problem.digest);
+                tokio::task::spawn_blocking(move || images.repair_completion(&chain_id)).await?
+            }
             Part::Blob => self.repair_blob(problem.digest, progress).await,
         }
     }
@@ -95,7 +99,7 @@ impl Images {
             }
             publishing.sync()?;
             let layer = fresh.layer;
-            images.inner.db.write(|t| rows::insert_layer(t, &diff_id, layer.size, layer.tar_size))?;
+            images.inner.db.write(|t| rows::insert_layer(t, &layer, true))?;
             match images.check_layer(&diff_id)? {
                 None => Ok(()),
                 Some((_, what)) => Err(ImagesError::LayerDamaged { diff_id, what }),

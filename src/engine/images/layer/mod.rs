@@ -3,7 +3,12 @@
 
 mod ahead;
 mod archive;
+mod complete;
 mod kept;
+mod likeness;
+mod marks;
+mod merged;
+mod node;
 pub(super) mod pax;
 mod skeleton;
 mod tape;
@@ -22,7 +27,11 @@ use tokio::sync::mpsc;
 
 pub use archive::ArchiveError;
 pub(super) use archive::{Archive, Entry, Kind};
+pub use complete::CompleteError;
+pub(super) use complete::complete;
 pub(super) use kept::Kept;
+pub(super) use likeness::describe;
+pub(super) use marks::{MARKS, is_opaque};
 pub use skeleton::SkeletonError;
 pub(super) use skeleton::{Rebuilt, Recorder};
 pub use unpack::UnpackError;
@@ -43,6 +52,8 @@ pub(super) struct Layer {
     pub(super) size: u64,
     /// The newest time of change in it, in seconds since 1970.
     pub(super) newest: i64,
+    /// Whether what it shows may depend on the layers below, beyond what overlayfs does by itself.
+    pub(super) dependent: bool,
 }
 
 /// Unpacks `source` into the empty folder `root`, and records what of it will not be there.
@@ -54,8 +65,8 @@ pub(super) fn unpack_layer(
 ) -> Result<Layer, UnpackError> {
     let tar = Hashed::new(plain(source, limits).map_err(ArchiveError::from)?);
     let (tar, unpacked) = ahead::read_ahead(tar, |ahead| unpack::unpack(ahead, root, recorder, limits));
-    let unpacked = unpacked?;
-    Ok(Layer { tar_size: tar.inner.count, diff_id: tar.digest(), size: unpacked.size, newest: unpacked.newest })
+    let unpack::Unpacked { size, newest, dependent } = unpacked?;
+    Ok(Layer { tar_size: tar.inner.count, diff_id: tar.digest(), size, newest, dependent })
 }
 
 /// Whether what begins so is a tar, perhaps a compressed one.

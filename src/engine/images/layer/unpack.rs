@@ -14,15 +14,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-    fsetxattr, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, readlink, renameat, setxattr, statat, symlinkat,
-    utimensat,
+    fsetxattr, ftruncate, futimens, linkat, mkdirat, openat, readlink, renameat, setxattr, statat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::archive::{Archive, ArchiveError, Entry, Kind, lossy};
+use super::marks::{self, make_opaque};
+use super::node::{self, is_whiteout};
 use super::skeleton::{Recorder, SkeletonError};
 use super::tape::Tape;
 use crate::files::beneath::{Escapes, remove_at};
@@ -58,8 +61,10 @@ pub enum UnpackError {
     Hardlink { name: String, target: String, source: FileError },
     #[error("refused: {name:?} is a whiteout of nothing")]
     Whiteout { name: String },
-    #[error("refused: {name:?} sets the attribute {attribute:?}, which belongs to overlayfs")]
-    OverlayAttribute { name: String, attribute: String },
+    #[error("refused: {name:?} sets the attribute {attribute:?}, by which layers are put together")]
+    LayerAttribute { name: String, attribute: String },
+    #[error("refused: {name:?} is a hard link to {target:?}, which the same layer hides")]
+    Hidden { name: String, target: String },
     #[error("record the layer's tar: {0}")]
     Skeleton(#[from] SkeletonError),
     #[error("refused: more than {limit} {what}")]
@@ -73,6 +78,8 @@ pub(in crate::engine::images) struct Unpacked {
     pub(in crate::engine::images) size: u64,
     /// The newest time of change of any entry, in seconds since 1970.
     pub(in crate::engine::images) newest: i64,
+    /// Whether the layers below have a say in what it shows.
+    pub(in crate::engine::images) dependent: bool,
 }
 
 /// Unpacks the whole of `reader` into the empty folder `root`, and reads it to its end.
@@ -109,6 +116,7 @@ fn unpack_all<R: Read>(
         buffer: vec![0; 256 << 10],
         done: Unpacked::default(),
     };
+    target.root().and_then(marks::mark_implied).map_err(|e| target.beneath.error("mark", Path::new(""), e))?;
     let mut entries = 0u64;
     while let Some(entry) = archive.next_entry()? {
         entries += 1;
@@ -157,13 +165,13 @@ impl Target {
         };
         let bytes = name.as_bytes();
         if bytes == OPAQUE {
-            let folder = self.beneath.make_folder(path.parent())?;
-            return Ok(make_opaque(&folder).map_err(|e| self.beneath.error("mark as opaque", path.parent(), e))?);
+            let folder = self.parent_of(&path)?;
+            return Ok(make_opaque(&*folder).map_err(|e| self.beneath.error("mark as opaque", path.parent(), e))?);
         }
         if path.as_path().iter().any(|component| component.as_bytes().starts_with(META)) {
             return Ok(());
         }
-        let parent = self.beneath.make_folder(path.parent())?;
+        let parent = self.parent_of(&path)?;
         if let Some(hidden) = bytes.strip_prefix(WHITEOUT) {
             return self.whiteout(&parent, path.as_path(), OsStr::from_bytes(hidden));
         }
@@ -172,10 +180,53 @@ impl Target {
             Kind::File => self.file(&parent, path.as_path(), name, entry, archive),
             Kind::Hardlink => self.hardlink(&parent, path.as_path(), name, entry, archive),
             Kind::Symlink | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                self.replacing(&parent, path.as_path(), name, archive, |dir| node(dir, name, entry))?;
+                self.replacing(&parent, path.as_path(), name, archive, |dir| node::make(dir, name, entry))?;
                 self.describe_node(&parent, path.as_path(), name, entry)
             }
         }
+    }
+
+    fn root(&self) -> Result<OwnedFd, Errno> {
+        self.beneath.resolve(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// The folder that `path` is in. One that no entry has spoken of is made, and takes from below what is said of it.
+    fn parent_of(&mut self, path: &Inside) -> Result<Arc<OwnedFd>, UnpackError> {
+        let mut implied = false;
+        let mut imply = |folder: &OwnedFd| {
+            implied = true;
+            marks::mark_implied(folder)
+        };
+        let mut made = self.beneath.make_folder_as(path.parent(), &mut imply);
+        if made.as_ref().is_err_and(|e| e.source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()))
+            && self.uncover(path.parent())?
+        {
+            made = self.beneath.make_folder_as(path.parent(), &mut imply);
+        }
+        self.done.dependent |= implied;
+        Ok(made?)
+    }
+
+    /// A whiteout on the way becomes a new folder, which hides what is below just as well. False: there is none.
+    fn uncover(&mut self, path: &Path) -> Result<bool, UnpackError> {
+        for ancestor in path.ancestors() {
+            let (Some(parent), Some(name)) = (ancestor.parent(), ancestor.file_name()) else { break };
+            let Ok(parent) = self.beneath.folder(parent) else { continue };
+            if !statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|there| is_whiteout(&there)) {
+                return Ok(false);
+            }
+            let attempt = || {
+                remove_at(parent.as_fd(), name)?;
+                mkdirat(&parent, name, Mode::RWXU)?;
+                chownat(&parent, name, Some(geteuid()), Some(getegid()), AtFlags::SYMLINK_NOFOLLOW)?;
+                chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                make_opaque(openat(&parent, name, flags, Mode::empty())?)
+            };
+            attempt().map_err(|e| self.beneath.error("create folder", ancestor, e))?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn finish(self) -> Result<Unpacked, UnpackError> {
@@ -213,19 +264,20 @@ impl Target {
                         } else {
                             self.put_aside(parent, path, name, archive)?;
                             mkdirat(parent, name, Mode::RWXU).map_err(fail)?;
-                            is_whiteout(&there)
+                            true
                         }
                     }
                     Err(e) => return Err(fail(e).into()),
                 };
                 let fd = openat(parent, name, flags, Mode::empty()).map_err(fail)?;
                 if hides {
-                    // The layer hides what is below and puts a new folder in its place.
+                    // What was there hid what is below, whether it was a whiteout or anything else but a folder.
                     make_opaque(&fd).map_err(fail)?;
                 }
                 fd
             }
         };
+        marks::mark_spoken_of(&fd).map_err(fail)?;
         self.describe(&fd, path, entry)?;
         self.folder_times.insert(path.to_owned(), entry.mtime);
         Ok(())
@@ -296,7 +348,16 @@ impl Target {
         let Some(target_name) = target.name() else {
             return Err(fail(self.beneath.error("link", path, Errno::ISDIR)));
         };
-        let place = self.beneath.folder(target.parent()).map_err(fail)?;
+        let there = self.beneath.folder(target.parent()).and_then(|folder| {
+            let there = statat(&folder, target_name, AtFlags::SYMLINK_NOFOLLOW);
+            there.map(|there| (folder, there)).map_err(|e| self.beneath.error("link", path, e))
+        });
+        let place = match there {
+            Ok((_, there)) if is_whiteout(&there) => return Err(hidden(entry)),
+            Ok((place, _)) => place,
+            Err(e) if e.is_missing() => return self.link_below(parent, path, name, entry, &target, archive),
+            Err(e) => return Err(fail(e)),
+        };
         let link = |dir: BorrowedFd<'_>| linkat(&place, target_name, dir, name, AtFlags::empty());
         match link(parent.as_fd()) {
             Err(Errno::EXIST) => {}
@@ -316,13 +377,41 @@ impl Target {
         }
     }
 
+    /// A link to what only a layer below can have. An empty file stands for it until the layers below are there.
+    fn link_below<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        entry: &Entry,
+        target: &Inside,
+        archive: &mut Archive<Tape<R>>,
+    ) -> Result<(), UnpackError> {
+        for ancestor in target.parent().ancestors() {
+            let Ok(folder) = self.beneath.folder(ancestor) else { continue };
+            let place = PathBuf::from(format!("/proc/self/fd/{}/.", folder.as_raw_fd()));
+            if marks::is_opaque(&place).map_err(|e| FileError::new("look at", self.beneath.show(ancestor), e))? {
+                return Err(hidden(entry));
+            }
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = self.replacing(parent, path, name, archive, |dir| openat(dir, name, flags, Mode::empty()))?;
+        let fail = |action| move |e| (action, e);
+        let noted = marks::mark_link(&made, target.as_path()).map_err(fail("note the target of"));
+        let noted = noted.and_then(|()| futimens(&made, &times((0, 0))).map_err(fail("set the time of")));
+        noted.map_err(|(action, e)| self.beneath.error(action, path, e))?;
+        self.done.dependent = true;
+        Ok(())
+    }
+
     /// Hides `hidden` of the layers below.
     fn whiteout(&mut self, parent: &OwnedFd, path: &Path, hidden: &OsStr) -> Result<(), UnpackError> {
         if matches!(hidden.as_bytes(), b"" | b"." | b"..") {
             return Err(UnpackError::Whiteout { name: lossy(path.as_os_str().as_bytes()) });
         }
         let fail = |e| self.beneath.error("create", path, e);
-        match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+        self.done.dependent = true;
+        match node::make_whiteout(parent.as_fd(), hidden) {
             // A whiteout never hides what its own layer has: a file replaces what is below anyway, and a folder
             // does so when it is opaque.
             Err(Errno::EXIST) => {
@@ -331,6 +420,7 @@ impl Target {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let folder = openat(parent, hidden, flags, Mode::empty()).map_err(fail)?;
                     make_opaque(&folder).map_err(fail)?;
+                    marks::mark_spoken_of(&folder).map_err(fail)?;
                 }
                 Ok(())
             }
@@ -430,8 +520,9 @@ impl Target {
 
     fn attributes(&self, path: &Path, entry: &Entry, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<(), UnpackError> {
         for (name, value) in &entry.xattrs {
-            if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
-                return Err(UnpackError::OverlayAttribute { name: lossy(&entry.name), attribute: lossy(name) });
+            let ours = [b"trusted.overlay.".as_slice(), b"user.overlay.", marks::MARKS];
+            if ours.iter().any(|prefix| name.starts_with(prefix)) {
+                return Err(UnpackError::LayerAttribute { name: lossy(&entry.name), attribute: lossy(name) });
             }
             match set(name, value) {
                 // Labels of the builder's security module mean nothing on a host without it.
@@ -455,26 +546,8 @@ fn real_path(fd: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
     Ok(PathBuf::from(OsStr::from_bytes(link.as_bytes())))
 }
 
-fn node(dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(), Errno> {
-    let kind = match entry.kind {
-        Kind::CharDevice => FileType::CharacterDevice,
-        Kind::BlockDevice => FileType::BlockDevice,
-        Kind::Fifo => FileType::Fifo,
-        Kind::Symlink | Kind::File | Kind::Hardlink | Kind::Folder => {
-            return symlinkat(OsStr::from_bytes(&entry.link), dir, name);
-        }
-    };
-    mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, makedev(entry.device.0, entry.device.1))
-}
-
-fn make_opaque(folder: &OwnedFd) -> Result<(), Errno> {
-    // The folder may be open as a place only, which takes no attributes by itself.
-    let through = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    setxattr(&through, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-}
-
-fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(0, 0)
+fn hidden(entry: &Entry) -> UnpackError {
+    UnpackError::Hidden { name: lossy(&entry.name), target: lossy(&entry.link) }
 }
 
 fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {

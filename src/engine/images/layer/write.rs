@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use super::pax;
+use super::{marks, pax};
 use crate::files::FileError;
 use crate::model::Digest;
 
@@ -117,7 +117,7 @@ pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output:
         entry(found, form, link, output)?;
         if let Form::Layer { .. } = form
             && kind.is_dir()
-            && is_opaque(found.path)?
+            && marks::is_opaque(found.path).map_err(|e| FileError::new("read the extended attributes of", found.path, e))?
         {
             let folder = if found.name == b"./" { b"".as_slice() } else { &found.name };
             mark(&[folder, b".wh..wh..opq"].concat(), output)?;
@@ -312,16 +312,6 @@ fn mark(name: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
 fn is_empty(folder: &Path) -> Result<bool, TreeError> {
     let mut entries = fs::read_dir(folder).map_err(|e| FileError::new("read folder", folder, e))?;
     Ok(entries.next().is_none())
-}
-
-/// Whether a folder hides what the layers below have in it.
-fn is_opaque(folder: &Path) -> Result<bool, TreeError> {
-    let mut value = [0u8; 1];
-    match lgetxattr(folder, "trusted.overlay.opaque", value.as_mut_slice()) {
-        Ok(length) => Ok(value[..length] == *b"y"),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
-        Err(e) => Err(FileError::new("read the extended attributes of", folder, e).into()),
-    }
 }
 
 /// Puts `text` into a field, cut when it is too long; then false.

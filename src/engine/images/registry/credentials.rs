@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::helper::{self, HelperError};
 use crate::files::{self, FileError};
+use crate::model::ImageRef;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -55,6 +56,13 @@ impl std::fmt::Debug for Credentials {
 pub struct Given {
     pub registry: String,
     pub credentials: Credentials,
+}
+
+impl Given {
+    /// Those for the registry of a reference.
+    pub fn of<'a>(all: &'a [Self], reference: &ImageRef) -> Option<&'a Self> {
+        all.iter().find(|given| given.registry == reference.registry())
+    }
 }
 
 /// What is stored for a registry.

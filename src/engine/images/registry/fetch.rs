@@ -176,13 +176,22 @@ impl Endpoint {
         let (digest, size) = (download.blob.digest, download.blob.size);
         let url = self.url("blobs", &digest.to_string())?;
         let mut backoff = Backoff::new(&self.patience);
+        let mut knows_ranges = true;
         while download.done < size {
             let done = download.done;
+            let part = done > 0 && knows_ranges;
             let build = |client: &Client| {
                 let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-                if done > 0 { request.header(RANGE, format!("bytes={done}-")) } else { request }
+                if part { request.header(RANGE, format!("bytes={done}-")) } else { request }
             };
-            let mut response = self.get("blob", build).await?;
+            let mut response = self.ask(build).await?;
+            if part && response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+                knows_ranges = false;
+                continue;
+            }
+            if !response.status().is_success() {
+                return Err(self.refusal("blob", response).await);
+            }
             // A registry that ignores the range starts again; what we have is passed over.
             let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { done };
             if response.status() == StatusCode::PARTIAL_CONTENT && range_start(response.headers()) != Some(done) {

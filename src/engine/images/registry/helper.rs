@@ -2,12 +2,13 @@
 //! protocol, and not which registry has which helper.
 //! Source: docker/docker-credential-helpers, "Development": `get`, `store` and `erase` with standard input and output.
 
-use std::process::Stdio;
+use std::io::{self, IsTerminal};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::credentials::Credentials;
 
@@ -23,9 +24,9 @@ pub enum HelperError {
     #[error("the credential helper's name {0:?} is not part of a program's name")]
     Name(String),
     #[error("run docker-credential-{name}: {source}")]
-    Run { name: String, source: std::io::Error },
-    #[error("docker-credential-{name} does not come to an end")]
-    Deadline { name: String },
+    Run { name: String, source: io::Error },
+    #[error("docker-credential-{name} {verb}: it did not answer within {} s, and was ended", DEADLINE.as_secs())]
+    Deadline { name: String, verb: &'static str },
     #[error("docker-credential-{name} {verb}: {}", if said.is_empty() { "it failed" } else { said })]
     Failed { name: String, verb: &'static str, said: String },
     #[error("docker-credential-{name} get: its answer is not understood")]
@@ -70,30 +71,100 @@ async fn run(name: &str, verb: &'static str, input: &[u8]) -> Result<Vec<u8>, He
     if name.is_empty() || !name.chars().all(plain) {
         return Err(HelperError::Name(name.chars().take(60).collect()));
     }
-    let fail = |source| HelperError::Run { name: name.to_owned(), source };
     let mut command = Command::new(format!("docker-credential-{name}"));
-    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(fail)?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let talk = async {
-        if let Some(mut stdin) = stdin {
-            match stdin.write_all(input).await {
-                // One that reads nothing may have its reasons, and says them.
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error),
-                _ => {}
-            }
+    command.arg(verb);
+    match tokio::time::timeout(DEADLINE, talk(command, input)).await {
+        Err(_) => Err(HelperError::Deadline { name: name.to_owned(), verb }),
+        Ok(Err(source)) => Err(HelperError::Run { name: name.to_owned(), source }),
+        Ok(Ok((answer, status))) if status.success() => Ok(answer),
+        Ok(Ok((answer, _))) => {
+            let said = String::from_utf8_lossy(&answer).chars().filter(|c| !c.is_control()).take(300).collect::<String>();
+            Err(HelperError::Failed { name: name.to_owned(), verb, said: said.trim().to_owned() })
         }
-        let mut answer = Vec::new();
-        if let Some(stdout) = stdout {
-            stdout.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-        }
-        Ok((answer, child.wait().await?))
-    };
-    let talked = tokio::time::timeout(DEADLINE, talk).await.map_err(|_| HelperError::Deadline { name: name.to_owned() })?;
-    let (answer, status) = talked.map_err(fail)?;
-    if status.success() {
-        return Ok(answer);
     }
-    let said = String::from_utf8_lossy(&answer).chars().filter(|c| !c.is_control()).take(300).collect::<String>();
-    Err(HelperError::Failed { name: name.to_owned(), verb, said: said.trim().to_owned() })
+}
+
+/// A helper that runs. Dropping it ends it, and what it has started.
+struct Running {
+    child: Child,
+    /// Whether it is the first of a process group of its own.
+    leads: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `None` when it has been waited for: its number may be somebody else's by now.
+        let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+        let Some(pid) = pid else { return };
+        let kill = if self.leads { rustix::process::kill_process_group } else { rustix::process::kill_process };
+        if let Err(error) = kill(pid, rustix::process::Signal::KILL) {
+            tracing::debug!(%error, "a credential helper has ended by itself");
+        }
+    }
+}
+
+/// Gives a helper its input, and gathers its answer.
+async fn talk(mut command: Command, input: &[u8]) -> io::Result<(Vec<u8>, ExitStatus)> {
+    // One that may ask its user for a password must stay in the foreground of the user's terminal.
+    let leads = !io::stdin().is_terminal();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    if leads {
+        command.process_group(0);
+    }
+    let mut running = Running { child: command.spawn()?, leads };
+    let child = &mut running.child;
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(input).await {
+            // One that reads nothing may have its reasons, and says them.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+    }
+    let mut answer = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    }
+    Ok((answer, child.wait().await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Whether a process is there, and not only its entry for somebody to wait for.
+    fn lives(pid: &str) -> bool {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let (program, pids) = (folder.path().join("helper"), folder.path().join("pids"));
+        let script = format!("#!/bin/sh\nsleep 1000 &\necho $! $$ >{}\nwait\n", pids.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut hanging = Box::pin(talk(Command::new(&program), b"registry.example"));
+        let started = || std::fs::read_to_string(&pids).unwrap_or_default();
+        // It is waited for until both of its processes are there.
+        while !started().ends_with('\n') {
+            assert!(tokio::time::timeout(Duration::from_millis(20), &mut hanging).await.is_err());
+        }
+        assert!(started().split_whitespace().all(lives));
+        drop(hanging);
+        let begun = Instant::now();
+        while started().split_whitespace().any(lives) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} still live", started());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[test]
+    fn says_who_has_not_answered() {
+        let error = HelperError::Deadline { name: "vault".into(), verb: "get" };
+        assert_eq!(error.to_string(), "docker-credential-vault get: it did not answer within 60 s, and was ended");
+    }
 }

@@ -230,15 +230,16 @@ async fn prunes_take_what_nobody_needs() {
 
     let all = PruneFilter { all: true, ..PruneFilter::default() };
     let label = |value: &str, without| LabelFilter { key: "k".into(), value: Some(value.into()), without };
-    assert!(images.prune(&PruneFilter::default(), &live).unwrap().images.is_empty());
+    assert!(images.prune(&PruneFilter::default(), |_| Ok(live.clone())).unwrap().images.is_empty());
     let young = PruneFilter { until: Some(time::macros::datetime!(2024-01-01 00:00 UTC)), ..all.clone() };
-    assert!(images.prune(&young, &live).unwrap().images.is_empty());
-    let pruned = images.prune(&PruneFilter { labels: vec![label("one", true)], ..all.clone() }, &live).unwrap();
+    assert!(images.prune(&young, |_| Ok(live.clone())).unwrap().images.is_empty());
+    let pruned = images.prune(&PruneFilter { labels: vec![label("one", true)], ..all.clone() }, |_| Ok(live.clone())).unwrap();
     assert_eq!((pruned.images[0].digest, pruned.images.len(), pruned.bytes), (made[1], 1, 2));
     images.untag(&"c:1".parse().unwrap()).unwrap();
-    let pruned = images.prune(&PruneFilter { labels: vec![label("one", false)], ..PruneFilter::default() }, &live).unwrap();
+    let pruned =
+        images.prune(&PruneFilter { labels: vec![label("one", false)], ..PruneFilter::default() }, |_| Ok(live.clone())).unwrap();
     assert_eq!((pruned.images[0].digest, pruned.images.len(), pruned.bytes), (made[2], 1, 3));
-    assert!(images.prune(&all, &live).unwrap().images.is_empty());
-    assert_eq!(images.prune(&all, &BTreeSet::new()).unwrap().images.len(), 1);
+    assert!(images.prune(&all, |_| Ok(live.clone())).unwrap().images.is_empty());
+    assert_eq!(images.prune(&all, |_| Ok(BTreeSet::new())).unwrap().images.len(), 1);
     assert_eq!((fixture.names("layers").len(), fixture.names("blobs/sha256").len()), (0, 0));
 }

@@ -1,18 +1,27 @@
 //! Archives that want out, or to fill the host: nothing outside the folder changes, and the error says why.
 
 use super::*;
+use crate::engine::images::layer::complete;
 
 /// Unpacks into `root` within a folder that also has a secret, and checks that the secret is untouched and alone.
 fn attempt(tar: &[u8]) -> (tempfile::TempDir, Result<(), String>) {
     let outer = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::write(outer.path().join("secret"), "secret").unwrap();
     std::fs::create_dir(outer.path().join("root")).unwrap();
-    let result = unpack_layer(tar, &outer.path().join("root"), &Limits::default());
+    let result = unpack_and_complete(tar, &outer.path().join("root"));
     assert_eq!(std::fs::read(outer.path().join("secret")).unwrap(), b"secret");
     assert_eq!(names(outer.path()), BTreeSet::from(["root".to_owned(), "secret".to_owned()]));
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(outer.path().join("secret")).unwrap().nlink(), 1);
-    (outer, result.map(drop).map_err(|e| e.to_string()))
+    (outer, result)
+}
+
+/// As the lowest layer of an image.
+fn unpack_and_complete(tar: &[u8], root: &Path) -> Result<(), String> {
+    let layer = unpack_layer(tar, root, &Limits::default()).map_err(|e| e.to_string())?;
+    let completion = tempfile::tempdir_in("/tmp").unwrap();
+    let made = complete(root, layer.dependent, &[], completion.path(), &Limits::default());
+    made.map(drop).map_err(|e| e.to_string())
 }
 
 #[test]

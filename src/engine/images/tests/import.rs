@@ -41,6 +41,31 @@ fn config() -> ImportConfig {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn instructions_change_what_is_said_of_an_image() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path().join("root")).unwrap();
+    let reference: ImageRef = "localhost/app:1".parse().unwrap();
+    let import = async |changes: &[&str]| {
+        let source = ImportSource::Path(fixture.path().join("root"));
+        let changes = changes.iter().map(|text| (*text).to_owned()).collect();
+        let config = ImportConfig { changes, ..config() };
+        fixture.images.import(source, &reference, config, None, silent()).await
+    };
+    let all = ["ENV PATH=/sbin B=2", "EXPOSE 80/tcp", "LABEL a=b", "VOLUME /data", "WORKDIR sub", "STOPSIGNAL INT", "USER 7"];
+    let digest = import(&all).await.unwrap();
+    let config = fixture.images.rootfs(digest).unwrap().config;
+    let run = config.config().clone().unwrap();
+    assert_eq!(run.env().clone().unwrap(), ["PATH=/sbin", "B=2"]);
+    assert_eq!(run.exposed_ports().clone().unwrap(), ["80/tcp"]);
+    assert_eq!(run.labels().clone().unwrap()["a"], "b");
+    assert_eq!(run.volumes().clone().unwrap(), ["/data"]);
+    assert_eq!(run.working_dir().as_deref(), Some("/etc/sub"));
+    assert_eq!((run.user().as_deref(), run.cmd().clone().unwrap()), (Some("7"), vec!["/bin/sh".to_owned()]));
+    assert!(matches!(import(&["RUN x"]).await.unwrap_err(), ImagesError::Change(_)));
+    fixture.assert_no_work_left();
+}
+
 /// Every fact of every entry.
 fn facts(root: &Path) -> Vec<String> {
     let mut all = Vec::new();
@@ -139,13 +164,17 @@ async fn tars_by_path_and_by_reader() {
 
     // What goes wrong leaves nothing.
     let reader = Box::new(std::io::Cursor::new(bytes[..100_000].to_vec()));
-    let error = images.import(ImportSource::Reader(reader), &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error = images
+        .import(ImportSource::Reader(reader), &"bad".parse::<ImageRef>().unwrap(), config(), None, silent())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("ends in the middle"), "{error}");
     std::fs::write(root.join(".wh.x"), "").unwrap();
-    let error = images.import(ImportSource::Path(root), &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error =
+        images.import(ImportSource::Path(root), &"bad".parse::<ImageRef>().unwrap(), config(), None, silent()).await.unwrap_err();
     assert!(error.to_string().contains(".wh."), "{error}");
     let missing = ImportSource::Path(fixture.path().join("missing"));
-    let error = images.import(missing, &"bad".parse().unwrap(), config(), None, silent()).await.unwrap_err();
+    let error = images.import(missing, &"bad".parse::<ImageRef>().unwrap(), config(), None, silent()).await.unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
     fixture.assert_no_work_left();
     assert_eq!(images.list().unwrap().len(), 1);
@@ -158,7 +187,7 @@ async fn names_removal_and_collection() {
     let import = async |name: &str, content: &str| {
         let reader = Box::new(std::io::Cursor::new(Tar::default().file("a", content).end()));
         images
-            .import(ImportSource::Reader(reader), &name.parse().unwrap(), ImportConfig::default(), None, silent())
+            .import(ImportSource::Reader(reader), &name.parse::<ImageRef>().unwrap(), ImportConfig::default(), None, silent())
             .await
             .unwrap()
     };
@@ -172,12 +201,12 @@ async fn names_removal_and_collection() {
     assert!(images.resolve("nothing").unwrap().is_none() && images.resolve("").unwrap().is_none());
     assert_eq!(images.find(&"two".parse::<ImageRef>().unwrap().at(one)).unwrap().unwrap().digest, one);
 
-    assert_eq!(images.collect(&BTreeSet::from([one])).unwrap(), Freed::default());
-    assert_eq!(images.collect(&BTreeSet::new()).unwrap(), Freed { images: 1, layers: 1, bytes: 1 });
+    assert_eq!(images.collect(|_| Ok(BTreeSet::from([one]))).unwrap(), Freed::default());
+    assert_eq!(images.collect(|_| Ok(BTreeSet::new())).unwrap(), Freed { images: 1, layers: 1, bytes: 1 });
     assert!(matches!(images.rootfs(one), Err(ImagesError::Missing(_))));
     assert!(images.untag(&"two".parse().unwrap()).unwrap() && !images.untag(&"two".parse().unwrap()).unwrap());
     assert_eq!(images.remove(moved).unwrap(), Freed { images: 1, layers: 1, bytes: 2 });
-    images.collect(&BTreeSet::new()).unwrap();
+    images.collect(|_| Ok(BTreeSet::new())).unwrap();
     assert_eq!((fixture.names("layers"), fixture.names("blobs/sha256")), (BTreeSet::new(), BTreeSet::new()));
     fixture.assert_no_work_left();
 }

@@ -2,14 +2,21 @@
 
 mod archives;
 mod care;
+mod chains;
+mod contained;
 mod crash;
+mod honest;
 mod hostile;
 mod import;
+mod laws;
 mod layers;
+mod pulls;
 mod pushes;
 mod real;
 mod registries;
+mod scenarios;
 mod scripted;
+mod signers;
 mod skeletons;
 
 use std::collections::BTreeSet;
@@ -56,19 +63,25 @@ impl Fixture {
 }
 
 fn open(folder: &Path, limits: Limits) -> Images {
+    open_with(folder, limits, PATIENCE, StoreSettings::default())
+}
+
+/// Short, so that tests of what a registry fails to do end soon.
+const PATIENCE: Patience = Patience {
+    attempts: 4,
+    first: Duration::from_millis(10),
+    longest: Duration::from_secs(3),
+    stall: Duration::from_millis(700),
+    crawl: (2_000, Duration::from_secs(1)),
+    chunk: 300_000,
+};
+
+fn open_with(folder: &Path, limits: Limits, patience: Patience, settings: StoreSettings) -> Images {
     let state = folder.join("state");
     std::fs::create_dir_all(&state).unwrap();
     let instance = Instance::new(state.clone(), folder.join("run"), None);
-    let patience = Patience {
-        attempts: 4,
-        first: Duration::from_millis(10),
-        longest: Duration::from_secs(3),
-        stall: Duration::from_millis(700),
-        crawl: (2_000, Duration::from_secs(1)),
-        chunk: 300_000,
-    };
     let http = Http::new(folder.join("registries.yaml"), BTreeSet::new(), Some(folder.join("docker-config.json")), patience);
-    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, StoreSettings::default()).unwrap()
+    Images::with(&instance, Arc::new(Db::open(&state).unwrap()), http, limits, settings).unwrap()
 }
 
 /// Unpacks without a store.

@@ -117,7 +117,7 @@ async fn an_upload_goes_on_where_it_broke() {
                 if path.ends_with("/0") && seen == 1 {
                     return Reply::status(404);
                 }
-                session.push_str(&request.body);
+                session.push_str(&request.text());
                 if path.ends_with("/1") && seen == 1 {
                     return Reply::status(502);
                 }
@@ -125,7 +125,7 @@ async fn an_upload_goes_on_where_it_broke() {
             }
             "GET" => at(&path, sessions[&path].len()),
             "PUT" => {
-                sessions.get_mut(&path).unwrap().push_str(&request.body);
+                sessions.get_mut(&path).unwrap().push_str(&request.text());
                 Reply::status(201)
             }
             _ => Reply::status(400),

@@ -99,14 +99,17 @@ async fn pulls_the_platform_with_every_compression() {
     let images = &fixture.images;
     // What it means and what it costs is known before anything is pulled.
     let size = [gzip(&base), gzip(&empty), zstd(&middle), top.clone()].iter().map(|layer| layer.len() as u64).sum::<u64>();
-    let meant = images.look_up(&reference, None).await.unwrap();
+    let meant = images.look_up(&reference, &PullOptions::default()).await.unwrap();
     assert_eq!(meant, Resolution { named: digest_of(&index), digest: digest_of(&mine), bytes: size });
     assert_eq!(images.tags(&reference, None).await.unwrap(), ["1"]);
     assert!(images.list().unwrap().is_empty());
     let (sink, progress) = recorded();
     let digest = images.pull(&reference, None, sink).await.unwrap();
     assert_eq!(digest, digest_of(&mine));
-    assert_eq!(images.look_up(&reference, None).await.unwrap(), Resolution { bytes: 0, ..meant });
+    assert_eq!(images.look_up(&reference, &PullOptions::default()).await.unwrap(), Resolution { bytes: 0, ..meant });
+    // The layers are here, and their blobs would have to come again to be kept.
+    let keep = PullOptions { keep_blobs: Some(true), ..PullOptions::default() };
+    assert_eq!(images.look_up(&reference, &keep).await.unwrap(), meant);
     let found = images.find(&reference).unwrap().unwrap();
     assert_eq!((found.digest, found.size), (digest, 4 + 1 + 500_000 + 1));
     assert_eq!(found.created, time::macros::datetime!(2024-05-06 07:08:09 UTC));
@@ -127,7 +130,8 @@ async fn pulls_the_platform_with_every_compression() {
     // Another platform shares the base. A pin by the index or by the manifest finds the same image.
     let (sink, progress) = recorded();
     let foreign: Platform = "linux/s390x".parse().unwrap();
-    let meant = images.look_up(&reference, Some(&foreign)).await.unwrap();
+    let other_options = PullOptions { platform: Some(foreign.clone()), ..PullOptions::default() };
+    let meant = images.look_up(&reference, &other_options).await.unwrap();
     assert_eq!(meant, Resolution { named: digest_of(&index), digest: digest_of(&other), bytes: 0 }, "its layers are here");
     let pinned_index = reference.at(digest_of(&index));
     assert_eq!(images.pull(&pinned_index, Some(&foreign), sink).await.unwrap(), digest_of(&other));

@@ -3,8 +3,9 @@
 //!
 //! Guarantees: it fails closed. Where a signature is wanted, whatever hinders finding or checking one ends the pull.
 //! Source: cosign's signature specification ("simple signing"), with signatures under the tag `sha256-<hex>.sig` and as
-//! referrers.
+//! referrers; and the bundles that cosign writes since its version 3, as referrers.
 
+mod bundle;
 mod key;
 mod payload;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use self::key::{InvalidKey, PublicKey};
 
+use self::payload::Claim;
 use super::documents::Blob;
 use super::registry::{RawManifest, Registry, RegistryError};
 use crate::model::{Digest, ImageRef};
@@ -49,8 +51,11 @@ fn shown(keys: &[PublicKey]) -> String {
 /// One signature and what was signed.
 #[derive(Debug)]
 struct Signature {
-    payload: Vec<u8>,
+    /// The bytes that were signed.
+    message: Vec<u8>,
     signature: Vec<u8>,
+    /// What they say, where they say something of an image. Worth nothing until the signature is found to be good.
+    claim: Option<Claim>,
 }
 
 /// A signature is some hundred bytes, and nobody has so many of them.
@@ -91,24 +96,29 @@ pub(super) async fn check(
 fn judge(rule: &Rule, reference: &ImageRef, digests: &[Digest], found: &[Signature]) -> Result<(), VerifyError> {
     let mut why = Vec::new();
     for one in found {
-        if !rule.keys.iter().any(|key| key.has_signed(&one.payload, &one.signature)) {
+        if !rule.keys.iter().any(|key| key.has_signed(&one.message, &one.signature)) {
             why.push("another key's");
             continue;
         }
-        let Some(claim) = payload::parse(&one.payload) else {
+        let Some(claim) = &one.claim else {
             why.push("of something that is not an image");
             continue;
         };
-        if !digests.contains(&claim.digest) {
+        if !claim.digests.iter().any(|digest| digests.contains(digest)) {
             why.push("of another image");
             continue;
         }
-        let named = claim
-            .name
-            .is_some_and(|(registry, repository)| registry == reference.registry() && repository == reference.repository());
-        if rule.check_name && !named {
-            why.push("of an image with another name");
-            continue;
+        match &claim.name {
+            _ if !rule.check_name => {}
+            Some((registry, repository)) if registry == reference.registry() && repository == reference.repository() => {}
+            Some(_) => {
+                why.push("of an image with another name");
+                continue;
+            }
+            None => {
+                why.push("of an image that it does not name, and `checkName` wants that");
+                continue;
+            }
         }
         return Ok(());
     }
@@ -125,7 +135,8 @@ async fn signatures(registry: &Registry, digest: Digest) -> Result<Vec<Signature
         Err(RegistryError::NotFound { .. }) => {}
         Err(error) => return Err(Box::new(error).into()),
     }
-    let referrers = registry.referrers(digest, Some(ARTIFACT)).await.map_err(Box::new)?;
+    let mut referrers = registry.referrers(digest, None).await.map_err(Box::new)?;
+    referrers.retain(|one| one.artifact_type.as_deref().is_some_and(|kind| kind == ARTIFACT || bundle::is_type(kind)));
     if referrers.len() > MAX_SIGNATURES {
         return Err(VerifyError::Unreadable("there are too many of them"));
     }
@@ -139,7 +150,7 @@ async fn signatures(registry: &Registry, digest: Digest) -> Result<Vec<Signature
     Ok(found)
 }
 
-/// Reads the signatures that a manifest lists: a layer each, which is what was signed.
+/// Reads the signatures that a manifest lists: a layer each, which is what was signed, or a bundle.
 async fn read(registry: &Registry, manifest: &RawManifest, found: &mut Vec<Signature>) -> Result<(), VerifyError> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -157,7 +168,10 @@ async fn read(registry: &Registry, manifest: &RawManifest, found: &mut Vec<Signa
     let unreadable = |_| VerifyError::Unreadable("the manifest is not that of signatures");
     let parsed: Manifest = serde_json::from_slice(&manifest.content).map_err(unreadable)?;
     for layer in parsed.layers {
-        let Some(text) = layer.annotations.get(ANNOTATION).filter(|_| layer.media_type == SIMPLE_SIGNING) else { continue };
+        let text = layer.annotations.get(ANNOTATION).filter(|_| layer.media_type == SIMPLE_SIGNING);
+        if text.is_none() && !bundle::is_type(&layer.media_type) {
+            continue;
+        }
         if found.len() >= MAX_SIGNATURES {
             return Err(VerifyError::Unreadable("there are too many of them"));
         }
@@ -165,10 +179,15 @@ async fn read(registry: &Registry, manifest: &RawManifest, found: &mut Vec<Signa
             return Err(VerifyError::Unreadable("one of them is too large"));
         }
         let blob = Blob { digest: layer.digest, size: layer.size, media_type: layer.media_type };
-        // One that is not base64 is kept as one that nobody can have made.
-        let signature = STANDARD.decode(text.trim()).unwrap_or_default();
-        let payload = registry.small_blob(&blob).await.map_err(Box::new)?;
-        found.push(Signature { payload, signature });
+        let content = registry.small_blob(&blob).await.map_err(Box::new)?;
+        match text {
+            Some(text) => {
+                // One that is not base64 is kept as one that nobody can have made.
+                let signature = STANDARD.decode(text.trim()).unwrap_or_default();
+                found.push(Signature { claim: payload::parse(&content), message: content, signature });
+            }
+            None => found.extend(bundle::parse(&content)?),
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a signature says: the simple-signing document that cosign signs. Pure: bytes in, a claim out.
+//! What a signature says: the simple-signing document that cosign signs, up to its version 2. Pure: bytes in, a claim out.
 //! Source: containers/image, "atomic signature" format; cosign's signature specification.
 
 use serde::Deserialize;
@@ -6,9 +6,10 @@ use serde::Deserialize;
 use crate::model::{Digest, ImageRef};
 
 /// What was signed: this content, under this name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    pub(super) digest: Digest,
+    /// Never empty.
+    pub(super) digests: Vec<Digest>,
     /// Registry and repository; `None` when the signature names none that can be read.
     pub(super) name: Option<(String, String)>,
 }
@@ -42,7 +43,7 @@ pub(super) fn parse(content: &[u8]) -> Option<Claim> {
     }
     let reference = critical.identity.docker_reference.and_then(|text| text.parse::<ImageRef>().ok());
     let name = reference.map(|reference| (reference.registry().to_owned(), reference.repository().to_owned()));
-    Some(Claim { digest: critical.image.docker_manifest_digest, name })
+    Some(Claim { digests: vec![critical.image.docker_manifest_digest], name })
 }
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ mod tests {
         };
         let cosign = "cosign container image signature";
         let claim = parse(text(cosign, "r.example/team/app", &digest.to_string()).as_bytes()).unwrap();
-        assert_eq!(claim, Claim { digest, name: Some(("r.example".into(), "team/app".into())) });
+        assert_eq!(claim, Claim { digests: vec![digest], name: Some(("r.example".into(), "team/app".into())) });
         assert_eq!(parse(text(cosign, "", &digest.to_string()).as_bytes()).unwrap().name, None);
         for bad in [
             text("something else", "a/b", &digest.to_string()),

@@ -7,7 +7,11 @@
 //! The newest file is `0.log`; `0.log.1` is the one before it, and so on.
 
 mod follow;
+mod journal;
+mod level;
 mod reader;
+mod recorder;
+mod render;
 mod tail;
 mod writer;
 
@@ -17,7 +21,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime, Time};
 
+pub(crate) use journal::field_name;
 pub use reader::{LogError, LogQuery, LogReader};
+pub(crate) use recorder::{Recorder, RecorderError, Recording};
+pub use render::{Form, LogFrames, Render};
+#[cfg(test)]
 pub(crate) use writer::LogWriter;
 
 /// The longest text of one line in the file; what is longer is cut into several, all but the last tagged `P`.
@@ -76,7 +84,7 @@ pub(crate) fn aged(folder: &Path, age: u32) -> PathBuf {
 }
 
 /// Length of `2026-11-23T10:00:00.123456789Z`.
-const TIME_LENGTH: usize = 30;
+pub(crate) const TIME_LENGTH: usize = 30;
 /// Length of all that stands before the text.
 pub(crate) const HEADER_LENGTH: usize = TIME_LENGTH + " stdout F ".len();
 const TAG_AT: usize = HEADER_LENGTH - 2;
@@ -125,6 +133,28 @@ pub(crate) fn parse_header(record: &[u8]) -> Option<(OffsetDateTime, LogStream, 
         _ => return None,
     };
     Some((parse_time(head.first_chunk()?)?, stream, partial))
+}
+
+/// What can be told of a record without reading its time: the stream, whether its text goes on, and the text.
+pub(crate) fn split_record(record: &[u8]) -> Option<(LogStream, bool, &[u8])> {
+    let (head, text) = record.split_first_chunk::<HEADER_LENGTH>()?;
+    let stream = match &head[TIME_LENGTH..TAG_AT] {
+        b" stdout " => LogStream::Stdout,
+        b" stderr " => LogStream::Stderr,
+        _ => return None,
+    };
+    match &head[TAG_AT..] {
+        b"F " => Some((stream, false, text)),
+        b"P " => Some((stream, true, text)),
+        _ => None,
+    }
+}
+
+/// A time as it stands in records: two of them compare as their texts do.
+pub(crate) fn time_text(time: OffsetDateTime) -> [u8; TIME_LENGTH] {
+    let mut text = [0; TIME_LENGTH];
+    text.copy_from_slice(&header(time.to_offset(time::UtcOffset::UTC), LogStream::Stdout)[..TIME_LENGTH]);
+    text
 }
 
 fn parse_time(text: &[u8; TIME_LENGTH]) -> Option<OffsetDateTime> {

@@ -2,17 +2,18 @@
 //! may be as slow as they like: the writer never knows of them. What is rotated away before it was read is skipped.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 use time::OffsetDateTime;
 
 use super::follow::Watch;
 use super::{HEADER_LENGTH, LogLine, aged, parse_header, tail};
 use crate::files::FileError;
+use crate::model::spec::LogDriver;
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub enum LogError {
     Wait(io::Error),
     #[error("the program ends while it reads a log")]
     Ending,
+    #[error("what {name} prints is not kept here: its log driver is `{driver}`")]
+    NotKept { name: String, driver: LogDriver },
 }
 
 /// Reads one container's log.
@@ -63,6 +66,18 @@ impl LogReader {
 
     /// The next lines, at least one; `None` at the end.
     pub async fn next_batch(&mut self) -> Result<Option<Vec<LogLine>>, LogError> {
+        loop {
+            let Some(records) = self.next_records().await? else { return Ok(None) };
+            let mut lines = lines(Bytes::copy_from_slice(records));
+            self.select(&mut lines);
+            if !lines.is_empty() {
+                return Ok(Some(lines));
+            }
+        }
+    }
+
+    /// The next whole records, as they stand in the file and whenever they were written; `None` at the end.
+    pub(super) async fn next_records(&mut self) -> Result<Option<&[u8]>, LogError> {
         while !self.done {
             let mut cursor = self.cursor.take().ok_or(LogError::Ending)?;
             let read = move || {
@@ -71,17 +86,21 @@ impl LogReader {
             };
             let (cursor, result) = tokio::task::spawn_blocking(read).await.map_err(|_| LogError::Ending)?;
             self.cursor = Some(cursor);
-            match result? {
-                Some(mut lines) => {
-                    self.select(&mut lines);
-                    if !lines.is_empty() {
-                        return Ok(Some(lines));
-                    }
-                }
-                None => self.at_end().await?,
+            if result? {
+                return Ok(self.cursor.as_ref().map(Cursor::records));
             }
+            self.at_end().await?;
         }
         Ok(None)
+    }
+
+    pub(super) const fn query(&self) -> &LogQuery {
+        &self.query
+    }
+
+    /// Nothing more is wanted.
+    pub(super) const fn end(&mut self) {
+        self.done = true;
     }
 
     /// The lines as a stream. It ends after the first error.
@@ -142,13 +161,15 @@ const CHUNK: usize = 256 * 1024;
 struct Cursor {
     folder: PathBuf,
     file: Option<File>,
-    /// The beginning of a line whose end was not there yet.
-    carry: BytesMut,
+    /// What was read: whole records, which are given out, and the beginning of one whose end was not there yet.
+    buffer: Vec<u8>,
+    /// Bytes of the whole records.
+    whole: usize,
 }
 
 impl Cursor {
     fn new(folder: &Path, query: &LogQuery) -> Result<Self, FileError> {
-        let mut cursor = Self { folder: folder.to_owned(), file: None, carry: BytesMut::new() };
+        let mut cursor = Self { folder: folder.to_owned(), file: None, buffer: Vec::new(), whole: 0 };
         let mut files = cursor.open_all()?;
         if let Some(lines) = query.tail {
             let place = tail::find(&files, lines).map_err(|e| FileError::new("read the logs in", folder, e))?;
@@ -183,33 +204,40 @@ impl Cursor {
         Ok(files)
     }
 
-    /// The lines that come next; `None` when there are no more now.
-    fn read(&mut self) -> Result<Option<Vec<LogLine>>, FileError> {
+    /// The whole records that were read last.
+    fn records(&self) -> &[u8] {
+        &self.buffer[..self.whole]
+    }
+
+    /// Reads the records that come next. False when there are no more now.
+    fn read(&mut self) -> Result<bool, FileError> {
+        self.buffer.drain(..self.whole);
+        self.whole = 0;
         loop {
             if self.file.is_none() {
                 self.file = self.open_all()?.pop();
             }
-            let Some(file) = &mut self.file else { return Ok(None) };
+            let Some(file) = &mut self.file else { return Ok(false) };
             let mut next = None;
-            let mut read = fill(file, &mut self.carry).map_err(|e| FileError::new("read a log in", &self.folder, e))?;
+            let mut read = fill(file, &mut self.buffer).map_err(|e| FileError::new("read a log in", &self.folder, e))?;
             if read == 0 {
                 next = self.newer()?;
                 if next.is_none() {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 // It was rotated, perhaps after more was written to it: only now its end is final.
                 if let Some(file) = &mut self.file {
-                    read = fill(file, &mut self.carry).map_err(|e| FileError::new("read a log in", &self.folder, e))?;
+                    read = fill(file, &mut self.buffer).map_err(|e| FileError::new("read a log in", &self.folder, e))?;
                 }
             }
             if read == 0 {
                 self.file = next;
-                self.carry.clear();
+                self.buffer.clear();
                 continue;
             }
-            let lines = self.lines();
-            if !lines.is_empty() {
-                return Ok(Some(lines));
+            self.whole = memchr::memrchr(b'\n', &self.buffer).map_or(0, |last| last + 1);
+            if self.whole > 0 {
+                return Ok(true);
             }
         }
     }
@@ -253,35 +281,30 @@ impl Cursor {
         }
         Ok(None)
     }
+}
 
-    /// The whole records of `carry`; its incomplete end stays.
-    fn lines(&mut self) -> Vec<LogLine> {
-        let Some(last) = memchr::memrchr(b'\n', &self.carry) else { return Vec::new() };
-        let whole: Bytes = self.carry.split_to(last + 1).freeze();
-        let mut lines = Vec::new();
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', &whole) {
-            if let Some((time, stream, partial)) = parse_header(&whole[start..end]) {
-                lines.push(LogLine { time, stream, text: whole.slice(start + HEADER_LENGTH..end), partial });
-            }
-            start = end + 1;
+/// The lines of whole records. What is no record is passed over.
+fn lines(records: Bytes) -> Vec<LogLine> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', &records) {
+        if let Some((time, stream, partial)) = parse_header(&records[start..end]) {
+            lines.push(LogLine { time, stream, text: records.slice(start + HEADER_LENGTH..end), partial });
         }
-        lines
+        start = end + 1;
     }
+    lines
 }
 
 /// Appends what can be read at once.
-fn fill(file: &mut File, buffer: &mut BytesMut) -> io::Result<usize> {
-    let before = buffer.len();
-    buffer.resize(before + CHUNK, 0);
-    let result = loop {
-        match file.read(&mut buffer[before..]) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => break other,
+fn fill(file: &File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    buffer.reserve(CHUNK);
+    loop {
+        match rustix::io::read(file, rustix::buffer::spare_capacity(buffer)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
         }
-    };
-    buffer.truncate(before + *result.as_ref().unwrap_or(&0));
-    result
+    }
 }
 
 fn open_if_there(path: &Path) -> Result<Option<File>, FileError> {

@@ -1,7 +1,8 @@
 //! The writer of a container's log: bytes of two streams become lines in bounded, rotated files.
 //!
-//! Guarantees: one writing system call for a batch; a line is in the file whole or not at all; a full disk loses lines
-//! and never stops the container. Assumption: nobody else writes these files.
+//! Guarantees: one writing system call for a batch; a line is in the file whole or not at all; no file is longer than its bound
+//! or, where that is more, than one line; a full disk loses lines and never stops the container. Assumption: nobody else
+//! writes these files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -42,48 +43,63 @@ impl LogWriter {
         let mut partial = full;
         mark_partial(&mut partial);
         let mut rest = bytes;
+        let mut pending = std::mem::take(&mut self.pending[stream as usize]);
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
             rest = &after[1..];
-            let pending = &mut self.pending[stream as usize];
             if pending.is_empty() && line.len() <= MAX_TEXT {
-                put(&mut self.out, &full, line);
+                self.put(&full, line)?;
             } else {
                 pending.extend_from_slice(line);
                 let mut chunks = pending.chunks(MAX_TEXT).peekable();
                 while let Some(chunk) = chunks.next() {
-                    put(&mut self.out, if chunks.peek().is_some() { &partial } else { &full }, chunk);
+                    self.put(if chunks.peek().is_some() { &partial } else { &full }, chunk)?;
                 }
                 pending.clear();
             }
-            if self.out.len() >= BATCH {
-                self.flush()?;
-            }
         }
-        let pending = &mut self.pending[stream as usize];
         pending.extend_from_slice(rest);
         // One byte more than fits must be there before a text is cut: a newline may be what comes next.
         let keep = pending.len().saturating_sub(1) / MAX_TEXT * MAX_TEXT;
         if keep > 0 {
             for chunk in pending[..keep].chunks(MAX_TEXT) {
-                put(&mut self.out, &partial, chunk);
+                self.put(&partial, chunk)?;
             }
             pending.drain(..keep);
         }
+        self.pending[stream as usize] = pending;
         self.flush()
     }
 
     /// Records what a stream printed after its last newline: the stream has ended.
     pub(crate) fn finish(&mut self, stream: LogStream, time: OffsetDateTime) -> Result<(), FileError> {
-        let pending = &mut self.pending[stream as usize];
+        let pending = std::mem::take(&mut self.pending[stream as usize]);
         if pending.is_empty() {
             return Ok(());
         }
         let mut head = header(time, stream);
         mark_partial(&mut head);
-        put(&mut self.out, &head, pending);
-        pending.clear();
+        self.put(&head, &pending)?;
         self.flush()
+    }
+
+    /// Puts a record in the batch, which is written when it is large enough, or as large as a file may be.
+    fn put(&mut self, header: &[u8; HEADER_LENGTH], text: &[u8]) -> Result<(), FileError> {
+        let length = HEADER_LENGTH + text.len() + 1;
+        let room = self.bounds.file_size.min(BATCH as u64 + length as u64);
+        if !self.out.is_empty() && (self.out.len() + length) as u64 > room {
+            self.flush()?;
+        }
+        self.out.reserve(length);
+        self.out.extend_from_slice(header);
+        self.out.extend_from_slice(text);
+        self.out.push(b'\n');
+        Ok(())
+    }
+
+    pub(crate) fn rest(&mut self) {
+        self.out.shrink_to_fit();
+        self.pending.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
@@ -123,13 +139,6 @@ impl LogWriter {
         (self.file, self.size) = open_file(&current(&self.folder), true)?;
         Ok(())
     }
-}
-
-fn put(out: &mut Vec<u8>, header: &[u8; HEADER_LENGTH], text: &[u8]) {
-    out.reserve(HEADER_LENGTH + text.len() + 1);
-    out.extend_from_slice(header);
-    out.extend_from_slice(text);
-    out.push(b'\n');
 }
 
 fn open_file(path: &std::path::Path, new: bool) -> Result<(File, u64), FileError> {

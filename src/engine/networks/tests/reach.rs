@@ -27,8 +27,12 @@ fn containers_find_and_reach_each_other() {
         assert_eq!(tcp((web.address("front"), 80)), Ok(db.address("front").to_string()));
         assert_eq!(udp((web.address("front"), 80)), Ok(db.address("front").to_string()));
     });
-    let look =
-        host.wait(networks.observe(&[Live { id: id(1), pid: 1, mac: None }, Live { id: id(2), pid: 1, mac: None }])).unwrap();
+    let look = host
+        .wait(networks.observe(&[
+            Live { id: id(1), pid: 1, started_ticks: 0, mac: None },
+            Live { id: id(2), pid: 1, started_ticks: 0, mac: None },
+        ]))
+        .unwrap();
     assert_eq!(look.networks, vec![front.clone()]);
     assert_eq!(look.firewall, None);
     assert_eq!(look.network_faults, BTreeMap::new());
@@ -42,7 +46,7 @@ fn containers_find_and_reach_each_other() {
     host.wait(networks.remove(&name("front"))).unwrap();
     host.wait(networks.remove(&name("front"))).unwrap();
     assert!(!succeeds("ip", &["link", "show", &front.bridge]));
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while networks.0.dns.is_alive().unwrap() {
         assert!(Instant::now() < deadline, "the DNS server goes with the last network");
         std::thread::sleep(Duration::from_millis(5));
@@ -172,7 +176,7 @@ fn instances_live_side_by_side() {
     });
     host.wait(b.recover(|_| false)).unwrap();
     host.wait(b.teardown()).unwrap();
-    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, mac: None }])).unwrap();
+    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None }])).unwrap();
     assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
     assert!(tcp((ANY, 8080)).is_ok() && tcp((ANY, 8081)).is_err());
 }
@@ -201,7 +205,7 @@ fn other_names_are_asked_of_the_host() {
     let query = |question: &[u8]| {
         inside(&web.netns, || {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             socket.connect((web.nameservers[0], 53)).unwrap();
             let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
             packet.extend(question);

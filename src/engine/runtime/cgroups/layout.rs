@@ -109,6 +109,19 @@ impl Layout {
         }
     }
 
+    /// Whether the controller is to be had below `parent`, which is there.
+    pub(super) fn has_controller(&self, parent: &str, controller: &str) -> bool {
+        match self {
+            Self::Unified { root } => {
+                let parent = root.join(parent);
+                enable_controllers(root, &parent);
+                fs::read_to_string(parent.join("cgroup.subtree_control"))
+                    .is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller))
+            }
+            Self::Hybrid { controllers, .. } => controllers.iter().any(|h| h.controllers.iter().any(|c| c == controller)),
+        }
+    }
+
     /// The cgroup's folder in the unified hierarchy.
     pub(super) fn unified(&self, path: &CgroupPath) -> Option<PathBuf> {
         match self {

@@ -8,6 +8,7 @@ mod freeze;
 mod further;
 mod layout;
 mod measure;
+mod members;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -179,8 +180,9 @@ impl Cgroup {
             cpu.set_cfs_quota_and_period(Some(quota), Some(limits.cpu_period.unwrap_or(100_000)))
                 .map_err(|source| CgroupError::Limit { limit: "cpus", path: folder, source })?;
         }
-        if let Some(folder) = self.limited("pids", "pids.max", limits.pids.is_some())? {
-            let most = limits.pids.map_or(MaxValue::Max, |n| MaxValue::Value(i64::from(n)));
+        let pids = limits.pids.filter(|n| *n != ResourceLimits::ANY_PIDS);
+        if let Some(folder) = self.limited("pids", "pids.max", pids.is_some())? {
+            let most = pids.map_or(MaxValue::Max, |n| MaxValue::Value(i64::from(n)));
             PidController::new(folder.clone(), folder.clone(), v2).set_pid_max(most).map_err(|source| CgroupError::Limit {
                 limit: "pids",
                 path: folder,
@@ -188,6 +190,19 @@ impl Cgroup {
             })?;
         }
         self.apply_further(limits)
+    }
+
+    /// The limits of a container of which nothing else is known: those that are asked for, and the default one on processes
+    /// where this host counts them.
+    pub fn with_defaults(&self, limits: ResourceLimits) -> Result<ResourceLimits, CgroupError> {
+        if limits.pids.is_some() {
+            return Ok(limits);
+        }
+        if let Layout::Unified { root } = self.layout {
+            make_folder(&root.join(&self.path.parent))?;
+        }
+        let counted = self.layout.has_controller(&self.path.parent, "pids");
+        Ok(ResourceLimits { pids: counted.then_some(ResourceLimits::DEFAULT_PIDS), ..limits })
     }
 
     /// Swap may be as much again as memory unless told otherwise, as with Docker; a kernel that does not count swap has no
@@ -387,7 +402,7 @@ fn make_folder(folder: &Path) -> Result<bool, CgroupError> {
 }
 
 /// Files of a cgroup vanish with their folder; only the folders are removed, the innermost first.
-fn remove_tree(folder: &Path) -> io::Result<()> {
+pub(in crate::engine::runtime) fn remove_tree(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::ENOTEMPTY)) => {

@@ -25,10 +25,41 @@ const OURS: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OURS: u32 = 0xc000_00b7;
 
+/// 32-bit programs, on processors that run them beside their own.
+#[cfg(target_arch = "x86_64")]
+const NARROW: u32 = 0x4000_0003;
+#[cfg(target_arch = "aarch64")]
+const NARROW: u32 = 0x4000_0028;
+
+/// `__X32_SYSCALL_BIT`; elsewhere no call has so high a number.
+const SECOND_NUMBERS: u32 = 0x4000_0000;
+
+/// What is to be done about the calls that have rules, by number.
+pub(super) type Rules = BTreeMap<u32, Vec<Rule>>;
+
 /// The kernel's own limit.
 const MOST: usize = 4096;
 
-pub(super) fn program(rules: &BTreeMap<u32, Vec<Rule>>, default: Outcome) -> Result<Program, SeccompError> {
+/// `foreign` are the rules for 32-bit programs, whose calls are refused without any.
+pub(super) fn program(rules: &Rules, foreign: Option<&Rules>, default: Outcome) -> Result<Program, SeccompError> {
+    let own = judge(rules, default);
+    let foreign = foreign.map(|rules| judge(rules, default));
+    let mut program = vec![load(ARCHITECTURE), branch(IF_EQUAL, OURS, 0, 1), jump(if foreign.is_some() { 2 } else { 1 })];
+    if foreign.is_some() {
+        program.push(branch(IF_EQUAL, NARROW, 1, 0));
+    }
+    // The numbers of another architecture mean other calls, so they cannot be judged by these tables.
+    program.push(give(KILL_PROCESS));
+    if let Some(foreign) = foreign {
+        // The own calls come first in time, and last in the program: the way there is longer than a branch can go.
+        program[2] = jump(2 + foreign.len() as u32);
+        program.extend(foreign);
+    }
+    program.extend(own);
+    if program.len() > MOST { Err(SeccompError::TooLarge) } else { Ok(program) }
+}
+
+fn judge(rules: &Rules, default: Outcome) -> Program {
     // Each range of numbers begins where the one before it ends.
     let mut ranges: Vec<(u32, Program)> = vec![(0, vec![give(default)])];
     let mut next = 0;
@@ -43,16 +74,13 @@ pub(super) fn program(rules: &BTreeMap<u32, Vec<Rule>>, default: Outcome) -> Res
     if default != ALLOW {
         // A program that tries something newer than this filter is to fall back to what is older, not to give up.
         push(&mut ranges, next.max(names::newest() + 1), vec![give(ERRNO | libc::ENOSYS as u32)]);
+    } else {
+        // The same calls by other numbers, for programs of a kind that hardly exists: no rule is about those.
+        push(&mut ranges, next.max(SECOND_NUMBERS), vec![give(ERRNO | libc::ENOSYS as u32)]);
     }
-    let mut program = vec![
-        load(ARCHITECTURE),
-        // The numbers of another architecture mean other calls, so they cannot be judged by this table.
-        branch(IF_EQUAL, OURS, 1, 0),
-        give(KILL_PROCESS),
-        load(NUMBER),
-    ];
+    let mut program = vec![load(NUMBER)];
     program.extend(search(&ranges));
-    if program.len() > MOST { Err(SeccompError::TooLarge) } else { Ok(program) }
+    program
 }
 
 /// Adds a range, or makes the last one longer when it has the same answer.
@@ -156,11 +184,15 @@ const fn branch(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruc
 mod tests {
     use super::*;
 
-    /// What the kernel would answer.
     fn run(program: &Program, number: u32, arguments: &[u64]) -> Outcome {
+        run_on(program, OURS, number, arguments)
+    }
+
+    /// What the kernel would answer.
+    fn run_on(program: &Program, architecture: u32, number: u32, arguments: &[u64]) -> Outcome {
         let word = |offset: u32| match offset {
             NUMBER => number,
-            ARCHITECTURE => OURS,
+            ARCHITECTURE => architecture,
             _ => {
                 let index = ((offset - ARGUMENTS) / 8) as usize;
                 let value = arguments.get(index).copied().unwrap_or(0);
@@ -199,7 +231,7 @@ mod tests {
             .into_iter()
             .map(|n| (n, vec![Rule { arguments: vec![], outcome: if n == 7 { ERRNO | 9 } else { ALLOW } }]))
             .collect();
-        let program = program(&rules, ERRNO | 1).unwrap();
+        let program = program(&rules, None, ERRNO | 1).unwrap();
         for number in 0..400 {
             let expected = match number {
                 0 | 1 | 2 | 5 | 8 | 300 => ALLOW,
@@ -213,6 +245,19 @@ mod tests {
     }
 
     #[test]
+    fn other_architectures_have_their_own_rules_or_none() {
+        let rule = |number, outcome| BTreeMap::from([(number, vec![Rule { arguments: vec![], outcome }])]);
+        let alone = program(&rule(5, ERRNO | 9), None, ALLOW).unwrap();
+        assert_eq!((run(&alone, 5, &[]), run(&alone, 6, &[])), (ERRNO | 9, ALLOW));
+        assert_eq!(run_on(&alone, NARROW, 5, &[]), KILL_PROCESS);
+        assert_eq!(run(&alone, SECOND_NUMBERS | 5, &[]), ERRNO | libc::ENOSYS as u32);
+        let both = program(&rule(5, ERRNO | 9), Some(&rule(7, ERRNO | 8)), ALLOW).unwrap();
+        assert_eq!((run(&both, 5, &[]), run(&both, 7, &[])), (ERRNO | 9, ALLOW));
+        assert_eq!((run_on(&both, NARROW, 5, &[]), run_on(&both, NARROW, 7, &[])), (ALLOW, ERRNO | 8));
+        assert_eq!(run_on(&both, 0x1234, 7, &[]), KILL_PROCESS);
+    }
+
+    #[test]
     fn comparisons_have_64_bits() {
         use LinuxSeccompOperator as Op;
         let interesting = [0, 1, 2, 0xffff_ffff, 1 << 32, (1 << 32) + 1, (2 << 32) + 1, u64::MAX];
@@ -222,7 +267,7 @@ mod tests {
                 for value in interesting {
                     let second = arg(3, Op::ScmpCmpEq, 77, None);
                     let rule = Rule { arguments: vec![arg(1, op, constant, Some(1)), second], outcome: ALLOW };
-                    let program = program(&BTreeMap::from([(3, vec![rule])]), ERRNO | 1).unwrap();
+                    let program = program(&BTreeMap::from([(3, vec![rule])]), None, ERRNO | 1).unwrap();
                     let fits = match op {
                         Op::ScmpCmpEq => value == constant,
                         Op::ScmpCmpNe => value != constant,

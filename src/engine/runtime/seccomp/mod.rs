@@ -7,6 +7,8 @@
 mod compile;
 mod custom;
 mod names;
+#[cfg(target_arch = "x86_64")]
+mod names32;
 mod profile;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,12 @@ pub enum SeccompError {
     TooLarge,
 }
 
+/// The architectures whose calls a filter judges; those of others are refused.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+#[cfg(target_arch = "aarch64")]
+pub(super) const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_AARCH64"];
+
 /// What a filter answers, in the kernel's numbers.
 type Outcome = u32;
 
@@ -52,8 +60,33 @@ pub(super) fn compile(seccomp: Option<&LinuxSeccomp>) -> Result<Program, Seccomp
     if let Some(flag) = seccomp.flags().iter().flatten().next() {
         return Err(SeccompError::Flag { flag: flag.to_string() });
     }
+    if let Some(asking) = seccomp.syscalls().iter().flatten().find(|s| s.action() == LinuxSeccompAction::ScmpActNotify) {
+        return Err(SeccompError::Action { action: asking.action().to_string() });
+    }
+    compile_filter(seccomp)
+}
+
+/// The program alone: whoever loads it sees to the flags, and to who is asked where an action is to ask.
+pub(super) fn compile_filter(seccomp: &LinuxSeccomp) -> Result<Program, SeccompError> {
     let default = outcome(seccomp.default_action(), seccomp.default_errno_ret())?;
-    let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
+    let own = rules(seccomp, default, names::number)?;
+    compile::program(&own, narrow(seccomp, default)?.as_ref(), default)
+}
+
+/// The rules for 32-bit programs, where the specification lists their architecture.
+#[cfg(target_arch = "x86_64")]
+fn narrow(seccomp: &LinuxSeccomp, default: Outcome) -> Result<Option<compile::Rules>, SeccompError> {
+    let listed = seccomp.architectures().iter().flatten().any(|a| *a == oci_spec::runtime::Arch::ScmpArchX86);
+    listed.then(|| rules(seccomp, default, names32::number)).transpose()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn narrow(_: &LinuxSeccomp, _: Outcome) -> Result<Option<compile::Rules>, SeccompError> {
+    Ok(None)
+}
+
+fn rules(seccomp: &LinuxSeccomp, default: Outcome, number: impl Fn(&str) -> Option<u32>) -> Result<compile::Rules, SeccompError> {
+    let mut rules: compile::Rules = BTreeMap::new();
     for syscall in seccomp.syscalls().iter().flatten() {
         let outcome = outcome(syscall.action(), syscall.errno_ret())?;
         let arguments = syscall.args().clone().unwrap_or_default();
@@ -61,18 +94,27 @@ pub(super) fn compile(seccomp: Option<&LinuxSeccomp>) -> Result<Program, Seccomp
             return Err(SeccompError::Argument { index: bad.index() });
         }
         for name in syscall.names() {
-            match names::number(name) {
+            match number(name) {
                 Some(number) => {
                     rules.entry(number).or_default().push(Rule { arguments: arguments.clone(), outcome });
                 }
                 // A profile lists the calls of all architectures and of kernels to come. Leaving out what is to be allowed
-                // is safe; leaving out what is to be refused is not.
-                None if outcome == ALLOW || is_stricter(default, outcome) => {}
+                // is safe; leaving out what is to be refused is not, unless it is what another architecture has.
+                None if outcome == ALLOW || is_stricter(default, outcome) || is_known(name) => {}
                 None => return Err(SeccompError::Unknown { name: name.clone() }),
             }
         }
     }
-    compile::program(&rules, default)
+    Ok(rules)
+}
+
+/// Whether any of the architectures here has a call of this name.
+fn is_known(name: &str) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if names32::number(name).is_some() {
+        return true;
+    }
+    names::number(name).is_some()
 }
 
 fn is_stricter(default: Outcome, outcome: Outcome) -> bool {
@@ -90,7 +132,7 @@ fn outcome(action: LinuxSeccompAction, errno: Option<u32>) -> Result<Outcome, Se
         LinuxSeccompAction::ScmpActTrap => 0x0003_0000,
         LinuxSeccompAction::ScmpActTrace => 0x7ff0_0000 | data,
         LinuxSeccompAction::ScmpActLog => 0x7ffc_0000,
-        LinuxSeccompAction::ScmpActNotify => return Err(SeccompError::Action { action: action.to_string() }),
+        LinuxSeccompAction::ScmpActNotify => 0x7fc0_0000,
     })
 }
 

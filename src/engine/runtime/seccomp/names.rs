@@ -7,7 +7,7 @@ macro_rules! named {
 
 /// The number of the system call of this name.
 pub(super) fn number(name: &str) -> Option<u32> {
-    [COMMON, NEW, OLD].iter().find_map(|table| {
+    [COMMON, NEW, OLD, OWN].iter().find_map(|table| {
         let at = table.binary_search_by_key(&name, |(known, _)| known).ok()?;
         u32::try_from(table[at].1).ok()
     })
@@ -131,6 +131,11 @@ const OLD: &[(&str, libc::c_long)] = named![
     sysfs = SYS_sysfs, time = SYS_time, tuxcall = SYS_tuxcall, unlink = SYS_unlink, uselib = SYS_uselib,
     ustat = SYS_ustat, utime = SYS_utime, utimes = SYS_utimes, vfork = SYS_vfork, vserver = SYS_vserver,
 ];
+/// Which one architecture alone has, and the C library's list does not.
+#[cfg(target_arch = "x86_64")]
+const OWN: &[(&str, libc::c_long)] = &[("uretprobe", 335)];
+#[cfg(not(target_arch = "x86_64"))]
+const OWN: &[(&str, libc::c_long)] = &[];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[(&str, libc::c_long)] = &[];
 
@@ -143,6 +148,8 @@ mod tests {
         for table in [COMMON, NEW, OLD] {
             assert!(table.is_sorted_by(|a, b| a.0 < b.0));
         }
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(number("uretprobe"), Some(335));
         assert_eq!(number("execve"), Some(libc::SYS_execve as u32));
         assert_eq!(number("no_such_call"), None);
         assert!(newest() >= 469);

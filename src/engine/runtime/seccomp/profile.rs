@@ -1,5 +1,6 @@
-//! Which system calls a container may make: Docker's idea of a default. What can harm the host, and what no program needs,
-//! is refused; what a capability is for is allowed to who has it.
+//! Which system calls a container may make: Docker's and Podman's idea of a default. What can harm the host, and what no
+//! program needs, is refused; what a capability is for is allowed to who has it. Beyond theirs, sockets are those of four
+//! families, because most of the others are rarely looked at code of the kernel that any user can reach.
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -33,10 +34,10 @@ const ALWAYS: &str = "
     sched_setparam sched_setscheduler sched_yield seccomp select semctl semget semop semtimedop sendfile sendmmsg
     sendmsg sendto set_robust_list set_thread_area set_tid_address setfsgid setfsuid setgid setgroups setitimer
     setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr setxattrat
-    shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 socketpair splice stat statfs statmount statx
+    shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 splice stat statfs statmount statx
     symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun
     timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times tkill truncate umask uname unlink
-    unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev";
+    unlinkat uretprobe utime utimensat utimes vfork vmsplice wait4 waitid write writev";
 
 /// What a capability is for.
 const WITH: [(Capability, &str); 12] = [
@@ -61,15 +62,29 @@ const WITH: [(Capability, &str); 12] = [
 
 /// Those of the flags of `clone` that make a namespace.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
-/// Sockets to the hypervisor, which know no network namespace.
-const AF_VSOCK: u64 = 40;
+/// The families of sockets that programs need: UNIX, INET, INET6 and NETLINK. A list of what is allowed, compared in all 64
+/// bits, because the kernel looks at 32 of them only: what is refused by number alone can be had by another number. What
+/// asks by a pointer (`socketcall` of 32-bit programs) cannot be looked at, and is no call that this filter knows.
+const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+/// For whoever may speak to a link directly: PACKET and XDP.
+const RAW_FAMILIES: [u64; 2] = [17, 44];
 /// The execution domains that programs ask for: Linux, the 32-bit look, without address randomization, and the question.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The filter for a container with these capabilities.
 pub(in crate::engine::runtime) fn default_for(capabilities: &Capabilities) -> Result<LinuxSeccomp, OciSpecError> {
     use LinuxSeccompOperator::{ScmpCmpEq, ScmpCmpMaskedEq, ScmpCmpNe};
-    let mut rules = vec![allow(ALWAYS, None), allow("socket", Some(arg(0, AF_VSOCK, None, ScmpCmpNe)?))];
+    let raw = RAW_FAMILIES.iter().filter(|_| capabilities.contains(&Capability::NetRaw));
+    let families: Vec<u64> = FAMILIES.iter().chain(raw).copied().collect();
+    let mut rules = vec![allow(ALWAYS, None)];
+    for family in &families {
+        rules.push(allow("socket socketpair", Some(arg(0, *family, None, ScmpCmpEq)?)));
+    }
+    // What a kernel says that was built without the family: programs that try several go on with the next.
+    let others: Vec<LinuxSeccompArg> = families.iter().map(|f| arg(0, *f, None, ScmpCmpNe)).collect::<Result<_, _>>()?;
+    let mut other = allow("socket socketpair", None);
+    other.set_args(Some(others)).set_action(LinuxSeccompAction::ScmpActErrno).set_errno_ret(Some(libc::EAFNOSUPPORT as u32));
+    rules.push(other);
     for domain in PERSONALITIES {
         rules.push(allow("personality", Some(arg(0, domain, None, ScmpCmpEq)?)));
     }

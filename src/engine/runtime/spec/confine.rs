@@ -38,8 +38,9 @@ pub(super) fn linux(container: &ContainerSpec, devices: &[HostDevice], capabilit
             resources
         }));
     let open = container.privileged || security.unconfined_paths;
-    let paths = |all: &[&str]| (!open).then(|| all.iter().map(|path| (*path).to_owned()).collect());
-    linux.set_masked_paths(paths(&defaults::MASKED)).set_readonly_paths(paths(&defaults::READ_ONLY));
+    linux
+        .set_masked_paths((!open).then(|| defaults::masked().to_vec()))
+        .set_readonly_paths((!open).then(|| defaults::READ_ONLY.map(str::to_owned).to_vec()));
     Ok(linux)
 }
 

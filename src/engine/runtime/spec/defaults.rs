@@ -1,6 +1,8 @@
-//! What every container has: mounts, and paths of the kernel's file systems that are hidden or read-only. Docker's lists.
+//! What every container has: mounts, and paths of the kernel's file systems that are hidden or read-only: what Docker or
+//! Podman hides is hidden, what either has read-only is at least that.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use oci_spec::runtime::Mount;
 
@@ -8,7 +10,7 @@ use super::{HostMount, SpecError};
 use crate::model::spec::{ContainerSpec, IpcMode};
 
 /// They tell of the host, or act on it.
-pub(super) const MASKED: [&str; 12] = [
+const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -19,9 +21,23 @@ pub(super) const MASKED: [&str; 12] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/dev/block",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
+    "/sys/fs/selinux",
 ];
+
+/// Those above, and of each processor how hot it ran: that tells what others compute on it.
+pub(super) fn masked() -> &'static [String] {
+    static ALL: OnceLock<Vec<String>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+        let throttled = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|path| path.is_dir());
+        let mut throttled: Vec<String> = throttled.map(|path| path.to_string_lossy().into_owned()).collect();
+        throttled.sort();
+        MASKED.iter().map(|path| (*path).to_owned()).chain(throttled).collect()
+    })
+}
 
 pub(super) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 

@@ -1,5 +1,5 @@
 //! From what a container is to be, and its image, to the specification of the process that is started. Pure, except that
-//! `cap_add: [ALL]` means all that this process may give away.
+//! `cap_add: [ALL]` means all that this process may give away, and that hidden paths are those of this host's processors.
 
 mod confine;
 mod defaults;

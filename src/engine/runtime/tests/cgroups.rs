@@ -57,6 +57,19 @@ fn limits_are_written_and_can_change() {
 }
 
 #[test]
+fn processes_are_limited_unless_told_otherwise() {
+    with_bench(|bench| {
+        Cgroup::create(&bench.cgroup).unwrap();
+        let cgroup = bench.cgroup();
+        for (asked, expected) in [(None, "2048"), (Some(7), "7"), (Some(ResourceLimits::ANY_PIDS), "max")] {
+            cgroup.apply(&cgroup.with_defaults(limits(None, None, asked)).unwrap()).unwrap();
+            assert_eq!(limit_file(bench, "pids.max", "pids", "pids.max"), expected);
+        }
+        cgroup.remove().unwrap();
+    });
+}
+
+#[test]
 fn memory_beyond_the_limit_kills() {
     with_bench(|bench| {
         bench.spec.limits = limits(Some("16m"), None, None);

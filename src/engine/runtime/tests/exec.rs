@@ -49,7 +49,7 @@ fn joins_all_that_the_first_process_has() {
             assert_eq!(Path::new(text.trim()), expected, "{name}");
         }
         let (_, status) = run(&request(bench, &launch, &first, &["cat", "/proc/self/status"])).unwrap();
-        for line in ["CapEff:\t00000000a80425fb", "CapBnd:\t00000000a80425fb", "Seccomp:\t2", "NoNewPrivs:\t1"] {
+        for line in ["CapEff:\t00000000800405fb", "CapBnd:\t00000000800405fb", "Seccomp:\t2", "NoNewPrivs:\t1"] {
             assert!(status.contains(line), "{status}");
         }
         let own = fs::read_to_string(format!("/proc/{}/cgroup", first.pid)).unwrap();

@@ -1,6 +1,7 @@
 //! The runtime on the real kernel: containers of a busybox in an overlay. Every test runs in a process of its own, because
 //! the runtime refuses to work beside threads.
 
+mod attacks;
 mod cgroups;
 mod exec;
 mod isolation;

@@ -85,8 +85,8 @@ fn rights_are_the_default_ones() {
     with_bench(|bench| {
         let status = bench.run(&["cat", "/proc/self/status"]).unwrap().stdout;
         let field = |name: &str| words(status.lines().find(|l| l.starts_with(name)).unwrap())[1].to_owned();
-        assert_eq!(field("CapEff:"), "00000000a80425fb");
-        assert_eq!(field("CapBnd:"), "00000000a80425fb");
+        assert_eq!(field("CapEff:"), "00000000800405fb");
+        assert_eq!(field("CapBnd:"), "00000000800405fb");
         assert_eq!(field("CapInh:"), "0000000000000000");
         assert_eq!(field("CapAmb:"), "0000000000000000");
         assert_eq!((field("Seccomp:"), field("NoNewPrivs:")), ("2".into(), "1".into()));
@@ -187,7 +187,7 @@ fn the_starters_death_is_the_containers() {
         let cgroup = super::super::cgroups::Cgroup::open(&cgroup).unwrap();
         let begun = std::time::Instant::now();
         while cgroup.is_populated().unwrap() {
-            assert!(begun.elapsed().as_secs() < 5, "still there: {}", i32::from_le_bytes(pid));
+            assert!(begun.elapsed().as_secs() < 60, "still there: {}", i32::from_le_bytes(pid));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         cgroup.remove().unwrap();

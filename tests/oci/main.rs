@@ -1,0 +1,11 @@
+//! The OCI runtime's command line on the real kernel: bundles that are made, run and taken away again. Needs root and busybox.
+
+#![expect(clippy::unwrap_used, reason = "what helps tests may panic as they do")]
+
+mod bundle;
+mod files;
+mod hooks;
+mod life;
+mod namespaces;
+mod podman;
+mod process;
