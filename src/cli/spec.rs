@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::SpecArgs;
 use super::mounts;
 use crate::files;
-use crate::model::spec::{Attachment, ContainerSpec, HostAddress, InvalidLogging, Logging, NetworkMode, Ulimit};
+use crate::model::spec::{Attachment, ContainerSpec, HostAddress, InvalidLogging, Logging, NetworkMode, ResourceLimits, Ulimit};
 use crate::model::{ImageRef, Name, PortMapping, Span};
 
 /// What flags refer to without saying it.

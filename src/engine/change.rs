@@ -46,7 +46,9 @@ impl Engine {
             memory: change.memory.unwrap_or(now.memory),
             cpus: change.cpus.unwrap_or(now.cpus),
             pids: change.pids.unwrap_or(now.pids),
+            ..now.clone()
         };
+        limits.check().map_err(|(which, why)| EngineError::Limit { which, why })?;
         Ok(self.0.containers.update(id, change.restart, (limits != now).then_some(limits)).await?)
     }
 

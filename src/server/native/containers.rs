@@ -14,7 +14,7 @@ use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params, Upgrade};
 use crate::server::stream::switching;
-use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, FRAMES_TYPE, Kill, RemoveContainer, Stop};
+use crate::wire::native::{Attach, CreateContainer, Created, ErrorKind, Exec, Exited, Kill, RemoveContainer, Stop};
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
