@@ -33,7 +33,7 @@ pub enum EngineError {
     #[error("image {reference} is not on this host")]
     NoSuchImage { reference: String },
     #[error("image {reference} on this host is for {found}, not for {wanted}")]
-    OtherPlatform { reference: String, found: Platform, wanted: Platform },
+    OtherPlatform { reference: String, found: Box<Platform>, wanted: Box<Platform> },
     #[error("container {name} is running")]
     Running { name: Name },
     #[error("image {reference} is used by container {by}")]

@@ -52,7 +52,7 @@ fn effective_of(
     }
     let of_image = image.config().as_ref().and_then(|config| config.volumes().clone()).unwrap_or_default();
     for target in of_image {
-        if !covers(&all, &target) && target.starts_with('/') && target.trim_end_matches('/') != "" {
+        if !covers(&all, &target) && target.starts_with('/') && !target.trim_end_matches('/').is_empty() {
             all.push(Mount::Anonymous { target, read_only: false, nocopy: false });
         }
     }

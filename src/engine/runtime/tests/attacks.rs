@@ -93,6 +93,7 @@ fn a_table_of_users_that_is_swapped_with_a_pipe() {
             argv: vec!["true".into()],
             env: vec!["PATH=/bin".into()],
             user: Some("1234".into()),
+            groups: Vec::new(),
             cwd: "/".into(),
             cgroup: bench.cgroup.clone(),
             tty: false,
