@@ -316,7 +316,8 @@ impl Engine {
         if same {
             return Ok(());
         }
-        Err(EngineError::OtherPlatform { reference: reference.to_string(), found, wanted: wanted.clone() })
+        let (found, wanted) = (Box::new(found), Box::new(wanted.clone()));
+        Err(EngineError::OtherPlatform { reference: reference.to_string(), found, wanted })
     }
 
     pub fn images(&self) -> Result<Vec<observed::Image>, EngineError> {

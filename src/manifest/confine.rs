@@ -150,10 +150,11 @@ fn security(reader: &mut Reader, node: &Node, spec: &mut ContainerSpec) {
             let path = reader.host_path(item.at, file).ok_or(())?;
             let text = super::files::small_text(reader, item.at, &path).ok_or(())?;
             match serde_json::from_str::<serde_json::Value>(&text) {
-                Ok(value) if value.is_object() => Ok(text),
-                Ok(_) => Err(problem = Some("it is not a mapping".to_owned())),
-                Err(error) => Err(problem = Some(error.to_string())),
+                Ok(value) if value.is_object() => return Ok(text),
+                Ok(_) => problem = Some("it is not a mapping".to_owned()),
+                Err(error) => problem = Some(error.to_string()),
             }
+            Err(())
         };
         // What is wrong has been told, or is told now.
         let applied = spec.security_opt.apply(option, read);

@@ -10,7 +10,7 @@ use crate::harness::{BUSYBOX, Host, tool};
 fn device() -> (u64, u64) {
     let candidates = ["/dev/loop-control", "/dev/fuse", "/dev/net/tun", "/dev/hwrng", "/dev/kvm", "/dev/autofs", "/dev/tty0"];
     let usable = |path: &&str| OpenOptions::new().read(true).write(true).custom_flags(libc_nonblock()).open(path).is_ok();
-    let path = candidates.into_iter().find(|path| usable(&path)).expect("this host has none of the usual devices");
+    let path = candidates.into_iter().find(usable).expect("this host has none of the usual devices");
     let id = std::fs::metadata(path).unwrap().rdev();
     (rustix::fs::major(id).into(), rustix::fs::minor(id).into())
 }

@@ -28,6 +28,7 @@ mod image_flags;
 mod images;
 #[cfg(test)]
 mod init;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod listing;
@@ -39,6 +40,7 @@ mod namespaces;
 mod peers;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod run_flags;

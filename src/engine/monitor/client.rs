@@ -95,7 +95,7 @@ impl Client {
     }
 
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
-        done(self.ask(&Request::Update { restart, limits }, PROMPT).await?)
+        done(self.ask(&Request::Update { restart, limits: limits.map(Box::new) }, PROMPT).await?)
     }
 
     /// Has its health checked in another way, or not at all.

@@ -396,7 +396,7 @@ impl Monitor {
                 match applied {
                     Ok(()) => {
                         if let Some(limits) = limits {
-                            self.job.launch.limits = limits;
+                            self.job.launch.limits = *limits;
                         }
                         self.job.restart = restart.unwrap_or(self.job.restart);
                         Reply::Done

@@ -45,7 +45,7 @@ pub enum Request {
         #[serde(default)]
         restart: Option<RestartPolicy>,
         #[serde(default)]
-        limits: Option<ResourceLimits>,
+        limits: Option<Box<ResourceLimits>>,
     },
     /// Check the container's health in this way from now on, or not at all.
     Check { check: Option<Box<Healthcheck>> },
@@ -151,7 +151,7 @@ mod tests {
             Request::Attach(Attachment { reap: false, lossless: true, stdin: true }),
             Request::Pause,
             Request::Unpause,
-            Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(ResourceLimits::default()) },
+            Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(Box::default()) },
             Request::Check { check: Some(Box::new(Healthcheck::new(Probe::Http("80/ok".parse().unwrap())))) },
             Request::Check { check: None },
         ] {
