@@ -12,8 +12,7 @@ use super::containers::ContainersError;
 use super::{Engine, EngineError, mounts};
 use crate::files;
 use crate::model::{ContainerId, Name};
-use crate::observed::Check;
-use crate::observed::Container;
+use crate::observed::{Check, Container};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Details {
@@ -72,6 +71,7 @@ impl Engine {
         let observed = self.observe().await?;
         let found = observed.containers.into_iter().find(|container| container.id == *id);
         let container = found.ok_or_else(|| ContainersError::NotFound { text: record.name.to_string() })?;
+        let container = Container { health: self.health(id)?, ..container };
         let status = self.0.containers.status(id)?;
         let folder = self.0.instance.container_dir(id);
         let layers = self.0.images.rootfs(record.image_digest)?.layers;

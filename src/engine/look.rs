@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// What a container's checks said, if it has any.
-    fn health(&self, id: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+    pub(super) fn health(&self, id: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
         let status = self.0.containers.status(id)?;
         let ContainerState::Running { health, .. } = status.state else { return Ok(None) };
         let report = HealthReport { status: health, failing_streak: status.failing, log: status.checks };

@@ -80,6 +80,7 @@ impl Policy<'_> {
             }
             checks.extend(rule.major.map(|major| vec![op(JUMP_NOT_EQUAL, 4, 0, major as i32)]));
             checks.extend(rule.minor.map(|minor| vec![op(JUMP_NOT_EQUAL, 5, 0, minor as i32)]));
+            let decides_all = checks.is_empty();
             // Each check jumps over the rest of its rule: the checks that follow, and the two instructions that decide.
             let mut rest = 2 + checks.iter().map(Vec::len).sum::<usize>();
             for mut check in checks {
@@ -91,6 +92,10 @@ impl Policy<'_> {
             }
             program.push(op(MOVE, 0, 0, i32::from(rule.allow)));
             program.push(op(EXIT, 0, 0, 0));
+            // The kernel refuses a program with instructions that nothing reaches.
+            if decides_all {
+                return program;
+            }
         }
         program.push(op(MOVE, 0, 0, i32::from(self.otherwise)));
         program.push(op(EXIT, 0, 0, 0));
