@@ -122,6 +122,7 @@ impl CliError {
             Self::ArchiveToTerminal => Some("use -o FILE, or send it on to a file or a command".into()),
             Self::ArchiveFromTerminal => Some("use -i FILE, or `setpoint load < FILE`".into()),
             Self::Registry(error) => error.hint(),
+            Self::Spec(error) => error.hint().map(Into::into),
             Self::Filter(error) => error.hint(),
             Self::Format(error) => error.hint(),
             Self::Copy(error) => error.hint(),

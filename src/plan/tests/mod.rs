@@ -196,10 +196,9 @@ impl Host {
             }
             (Action::Update, Kind::Container) => {
                 // No more than what an engine can change while a container runs.
-                let (restart, limits) =
-                    (desired.containers[resource].spec.restart, desired.containers[resource].spec.limits.clone());
-                let container = self.container(step);
-                (container.spec.restart, container.spec.limits) = (restart, limits);
+                let wanted = desired.containers[resource].spec.clone();
+                let spec = &mut self.container(step).spec;
+                (spec.restart, spec.limits, spec.healthcheck) = (wanted.restart, wanted.limits, wanted.healthcheck);
             }
             (Action::Remove, Kind::Network) => {
                 let network = self.observed.networks.iter().position(|n| n.name.as_str() == step.target).expect("a network");
