@@ -38,18 +38,18 @@ async fn exec_is_the_command() {
 #[tokio::test]
 async fn names_are_unique_and_found() {
     let bench = Bench::new();
-    let owner = Owner { stack: "shop".parse().unwrap(), resource: "db".parse().unwrap() };
-    let one = bench.create("shop-db", "", |new| new.owner = Some(owner.clone())).await;
+    let owner = Owner { stack: "shop".parse().unwrap(), resource: "sql".parse().unwrap() };
+    let one = bench.create("shop-sql", "", |new| new.owner = Some(owner.clone())).await;
     let other = bench.create("other", "", |_| {}).await;
     let find = |text: &str| bench.containers.find(text);
-    for text in ["shop-db", "db", one.as_str(), one.short()] {
+    for text in ["shop-sql", "sql", one.as_str(), one.short()] {
         assert_eq!(find(text).unwrap(), one, "{text}");
     }
     assert!(matches!(find("nobody"), Err(ContainersError::NotFound { .. })));
     assert!(matches!(find(""), Err(ContainersError::NotFound { .. })));
     let third = Owner { stack: "store".parse().unwrap(), ..owner };
-    bench.create("store-db", "", |new| new.owner = Some(third)).await;
-    assert!(matches!(find("db"), Err(ContainersError::Ambiguous { .. })));
+    bench.create("store-sql", "", |new| new.owner = Some(third)).await;
+    assert!(matches!(find("sql"), Err(ContainersError::Ambiguous { .. })));
     let spec = bench.containers.get(&other).unwrap();
     let again = setpoint::engine::containers::NewContainer {
         name: spec.name.clone(),
