@@ -14,6 +14,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 IMAGE = "localhost/bench:1"
+# setpoint's run folder, docker's exec root, and the roots of `oci` and of crun.
+VOLATILE = ("run", "exec", "oci", "crun")
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 
 
@@ -38,6 +40,10 @@ class Bench:
         self.env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder)}
         self.env |= {"SETPOINT_STATE_DIR": str(folder / "state"), "SETPOINT_RUN_DIR": str(folder / "run")}
         self.env |= {"DOCKER_HOST": f"unix://{folder}/docker.sock", "XDG_RUNTIME_DIR": str(folder)}
+        # What lasts until the next boot lies in memory, as on every host: /run is what these stand for.
+        for name in VOLATILE:
+            (folder / name).mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder / name)], check=True)
         self.rows, self.facts = [], {}
         self.crun_thread = concurrent.futures.ThreadPoolExecutor(1, initializer=hide_unified_cgroups)
 

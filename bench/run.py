@@ -22,7 +22,7 @@ import tempfile
 
 import containers
 import images
-from common import CLONE_NEWNET, CLONE_NEWNS, Bench, unshare
+from common import CLONE_NEWNET, CLONE_NEWNS, VOLATILE, Bench, unshare
 
 PEERS = ["docker", "podman", "crun", "floor"]
 
@@ -72,6 +72,8 @@ def main():
         subprocess.run([bench.setpoint, "system", "reset", "--force", "--volumes"], env=bench.env,
                        stdout=bench.log, stderr=bench.log)
         bench.log.close()
+        for name in VOLATILE:
+            subprocess.run(["umount", "-l", str(folder / name)], check=False)
         for group in pathlib.Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
             group.rmdir()
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,15 +10,7 @@ use crate::model::{ByteSize, Name};
 /// `[SOURCE:]TARGET[:OPTIONS]`: a path (`/…`, `./…`, `~/…`) is a bind mount, a name is a volume, and without a source it is
 /// a volume of the container's own.
 pub fn volume(text: &str, cwd: &Path, home: Option<&str>) -> Result<Mount, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, words) = match parts.as_slice() {
-        [target] => (None, *target, ""),
-        // The second part is a path, unless it can only be options.
-        [target, words] if target.starts_with('/') && !words.starts_with('/') => (None, *target, *words),
-        [source, target] => (Some(*source), *target, ""),
-        [source, target, words] => (Some(*source), *target, *words),
-        _ => return Err("expected [SOURCE:]TARGET[:ro]".into()),
-    };
+    let (source, target, words) = mount_options::parts(text).ok_or("expected [SOURCE:]TARGET[:ro]")?;
     let (mut read_only, mut nocopy, mut options) = (false, false, Vec::new());
     for word in words.split(',').filter(|word| !word.is_empty()) {
         match mount_options::of_bind(word)? {

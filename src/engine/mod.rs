@@ -35,7 +35,7 @@ pub use details::{Details, Sizes};
 pub use diff::{Difference, DifferenceKind};
 pub use error::{EngineError, Kind};
 pub use outgoing::Outgoing;
-pub use processes::{Processes, Usage};
+pub use processes::Processes;
 pub use transfer::Commit;
 
 use crate::engine::containers::{Containers, ContainersError, ExecSpec};
@@ -142,13 +142,19 @@ impl Engine {
     /// The same of an image that was looked up before.
     async fn create_of(&self, image: Digest, new: NewContainer) -> Result<ContainerId, EngineError> {
         let NewContainer { name, owner, spec, auto_remove } = new;
-        let name = match name {
-            Some(name) => name,
-            None => start::invented_name()?,
-        };
         let reference = spec.image.to_string();
-        let new = containers::NewContainer { name, owner, spec, image_digest: image, auto_remove };
-        let id = self.0.containers.create(new).await?;
+        let invented = name.is_none();
+        let mut new = match name {
+            Some(name) => containers::NewContainer { name, owner, spec, image_digest: image, auto_remove },
+            None => containers::NewContainer { name: start::invented_name()?, owner, spec, image_digest: image, auto_remove },
+        };
+        let id = loop {
+            match self.0.containers.create(new.clone()).await {
+                // With a thousand containers one in sixteen thousand inventions is a name that there is.
+                Err(ContainersError::NameTaken { .. }) if invented => new.name = start::invented_name()?,
+                other => break other?,
+            }
+        };
         // From now on no prune takes the image away; one that came before may have.
         if self.0.images.has(&image)? {
             return Ok(id);

@@ -10,31 +10,15 @@ use tokio::process::Command;
 use super::{Engine, EngineError};
 use crate::engine::containers::ContainersError;
 use crate::files::{self, FileError};
-use crate::model::{ContainerId, Name};
+use crate::model::ContainerId;
 use crate::observed::ContainerState;
+use crate::wire::verbs::Sample;
 
 /// A table of processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processes {
     pub titles: Vec<String>,
     pub rows: Vec<Vec<String>>,
-}
-
-/// What a container uses at one moment. Zero, where it does not run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Usage {
-    pub id: ContainerId,
-    pub name: Name,
-    pub running: bool,
-    pub at: OffsetDateTime,
-    pub cpu_usec: u64,
-    pub memory: u64,
-    pub memory_limit: u64,
-    pub network_received: u64,
-    pub network_sent: u64,
-    pub block_read: u64,
-    pub block_written: u64,
-    pub pids: u64,
 }
 
 impl Engine {
@@ -56,7 +40,7 @@ impl Engine {
     }
 
     /// What containers use now: those that are named, or all.
-    pub fn usage_of(&self, ids: &[ContainerId]) -> Result<Vec<Usage>, EngineError> {
+    pub fn usage_of(&self, ids: &[ContainerId]) -> Result<Vec<Sample>, EngineError> {
         let records = self.0.containers.list()?;
         let chosen = records.into_iter().filter(|record| ids.is_empty() || ids.contains(&record.id));
         let host_memory = host_memory()?;
@@ -65,7 +49,7 @@ impl Engine {
             let state = self.0.containers.state(&record.id)?;
             let stats = self.0.containers.stats(&record.id)?;
             let running = state.is_running();
-            let mut usage = Usage {
+            let mut usage = Sample {
                 running,
                 at: OffsetDateTime::now_utc(),
                 cpu_usec: stats.cpu_usec,

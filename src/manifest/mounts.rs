@@ -54,17 +54,9 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, mounts: &mut Vec<Mount>) -> 
 
 /// `[source:]target[:options]`.
 fn short(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, words) = match parts.as_slice() {
-        [target] => (None, *target, ""),
-        // The second part is a path, unless it can only be options.
-        [target, words] if target.starts_with('/') && !words.starts_with('/') => (None, *target, *words),
-        [source, target] => (Some(*source), *target, ""),
-        [source, target, words] => (Some(*source), *target, *words),
-        _ => {
-            reader.error_hint(at, format!("`{text}` is not a volume"), "write source:target or source:target:ro");
-            return None;
-        }
+    let Some((source, target, words)) = mount_options::parts(text) else {
+        reader.error_hint(at, format!("`{text}` is not a volume"), "write source:target or source:target:ro");
+        return None;
     };
     let target = reader.container_path(at, target);
     let (mut read_only, mut nocopy, mut options) = (false, false, Vec::new());

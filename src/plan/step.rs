@@ -123,6 +123,27 @@ pub enum Action {
     Wait(WaitFor),
 }
 
+impl Action {
+    /// What is being done, in words: `pull`, `wait until healthy`.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Import => "import",
+            Self::Load => "load",
+            Self::Commit => "commit",
+            Self::Push => "push",
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Remove => "remove",
+            Self::Update => "update",
+            Self::Repair => "repair",
+            Self::Wait(WaitFor::Healthy) => "wait until healthy",
+            Self::Wait(WaitFor::Completed) => "wait until completed",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitFor {

@@ -12,7 +12,7 @@ use super::report::Condition;
 use crate::engine::state::{Db, StateError};
 use crate::manifest::Desired;
 use crate::model::{Digest, ImageRef, Name};
-use crate::plan::{Action, Step};
+use crate::plan::Step;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -202,7 +202,7 @@ pub fn step_begins(db: &Db, stack: &Name, step: &Step) -> Result<i64, RecordErro
     let cause = serde_json::to_string(&step.causes).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
     Ok(db.write(|t| {
         t.prepare_cached("INSERT INTO journal (stack, action, resource, cause, started) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![stack.as_str(), verb(step.action), format!("{}", step.resource), cause, now_text()])?;
+            .execute(params![stack.as_str(), step.action.verb(), format!("{}", step.resource), cause, now_text()])?;
         Ok(t.last_insert_rowid())
     })?)
 }
@@ -212,23 +212,6 @@ pub fn step_ended(db: &Db, id: i64, error: Option<&str>) -> Result<(), RecordErr
         t.prepare_cached("UPDATE journal SET finished = ?2, error = ?3 WHERE id = ?1")?.execute(params![id, now_text(), error])
     })?;
     Ok(())
-}
-
-const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Pull => "pull",
-        Action::Import => "import",
-        Action::Load => "load",
-        Action::Commit => "commit",
-        Action::Push => "push",
-        Action::Create => "create",
-        Action::Start => "start",
-        Action::Stop => "stop",
-        Action::Remove => "remove",
-        Action::Update => "update",
-        Action::Repair => "repair",
-        Action::Wait(_) => "wait",
-    }
 }
 
 fn now_text() -> String {

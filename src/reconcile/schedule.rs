@@ -16,6 +16,9 @@ pub enum Verdict {
 
 /// Wake-ups within this time are one.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// So long after a look a key is not looked at again, however often it is woken: on a host where containers come and go all
+/// the time, looking shall not take what they need.
+const REST: Duration = Duration::from_millis(200);
 /// Every key is looked at this often, whatever woke it or not.
 pub const FULL_LOOK: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -32,7 +35,7 @@ pub struct Schedule<K> {
 #[derive(Debug)]
 struct Entry {
     due: Instant,
-    /// Wake-ups do not come before this: the back-off of a key that failed.
+    /// Wake-ups do not come before this: the rest after a look, or the back-off of a key that failed.
     held_until: Option<Instant>,
     failures: u32,
     in_flight: bool,
@@ -96,8 +99,8 @@ impl<K: Eq + Hash + Clone> Schedule<K> {
         match verdict {
             Verdict::AwaitChange => {
                 entry.failures = 0;
-                entry.held_until = None;
-                entry.due = now + if entry.woken_in_flight { DEBOUNCE } else { FULL_LOOK };
+                entry.held_until = Some(now + REST);
+                entry.due = now + if entry.woken_in_flight { REST } else { FULL_LOOK };
             }
             Verdict::Retry => {
                 let delay = FIRST_RETRY.saturating_mul(1 << entry.failures.min(16)).min(LAST_RETRY);
@@ -130,10 +133,15 @@ mod tests {
         schedule.wake("a", t);
         assert!(schedule.take_due(t + FULL_LOOK).is_empty());
         schedule.finished(&"a", Verdict::AwaitChange, t);
-        assert_eq!(schedule.next(), Some(t + DEBOUNCE));
-        assert_eq!(schedule.take_due(t + DEBOUNCE), ["a"]);
+        assert_eq!(schedule.next(), Some(t + REST));
+        assert_eq!(schedule.take_due(t + REST), ["a"]);
+        let t = t + REST;
         schedule.finished(&"a", Verdict::AwaitChange, t);
         assert_eq!(schedule.next(), Some(t + FULL_LOOK));
+        schedule.wake("a", t);
+        assert_eq!(schedule.next(), Some(t + REST), "it has just been looked at");
+        schedule.renew("a", t);
+        assert_eq!(schedule.next(), Some(t + DEBOUNCE), "but not for what it is to be now");
     }
 
     #[test]

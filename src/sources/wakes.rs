@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{EventKind, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-/// Editors write a file in several steps; they are one change.
+/// Editors write a file in several steps; they are one change, which is over when nothing came for so long.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// A change that does not end is told of meanwhile.
+const LONGEST: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -20,25 +22,26 @@ pub enum WatchError {
 
 /// A running watch of folders. Dropping it ends it.
 pub struct Wakes {
-    debouncer: Debouncer<notify::RecommendedWatcher, RecommendedCache>,
+    watcher: RecommendedWatcher,
     changes: watch::Receiver<u64>,
 }
 
 impl Wakes {
+    /// # Assumptions
+    /// It is called within a tokio runtime.
     pub fn new() -> Result<Self, WatchError> {
-        let (sender, changes) = watch::channel(0u64);
-        let debouncer = new_debouncer(DEBOUNCE, None, move |result: DebounceEventResult| {
+        let (seen, heard) = watch::channel(());
+        let watcher = notify::recommended_watcher(move |result: notify::Result<notify::Event>| {
             // An error (such as a full queue) means that something was missed: that is a reason to look, too.
-            let looks = match &result {
-                Ok(events) => events.iter().any(|event| event.need_rescan() || !matches!(event.kind, EventKind::Access(_))),
-                Err(_) => true,
-            };
+            let looks = result.as_ref().map_or(true, |event| event.need_rescan() || !matches!(event.kind, EventKind::Access(_)));
             if looks {
-                sender.send_modify(|count| *count += 1);
+                seen.send_replace(());
             }
         })
         .map_err(WatchError::Start)?;
-        Ok(Self { debouncer, changes })
+        let (sender, changes) = watch::channel(0u64);
+        tokio::spawn(debounce(heard, sender));
+        Ok(Self { watcher, changes })
     }
 
     /// Watches a folder and all below it, or a file by its folder, so that a file replaced by rename stays watched. Of
@@ -48,12 +51,21 @@ impl Wakes {
             true => (path, RecursiveMode::Recursive),
             false => (path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(path), RecursiveMode::NonRecursive),
         };
-        self.debouncer.watch(folder, mode).map_err(|source| WatchError::Path { path: folder.to_owned(), source })
+        self.watcher.watch(folder, mode).map_err(|source| WatchError::Path { path: folder.to_owned(), source })
     }
 
     /// A receiver whose value changes whenever something did.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+}
+
+/// Passes on that something was heard, once it is quiet again. Sleeps where nothing is heard, and ends with the watcher.
+async fn debounce(mut heard: watch::Receiver<()>, sender: watch::Sender<u64>) {
+    while heard.changed().await.is_ok() {
+        let latest = Instant::now() + LONGEST;
+        while let Ok(Ok(())) = timeout_at(latest.min(Instant::now() + DEBOUNCE), heard.changed()).await {}
+        sender.send_modify(|count| *count += 1);
     }
 }
 
@@ -83,5 +95,24 @@ mod tests {
             crate::files::publish(&folder.path().join("web.yaml"), content, 0o644).unwrap();
             tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_does_not_end_is_told_of() {
+        let (seen, heard) = watch::channel(());
+        let (sender, mut changes) = watch::channel(0);
+        let debouncing = tokio::spawn(debounce(heard, sender));
+        let steps = async {
+            loop {
+                seen.send_replace(());
+                tokio::time::sleep(DEBOUNCE / 10).await;
+            }
+        };
+        tokio::select! {
+            () = steps => {}
+            changed = changes.changed() => changed.unwrap(),
+        }
+        drop(seen);
+        debouncing.await.unwrap();
     }
 }

@@ -9,7 +9,6 @@ pub mod memory;
 pub mod mounts;
 pub mod namespace;
 pub mod netns;
-pub mod own_file;
 pub mod own_program;
 pub mod process;
 pub mod pty;

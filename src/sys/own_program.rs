@@ -27,13 +27,22 @@ const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlag
 /// The path from which children of this process execute its program, sealed. The file is made at the first call (in
 /// less than a millisecond) and held until the process ends.
 pub fn path() -> io::Result<PathBuf> {
+    Ok(format!("/proc/self/fd/{}", held(|file| Ok(file.as_raw_fd()))?).into())
+}
+
+/// The sealed program, to be executed by its descriptor.
+pub fn open() -> io::Result<OwnedFd> {
+    held(OwnedFd::try_clone)
+}
+
+fn held<T>(with: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
     static SEALED: Mutex<Option<OwnedFd>> = Mutex::new(None);
     let mut sealed = SEALED.lock().unwrap_or_else(PoisonError::into_inner);
     let file = match sealed.take() {
         Some(file) => file,
         None => seal()?,
     };
-    Ok(format!("/proc/self/fd/{}", sealed.insert(file).as_raw_fd()).into())
+    with(sealed.insert(file))
 }
 
 /// Makes sure that this process's file is sealed: executes the program again, with the same arguments, when it is not.
@@ -69,6 +78,9 @@ pub fn is_sealed() -> io::Result<bool> {
 }
 
 fn seal() -> io::Result<OwnedFd> {
+    if is_sealed()? {
+        return Ok(rustix::fs::open(OWN, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    }
     // Every failure has the same answer: a copy costs memory, but it can be made by anybody and of any file.
     overlay().or_else(|_| copy())
 }

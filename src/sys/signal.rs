@@ -3,10 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 /// The first real-time signal that a program may use. Unlike the named ones these queue, each with its number: of two
 /// that come in a row none is lost (signal(7)).
@@ -51,11 +49,12 @@ pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes the program start with a signal blocked, which then waits until the program asks for it: sent earlier than that
-/// it would be lost, or end the program.
-pub fn block_in_child(command: &mut Command, signal: i32) -> io::Result<()> {
-    let set = with_number(SigSet::empty(), signal)?;
-    // SAFETY: between fork and exec the closure only makes a system call with a set of its own.
-    unsafe { command.pre_exec(move || Ok(set.thread_block()?)) };
-    Ok(())
+/// Starts a program with a signal blocked, which then waits until the program asks for it: sent earlier than that it would
+/// be lost, or end the program. What `spawn` starts inherits the calling thread's mask, so that nothing has to be done between fork
+/// and execution, and the memory of a large process need not be copied for it.
+pub fn spawn_blocking<T>(signal: i32, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = with_number(SigSet::empty(), signal)?.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let spawned = spawn();
+    before.thread_set_mask()?;
+    spawned
 }

@@ -3,26 +3,6 @@
 use crate::cli::output::{Tone, paint};
 use crate::plan::{Action, Kind, Step, WaitFor};
 use crate::reconcile::report::Outcome;
-
-/// What is being done: `pull`, `wait until healthy`.
-pub const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Pull => "pull",
-        Action::Import => "import",
-        Action::Load => "load",
-        Action::Commit => "commit",
-        Action::Push => "push",
-        Action::Create => "create",
-        Action::Start => "start",
-        Action::Stop => "stop",
-        Action::Remove => "remove",
-        Action::Update => "update",
-        Action::Repair => "repair",
-        Action::Wait(WaitFor::Healthy) => "wait until healthy",
-        Action::Wait(WaitFor::Completed) => "wait until completed",
-    }
-}
-
 /// What has been done: `pulled`, `healthy`.
 pub const fn participle(action: Action) -> &'static str {
     match action {
@@ -48,7 +28,7 @@ fn object(step: &Step) -> String {
 }
 
 pub fn running(step: &Step) -> String {
-    format!("{}: {}{}", step.resource, verb(step.action), object(step))
+    format!("{}: {}{}", step.resource, step.action.verb(), object(step))
 }
 
 pub fn done(step: &Step, millis: u64, colour: bool) -> String {
@@ -64,7 +44,7 @@ pub fn spared(step: &Step, colour: bool) -> String {
 
 pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> String {
     let mark = paint(colour, Tone::Bad, "✗");
-    let mut text = format!("{mark} {}: {}{}: {error}", step.resource, verb(step.action), object(step));
+    let mut text = format!("{mark} {}: {}{}: {error}", step.resource, step.action.verb(), object(step));
     if let Some(hint) = hint {
         text.push_str(&format!("\n  {}: {hint}", paint(colour, Tone::Hint, "hint")));
     }
@@ -74,7 +54,7 @@ pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> Str
 pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
     let mark = paint(colour, Tone::Warn, "-");
     let what = object(step);
-    format!("{mark} {}: {}{what}: skipped, because {} failed", step.resource, verb(step.action), because.resource)
+    format!("{mark} {}: {}{what}: skipped, because {} failed", step.resource, step.action.verb(), because.resource)
 }
 
 /// The last line of an apply or a destroy.

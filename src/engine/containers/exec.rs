@@ -121,8 +121,7 @@ impl Containers {
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A window may change before the role looks.
-        let spawned =
-            sys::signal::block_in_child(command.as_std_mut(), sys::signal::first_queued()).and_then(|()| command.spawn());
+        let spawned = sys::signal::spawn_blocking(sys::signal::first_queued(), || command.spawn());
         spawned.map_err(|e| {
             drop(files::remove_all(&order));
             ContainersError::Spawn(e)

@@ -7,6 +7,7 @@
 mod child;
 mod client;
 mod connections;
+mod error;
 mod health;
 mod input;
 mod job;

@@ -1,65 +1,38 @@
 //! The monitor's one loop: a container's process, its output, its clients, its signals and its timers. Single-threaded;
 //! it waits for nothing but `poll`.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use time::OffsetDateTime;
 
-mod attended;
-
 use super::child;
 use super::connections::{ClientId, Connections, Farewell};
+use super::error::MonitorError;
 use super::job::Job;
-use super::joins::{self, JoinError};
-use super::logs::{LogStream, Recorder, RecorderError};
+use super::joins;
+use super::logs::{LogStream, Recorder};
 use super::probe::Prober;
 use super::protocol::{Reply, Request};
 use super::restarts::Restarts;
 use super::status::{self, Status};
 use super::streams::{self, Streams};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::engine::runtime::{self, Process, RuntimeError};
-use crate::files::{self, FileError, Lock};
+use crate::engine::runtime::{self, Process};
+use crate::files::{self, Lock};
 use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
 use crate::sys;
 use crate::wire::frame::Frame;
 
+mod attended;
 mod care;
+mod waiting;
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MonitorError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Recorder(#[from] RecorderError),
-    #[error("watch for signals: {0}")]
-    Signals(nix::errno::Errno),
-    #[error("read the monitor's own start time: {0}")]
-    Identity(std::io::Error),
-    #[error("make the container's standard streams: {0}")]
-    Streams(std::io::Error),
-    #[error("wait for events: {0}")]
-    Poll(Errno),
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    #[error(transparent)]
-    Join(#[from] JoinError),
-}
-
-impl MonitorError {
-    pub(super) fn exit_code(&self) -> i32 {
-        match self {
-            Self::Runtime(e) => e.exit_code(),
-            _ => 125,
-        }
-    }
-}
+use waiting::Event;
 
 /// The process that owns one container.
 pub(super) struct Monitor {
@@ -115,36 +88,8 @@ struct Run {
     unwell: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Event {
-    Exit,
-    Output(LogStream),
-    Input,
-    Signal,
-    Connect,
-    Client(ClientId),
-    Probe,
-    ProbeOutput,
-}
-
-/// What one `poll` is to wait for.
-#[derive(Default)]
-struct Watched<'a> {
-    events: Vec<Event>,
-    fds: Vec<PollFd<'a>>,
-}
-
-impl<'a> Watched<'a> {
-    fn add(&mut self, event: Event, fd: BorrowedFd<'a>, flags: PollFlags) {
-        self.events.push(event);
-        self.fds.push(PollFd::from_borrowed_fd(fd, flags));
-    }
-}
-
 /// Bytes of output that are read at once.
 const BLOCK: usize = 64 << 10;
-/// After so long with nothing to do, memory is given back.
-const IDLE: Duration = Duration::from_secs(1);
 /// How long somebody who was to attach is waited for.
 const ATTACH: Duration = Duration::from_secs(10);
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
@@ -233,70 +178,6 @@ impl Monitor {
         self.phase = Phase::Running(Box::new(Run { process, began, began_at, streams, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
-    }
-
-    fn wait(&mut self) -> Result<Vec<Event>, MonitorError> {
-        let mut watched = Watched::default();
-        if let Phase::Running(run) = &self.phase {
-            // What is not read fills the pipe, and the container waits.
-            let reads = self.awaiting.is_none() && !self.clients.is_congested();
-            for stream in STREAMS.into_iter().filter(|_| reads) {
-                if let Some(fd) = &run.streams.output[stream as usize] {
-                    watched.add(Event::Output(stream), fd.as_fd(), PollFlags::IN);
-                }
-            }
-            if let Some(fd) = run.streams.input.wanted() {
-                watched.add(Event::Input, fd, PollFlags::OUT);
-            }
-            if let Some(prober) = &run.prober {
-                let (check, output) = prober.descriptors();
-                if let Some(fd) = output {
-                    watched.add(Event::ProbeOutput, fd, PollFlags::IN);
-                }
-                if let Some((fd, flags)) = check {
-                    watched.add(Event::Probe, fd, flags);
-                }
-            }
-        }
-        let takes_input = !matches!(&self.phase, Phase::Running(run) if run.streams.input.is_full());
-        for (id, fd, flags) in self.clients.clients(takes_input) {
-            watched.add(Event::Client(id), fd, flags);
-        }
-        watched.add(Event::Connect, self.clients.listener(), PollFlags::IN);
-        watched.add(Event::Signal, self.signals.as_fd(), PollFlags::IN);
-        if let (Phase::Running(run), None) = (&self.phase, self.awaiting) {
-            watched.add(Event::Exit, run.process.pidfd.as_fd(), PollFlags::IN);
-        }
-        let Watched { events, mut fds } = watched;
-        let deadline = self.deadline();
-        let rest = self.untidy.then(|| Instant::now() + IDLE);
-        let timeout = deadline.into_iter().chain(rest).min().map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(e) => return Err(MonitorError::Poll(e)),
-        }
-        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let ready: Vec<Event> = events.into_iter().zip(ready).filter_map(|(event, ready)| ready.then_some(event)).collect();
-        drop(fds);
-        if !ready.is_empty() || deadline.is_some_and(|at| at <= Instant::now()) {
-            self.untidy = true;
-        } else if rest.is_some_and(|at| at <= Instant::now()) {
-            self.rest();
-        }
-        Ok(ready)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            // One that stands still answers no question about its health.
-            Phase::Running(run) => run.prober.as_ref().filter(|_| !self.status.paused).and_then(Prober::deadline),
-            Phase::Pausing { until, .. } => Some(*until),
-            Phase::Over { .. } => None,
-        };
-        let stopped = if self.log.keeps() { self.clients.stopped_at() } else { None };
-        phase.into_iter().chain(self.kill_at).chain(self.awaiting).chain(stopped).min()
     }
 
     fn handle(&mut self, event: Event) {

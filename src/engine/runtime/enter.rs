@@ -16,7 +16,7 @@ use rustix::thread::{Gid, Uid};
 use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::Stdio;
 use super::users::Identity;
-use super::{capabilities, seccomp, small_init};
+use super::{capabilities, cgroups, seccomp, small_init};
 use crate::sys;
 
 /// Where programs are looked for when the environment does not say. Docker's.
@@ -43,6 +43,11 @@ pub(super) fn harden(channel: &Channel) -> Result<(), Failure> {
     // program file is the host's.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::ResetSignals, "dumpable")?;
     die_with_starter(channel)
+}
+
+/// Moves the process to where it could not be born.
+pub(super) fn join_cgroups(doors: &[OwnedFd]) -> Result<(), Failure> {
+    cgroups::enter(doors).at(Stage::JoinCgroup, "")
 }
 
 /// Gives up all that the process is not to have: the host's files, other capabilities, another user.

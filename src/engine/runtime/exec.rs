@@ -29,11 +29,12 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
     let filter = seccomp::compile(request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let cgroup = Cgroup::open(&request.cgroup)?;
     let birthplace = cgroup.birthplace()?;
+    let doors = cgroup.doors()?;
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
     match clone_process(CloneFlags::empty(), birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)? {
         Cloned::Child => {
             drop(starter);
-            let failure = match go_ahead(request, spec_process, &stdio, &target, &filter, &child) {
+            let failure = match go_ahead(request, spec_process, &stdio, &target, &filter, doors, &child) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -41,11 +42,7 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child);
-            let ahead = NewProcess { pid, pidfd };
-            match cgroup.place(pid) {
-                Ok(()) => ahead.until_born(&starter)?.until_executed(&starter),
-                Err(e) => Err(ahead.abandon(e.into())),
-            }
+            NewProcess { pid, pidfd }.until_born(&starter)?.let_go(&starter)?.until_executed(&starter)
         }
     }
 }
@@ -103,13 +100,15 @@ fn go_ahead(
     stdio: &Stdio,
     target: &OwnedFd,
     filter: &seccomp::Program,
+    doors: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<std::convert::Infallible, Failure> {
     enter::harden(channel)?;
+    enter::join_cgroups(&doors)?;
+    drop(doors);
     enter::set_oom_score(process)?;
     let sibling = Sibling::conceive().at(Stage::JoinNamespaces, "")?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
-    channel.await_go().at(Stage::AwaitStarter, "")?;
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC

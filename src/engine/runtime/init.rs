@@ -1,7 +1,7 @@
 //! The child's side: what the new process does to itself, in order, until it is the container's first process.
 
 use std::convert::Infallible;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -23,9 +23,10 @@ pub(super) fn run(
     stdio: &Stdio,
     netns: Option<BorrowedFd<'_>>,
     tools: &Tools<'_>,
+    doors: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Failure {
-    match attempt(launch, stdio, netns, tools, channel) {
+    match attempt(launch, stdio, netns, tools, doors, channel) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -36,11 +37,14 @@ fn attempt(
     stdio: &Stdio,
     netns: Option<BorrowedFd<'_>>,
     tools: &Tools<'_>,
+    doors: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<Infallible, Failure> {
     let spec = &launch.spec;
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     enter::harden(channel)?;
+    enter::join_cgroups(&doors)?;
+    drop(doors);
     enter::set_oom_score(process)?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -75,8 +79,7 @@ fn attempt(
     for device in spec.linux().iter().filter_map(|linux| linux.devices().as_ref()).flatten() {
         devices::make(&root, device)?;
     }
-    // From here on the child has to be in its cgroups: the cgroup namespace takes its place as root.
-    channel.await_go().at(Stage::AwaitStarter, "")?;
+    // The place in the cgroups is the root of the namespace.
     if spaces::of(spec, LinuxNamespaceType::Cgroup) == Space::New {
         nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::NewCgroupNamespace, "")?;
     }

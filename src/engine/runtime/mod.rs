@@ -11,6 +11,7 @@ mod capabilities;
 pub mod cgroups;
 mod dev;
 mod devices;
+mod ended;
 mod enter;
 mod error;
 mod exec;

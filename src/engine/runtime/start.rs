@@ -1,11 +1,9 @@
 //! The starter's side: makes the cgroup, clones the process that becomes the container, and waits until it has.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::cgroups::Cgroup;
 use super::error::RuntimeError;
@@ -13,7 +11,7 @@ use super::exec::clone_into_pid_namespace;
 use super::failure::{Channel, Failure, Report};
 use super::launch::{Launch, Network, Process, Stdio};
 use super::spaces::{self, Space};
-use super::{devices, init, seccomp, support};
+use super::{devices, ended, init, seccomp, support};
 use crate::sys;
 use crate::sys::clone::{Cloned, clone_process, exit_now};
 use crate::sys::process_start_ticks;
@@ -28,7 +26,7 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     }
     support::check(&launch.spec, launch.network)?;
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
-    let init = launch.init.then(sys::own_file::read_only).transpose();
+    let init = launch.init.then(sys::own_program::open).transpose();
     let init = init.map_err(RuntimeError::starter("open the own program for the init"))?;
     let cgroup = Cgroup::create(&launch.cgroup)?;
     let started = cgroup
@@ -64,6 +62,7 @@ fn clone_init(
     }
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
     let birthplace = cgroup.birthplace()?;
+    let doors = cgroup.doors()?;
     let cloned = match spaces::of(&launch.spec, LinuxNamespaceType::Pid) {
         Space::At(path) => {
             let there = std::fs::File::open(path).map_err(RuntimeError::starter("open the pid namespace to join"))?;
@@ -76,17 +75,12 @@ fn clone_init(
     match cloned {
         Cloned::Child => {
             drop(starter);
-            let failure = init::run(launch, &stdio, netns, tools, &child);
+            let failure = init::run(launch, &stdio, netns, tools, doors, &child);
             fail(&child, failure)
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child);
-            let new = NewProcess { pid, pidfd };
-            // Moving a process waits for the kernel's RCU, so it is done here while the child mounts.
-            match cgroup.place(pid) {
-                Ok(()) => new.until_executed(&starter).and_then(hold_mounts),
-                Err(e) => Err(new.abandon(e.into())),
-            }
+            NewProcess { pid, pidfd }.until_executed(&starter).and_then(hold_mounts)
         }
     }
 }
@@ -119,17 +113,13 @@ pub(super) struct NewProcess {
 }
 
 impl NewProcess {
-    /// Lets the child go on and waits for the sibling that it bears, which is a child of the caller too. The child is gone then.
+    /// Waits for the sibling that the child bears, which is a child of the caller too. The child is gone then.
     pub(super) fn until_born(self, channel: &Channel) -> Result<Self, RuntimeError> {
-        if let Err(e) = channel.go() {
-            return Err(self.abandon(RuntimeError::Starter { action: "let the new process go on", source: e }));
-        }
         let pid = match channel.next_report() {
             Ok(Some(Report::Born { pid })) => pid,
             Ok(Some(Report::Failed(failure))) => return Err(self.abandon(failure.into())),
             Ok(Some(Report::Executing) | None) => {
-                let how = self.reap().unwrap_or_else(|e| format!("and could not be waited for: {e}"));
-                return Err(RuntimeError::Died { how });
+                return Err(RuntimeError::Died { how: ended::how(&self.pidfd) });
             }
             Err(e) => {
                 return Err(self.abandon(RuntimeError::Starter { action: "read the new process's report", source: e }));
@@ -138,7 +128,7 @@ impl NewProcess {
         let open = |pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
         // Not waited for yet, so the number is still its own.
         let pidfd = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH).and_then(open);
-        match (pidfd, self.reap()) {
+        match (pidfd, ended::reap(&self.pidfd)) {
             (Ok(pidfd), Ok(_)) => Ok(Self { pid, pidfd }),
             (Ok(pidfd), Err(source)) => {
                 Err(Self { pid, pidfd }.abandon(RuntimeError::Starter { action: "wait for the process that went ahead", source }))
@@ -148,11 +138,16 @@ impl NewProcess {
         }
     }
 
-    /// Lets the child go on and waits until it has become its program.
-    pub(super) fn until_executed(self, channel: &Channel) -> Result<Process, RuntimeError> {
-        if let Err(e) = channel.go() {
-            return Err(self.abandon(RuntimeError::Starter { action: "let the new process go on", source: e }));
+    /// Lets the child go on, which waits for that.
+    pub(super) fn let_go(self, channel: &Channel) -> Result<Self, RuntimeError> {
+        match channel.go() {
+            Ok(()) => Ok(self),
+            Err(e) => Err(self.abandon(RuntimeError::Starter { action: "let the new process go on", source: e })),
         }
+    }
+
+    /// Waits until the child has become its program.
+    pub(super) fn until_executed(self, channel: &Channel) -> Result<Process, RuntimeError> {
         let mut executing = false;
         loop {
             match channel.next_report() {
@@ -160,13 +155,7 @@ impl NewProcess {
                 Ok(Some(Report::Born { .. })) => return Err(self.abandon(RuntimeError::Died { how: "born twice".to_owned() })),
                 Ok(Some(Report::Failed(failure))) => return Err(self.abandon(failure.into())),
                 Ok(None) if executing => break,
-                Ok(None) => {
-                    let how = match self.reap() {
-                        Ok(how) => how,
-                        Err(e) => format!("and could not be waited for: {e}"),
-                    };
-                    return Err(RuntimeError::Died { how });
-                }
+                Ok(None) => return Err(RuntimeError::Died { how: ended::how(&self.pidfd) }),
                 Err(e) => {
                     return Err(self.abandon(RuntimeError::Starter { action: "read the new process's report", source: e }));
                 }
@@ -181,25 +170,7 @@ impl NewProcess {
 
     /// Kills and reaps the child; the error passes through.
     pub(super) fn abandon(self, error: RuntimeError) -> RuntimeError {
-        // The signal fails only for a process that is dead, and then there is still the reaping to do.
-        let _signalled = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let _ended = self.reap();
+        ended::abandon(&self.pidfd);
         error
-    }
-
-    fn reap(&self) -> io::Result<String> {
-        let status = loop {
-            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other?,
-            }
-        };
-        Ok(match status {
-            Some(status) if status.killed() || status.dumped() => {
-                format!("killed by signal {}", status.terminating_signal().unwrap_or_default())
-            }
-            Some(status) => format!("exit code {}", status.exit_status().unwrap_or_default()),
-            None => "unknown".to_owned(),
-        })
     }
 }

@@ -27,6 +27,19 @@ pub enum MountWord {
     Option(String),
 }
 
+/// `[SOURCE:]TARGET[:OPTIONS]` in its parts (the options are empty where there are none), or nothing where it has more.
+pub fn parts(text: &str) -> Option<(Option<&str>, &str, &str)> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts.as_slice() {
+        [target] => Some((None, target, "")),
+        // The second part is a path, unless it can only be options.
+        [target, words] if target.starts_with('/') && !words.starts_with('/') => Some((None, target, words)),
+        [source, target] => Some((Some(source), target, "")),
+        [source, target, words] => Some((Some(source), target, words)),
+        _ => None,
+    }
+}
+
 /// A word among the options of a bind mount or a volume.
 ///
 /// # Errors
@@ -80,6 +93,15 @@ pub fn propagation(word: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_the_short_form() {
+        assert_eq!(parts("/data"), Some((None, "/data", "")));
+        assert_eq!(parts("/data:ro"), Some((None, "/data", "ro")));
+        assert_eq!(parts("/srv:/data"), Some((Some("/srv"), "/data", "")));
+        assert_eq!(parts("data:/data:ro,z"), Some((Some("data"), "/data", "ro,z")));
+        assert_eq!(parts("a:/b:c:d"), None);
+    }
 
     #[test]
     fn words() {

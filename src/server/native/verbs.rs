@@ -144,21 +144,7 @@ async fn prune(
 /// What containers use now, all where none is named.
 async fn stats(State(handles): State<Handles>, Json(names): Json<Vec<String>>) -> Result<axum::Json<Vec<Sample>>, ApiError> {
     let ids = names.iter().map(|name| handles.engine.find(name)).collect::<Result<Vec<_>, _>>()?;
-    let samples = handles.engine.usage_of(&ids)?.into_iter().map(|usage| Sample {
-        id: usage.id,
-        name: usage.name,
-        running: usage.running,
-        at: usage.at,
-        cpu_usec: usage.cpu_usec,
-        memory: usage.memory,
-        memory_limit: usage.memory_limit,
-        network_received: usage.network_received,
-        network_sent: usage.network_sent,
-        block_read: usage.block_read,
-        block_written: usage.block_written,
-        pids: usage.pids,
-    });
-    Ok(axum::Json(samples.collect()))
+    Ok(axum::Json(handles.engine.usage_of(&ids)?))
 }
 
 async fn sizes(State(handles): State<Handles>) -> Result<axum::Json<std::collections::BTreeMap<ContainerId, Sizes>>, ApiError> {

@@ -147,13 +147,15 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process, born in [`Cgroup::birthplace`], to where it could not be born. One that is gone is no error.
-    pub fn place(&self, pid: i32) -> Result<(), CgroupError> {
+    /// The files through which a process that was born in [`Cgroup::birthplace`] moves itself to where it could not be born, by
+    /// [`enter`]. A thread that moves nobody but itself waits for no other process of the host; whoever moves another waits for
+    /// all of them, for milliseconds.
+    pub fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         match self.layout {
-            Layout::Unified { .. } => Ok(()),
+            Layout::Unified { .. } => Ok(Vec::new()),
             Layout::Hybrid { controllers, .. } => {
                 let usual = controllers.iter().map(|h| h.folder(&self.path));
-                usual.chain(self.optional_folders()).try_for_each(|folder| v1::add(&folder, pid))
+                usual.chain(self.optional_folders()).map(|folder| v1::door(&folder)).collect()
             }
         }
     }
@@ -384,6 +386,11 @@ pub(super) const DEVICES: [DeviceRule; 11] = {
 };
 
 /// A folder's name and nothing else, so that no path leads elsewhere.
+/// Moves the calling thread, the only one of its process, through what [`Cgroup::doors`] has opened.
+pub fn enter(doors: &[OwnedFd]) -> io::Result<()> {
+    doors.iter().try_for_each(|door| rustix::io::write(door, b"0").map(drop).map_err(Into::into))
+}
+
 fn checked(name: &str) -> Result<(), CgroupError> {
     let ok = !name.is_empty()
         && !name.starts_with('.')

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{CgroupError, PATIENCE};
@@ -17,6 +19,13 @@ pub(super) fn add(folder: &Path, pid: i32) -> Result<(), CgroupError> {
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         other => other.map_err(CgroupError::file("write", file)),
     }
+}
+
+/// The file by which a thread moves itself.
+pub(in crate::engine::runtime) fn door(folder: &Path) -> Result<OwnedFd, CgroupError> {
+    let file = folder.join("tasks");
+    let opened = rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(|e| CgroupError::file("open", file)(e.into()))
 }
 
 pub(super) fn restrict_devices(folder: &Path, rules: &[Rule]) -> Result<(), CgroupError> {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, LinuxTimeOffset, Spec};
-use rustix::process::{PidfdGetfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use rustix::process::{PidfdGetfdFlags, Resource, Rlimit};
 
-use super::super::enter;
 use super::super::failure::{Channel, Failure, Stage};
+use super::super::{ended, enter};
 use super::bundle::{self, Bundle};
 use super::cgroups::Cgroup;
 use super::error::OciError;
@@ -369,7 +369,7 @@ impl NewProcess {
     fn said(&self) -> Result<Said, OciError> {
         match self.said_or_executed()? {
             Some(said) => Ok(said),
-            None => Err(OciError::Died { how: self.reap().unwrap_or_else(|e| format!("and could not be waited for: {e}")) }),
+            None => Err(OciError::Died { how: ended::how(&self.pidfd) }),
         }
     }
 
@@ -387,7 +387,7 @@ impl NewProcess {
     fn next(self) -> Result<Self, OciError> {
         match self.said() {
             Ok(Said::Born { pid }) => {
-                self.reap().map_err(OciError::step("wait for the process in between"))?;
+                ended::reap(&self.pidfd).map_err(OciError::step("wait for the process in between"))?;
                 // It is a child of this process that nobody has waited for, so that its number is its own.
                 let number = rustix::process::Pid::from_raw(pid).ok_or(OciError::Died { how: "without a number".to_owned() })?;
                 let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty());
@@ -402,25 +402,7 @@ impl NewProcess {
 
     /// Kills and reaps it; the error passes through.
     pub(super) fn abandon(&self, error: OciError) -> OciError {
-        // The signal fails only for a process that is dead, and then there is still the reaping to do.
-        let _signalled = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let _ended = self.reap();
+        ended::abandon(&self.pidfd);
         error
-    }
-
-    fn reap(&self) -> std::io::Result<String> {
-        let status = loop {
-            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other?,
-            }
-        };
-        Ok(match status {
-            Some(status) if status.killed() || status.dumped() => {
-                format!("killed by signal {}", status.terminating_signal().unwrap_or_default())
-            }
-            Some(status) => format!("exit code {}", status.exit_status().unwrap_or_default()),
-            None => "unknown".to_owned(),
-        })
     }
 }

@@ -11,7 +11,7 @@ use super::super::enter;
 use super::super::failure::{At, Channel, Failure, Stage};
 use super::super::root::Root;
 use super::bundle;
-use super::cgroups::{self, Cgroup};
+use super::cgroups::Cgroup;
 use super::error::OciError;
 use super::init::{self, Said};
 use super::lifecycle;
@@ -237,7 +237,7 @@ impl Join {
         if let Some(mask) = process::set_affinity(first)? {
             init::say(channel, &Said::Noted(format!("the processors before the cgroup is joined: affinity: {mask}")))?;
         }
-        cgroups::enter(&self.doors).at(Stage::JoinCgroup, "")?;
+        enter::join_cgroups(&self.doors)?;
         drop(process::set_affinity(process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()))?);
         let labels = Labels::open(process)?;
         let others = self.namespaces - CloneFlags::CLONE_NEWPID;

@@ -17,7 +17,7 @@ use super::mounts::{self, Source, has_own};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Filter, Labels, Program};
 use super::record::{State, Status};
-use super::{cgroups, console, devices, hooks, rootfs, waiting};
+use super::{console, devices, hooks, rootfs, waiting};
 use crate::sys;
 
 /// What it tells its creator.
@@ -80,7 +80,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Ready, Failure> {
     rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::setsid().at(Stage::SetSession, "")?;
     channel.await_go().at(Stage::AwaitStarter, "")?;
-    cgroups::enter(&plan.doors).at(Stage::JoinCgroup, "")?;
+    enter::join_cgroups(&plan.doors)?;
     plan.doors.clear();
     if !plan.namespaces.needs_two_steps() {
         plan.namespaces.join()?;

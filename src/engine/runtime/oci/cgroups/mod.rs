@@ -121,8 +121,7 @@ impl Cgroup {
         opened.map(Some).map_err(|e| CgroupError::file("open", folder)(e.into()))
     }
 
-    /// The files through which a thread moves itself into the hierarchies of v1, by [`enter`]. A thread that moves nobody
-    /// but itself waits for no other process of the host, which is what makes moving slow.
+    /// The files through which a thread moves itself into the hierarchies of v1, by [`enter`](crate::engine::runtime::cgroups::enter).
     pub(super) fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         let open = |folder: PathBuf| {
             let file = folder.join("tasks");
@@ -296,11 +295,6 @@ pub(super) fn views() -> Result<Vec<View>, CgroupError> {
         root,
     });
     Ok(of_v1.chain(of_v2).collect())
-}
-
-/// Moves the calling thread through what [`Cgroup::doors`] has opened.
-pub(super) fn enter(doors: &[OwnedFd]) -> io::Result<()> {
-    doors.iter().try_for_each(|door| rustix::io::write(door, b"0").map(drop).map_err(Into::into))
 }
 
 fn collect(folder: &Path, found: &mut Vec<i32>) -> Result<(), CgroupError> {
