@@ -39,32 +39,26 @@ pub(super) fn abandon(child: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
     use super::*;
-    use crate::sys::clone::{Cloned, clone_process, exit_now};
+
+    fn child(script: &str) -> (Child, OwnedFd) {
+        let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        (child, pidfd)
+    }
 
     #[test]
     fn ends_are_told_apart() {
-        let child = |then: fn()| match clone_process(nix::sched::CloneFlags::empty(), None).unwrap() {
-            Cloned::Child => {
-                then();
-                exit_now(7)
-            }
-            Cloned::Parent { pidfd, .. } => pidfd,
-        };
-        assert_eq!(how(&child(|| {})), "exit code 7");
-        let sleeper = child(|| {
-            loop {
-                rustix::event::pause();
-            }
-        });
-        rustix::process::pidfd_send_signal(&sleeper, Signal::TERM).unwrap();
-        assert_eq!(how(&sleeper), "killed by signal 15");
-        assert!(how(&sleeper).starts_with("and could not be waited for"), "it has been waited for already");
-        let sleeper = child(|| {
-            loop {
-                rustix::event::pause();
-            }
-        });
+        assert_eq!(how(&child("exit 7").1), "exit code 7");
+        let killed = child("kill -TERM $$").1;
+        assert_eq!(how(&killed), "killed by signal 15");
+        assert!(how(&killed).starts_with("and could not be waited for"), "it has been waited for already");
+        let sleeper = child("exec sleep 1000").1;
         abandon(&sleeper);
         assert!(reap(&sleeper).is_err(), "nothing is left of it");
     }
