@@ -34,6 +34,7 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, spec: &mut ContainerSpec) ->
             slot.clone_from(&own_or_host[picked].1);
         }
     }
+    spec.cgroup_parent = f.get("cgroup_parent").and_then(|node| reader.parse(node));
     if let Some(node) = f.get("userns_mode")
         && let Some(text) = reader.text(node)
         && !matches!(text, "" | "host")

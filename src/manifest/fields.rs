@@ -336,6 +336,7 @@ pub(super) static CONTAINER: Table = Table {
         field("ipc", Form::Text, "Its shared memory: private, shareable, none, host, service:NAME or container:NAME"),
         field("uts", Form::Choice(&["host", "private"]), "Whether its host name is the host's own"),
         field("cgroup", Form::Choice(&["host", "private"]), "Whether it sees the host's control groups"),
+        field("cgroup_parent", Form::Text, "Where its control group is made: a path such as /batch, or a slice of systemd"),
         field("userns_mode", Form::Choice(&["host"]), "Its users are those of the host"),
         field("shm_size", SIZE, "The size of /dev/shm; 64m unless given"),
         field(
@@ -383,7 +384,6 @@ pub(super) static CONTAINER: Table = Table {
     unsupported: &[
         ("attach", "remove it; `setpoint logs` shows what you ask for"),
         ("build", "build the image elsewhere, or declare an Image with `import`"),
-        ("cgroup_parent", "remove it"),
         ("cpu_count", "use `cpus`"),
         ("cpu_percent", "use `cpus`"),
         ("cpu_rt_period", "remove it, or use `ulimits: {rtprio: …}`"),

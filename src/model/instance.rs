@@ -57,6 +57,11 @@ impl Instance {
         self.tagged("setpoint", "-")
     }
 
+    /// The cgroup of the unit that systemd has for the containers of the host's own instance, where it is started.
+    pub fn cgroup_of_unit(&self) -> Option<&'static str> {
+        self.tag.is_empty().then_some("setpoint.slice/setpoint-containers.service")
+    }
+
     /// `setpoint` or `setpoint_<tag>`: the nftables table (family `ip`) that this instance owns.
     pub fn nft_table(&self) -> String {
         self.tagged("setpoint", "_")

@@ -3,7 +3,9 @@
 #![expect(unsafe_code, reason = "bpf has no safe wrapper")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::device_programs;
 
 /// One class of allowed accesses. What no rule allows is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub struct Policy<'a> {
 impl Policy<'_> {
     /// Like [`restrict`].
     pub fn enforce(&self, cgroup: BorrowedFd<'_>) -> io::Result<()> {
-        attach(cgroup, &self.compile())
+        device_programs::replace(cgroup, load(&self.compile())?.as_fd())
     }
 
     /// The last rule that has a say decides: one that allows must allow all that is asked for, one that refuses need only
@@ -142,7 +144,6 @@ const JUMP_EQUAL: u8 = 0x15;
 const EXIT: u8 = 0x95;
 
 const PROG_LOAD: libc::c_int = 5;
-const PROG_ATTACH: libc::c_int = 8;
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const CGROUP_DEVICE: u32 = 6;
 
@@ -163,15 +164,6 @@ struct LoadArgs {
     expected_attach: u32,
 }
 
-/// The same for attaching one.
-#[repr(C)]
-struct AttachArgs {
-    target: u32,
-    program: u32,
-    kind: u32,
-    flags: u32,
-}
-
 /// From now on the processes of `cgroup` (a folder of the v2 hierarchy) may access only what `rules` allow. The program
 /// lives as long as the cgroup does, or until it is restricted anew.
 pub fn restrict(cgroup: BorrowedFd<'_>, rules: &[DeviceRule]) -> io::Result<()> {
@@ -189,23 +181,9 @@ impl From<DeviceRule> for Rule {
     }
 }
 
-fn attach(cgroup: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
-    let program = load(program)?;
-    let args = AttachArgs {
-        target: cgroup.as_raw_fd() as u32,
-        program: program.as_fd().as_raw_fd() as u32,
-        kind: CGROUP_DEVICE,
-        // Without flags another call replaces this program instead of adding one. Those of the cgroups above go on.
-        flags: 0,
-    };
-    // SAFETY: `args` is laid out as the kernel wants it and outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const args, size_of::<AttachArgs>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     let mut name = [0; 16];
-    name[..8].copy_from_slice(b"setpoint");
+    name[..device_programs::NAME.len()].copy_from_slice(device_programs::NAME);
     let args = LoadArgs {
         kind: PROG_TYPE_CGROUP_DEVICE,
         count: program.len() as u32,

@@ -2,6 +2,7 @@
 
 pub mod async_fd;
 pub mod clone;
+mod device_programs;
 pub mod devices;
 pub mod handover;
 pub mod loopback;

@@ -259,3 +259,46 @@ fn an_image_for_another_platform_is_not_taken_for_it() {
     let refused = host.sp(&["run", "--rm", "--gpus", "all", BUSYBOX, "true"]);
     assert!(refused.code != 0 && refused.stderr.contains("--gpus") && refused.stderr.contains("--device"), "{}", refused.stderr);
 }
+
+/// The folders of a cgroup in all hierarchies of this host.
+fn cgroups(path: &str) -> Vec<std::path::PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let roots = table.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    roots.map(|root| std::path::Path::new(root).join(path)).filter(|folder| folder.exists()).collect()
+}
+
+#[test]
+fn control_groups_below_a_parent_of_ones_own() {
+    let host = Host::new().with_busybox();
+    let outer = format!("sptest-{}", host.instance.tag());
+    let parent = format!("{outer}/inner");
+    let flag = format!("/{parent}");
+    let flags = ["--cgroup-parent", &flag, "--cgroupns", "host", "-m", "64m", "--cpuset-cpus", "0"];
+    let said = run(&host, &flags, "cat /proc/self/cgroup").ok().stdout;
+    assert!(said.contains(&format!(":{flag}/")), "{said}");
+    let start = [&["run", "-d", "--name", "a", "--restart", "always"], &flags[..], &[BUSYBOX, "sleep", "1000"]].concat();
+    let id = host.sp(&start).ok().out().to_owned();
+    let below = || cgroups(&format!("{parent}/{id}"));
+    assert!(!below().is_empty() && cgroups(&format!("{}/{id}", host.instance.cgroup_parent())).is_empty());
+    // Whatever asks for it finds it there.
+    assert!(host.sp(&["top", "a"]).ok().stdout.contains("sleep 1000"));
+    host.sp(&["pause", "a"]).ok();
+    host.sp(&["unpause", "a"]).ok();
+    host.sp(&["update", "-m", "32m", "a"]).ok();
+    let limits = ["memory.max", "memory.limit_in_bytes"];
+    let found = below().iter().flat_map(|folder| limits.map(|file| fs::read_to_string(folder.join(file)))).find_map(Result::ok);
+    assert_eq!(found.unwrap().trim(), (32 << 20).to_string());
+    host.sp(&["restart", "-t", "0", "a"]).ok();
+    assert!(!below().is_empty());
+    host.sp(&["rm", "-f", "a"]).ok();
+    assert!(below().is_empty(), "{:?}", below());
+    for folder in [cgroups(&parent), cgroups(&outer)].concat() {
+        fs::remove_dir(folder).unwrap();
+    }
+
+    assert_ne!(run(&host, &["--cgroup-parent", "../up"], "true").code, 0);
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        let refused = run(&host, &["--cgroup-parent", "sptest.slice"], "true");
+        assert!(refused.code == 125 && refused.stderr.contains("systemd does not run this host"), "{}", refused.stderr);
+    }
+}

@@ -179,12 +179,32 @@ fn limits_are_set_and_changed() {
 fn what_is_not_supported_says_so() {
     let bundle = Bundle::new("true");
     bundle.write();
-    bundle.oci(&["--systemd-cgroup", "run", "--bundle", bundle.path(), &bundle.id]).fails_with("--systemd-cgroup");
     bundle.oci(&["checkpoint", &bundle.id]).fails_with("not supported");
     let rdt = Bundle::new("true").with(|c| c["linux"]["intelRdt"] = json!({"closID": "x"}));
     rdt.run().fails_with("linux.intelRdt");
     let features: serde_json::Value = serde_json::from_str(&bundle.oci(&["features"]).ok()).unwrap();
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
+}
+
+/// That systemd makes them is tried where it runs, by `make test-vm`.
+#[test]
+fn systemd_makes_cgroups_where_it_runs() {
+    let mut bundle = Bundle::new("true").with(|c| c["annotations"] = json!({ "org.systemd.property.TimeoutStopSec": "soon" }));
+    let run = |bundle: &Bundle| {
+        bundle.write();
+        bundle.oci(&["--systemd-cgroup", "run", "--bundle", bundle.path(), &bundle.id])
+    };
+    run(&bundle).fails_with("slice:prefix:name");
+    bundle.config["linux"]["cgroupsPath"] = json!(format!("sp-test.slice:oci:{}", bundle.id));
+    run(&bundle).fails_with("org.systemd.property.TimeoutStopSec");
+    bundle.config["annotations"] = json!({});
+    let ran = run(&bundle);
+    if std::path::Path::new("/run/systemd/system").exists() {
+        ran.ok();
+    } else {
+        ran.fails_with("systemd does not run this host");
+    }
+    assert!(!bundle.state_root().join(&bundle.id).exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 # boot.sh IMAGE JOB: boots what image.sh made in the folder IMAGE, without touching it, and runs JOB/job in it as root from a
 # unit, in a copy of the folder JOB. Prints what it prints, and exits as it does. VM_SECONDS is the most that it may take.
 # The processor is emulated even where there is a /dev/kvm, because in a virtual machine that often promises more than it
-# keeps: everything takes five to twenty times as long, and always works.
+# keeps: everything takes five to twenty times as long, and always works. VM_KERNEL are further words for the kernel.
 set -euo pipefail
 [ $# = 2 ] && [ -x "$2/job" ] || { sed -n 2,4p "$0" >&2; exit 2; }
 image=$1
@@ -19,7 +19,7 @@ tar -C "$2" --owner=0 --group=0 -cf "$scratch/job.tar" .
 : >"$scratch/said"
 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$image/vmlinuz" -initrd "$image/initrd" \
-    -append "console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off nokaslr net.ifnames=0 audit=0 apparmor=0 systemd.show_status=0" \
+    -append "console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off nokaslr net.ifnames=0 audit=0 apparmor=0 systemd.show_status=0 ${VM_KERNEL-}" \
     -drive "file=$image/root.img,if=none,id=root,format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root \
     -drive "file=$scratch/job.tar,if=none,id=job,format=raw,readonly=on" -device virtio-blk-pci,drive=job \
     -serial "file:$scratch/console" -serial "file:$scratch/said" -device virtio-rng-pci </dev/null &

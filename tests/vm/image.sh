@@ -18,6 +18,8 @@ flock 9
 say() { printf 'image: [%3ds] %s\n' "$SECONDS" "$*"; }
 suite=bookworm
 packages=systemd-sysv,dbus,kmod,iproute2,nftables,busybox-static,procps
+# Lets setpoint make its containers' processes, by systemd.
+packages+=,podman,netavark
 work=$(mktemp -d "$PWD/work.XXXXXX")
 root=$work/root
 trap 'rm -rf "$work"' EXIT

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::model::spec::{Device, DeviceCgroupRule, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit};
+use crate::model::spec::{
+    CgroupParent, Device, DeviceCgroupRule, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit,
+};
 use crate::model::{ByteSize, Platform};
 
 #[derive(Clone, Debug, Args)]
@@ -31,6 +33,9 @@ pub struct ConfineArgs {
     /// Its view of control groups: private or host
     #[arg(long, value_name = "MODE")]
     pub cgroupns: Option<NamespaceMode>,
+    /// Where its control group is made: a path such as /batch, or a slice of systemd such as batch.slice
+    #[arg(long, value_name = "PARENT")]
+    pub cgroup_parent: Option<CgroupParent>,
     /// Its users: host
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
@@ -145,8 +150,6 @@ pub struct RefusedArgs {
     #[arg(long, hide = true)]
     pub link_local_ip: Vec<String>,
     #[arg(long, hide = true)]
-    pub cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
     pub storage_opt: Vec<String>,
     #[arg(long, hide = true)]
     pub volume_driver: Option<String>,
@@ -183,11 +186,6 @@ impl RefusedArgs {
             ),
             (self.ip6.is_some(), "--ip6", "leave it out: networks are IPv4"),
             (!self.link_local_ip.is_empty(), "--link-local-ip", "leave it out, or add the address in the container"),
-            (
-                self.cgroup_parent.is_some(),
-                "--cgroup-parent",
-                "leave it out: containers are below the instance's own control group",
-            ),
             (
                 !self.storage_opt.is_empty(),
                 "--storage-opt",

@@ -43,8 +43,6 @@ enum OciCliError {
     Document { path: std::path::PathBuf, source: serde_json::Error },
     #[error("could not {action}: {source}")]
     Step { action: &'static str, source: io::Error },
-    #[error("{0} is not supported; remove the option")]
-    Unsupported(&'static str),
 }
 
 impl OciCliError {
@@ -98,14 +96,11 @@ fn play(oci: Oci) -> i32 {
 }
 
 fn carry_out(oci: Oci, output: Output, journal: &Journal) -> Result<i32, OciCliError> {
-    if oci.systemd_cgroup {
-        return Err(OciCliError::Unsupported("--systemd-cgroup: cgroups are made in the file system (cgroupfs); it"));
-    }
     let root = std::path::absolute(&oci.root).map_err(OciCliError::step("find the current folder"))?;
     let root = root.as_path();
     match oci.command {
-        OciCommand::Create(args) => create(root, args, journal),
-        OciCommand::Run(args) => run(root, args, journal),
+        OciCommand::Create(args) => create(root, args, oci.systemd_cgroup, journal),
+        OciCommand::Run(args) => run(root, args, oci.systemd_cgroup, journal),
         OciCommand::Exec(args) => exec(root, *args, journal),
         OciCommand::Start(args) => Ok(oci::start(root, &args.id).map(|()| 0)?),
         OciCommand::State(args) => Ok(output.json(&oci::state(root, &args.id)?).map(|()| 0)?),
@@ -174,28 +169,29 @@ fn begin(preserve: u32) -> Result<u32, OciCliError> {
     Ok(activated)
 }
 
-fn options(args: &CreateArgs, activated: u32) -> CreateOptions {
+fn options(args: &CreateArgs, systemd_cgroup: bool, activated: u32) -> CreateOptions {
     CreateOptions {
         bundle: args.bundle.clone(),
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
         no_pivot: args.no_pivot,
+        systemd_cgroup,
         activated,
     }
 }
 
-fn create(root: &Path, args: CreateArgs, journal: &Journal) -> Result<i32, OciCliError> {
+fn create(root: &Path, args: CreateArgs, systemd_cgroup: bool, journal: &Journal) -> Result<i32, OciCliError> {
     let activated = begin(args.preserve_fds)?;
-    let created = oci::create(root, &args.id, &options(&args, activated), None)?;
+    let created = oci::create(root, &args.id, &options(&args, systemd_cgroup, activated), None)?;
     journal.warnings(&created.warnings);
     Ok(0)
 }
 
-fn run(root: &Path, args: RunArgs, journal: &Journal) -> Result<i32, OciCliError> {
+fn run(root: &Path, args: RunArgs, systemd_cgroup: bool, journal: &Journal) -> Result<i32, OciCliError> {
     let activated = begin(args.create.preserve_fds)?;
     let id = args.create.id.clone();
     let mut caller = foreground::Caller::new(!args.detach)?;
-    let created = oci::create(root, &id, &options(&args.create, activated), caller.terminal_end())?;
+    let created = oci::create(root, &id, &options(&args.create, systemd_cgroup, activated), caller.terminal_end())?;
     journal.warnings(&created.warnings);
     let ran = oci::start(root, &id).map_err(OciCliError::from).and_then(|()| match args.detach {
         true => Ok(0),

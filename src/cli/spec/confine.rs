@@ -49,6 +49,7 @@ pub(super) fn apply(args: &SpecArgs, around: &Surroundings, spec: &mut Container
     if let Some(mode) = wanted.userns.as_deref().filter(|mode| !matches!(*mode, "" | "host")) {
         return Err(SpecError::Users { mode: mode.to_owned() });
     }
+    spec.cgroup_parent = wanted.cgroup_parent.clone();
     spec.shm_size = wanted.shm_size.filter(|size| size.0 != 0);
     if spec.shm_size.is_some() && matches!(spec.ipc, IpcMode::Host | IpcMode::None | IpcMode::Container(_)) {
         let why = "its shared memory is not its own";

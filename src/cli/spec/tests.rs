@@ -144,7 +144,7 @@ fn what_is_not_supported_is_said() {
 #[test]
 fn sharing_and_confinement() {
     let made = spec(
-        "--init --privileged --pid host --ipc shareable --uts host --cgroupns host --userns host --device /dev/fuse:r \
+        "--init --privileged --pid host --ipc shareable --uts host --cgroupns host --cgroup-parent /batch --userns host --device /dev/fuse:r \
          --security-opt no-new-privileges:false --security-opt seccomp=unconfined --group-add 7 \
          --shm-size 1m --volumes-from db:ro --oom-score-adj -5 --annotation a=b alpine"
             .split_whitespace()
@@ -182,9 +182,7 @@ fn sharing_and_confinement() {
 
 #[test]
 fn what_docker_has_and_setpoint_has_not_is_refused_with_advice() {
-    for line in
-        ["--gpus all a", "--runtime runc a", "--link db a", "--ip6 ::1 a", "--cgroup-parent x a", "--storage-opt size=1g a"]
-    {
+    for line in ["--gpus all a", "--runtime runc a", "--link db a", "--ip6 ::1 a", "--storage-opt size=1g a"] {
         let error = parse(line).unwrap_err();
         let flag = line.split(' ').next().unwrap();
         assert!(error.to_string().contains(flag) && error.hint().is_some(), "{line}: {error}");

@@ -12,6 +12,7 @@ mod find;
 mod freeze;
 mod hold;
 mod logs;
+mod place;
 mod recording;
 mod records;
 mod recover;

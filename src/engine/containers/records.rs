@@ -292,6 +292,6 @@ fn parse<T: FromStr<Err: std::fmt::Display>>(id: &str, field: &'static str, text
     text.parse().map_err(|e: T::Err| invalid(id, field, &e))
 }
 
-fn invalid(id: &str, field: &'static str, why: &dyn std::fmt::Display) -> ContainersError {
+pub(super) fn invalid(id: &str, field: &'static str, why: &dyn std::fmt::Display) -> ContainersError {
     ContainersError::Record { id: id.to_owned(), field, why: why.to_string() }
 }

@@ -31,7 +31,7 @@ impl Containers {
         let mut found = Recovered::default();
         // Folders before rows: a folder comes after its row and goes before it, so one without a row now is nobody's.
         let remains = self.remains()?;
-        let cgroups = cgroups::list(&self.instance.cgroup_parent())?;
+        let cgroups = self.cgroups()?;
         let rows: BTreeMap<_, _> = self.phases()?.into_iter().collect();
         for (id, phase) in &rows {
             let result = match phase {
@@ -65,7 +65,7 @@ impl Containers {
         if !Job::withdraw(&self.instance.container_run_dir(id))? {
             return Ok(());
         }
-        if has_cgroup {
+        if has_cgroup || self.is_elsewhere(id)? {
             self.clear_cgroup(id)?;
         }
         match self.state(id)? {
@@ -85,7 +85,16 @@ impl Containers {
         names.extend(entries(&self.instance.state_dir().join("containers"))?);
         names.extend(entries(&self.instance.run_dir().join("containers"))?);
         names.extend(entries(&self.locks_dir())?.into_iter().filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)));
-        names.extend(cgroups::list(&self.instance.cgroup_parent())?);
+        names.extend(self.cgroups()?);
+        Ok(names)
+    }
+
+    /// The names of all cgroups below the instance's own parents. What is elsewhere has a row as long as it is there.
+    fn cgroups(&self) -> Result<BTreeSet<String>, ContainersError> {
+        let mut names = BTreeSet::new();
+        for home in self.homes()? {
+            names.extend(cgroups::list(&home)?);
+        }
         Ok(names)
     }
 

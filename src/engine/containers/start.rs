@@ -17,7 +17,7 @@ use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Job, Join, MONITOR_LOG, NETNS_GIVEN, Started};
 use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::spec::{self, HostDevice, HostMount, SpecInput};
-use crate::engine::runtime::{CgroupPath, Launch, Network, RootFs};
+use crate::engine::runtime::{Launch, Network, RootFs};
 use crate::files::{self, FileError};
 use crate::model::spec::{Healthcheck, NetworkMode, Probe};
 use crate::model::{ContainerId, Signal};
@@ -170,6 +170,7 @@ impl Containers {
         let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);
         let healthcheck = healthcheck.map(|check| check.with_shell(further.shell.as_deref()));
+        let cgroup = self.cgroup_below(id, wanted.cgroup_parent.as_ref())?;
         let job = Job {
             v: monitor::JOB_VERSION,
             id: id.clone(),
@@ -180,8 +181,8 @@ impl Containers {
                 root: RootFs::Overlay { lower, upper: durable.join("upper"), work: durable.join("work") },
                 user,
                 groups: wanted.group_add.iter().cloned().collect(),
-                cgroup: self.cgroup(id),
-                limits: Cgroup::at(&self.cgroup(id))?.with_defaults(wanted.limits.clone())?,
+                limits: Cgroup::at(&cgroup)?.with_defaults(wanted.limits.clone())?,
+                cgroup,
                 network,
                 init: wanted.init,
                 shm_of: None,
@@ -202,10 +203,6 @@ impl Containers {
         };
         job.write(&run)?;
         Ok((netns, ticket))
-    }
-
-    pub(super) fn cgroup(&self, id: &ContainerId) -> CgroupPath {
-        CgroupPath { parent: self.instance.cgroup_parent(), name: id.to_string() }
     }
 
     async fn spawn(&self, record: &Record, netns: Option<OwnedFd>, ticket: &str) -> Result<i32, ContainersError> {

@@ -128,7 +128,7 @@ impl Containers {
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
         let held = self.hold(id).await?;
-        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        let cgroup = Cgroup::at(&self.cgroup(id)?)?;
         let in_force = limits.clone().map(|limits| cgroup.with_defaults(limits)).transpose()?;
         match Client::new(&self.instance, id).update(restart, in_force).await {
             // Without a monitor the next start reads the record.
@@ -156,22 +156,22 @@ impl Containers {
 
     /// The processes of a container, by their numbers here.
     pub fn pids(&self, id: &ContainerId) -> Result<Vec<i32>, ContainersError> {
-        Ok(Cgroup::at(&self.cgroup(id))?.pids()?)
+        Ok(Cgroup::at(&self.cgroup(id)?)?.pids()?)
     }
 
     /// What it uses now.
     pub fn stats(&self, id: &ContainerId) -> Result<cgroups::Stats, ContainersError> {
-        Ok(Cgroup::at(&self.cgroup(id))?.stats()?)
+        Ok(Cgroup::at(&self.cgroup(id)?)?.stats()?)
     }
 
     /// Bytes that it has read from disks and written to them.
     pub fn block_io(&self, id: &ContainerId) -> Result<(u64, u64), ContainersError> {
-        Ok(Cgroup::at(&self.cgroup(id))?.block_io()?)
+        Ok(Cgroup::at(&self.cgroup(id)?)?.block_io()?)
     }
 
     /// Kills what is left in the container's cgroup, and removes it.
     pub(super) fn clear_cgroup(&self, id: &ContainerId) -> Result<(), ContainersError> {
-        let cgroup = Cgroup::at(&self.cgroup(id))?;
+        let cgroup = Cgroup::at(&self.cgroup(id)?)?;
         cgroup.kill_all()?;
         // What stands still does not even die.
         cgroup.thaw()?;

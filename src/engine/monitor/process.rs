@@ -21,7 +21,7 @@ use super::restarts::Restarts;
 use super::status::{self, Status};
 use super::streams::{self, Streams};
 use crate::engine::runtime::cgroups::Cgroup;
-use crate::engine::runtime::{self, Process};
+use crate::engine::runtime::{self, Process, Scope};
 use crate::files::{self, Lock};
 use crate::model::{RestartPolicy, Signal, Span};
 use crate::observed::{ContainerState, Health};
@@ -30,6 +30,7 @@ use crate::wire::frame::Frame;
 
 mod attended;
 mod care;
+mod cgroup;
 mod waiting;
 
 use waiting::Event;
@@ -49,6 +50,8 @@ pub(super) struct Monitor {
     status: Status,
     /// How many processes the kernel had killed for want of memory when the last run ended.
     oom_kills: u64,
+    /// Of a container in a slice: holds the scope, in which its cgroup is, over all its runs.
+    scope: Option<Scope>,
     /// The container is not to start again.
     ending: bool,
     /// A user asked for the end.
@@ -120,6 +123,7 @@ impl Monitor {
             restarts: Restarts::default(),
             status,
             oom_kills: 0,
+            scope: None,
             ending: false,
             stopped: false,
             awaiting: None,
@@ -167,6 +171,7 @@ impl Monitor {
         // Held until the container has what it joins.
         let joined = joins::resolve(&self.job.joins, &self.job.instance(), &mut self.job.launch.spec)?;
         self.job.launch.shm_of.clone_from(&joined.shm_of);
+        self.hold_scope()?;
         let process = runtime::start(&self.job.launch, stdio, self.netns.as_ref().map(AsFd::as_fd))?;
         drop(joined);
         let (pid, began, began_at) = (process.pid, Instant::now(), OffsetDateTime::now_utc());
@@ -383,20 +388,6 @@ impl Monitor {
         // An unhealthy run is over, whatever the policy says of one that ends by itself.
         let policy = if unwell { RestartPolicy::Always } else { self.job.restart };
         self.after_run(code, ran, None, policy);
-    }
-
-    /// The processes that survived the first one, if any, must not meet the next run or hold the cgroup.
-    fn end_leftovers(&mut self) {
-        let result = Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| {
-            // The kernel counts over all runs in the same cgroup.
-            let kills = cgroup.oom_kills()?;
-            self.status.oom_killed = kills > self.oom_kills;
-            self.oom_kills = kills;
-            if cgroup.is_populated()? { cgroup.kill_all() } else { Ok(()) }
-        });
-        if let Err(e) = result {
-            super::note(&e.to_string());
-        }
     }
 
     fn after_run(&mut self, code: i32, ran: Duration, error: Option<String>, policy: RestartPolicy) {

@@ -4,6 +4,7 @@ use std::io;
 
 use super::cgroups::CgroupError;
 use super::failure::{Failure, Stage};
+use super::systemd::SystemdError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -28,6 +29,8 @@ pub enum RuntimeError {
     Seccomp(#[from] super::seccomp::SeccompError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     #[error("could not clone a process: {0}")]
     Clone(#[source] io::Error),
     #[error("could not {action}: {source}")]

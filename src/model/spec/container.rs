@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup_parent::CgroupParent;
 use super::devices::{Device, DeviceCgroupRule, VolumesFrom};
 use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
@@ -79,6 +80,9 @@ pub struct ContainerSpec {
     /// Never another container's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cgroup: NamespaceMode,
+    /// Where its cgroup is made, instead of below the instance's own parent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cgroup_parent: Option<CgroupParent>,
     /// The size of `/dev/shm`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shm_size: Option<ByteSize>,
@@ -161,6 +165,7 @@ impl ContainerSpec {
             ipc: IpcMode::default(),
             uts: NamespaceMode::default(),
             cgroup: NamespaceMode::default(),
+            cgroup_parent: None,
             shm_size: None,
             devices: Vec::new(),
             device_cgroup_rules: Vec::new(),

@@ -4,6 +4,7 @@
 //!
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
+mod cgroup_parent;
 mod container;
 mod devices;
 mod health;
@@ -16,6 +17,7 @@ mod resources;
 mod security;
 mod sharing;
 
+pub use cgroup_parent::{CgroupParent, InvalidCgroupParent};
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
 pub use devices::{Device, DeviceAccess, DeviceCgroupRule, VolumesFrom};
 pub use health::{Healthcheck, HttpTarget, InvalidTarget, OnUnhealthy, Probe, ProbeHost, Startup, TcpTarget};

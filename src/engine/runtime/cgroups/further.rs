@@ -6,7 +6,7 @@ use std::io;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::layout::{Hierarchy, Layout};
+use super::layout::{self, Hierarchy, Layout};
 use super::{Cgroup, CgroupError, make_folder, v1};
 use crate::model::spec::{DeviceRate, IdList, ResourceLimits};
 
@@ -89,7 +89,12 @@ impl Cgroup {
             let Some(file) = files.iter().map(|file| folder.join(file)).find(|file| file.exists()) else {
                 return Err(CgroupError::NoWeight { path: folder });
             };
-            write(&file, &weight.to_string())?;
+            // The scale of a disk with the scheduler bfq is that of v1; the other one meets it at its ends.
+            let value = match file.ends_with("io.weight") {
+                true => 1 + (u64::from(weight) - 10) * 9999 / 990,
+                false => weight.into(),
+            };
+            write(&file, &value.to_string())?;
         }
         for (old, new, rates) in rates {
             let file = folder.join(if v2 { "io.max" } else { old });
@@ -122,7 +127,7 @@ impl Cgroup {
                     // There may be a limit to lift.
                     return Ok((!self.fresh && has(enabled())).then_some(folder));
                 }
-                for above in [root.as_path(), &root.join(&self.path.parent)] {
+                for above in layout::way_down(root, &self.path.parent) {
                     // What it says then is that the controller is missing.
                     drop(fs::write(above.join("cgroup.subtree_control"), format!("+{controller}")));
                 }
@@ -137,11 +142,11 @@ impl Cgroup {
                     if !wanted {
                         return Ok(None);
                     }
-                    let parent = hierarchy.root.join(&self.path.parent);
-                    make_folder(&parent)?;
-                    inherit(hierarchy, &parent)?;
-                    make_folder(&folder)?;
-                    inherit(hierarchy, &folder)?;
+                    let above = layout::way_down(&hierarchy.root, &self.path.parent).into_iter().skip(1);
+                    for folder in above.chain([folder.clone()]) {
+                        make_folder(&folder)?;
+                        inherit(hierarchy, &folder)?;
+                    }
                 }
                 Ok(Some(folder))
             }

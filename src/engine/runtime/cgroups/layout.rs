@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode, mountinfo_self};
 
-use super::CgroupPath;
+use super::{CgroupError, CgroupPath, make_folder};
 
 /// The hierarchies of a host.
 #[derive(Debug)]
@@ -109,16 +109,15 @@ impl Layout {
         }
     }
 
-    /// Whether the controller is to be had below `parent`, which is there.
-    pub(super) fn has_controller(&self, parent: &str, controller: &str) -> bool {
+    /// Whether the controller is to be had below `parent`, which is made.
+    pub(super) fn has_controller(&self, parent: &str, controller: &str) -> Result<bool, CgroupError> {
         match self {
             Self::Unified { root } => {
-                let parent = root.join(parent);
-                enable_controllers(root, &parent);
-                fs::read_to_string(parent.join("cgroup.subtree_control"))
-                    .is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller))
+                hand_down(root, parent)?;
+                let file = root.join(parent).join("cgroup.subtree_control");
+                Ok(fs::read_to_string(file).is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller)))
             }
-            Self::Hybrid { controllers, .. } => controllers.iter().any(|h| h.controllers.iter().any(|c| c == controller)),
+            Self::Hybrid { controllers, .. } => Ok(controllers.iter().any(|h| h.controllers.iter().any(|c| c == controller))),
         }
     }
 
@@ -158,12 +157,30 @@ const KNOWN: [&str; 15] = [
     "debug",
 ];
 
-/// Hands the controllers of the v2 hierarchy down to the children of `parent`. A controller that the host keeps to itself
-/// (because this root is a part of somebody else's hierarchy and has processes of its own, for example) is missing
+/// Whether the v2 hierarchy has this controller at its root.
+pub(super) fn offers(root: &Path, controller: &str) -> bool {
+    fs::read_to_string(root.join("cgroup.controllers")).is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller))
+}
+
+/// Every folder from the root of a hierarchy down to `parent`, the root first.
+pub(super) fn way_down(root: &Path, parent: &str) -> Vec<PathBuf> {
+    let mut folder = root.to_owned();
+    let below = parent.split('/').map(|name| {
+        folder.push(name);
+        folder.clone()
+    });
+    std::iter::once(root.to_owned()).chain(below.collect::<Vec<_>>()).collect()
+}
+
+/// Makes `parent`, and hands the controllers of the v2 hierarchy down to its children. A controller that the host keeps to
+/// itself (because this root is a part of somebody else's hierarchy and has processes of its own, for example) is missing
 /// afterwards, and whoever wants to set its limit is told so then.
-pub(super) fn enable_controllers(root: &Path, parent: &Path) {
+pub(super) fn hand_down(root: &Path, parent: &str) -> Result<(), CgroupError> {
     const WANTED: [&str; 3] = ["cpu", "memory", "pids"];
-    for folder in [root, parent] {
+    for (depth, folder) in way_down(root, parent).into_iter().enumerate() {
+        if depth > 0 {
+            make_folder(&folder)?;
+        }
         let file = folder.join("cgroup.subtree_control");
         let enabled = fs::read_to_string(&file).unwrap_or_default();
         for controller in WANTED {
@@ -173,4 +190,5 @@ pub(super) fn enable_controllers(root: &Path, parent: &Path) {
             }
         }
     }
+    Ok(())
 }

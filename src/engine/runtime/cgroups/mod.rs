@@ -35,10 +35,19 @@ use crate::sys::devices::{Access, DeviceKind, DeviceRule, Policy, Rule};
 /// Where a cgroup is, below the root of every hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupPath {
-    /// One folder's name: all of an instance.
+    /// One folder's name (all of an instance), or a path of several; in a slice of systemd, down to a scope.
     pub parent: String,
     /// One folder's name in it.
     pub name: String,
+}
+
+impl CgroupPath {
+    /// The slice and the scope that it is in, where systemd is to make these.
+    pub fn scope(&self) -> Option<(&str, &str)> {
+        let (above, scope) = self.parent.rsplit_once('/')?;
+        let slice = above.rsplit('/').next().filter(|name| name.ends_with(".slice"))?;
+        scope.ends_with(".scope").then_some((slice, scope))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +72,7 @@ pub enum CgroupError {
 }
 
 impl CgroupError {
-    fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.into(), source }
     }
 }
@@ -110,24 +119,26 @@ impl Cgroup {
 
     /// Whether or not there is any: for whoever clears up.
     pub fn at(path: &CgroupPath) -> Result<Self, CgroupError> {
-        for name in [&path.parent, &path.name] {
-            checked(name)?;
-        }
+        checked_path(&path.parent)?;
+        checked(&path.name)?;
         Ok(Self { layout: Layout::of_host(), path: path.clone(), fresh: false })
+    }
+
+    /// Whether there is any.
+    pub fn exists(&self) -> bool {
+        self.layout.witness(&self.path).exists()
     }
 
     /// Whether none of it was there.
     fn make(&self) -> Result<bool, CgroupError> {
         if let Layout::Unified { root } = self.layout {
-            let parent = root.join(&self.path.parent);
-            make_folder(&parent)?;
-            layout::enable_controllers(root, &parent);
+            layout::hand_down(root, &self.path.parent)?;
         }
         let mut fresh = true;
         for folder in self.layout.folders(&self.path) {
             fresh &= match (make_folder(&folder), folder.parent()) {
                 (Err(CgroupError::File { source, .. }), Some(parent)) if source.kind() == io::ErrorKind::NotFound => {
-                    make_folder(parent)?;
+                    fs::create_dir_all(parent).map_err(CgroupError::file("create", parent))?;
                     make_folder(&folder)?
                 }
                 (made, _) => made?,
@@ -200,10 +211,11 @@ impl Cgroup {
         if limits.pids.is_some() {
             return Ok(limits);
         }
-        if let Layout::Unified { root } = self.layout {
-            make_folder(&root.join(&self.path.parent))?;
-        }
-        let counted = self.layout.has_controller(&self.path.parent, "pids");
+        let counted = match self.layout {
+            // A scope is systemd's to make, which hands all controllers down to it.
+            Layout::Unified { root } if self.path.scope().is_some() => layout::offers(root, "pids"),
+            Layout::Unified { .. } | Layout::Hybrid { .. } => self.layout.has_controller(&self.path.parent, "pids")?,
+        };
         Ok(ResourceLimits { pids: counted.then_some(ResourceLimits::DEFAULT_PIDS), ..limits })
     }
 
@@ -331,7 +343,7 @@ impl Cgroup {
 
 /// The names of all cgroups of a parent, in whatever hierarchy they are (left over).
 pub fn list(parent: &str) -> Result<BTreeSet<String>, CgroupError> {
-    checked(parent)?;
+    checked_path(parent)?;
     let mut names = BTreeSet::new();
     for folder in Layout::of_host().all_parents(parent) {
         match fs::read_dir(&folder) {
@@ -350,9 +362,15 @@ pub fn list(parent: &str) -> Result<BTreeSet<String>, CgroupError> {
     Ok(names)
 }
 
+/// Whether there is such a parent, be it that somebody else has made it.
+pub fn has_parent(parent: &str) -> Result<bool, CgroupError> {
+    checked_path(parent)?;
+    Ok(Layout::of_host().parents(parent).iter().any(|folder| folder.is_dir()))
+}
+
 /// Removes the parent of all, which must have no cgroup left.
 pub fn remove_parent(parent: &str) -> Result<(), CgroupError> {
-    checked(parent)?;
+    checked_path(parent)?;
     for folder in Layout::of_host().all_parents(parent) {
         match fs::remove_dir(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(CgroupError::file("remove", folder)(e)),
@@ -397,6 +415,11 @@ fn checked(name: &str) -> Result<(), CgroupError> {
         && name.len() <= 200
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if ok { Ok(()) } else { Err(CgroupError::Name { text: name.chars().take(80).collect() }) }
+}
+
+/// Such names, one in the other.
+fn checked_path(path: &str) -> Result<(), CgroupError> {
+    path.split('/').try_for_each(checked)
 }
 
 /// Whether it was missing.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{LinuxResources, LinuxTimeOffset, Spec};
+use oci_spec::runtime::{LinuxResources, LinuxTimeOffset};
 use rustix::process::{PidfdGetfdFlags, Resource, Rlimit};
 
 use super::super::failure::{Channel, Failure, Stage};
@@ -17,9 +17,10 @@ use super::init::{self, Plan, Said};
 use super::mounts::{CLONE, Source, source_path};
 use super::namespaces::{self, Namespaces, TIME};
 use super::options::Options;
+use super::placement::Placement;
 use super::process::Filter;
 use super::record::{Folder, Record, State, Status};
-use super::{DEFAULT_CGROUP, console, hooks, listening, waiting};
+use super::{console, hooks, listening, waiting};
 use crate::files::{FileError, Lock};
 use crate::sys::clone::{Cloned, clone_process, exit_now};
 
@@ -30,6 +31,8 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub no_pivot: bool,
+    /// Whether systemd makes the cgroup.
+    pub systemd_cgroup: bool,
     /// The descriptors that systemd has passed.
     pub activated: u32,
 }
@@ -64,28 +67,29 @@ pub fn create(root: &Path, id: &str, options: &CreateOptions, terminal: Option<O
     if let Some(process) = bundle.spec.process() {
         bundle::check_labels(process)?;
     }
-    let cgroup = Cgroup::at(&cgroup_path(&bundle.spec, id))?;
+    let placement = Placement::of(&bundle.spec, id, options.systemd_cgroup)?;
     let lock = folder.claim()?;
-    let created = Creation { folder: &folder, bundle: &bundle, cgroup: &cgroup, options }.run(console, lock);
+    let created = placement.make(&bundle.spec, id).and_then(|mut placed| {
+        let unit = placed.unit.as_deref();
+        let created = Creation { folder: &folder, bundle: &bundle, cgroup: &placed.cgroup, unit, options }.run(console, lock);
+        match &created {
+            Ok(_) => placed.is_taken(),
+            Err(_) => placed.undo(),
+        }
+        created
+    });
     if created.is_err() {
-        // The failure is what the caller is told; what cannot be removed now is found by the next `delete`.
-        drop(cgroup.kill_all());
-        drop(cgroup.remove());
-        cgroup.remove_default_parent();
+        // The failure is what the caller is told; a folder that stays is taken away by who claims the name next.
         drop(folder.remove());
     }
     created
-}
-
-fn cgroup_path(spec: &Spec, id: &str) -> PathBuf {
-    let named = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()).filter(|p| !p.as_os_str().is_empty());
-    named.unwrap_or_else(|| Path::new(DEFAULT_CGROUP).join(id))
 }
 
 struct Creation<'a> {
     folder: &'a Folder,
     bundle: &'a Bundle,
     cgroup: &'a Cgroup,
+    unit: Option<&'a str>,
     options: &'a CreateOptions,
 }
 
@@ -145,6 +149,7 @@ impl Creation<'_> {
             bundle: self.bundle.path.clone(),
             rootfs: self.bundle.rootfs.clone(),
             cgroup: self.cgroup.path().to_owned(),
+            unit: self.unit.map(str::to_owned),
             created: created.unwrap_or_default(),
             annotations: spec.annotations().clone().unwrap_or_default(),
             mounts_on_host: !own_mounts,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::super::failure::{Failure, Stage};
 use super::super::seccomp::SeccompError;
+use super::super::systemd::SystemdError;
 use super::cgroups::CgroupError;
 use super::record::Status;
 use crate::files::FileError;
@@ -29,6 +30,12 @@ pub enum OciError {
     File(#[from] FileError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    #[error("linux.cgroupsPath {}: {reason}", path.display())]
+    ScopePath { path: PathBuf, reason: &'static str },
+    #[error("annotation {name}: {reason}")]
+    Annotation { name: String, reason: String },
     #[error("linux.seccomp: {0}")]
     Seccomp(#[from] SeccompError),
     #[error("exec: {command:?}: executable file not found in $PATH: {source}")]

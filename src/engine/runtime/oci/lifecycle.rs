@@ -11,7 +11,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use super::cgroups::Cgroup;
 use super::error::OciError;
 use super::record::{self, Folder, Record, State, Status};
-use super::{hooks, waiting};
+use super::{hooks, placement, waiting};
 use crate::files::FileError;
 use crate::sys;
 
@@ -172,6 +172,7 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>, OciErro
     }
     let cgroup = Cgroup::at(&record.cgroup)?;
     cgroup.kill_all()?;
+    placement::stop(record.unit.as_deref())?;
     cgroup.remove()?;
     cgroup.remove_default_parent();
     if record.mounts_on_host {
@@ -219,6 +220,7 @@ pub fn update(root: &Path, id: &str, resources: &LinuxResources) -> Result<(), O
     match record::status(&folder, &record)? {
         Status::Stopped => Err(refused("update", &folder, Status::Stopped)),
         Status::Creating | Status::Created | Status::Running | Status::Paused => {
+            placement::update(record.unit.as_deref(), resources)?;
             let cgroup = Cgroup::at(&record.cgroup)?;
             cgroup.apply(resources)?;
             Ok(cgroup.restrict_devices(resources)?)

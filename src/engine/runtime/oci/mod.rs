@@ -21,6 +21,7 @@ mod listening;
 mod mounts;
 mod namespaces;
 mod options;
+mod placement;
 mod process;
 mod record;
 mod rootfs;

@@ -55,6 +55,9 @@ pub(super) struct Record {
     pub(super) bundle: PathBuf,
     pub(super) rootfs: PathBuf,
     pub(super) cgroup: PathBuf,
+    /// The scope that systemd has made it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unit: Option<String>,
     pub(super) created: String,
     pub(super) annotations: HashMap<String, String>,
     /// Whether the root file system was mounted where others see it, and has to be taken away at the end.

@@ -152,8 +152,38 @@ fn frozen_and_killed() {
 
 #[test]
 fn names_are_names() {
-    for bad in ["", "..", "a/b", ".x", "a b"] {
+    for bad in ["", "..", "/a", "a//b", "a/../b", ".x", "a b"] {
         assert!(list(bad).is_err());
+        assert!(Cgroup::create(&CgroupPath { parent: bad.into(), name: "n".into() }).is_err());
         assert!(Cgroup::create(&CgroupPath { parent: "p".into(), name: bad.into() }).is_err());
+    }
+    assert!(Cgroup::create(&CgroupPath { parent: "p".into(), name: "a/b".into() }).is_err());
+}
+
+#[test]
+fn a_parent_may_be_below_another() {
+    with_bench(|bench| {
+        let outer = bench.cgroup.parent.clone();
+        bench.cgroup.parent = format!("{outer}/inner");
+        bench.spec.limits =
+            ResourceLimits { cpuset_cpus: Some("0".parse().unwrap()), ..limits(Some("64m"), Some("0.25"), Some(20)) };
+        let (process, ..) = bench.start(&["sleep", "100"]).unwrap();
+        let file = if matches!(Layout::of_host(), Layout::Unified { .. }) { "memory.max" } else { "memory.limit_in_bytes" };
+        assert_eq!(limit_file(bench, file, "memory", file), (64 << 20).to_string());
+        assert_eq!(list(&bench.cgroup.parent).unwrap().into_iter().collect::<Vec<_>>(), ["box"]);
+        bench.cgroup().kill_all().unwrap();
+        assert_eq!(wait(&process), 137);
+        bench.cgroup().remove().unwrap();
+        remove_parent(&bench.cgroup.parent).unwrap();
+        bench.cgroup.parent = outer;
+    });
+}
+
+#[test]
+fn scopes_are_told_from_paths() {
+    let scope = |parent: &str| CgroupPath { parent: parent.into(), name: "n".into() };
+    assert_eq!(scope("a.slice/a-b.slice/x.scope").scope(), Some(("a-b.slice", "x.scope")));
+    for plain in ["a", "a/b", "a.slice", "a.slice/b", "a/b.scope", "b.scope"] {
+        assert_eq!(scope(plain).scope(), None, "{plain}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod devices;
 mod hierarchies;
+pub(super) mod properties;
 mod v1;
 mod v2;
 
@@ -17,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::super::cgroups::remove_tree;
 use hierarchies::Hierarchies;
+pub(super) use properties::Dialect;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -270,6 +272,11 @@ pub(super) struct View {
     pub(super) controllers: String,
     /// Where the host has it.
     pub(super) root: PathBuf,
+}
+
+/// Whether this host's controllers are in the unified hierarchy.
+pub(super) fn is_unified() -> Result<bool, CgroupError> {
+    Ok(Hierarchies::of_host()?.is_unified())
 }
 
 /// All hierarchies of this host.

@@ -73,20 +73,25 @@ fn bytes(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
-fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
-    let limit = wanted.limit().filter(|l| *l != 0);
-    // Of v1 it is the sum of both.
-    let swap = match (wanted.swap().filter(|s| *s != 0), limit) {
-        (Some(-1), _) => Some("max".to_owned()),
-        (Some(sum), Some(limit)) if limit >= 0 && sum >= limit => Some((sum - limit).to_string()),
+/// How much swap alone, where the specification has the sum of memory and swap, as v1 had it; -1 is unlimited.
+pub(super) fn swap(wanted: &LinuxMemory) -> Result<Option<i64>, CgroupError> {
+    match (wanted.swap().filter(|s| *s != 0), wanted.limit().filter(|l| *l != 0)) {
+        (None, _) => Ok(None),
+        (Some(-1), _) => Ok(Some(-1)),
+        (Some(sum), Some(limit)) if limit >= 0 && sum >= limit => Ok(Some(sum - limit)),
         (Some(sum), _) => {
             let reason =
                 format!("memory.swap {sum} is the sum of memory and swap, and needs a memory.limit that is not above it");
-            return Err(CgroupError::Unified { reason });
+            Err(CgroupError::Unified { reason })
         }
-        (None, Some(-1)) => folder.join("memory.swap.max").exists().then(|| "max".to_owned()),
-        (None, _) => None,
-    };
+    }
+}
+
+fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
+    let limit = wanted.limit().filter(|l| *l != 0);
+    // With an unlimited memory swap is unlimited too, where it is counted.
+    let implied = || (limit == Some(-1) && folder.join("memory.swap.max").exists()).then_some(-1);
+    let swap = swap(wanted)?.or_else(implied).map(bytes);
     if let Some(swap) = swap {
         set(folder, "memory.swap.max", &swap)?;
     }
@@ -100,7 +105,7 @@ fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
 }
 
 /// From 2..=262144 to 1..=10000.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
@@ -137,7 +142,7 @@ fn cpu(folder: &Path, wanted: &LinuxCpu) -> Result<(), CgroupError> {
 }
 
 /// From 10..=1000 to 1..=10000.
-fn weight_of_block_io(weight: u16) -> u64 {
+pub(super) fn weight_of_block_io(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
