@@ -74,7 +74,24 @@ fn bytes(value: i64) -> String {
 }
 
 fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
+    refuse_kernel_memory(wanted)?;
+    let refused = |present: bool, what: &str| match present {
+        true => Err(CgroupError::Memory { reason: format!("{what}: cgroup v2 has none; remove it") }),
+        false => Ok(()),
+    };
+    refused(wanted.kernel_tcp().is_some_and(|b| b > 0), "kernelTCP")?;
+    refused(wanted.swappiness().is_some(), "swappiness")?;
+    refused(wanted.disable_oom_killer() == Some(true), "disableOOMKiller")?;
     let limit = wanted.limit().filter(|l| *l != 0);
+    if let (Some(true), Some(limit)) = (wanted.check_before_update(), limit.filter(|l| *l > 0)) {
+        // Of v1 the kernel itself refuses that; here it would kill.
+        let file = folder.join("memory.current");
+        let text = fs::read_to_string(&file).map_err(CgroupError::file("read", file))?;
+        if text.trim().parse::<i64>().is_ok_and(|used| used > limit) {
+            let reason = format!("limit {limit}: {} bytes are in use, and checkBeforeUpdate is set", text.trim());
+            return Err(CgroupError::Memory { reason });
+        }
+    }
     // Of v1 it is the sum of both.
     let swap = match (wanted.swap().filter(|s| *s != 0), limit) {
         (Some(-1), _) => Some("max".to_owned()),
@@ -96,6 +113,17 @@ fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
     match wanted.reservation().filter(|r| *r != 0) {
         Some(reservation) => set(folder, "memory.low", &bytes(reservation)),
         None => Ok(()),
+    }
+}
+
+/// A limit of the kernel's memory alone was in v1 of kernels before 5.16.
+pub(super) fn refuse_kernel_memory(wanted: &LinuxMemory) -> Result<(), CgroupError> {
+    match wanted.kernel() {
+        Some(bytes) if bytes > 0 => {
+            let reason = "kernel: kernels count it as memory; remove it, and set the limit of both".to_owned();
+            Err(CgroupError::Memory { reason })
+        }
+        _ => Ok(()),
     }
 }
 
