@@ -47,6 +47,7 @@ test)
     need readelf binutils "shows that the program is static"
     need podman podman "drives setpoint as its OCI runtime"
     need conmon conmon "holds podman's containers"
+    need containerd containerd "drives setpoint as its OCI runtime"
     ;;
 bench)
     for_building

@@ -45,6 +45,19 @@ fn recursive_options_reach_the_mounts_below() {
 }
 
 #[test]
+fn a_remount_changes_options_of_the_file_system_too() {
+    let bundle = Bundle::new("grep ' /data/t ' /proc/self/mounts").with(|c| {
+        mount(c, json!({"destination": "/data/t", "type": "tmpfs", "source": "t", "options": ["size=64k"]}));
+        mount(
+            c,
+            json!({"destination": "/data/t", "type": "tmpfs", "source": "t", "options": ["remount", "size=128k", "noexec"]}),
+        );
+    });
+    let out = bundle.run().ok();
+    assert!(out.contains("size=128k") && out.contains("noexec"), "{out}");
+}
+
+#[test]
 fn a_tmpfs_may_begin_with_what_was_there() {
     let bundle = Bundle::new("cat /etc/copied/a/b; readlink /etc/copied/link; touch /etc/copied/new; stat -c %a /etc/copied")
         .with(|c| {

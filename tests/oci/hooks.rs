@@ -16,6 +16,26 @@ fn hook(bundle: &Bundle, word: &str, code: i32) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]})
 }
 
+#[test]
+fn hooks_are_told_the_process_as_it_is_seen_where_they_run() {
+    let mut bundle = Bundle::new("sleep 1000");
+    let hook = |phase: &str| {
+        let script = format!(
+            "read state; echo {phase} $(echo $state | grep -o '\"pid\":[0-9]*') >> {}",
+            bundle.path().to_owned() + "/log"
+        );
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+    };
+    let inside = json!([{"path": "/bin/sh", "args": ["sh", "-c", "grep -o '\"pid\":[0-9]*' > /data/pid"], "env": ["PATH=/bin"]}]);
+    let hooks = json!({"createRuntime": hook("runtime"), "createContainer": hook("container"), "startContainer": inside});
+    bundle.config["hooks"] = hooks;
+    bundle.create();
+    bundle.start();
+    let pid = bundle.state()["pid"].clone();
+    assert_eq!(log(&bundle), format!("runtime \"pid\":{pid}, container \"pid\":1"));
+    assert_eq!(fs::read_to_string(bundle.rootfs().join("data/pid")).unwrap().trim(), "\"pid\":1");
+}
+
 fn log(bundle: &Bundle) -> String {
     fs::read_to_string(bundle.folder.path().join("log")).unwrap_or_default().trim().replace('\n', ", ")
 }

@@ -1,11 +1,16 @@
 //! From creation to removal: states, what each of them allows, signals, exit codes, lists.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::json;
+use setpoint::engine::runtime::oci::receive_descriptor;
 
-use crate::bundle::{Bundle, PATIENCE};
+use crate::bundle::{Bundle, PATIENCE, Ran};
 
 #[test]
 fn a_container_goes_through_its_states() {
@@ -83,6 +88,16 @@ fn what_fails_leaves_nothing() {
     bundle.run().fails_with("could not mount /data");
     assert!(bundle.cgroups().is_empty());
     assert_eq!(fs::read_dir(bundle.state_root()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_cgroup_of_others_is_refused() {
+    let first = Bundle::new("sleep 1000");
+    first.create();
+    first.start();
+    let second = Bundle::new("true").with(|c| c["linux"]["cgroupsPath"] = json!(format!("/{}", first.id)));
+    second.run().fails_with("there are processes in it already");
+    assert_eq!(first.state()["status"], "running");
 }
 
 #[test]
@@ -205,6 +220,92 @@ fn systemd_makes_cgroups_where_it_runs() {
         ran.fails_with("systemd does not run this host");
     }
     assert!(!bundle.state_root().join(&bundle.id).exists());
+}
+
+#[test]
+fn flags_of_other_runtimes_are_honoured_or_refused() {
+    let bundle = Bundle::new("true");
+    bundle.write();
+    bundle.oci(&["--rootless", "auto", "list"]).ok();
+    bundle.oci(&["--rootless=true", "list"]).fails_with("--rootless");
+    bundle.oci(&["--criu", "/bin/true", "list"]).fails_with("--criu");
+    bundle.oci(&["run", "--no-subreaper", "--bundle", bundle.path(), &bundle.id]).ok();
+    let updated = |words: &[&str]| bundle.oci(&[&["update"], words, &[bundle.id.as_str()]].concat());
+    updated(&["--kernel-memory", "5m"]).fails_with("--kernel-memory: kernels count it as memory");
+    updated(&["--l3-cache-schema", "L3:0=f"]).fails_with("--l3-cache-schema: resctrl is not supported");
+    let memory = Bundle::new("true").with(|c| c["linux"]["resources"]["memory"] = json!({"kernel": 1 << 20}));
+    memory.run().fails_with("linux.resources.memory.kernel");
+    for platform in ["zos", "freebsd", "windows"] {
+        let other = Bundle::new("true").with(|c| {
+            c[platform] = json!({"layerFolders": []});
+        });
+        other.run().fails_with("another platform");
+    }
+}
+
+#[test]
+fn an_ordinary_users_document_is_written() {
+    let bundle = Bundle::new("true");
+    let folder = bundle.folder.path().join("other");
+    fs::create_dir(&folder).unwrap();
+    bundle.oci(&["spec", "--rootless", "--bundle", folder.to_str().unwrap()]).ok();
+    let spec: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
+    assert_eq!(spec["linux"]["uidMappings"], json!([{"containerID": 0, "hostID": 0, "size": 1}]));
+    let ours = Bundle::new("id -u").with(|c| {
+        *c = spec;
+        c["process"]["terminal"] = json!(false);
+        c["process"]["args"] = json!(["/bin/id", "-u"]);
+    });
+    assert_eq!(ours.run().ok(), "0");
+}
+
+#[test]
+fn what_a_container_uses_is_told_until_it_ends() {
+    let bundle = Bundle::new("sleep 1000").with(|c| c["linux"]["resources"]["pids"] = json!({"limit": 20}));
+    bundle.create();
+    bundle.start();
+    let once: serde_json::Value = serde_json::from_str(&bundle.oci(&["events", "--stats", &bundle.id]).ok()).unwrap();
+    assert_eq!((once["type"].as_str(), once["id"].as_str()), (Some("stats"), Some(bundle.id.as_str())));
+    assert_eq!(once["data"]["pids"], json!({"current": 1, "limit": 20}));
+    assert!(once["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{once}");
+    let events = bundle.command(&["events", "--interval", "50ms", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
+    let told = Ran::of(&events.wait_with_output().unwrap()).ok();
+    assert!(told.lines().count() > 1, "{told}");
+    bundle.wait_for("stopped");
+    bundle.oci(&["events", "--stats", &bundle.id]).fails_with("it is stopped");
+}
+
+#[test]
+fn want_of_memory_is_told() {
+    let script = "while [ ! -e /data/go ]; do sleep 0.1; done; tail /dev/zero";
+    let bundle = Bundle::new(script).with(|c| c["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20}));
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/tail")).unwrap();
+    bundle.create();
+    bundle.start();
+    let mut events = bundle.command(&["events", "--interval", "1h", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("stats"));
+    fs::write(bundle.rootfs().join("data/go"), "").unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    events.wait().unwrap();
+    assert!(rest.iter().any(|line| line.contains(r#""type":"oom""#)), "{rest:?}");
+}
+
+#[test]
+fn a_descriptor_of_the_process_is_handed_out() {
+    let bundle = Bundle::new("sleep 1000");
+    let path = bundle.folder.path().join("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    bundle.write();
+    let words = ["create", "--pidfd-socket", path.to_str().unwrap(), "--bundle", bundle.path(), &bundle.id];
+    bundle.oci(&words).ok();
+    let (connection, _) = listener.accept().unwrap();
+    let pidfd = receive_descriptor(&connection).unwrap();
+    bundle.start();
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    assert!(about.contains(&format!("Pid:\t{}\n", bundle.state()["pid"])), "{about}");
 }
 
 #[test]

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "what helps tests may panic as they do")]
 
 mod bundle;
+mod containerd;
+mod docker;
+mod engines;
 mod files;
 mod hooks;
 mod life;
+mod links;
 mod namespaces;
 mod podman;
 mod process;

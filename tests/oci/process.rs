@@ -60,7 +60,13 @@ fn limits_scores_and_scheduling() {
 
 #[test]
 fn the_filter_holds() {
-    let filter = |action: &str| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": action, "errnoRet": 38}]});
+    let filter = |action: &str| {
+        let mut rule = json!({"names": ["mkdir", "mkdirat"], "action": action});
+        if action == "SCMP_ACT_ERRNO" {
+            rule["errnoRet"] = json!(38);
+        }
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    };
     let bundle =
         Bundle::new("mkdir /data/x; grep Seccomp: /proc/self/status").with(|c| c["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO"));
     let ran = bundle.run();
@@ -176,6 +182,23 @@ fn exec_is_as_it_was_asked_for() {
     assert!(bundle.oci(&["ps", "--format", "json", &bundle.id]).ok().contains(&pid));
     assert!(fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("900"));
     exec(&[&bundle.id]).fails_with("give a command");
+}
+
+#[test]
+fn exec_goes_into_a_cgroup_below() {
+    let bundle = Bundle::new("sleep 1000");
+    bundle.create();
+    bundle.start();
+    let pids = bundle.cgroups().into_iter().find(|folder| folder.join("pids.max").exists()).unwrap();
+    fs::create_dir(pids.join("below")).unwrap();
+    let exec = |cgroup: &str| bundle.oci(&["exec", "--cgroup", cgroup, &bundle.id, "cat", "/proc/self/cgroup"]);
+    let of_v1 = !pids.join("cgroup.controllers").exists();
+    let own = exec(if of_v1 { "pids:/below" } else { "/below" }).ok();
+    assert_eq!(own.lines().filter(|line| line.ends_with(":/below")).count(), 1, "{own}");
+    assert!(exec("/").ok().lines().all(|line| line.ends_with(":/")));
+    exec("..").fails_with("it must be below the container's cgroup");
+    exec("nothing").fails_with("No such file");
+    exec("waaaaat:/").fails_with("no such controller");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::engine::runtime::oci::DEFAULT_ROOT;
+use crate::model::Span;
 
 /// Runs bundles of the OCI Runtime Specification, as engines such as Podman and containerd ask for it.
 #[derive(Debug, Parser)]
@@ -25,6 +26,12 @@ pub(super) struct Oci {
     /// Let systemd make the cgroups
     #[arg(long, global = true)]
     pub(super) systemd_cgroup: bool,
+    /// Whether cgroups that may not be made are done without; they never are here
+    #[arg(long, value_name = "auto|false|true", default_value = "auto")]
+    pub(super) rootless: String,
+    /// A program for checkpoints, which there are none of
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    pub(super) criu: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: OciCommand,
 }
@@ -51,6 +58,8 @@ pub(super) enum OciCommand {
     Exec(Box<ExecArgs>),
     /// List the processes of a container
     Ps(PsArgs),
+    /// Print what a container uses, again and again, and when its memory did not suffice
+    Events(EventsArgs),
     /// Stop the processes of a container in their tracks
     Pause(IdArgs),
     /// Let them go on
@@ -99,9 +108,12 @@ pub(super) struct CreateArgs {
     /// Move the root instead of pivoting: for hosts whose root is in memory
     #[arg(long)]
     pub(super) no_pivot: bool,
-    /// Taken for other runtimes' sake: each container gets a new session keyring
+    /// The container has the caller's session keyring, and no new one
     #[arg(long)]
     pub(super) no_new_keyring: bool,
+    /// A socket that a descriptor of the process is sent to
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) pidfd_socket: Option<PathBuf>,
     /// Pass so many descriptors on, from number 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) preserve_fds: u32,
@@ -117,6 +129,9 @@ pub(super) struct RunArgs {
     /// Do not remove the container when it has ended
     #[arg(long)]
     pub(super) keep: bool,
+    /// Leave orphans of the container to the host; they always are
+    #[arg(long)]
+    pub(super) no_subreaper: bool,
 }
 
 #[derive(Debug, Args)]
@@ -178,9 +193,12 @@ pub(super) struct ExecArgs {
     pub(super) cap: Vec<String>,
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) preserve_fds: u32,
-    /// A cgroup below the container's
-    #[arg(long, value_name = "PATH")]
-    pub(super) cgroup: Option<PathBuf>,
+    /// A socket that a descriptor of the process is sent to
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) pidfd_socket: Option<PathBuf>,
+    /// A cgroup below the container's, of all controllers or of some of cgroup v1
+    #[arg(long, value_name = "[CONTROLLERS:]PATH")]
+    pub(super) cgroup: Vec<String>,
     /// Also when the container is paused
     #[arg(long)]
     pub(super) ignore_paused: bool,
@@ -194,6 +212,17 @@ pub(super) struct PsArgs {
     /// Options of ps(1); -ef by default
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(super) ps: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    pub(super) id: String,
+    /// The time between two lines
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub(super) interval: Span,
+    /// One line, and no more
+    #[arg(long)]
+    pub(super) stats: bool,
 }
 
 #[derive(Debug, Args)]
@@ -247,6 +276,16 @@ pub(super) struct UpdateArgs {
     pub(super) memory_swap: Option<String>,
     #[arg(long, allow_hyphen_values = true)]
     pub(super) pids_limit: Option<i64>,
+    /// Refused: kernels count it as memory
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(super) kernel_memory: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(super) kernel_memory_tcp: Option<String>,
+    /// Refused: there is no Resource Director Technology here
+    #[arg(long, hide = true)]
+    pub(super) l3_cache_schema: Option<String>,
+    #[arg(long, hide = true)]
+    pub(super) mem_bw_schema: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -254,4 +293,7 @@ pub(super) struct SpecArgs {
     /// Where config.json is written
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(super) bundle: PathBuf,
+    /// One for an ordinary user: in a user namespace whose root is the caller
+    #[arg(long)]
+    pub(super) rootless: bool,
 }

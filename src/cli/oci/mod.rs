@@ -2,6 +2,7 @@
 //! daemon and knows no instance: containers of the OCI runtime are those of whoever calls it.
 
 mod args;
+mod events;
 mod foreground;
 mod journal;
 mod process;
@@ -96,6 +97,7 @@ fn play(oci: Oci) -> i32 {
 }
 
 fn carry_out(oci: Oci, output: Output, journal: &Journal) -> Result<i32, OciCliError> {
+    check_global(&oci)?;
     let root = std::path::absolute(&oci.root).map_err(OciCliError::step("find the current folder"))?;
     let root = root.as_path();
     match oci.command {
@@ -129,6 +131,7 @@ fn carry_out(oci: Oci, output: Output, journal: &Journal) -> Result<i32, OciCliE
             }
             Ok(0)
         }
+        OciCommand::Events(args) => events::events(root, &args, output).map(|()| 0),
         OciCommand::List(args) => {
             let states = oci::list(root)?;
             match (args.quiet, args.format) {
@@ -145,12 +148,26 @@ fn carry_out(oci: Oci, output: Output, journal: &Journal) -> Result<i32, OciCliE
                 let reason = format!("{} exists already; remove it first", path.display());
                 return Err(OciCliError::Argument { what: "spec", reason });
             }
-            let text = serde_json::to_vec_pretty(&oci::template())
-                .map_err(|source| OciCliError::Document { path: path.clone(), source })?;
+            let document = if args.rootless { oci::rootless() } else { oci::template() };
+            let text =
+                serde_json::to_vec_pretty(&document).map_err(|source| OciCliError::Document { path: path.clone(), source })?;
             Ok(crate::files::publish(&path, &text, 0o644).map(|()| 0)?)
         }
         OciCommand::Checkpoint(args) => Err(no_checkpoint("checkpoint", &args.rest)),
         OciCommand::Restore(args) => Err(no_checkpoint("restore", &args.rest)),
+    }
+}
+
+/// Options that other runtimes have, and that change nothing here.
+fn check_global(oci: &Oci) -> Result<(), OciCliError> {
+    let refused = |what, reason: &str| Err(OciCliError::Argument { what, reason: reason.to_owned() });
+    if oci.criu.is_some() {
+        return refused("--criu", "checkpoints are not supported; leave it out");
+    }
+    match oci.rootless.as_str() {
+        "auto" | "false" => Ok(()),
+        "true" => refused("--rootless", "a cgroup that cannot be made is an error always; leave it out"),
+        other => refused("--rootless", &format!("{other:?} is none of auto, false and true")),
     }
 }
 
@@ -177,6 +194,8 @@ fn options(args: &CreateArgs, systemd_cgroup: bool, activated: u32) -> CreateOpt
         no_pivot: args.no_pivot,
         systemd_cgroup,
         activated,
+        pidfd_socket: args.pidfd_socket.clone(),
+        inherit_keyring: args.no_new_keyring,
     }
 }
 
@@ -213,7 +232,8 @@ fn exec(root: &Path, args: ExecArgs, journal: &Journal) -> Result<i32, OciCliErr
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
         ignore_paused: args.ignore_paused,
-        cgroup: args.cgroup.clone(),
+        pidfd_socket: args.pidfd_socket.clone(),
+        cgroups: args.cgroup.clone(),
         activated,
     };
     let mut caller = foreground::Caller::new(!args.detach)?;

@@ -26,6 +26,15 @@ pub(super) fn of(args: &UpdateArgs) -> Result<LinuxResources, OciCliError> {
 
 /// Only what is given: the rest stays as it is.
 fn options(args: &UpdateArgs) -> Result<Value, OciCliError> {
+    let refused = [
+        ("--kernel-memory", &args.kernel_memory, "kernels count it as memory; set --memory"),
+        ("--kernel-memory-tcp", &args.kernel_memory_tcp, "kernels count it as memory; set --memory"),
+        ("--l3-cache-schema", &args.l3_cache_schema, "resctrl is not supported; leave it out"),
+        ("--mem-bw-schema", &args.mem_bw_schema, "resctrl is not supported; leave it out"),
+    ];
+    if let Some((what, _, reason)) = refused.into_iter().find(|(_, value, _)| value.is_some()) {
+        return Err(OciCliError::Argument { what, reason: reason.to_owned() });
+    }
     let mut cpu = Map::new();
     let mut put = |name: &str, value: Option<Value>| value.map(|value| cpu.insert(name.to_owned(), value));
     put("shares", args.cpu_share.map(Value::from));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 use super::super::sysctl;
+use super::checks;
 use super::error::OciError;
 use crate::files;
 
@@ -23,6 +24,8 @@ impl Bundle {
         let path = std::path::absolute(folder).map_err(OciError::step("find the bundle"))?;
         let config = path.join("config.json");
         let text = files::read(&config)?;
+        let others: checks::OtherPlatforms =
+            serde_json::from_slice(&text).map_err(|source| OciError::Config { path: config.clone(), source })?;
         let spec: Spec = serde_json::from_slice(&text).map_err(|source| OciError::Config { path: config.clone(), source })?;
         let invalid = |reason: &str| OciError::Invalid { path: config.clone(), reason: reason.to_owned() };
         let root = spec.root().as_ref().ok_or_else(|| invalid("root is missing"))?;
@@ -35,10 +38,11 @@ impl Bundle {
         if let Some(process) = spec.process() {
             check_process(process).map_err(|reason| invalid(&reason))?;
         }
+        checks::check(&spec).map_err(|reason| invalid(&reason))?;
         if let Some(linux) = spec.linux() {
             check_linux(&spec, linux).map_err(|reason| invalid(&reason))?;
         }
-        refuse_unsupported(&spec)?;
+        refuse_unsupported(&spec, &others)?;
         Ok(Self { path, text, spec, rootfs })
     }
 }
@@ -88,6 +92,9 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<(), String> {
     if linux.time_offsets().as_ref().is_some_and(|o| !o.is_empty()) && !new(Type::Time) {
         return Err("linux.timeOffsets need a new time namespace".to_owned());
     }
+    if linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()) && !has(Type::Network) {
+        return Err("linux.netDevices need a network namespace".to_owned());
+    }
     for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
         let own = sysctl::is_namespaced(name, has(Type::Network)) && (name.starts_with("net.") || has(Type::Ipc))
             || matches!(name.as_str(), "kernel.domainname" | "kernel.hostname") && has(Type::Uts);
@@ -104,17 +111,15 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<(), String> {
 }
 
 /// What no container gets from this runtime.
-fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
+fn refuse_unsupported(spec: &Spec, others: &checks::OtherPlatforms) -> Result<(), OciError> {
     let refuse = |present: bool, part: &str, hint: &'static str| match present {
         true => Err(OciError::Unsupported { part: part.to_owned(), hint }),
         false => Ok(()),
     };
-    let other = spec.vm().is_some() || spec.windows().is_some() || spec.solaris().is_some();
+    let other = spec.vm().is_some() || spec.windows().is_some() || spec.solaris().is_some() || others.any();
     refuse(other, "another platform's part", "remove it")?;
     let Some(linux) = spec.linux() else { return Ok(()) };
     refuse(linux.intel_rdt().is_some(), "linux.intelRdt", "remove it")?;
-    let moved = linux.net_devices().as_ref().is_some_and(|d| !d.is_empty());
-    refuse(moved, "linux.netDevices", "move the devices into the network namespace by a createRuntime hook")?;
     let label = linux.mount_label().as_ref().is_some_and(|l| !l.is_empty());
     refuse(label && !Path::new("/sys/fs/selinux/enforce").exists(), "linux.mountLabel", "this host has no SELinux; remove it")
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{LinuxResources, LinuxTimeOffset};
-use rustix::process::{PidfdGetfdFlags, Resource, Rlimit};
+use oci_spec::runtime::{LinuxResources, LinuxTimeOffset, Spec};
+use rustix::process::PidfdGetfdFlags;
 
 use super::super::failure::{Channel, Failure, Stage};
 use super::super::{ended, enter};
@@ -16,9 +16,10 @@ use super::error::OciError;
 use super::init::{self, Plan, Said};
 use super::mounts::{CLONE, Source, source_path};
 use super::namespaces::{self, Namespaces, TIME};
+use super::net_devices::{self, Moved};
 use super::options::Options;
 use super::placement::Placement;
-use super::process::Filter;
+use super::process::{self, Filter};
 use super::record::{Folder, Record, State, Status};
 use super::{console, hooks, listening, waiting};
 use crate::files::{FileError, Lock};
@@ -35,6 +36,10 @@ pub struct CreateOptions {
     pub systemd_cgroup: bool,
     /// The descriptors that systemd has passed.
     pub activated: u32,
+    /// A socket that gets a descriptor of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The container has the session keyring of the caller.
+    pub inherit_keyring: bool,
 }
 
 /// A container that waits to be started. Its process is a child of the caller, and nobody has waited for it.
@@ -85,6 +90,28 @@ pub fn create(root: &Path, id: &str, options: &CreateOptions, terminal: Option<O
     created
 }
 
+/// The host's number of the container's user, where the container is to divide its cgroup itself: it has a cgroup namespace
+/// of its own, and sees its cgroup at a place where it can write.
+fn cgroup_owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let new =
+        |n: &oci_spec::runtime::LinuxNamespace| n.typ() == oci_spec::runtime::LinuxNamespaceType::Cgroup && n.path().is_none();
+    let writable = |mount: &oci_spec::runtime::Mount| {
+        mount.source().as_deref() == Some(Path::new("cgroup"))
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|option| option == "ro")
+    };
+    if !linux.namespaces().iter().flatten().any(new) || !spec.mounts().iter().flatten().any(writable) {
+        return None;
+    }
+    let inner = spec.process().as_ref()?.user().uid();
+    let Some(mappings) = linux.uid_mappings().as_ref().filter(|m| !m.is_empty()) else { return Some(inner) };
+    mappings.iter().find_map(|m| {
+        let offset = inner.checked_sub(m.container_id()).filter(|offset| *offset < m.size())?;
+        m.host_id().checked_add(offset)
+    })
+}
+
 struct Creation<'a> {
     folder: &'a Folder,
     bundle: &'a Bundle,
@@ -102,6 +129,9 @@ impl Creation<'_> {
         if let Some(resources) = spec.linux().as_ref().and_then(|l| l.resources().as_ref()) {
             self.limit(resources)?;
         }
+        if let Some(owner) = cgroup_owner(spec) {
+            self.cgroup.delegate(owner)?;
+        }
         self.folder.write_spec(&self.bundle.text)?;
         let plan = Plan {
             spec: spec.clone(),
@@ -116,14 +146,19 @@ impl Creation<'_> {
             console,
             activated: self.options.activated,
             no_pivot: self.options.no_pivot,
+            inherit_keyring: self.options.inherit_keyring,
         };
         let (own, childs) = Channel::pair().map_err(OciError::step("make a socket pair"))?;
         let birthplace = self.cgroup.birthplace()?;
         let new = self.clone_init(plan, own, childs, birthplace, lock)?;
-        match self.accompany(&new) {
+        let mut moved = None;
+        match self.accompany(&new, &mut moved) {
             Ok(warnings) => Ok(Created { pid: new.pid, pidfd: new.pidfd, warnings }),
             Err(error) => {
                 let error = new.abandon(error);
+                if let Some(moved) = moved {
+                    Moved::give_back(moved);
+                }
                 let state = State::of(&self.record(new.pid, 0), Status::Stopped);
                 // What went wrong first is told; hooks that clear up after a failure have nobody to fail for.
                 drop(hooks::run("poststop", spec.hooks().as_ref().and_then(|h| h.poststop().as_ref()), &state, None));
@@ -230,7 +265,7 @@ impl Creation<'_> {
     }
 
     /// From the birth of the process until it waits to be started.
-    fn accompany(&self, new: &NewProcess) -> Result<Vec<String>, OciError> {
+    fn accompany(&self, new: &NewProcess, moved: &mut Option<Moved>) -> Result<Vec<String>, OciError> {
         let spec = &self.bundle.spec;
         let linux = spec.linux().as_ref();
         let namespaces = linux.and_then(|l| l.namespaces().as_deref()).unwrap_or_default();
@@ -251,13 +286,16 @@ impl Creation<'_> {
         let ticks = crate::sys::process_start_ticks(new.pid).map_err(OciError::step("read the start time of the process"))?;
         let record = self.record(new.pid, ticks);
         let state = State::of(&record, Status::Creating);
-        let warnings;
+        let mut warnings;
         new.go()?;
         loop {
             match new.said()? {
                 Said::Failed(failure) => return Err(failure.into()),
                 Said::Born { .. } | Said::Noted(_) => {}
                 Said::Mounted => {
+                    if let Some(devices) = linux.and_then(|l| l.net_devices().as_ref()).filter(|d| !d.is_empty()) {
+                        *moved = Some(net_devices::move_all(devices, new.pid)?);
+                    }
                     let listed = spec.hooks().as_ref();
                     hooks::run("prestart", listed.and_then(prestart), &state, None)?;
                     hooks::run("createRuntime", listed.and_then(|h| h.create_runtime().as_ref()), &state, None)?;
@@ -276,9 +314,12 @@ impl Creation<'_> {
             }
         }
         if let (Some(process), Some(_)) = (process, user) {
-            set_limits_of(new.pid, process)?;
+            warnings.extend(set_limits_of(new.pid, process)?);
         }
         self.folder.write(&record)?;
+        if let Some(path) = &self.options.pidfd_socket {
+            new.send_descriptor(path)?;
+        }
         if let Some(path) = &self.options.pid_file {
             crate::files::publish(path, new.pid.to_string().as_bytes(), 0o644)?;
         }
@@ -291,15 +332,12 @@ fn prestart(hooks: &oci_spec::runtime::Hooks) -> Option<&Vec<oci_spec::runtime::
 }
 
 /// The limits of a process in a user namespace, which may not raise them itself.
-fn set_limits_of(pid: i32, process: &oci_spec::runtime::Process) -> Result<(), OciError> {
+pub(super) fn set_limits_of(pid: i32, process: &oci_spec::runtime::Process) -> Result<Vec<String>, OciError> {
+    let mut warnings = Vec::new();
     for limit in process.rlimits().iter().flatten() {
-        let resource: Resource = enter::resource(limit.typ());
-        let value = |n: u64| (n != u64::MAX).then_some(n);
-        let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
-        rustix::process::prlimit(rustix::process::Pid::from_raw(pid), resource, wanted)
-            .map_err(|e| Failure::new(Stage::SetLimit, limit.typ().to_string(), e))?;
+        warnings.extend(process::set_limit(rustix::process::Pid::from_raw(pid), limit)?);
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// The process in between: joins what is to be joined, and makes the container's process as a sibling of itself.
@@ -369,6 +407,12 @@ pub(super) struct NewProcess {
 impl NewProcess {
     pub(super) fn go(&self) -> Result<(), OciError> {
         self.channel.go().map_err(OciError::step("let the container's process go on"))
+    }
+
+    /// Hands the descriptor of the process to whoever listens at the path.
+    pub(super) fn send_descriptor(&self, path: &Path) -> Result<(), OciError> {
+        let socket = console::connect_to(path)?;
+        console::send_descriptor(socket, b"pidfd", &self.pidfd).map_err(OciError::step("send the process's descriptor"))
     }
 
     fn said(&self) -> Result<Said, OciError> {

@@ -45,6 +45,10 @@ pub(super) fn make_all(root: &Root, spec: &Spec) -> Result<(), Failure> {
 
 fn make_listed(root: &Root, device: &LinuxDevice, spec: &Spec) -> Result<(), Failure> {
     let path = device.path();
+    // It leads to that of the container's own terminals, and the host's would be one of the host's.
+    if path == Path::new("/dev/ptmx") {
+        return Ok(());
+    }
     let about = || path.display().to_string();
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Failure::new(Stage::MakeDevice, about(), Errno::INVAL));

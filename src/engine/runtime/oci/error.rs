@@ -18,7 +18,8 @@ pub enum OciError {
     Exists { id: String },
     #[error("{id:?} is not a container's name: use letters, digits, `_`, `+`, `-` and `.`, 1024 at most")]
     Id { id: String },
-    #[error("cannot {verb} container {id:?}: it is {status}")]
+    // Engines look for these words when what they want to signal has ended.
+    #[error("cannot {verb} container {id:?}: {}it is {status}", if *status == Status::Stopped { "container not running: " } else { "" })]
     Status { verb: &'static str, id: String, status: Status },
     #[error("{}: {source}", path.display())]
     Config { path: PathBuf, source: serde_json::Error },

@@ -30,8 +30,10 @@ pub struct ExecOptions {
     pub pid_file: Option<PathBuf>,
     /// Join also when the container is paused: then it waits with it.
     pub ignore_paused: bool,
-    /// A cgroup below the container's.
-    pub cgroup: Option<PathBuf>,
+    /// A socket that gets a descriptor of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Cgroups below the container's, as `path` or `controller,controller:path`.
+    pub cgroups: Vec<String>,
     pub activated: u32,
 }
 
@@ -81,16 +83,10 @@ pub fn exec(
     };
     let filter = Filter::compile(spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let target = record::process(&container).ok_or_else(|| refused(Status::Stopped))?;
-    let cgroup = match &options.cgroup {
-        None => Cgroup::at(&container.cgroup)?,
-        Some(below) => {
-            let below: PathBuf = below.components().filter(|c| !matches!(c, std::path::Component::RootDir)).collect();
-            Cgroup::at(&container.cgroup.join(below))?
-        }
-    };
-    let join = Join::new(&spec, wanted, target, console, filter, &cgroup, container.pid, options.activated)?;
+    let place = Cgroup::at(&container.cgroup)?.below(&options.cgroups)?;
+    let join = Join::new(&spec, wanted, target, console, filter, place.doors, container.pid, options.activated)?;
     let state = State::of(&container, Status::Running);
-    join.run(cgroup.birthplace()?, &state, options.pid_file.as_deref())
+    join.run(place.birthplace, &state, options)
 }
 
 struct Join {
@@ -113,7 +109,7 @@ impl Join {
         target: OwnedFd,
         console: Option<OwnedFd>,
         filter: Option<Filter>,
-        cgroup: &Cgroup,
+        doors: Vec<OwnedFd>,
         pid: i32,
         activated: u32,
     ) -> Result<Self, OciError> {
@@ -138,19 +134,10 @@ impl Join {
                 namespaces |= flag;
             }
         }
-        Ok(Self {
-            spec: spec.clone(),
-            process: process.clone(),
-            target,
-            namespaces,
-            console,
-            filter,
-            doors: cgroup.doors()?,
-            activated,
-        })
+        Ok(Self { spec: spec.clone(), process: process.clone(), target, namespaces, console, filter, doors, activated })
     }
 
-    fn run(self, birthplace: Option<OwnedFd>, state: &State, pid_file: Option<&Path>) -> Result<Executed, OciError> {
+    fn run(self, birthplace: Option<OwnedFd>, state: &State, options: &ExecOptions) -> Result<Executed, OciError> {
         let (own, childs) = Channel::pair().map_err(OciError::step("make a socket pair"))?;
         // The kernel moves it between processors by its cgroup, so that the first choice is made before it is in it.
         let affinity = self.process.exec_cpu_affinity().clone();
@@ -181,7 +168,7 @@ impl Join {
                 let restored = if in_pid { nix::sched::setns(&home, CloneFlags::CLONE_NEWPID) } else { Ok(()) };
                 let restored =
                     restored.map_err(|e| OciError::Step { action: "return to the own pid namespace", source: e.into() });
-                match restored.and_then(|()| self.accompany(&new, state, pid_file)) {
+                match restored.and_then(|()| self.accompany(&new, state, options)) {
                     Ok((warnings, notes)) => Ok(Executed { pid: new.pid, pidfd: new.pidfd, warnings, notes }),
                     Err(error) => Err(new.abandon(error)),
                 }
@@ -193,17 +180,25 @@ impl Join {
         &self,
         new: &super::create::NewProcess,
         state: &State,
-        pid_file: Option<&Path>,
+        options: &ExecOptions,
     ) -> Result<(Vec<String>, Vec<String>), OciError> {
         if let Some(score) = self.process.oom_score_adj() {
             let path = format!("/proc/{}/oom_score_adj", new.pid);
             std::fs::write(&path, score.to_string()).map_err(|e| FileError::new("write", path, e))?;
         }
-        if let Some(path) = pid_file {
+        if let Some(path) = &options.pidfd_socket {
+            new.send_descriptor(path)?;
+        }
+        if let Some(path) = &options.pid_file {
             crate::files::publish(path, new.pid.to_string().as_bytes(), 0o644)?;
         }
+        // A root that is none on the host may not raise a limit: there it is done from outside.
+        let limited = match self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            true => super::create::set_limits_of(new.pid, &self.process)?,
+            false => Vec::new(),
+        };
         new.go()?;
-        let (mut warnings, mut notes, mut ready) = (Vec::new(), Vec::new(), false);
+        let (mut warnings, mut notes, mut ready) = (limited, Vec::new(), false);
         loop {
             match new.said_or_executed()? {
                 Some(Said::Failed(failure)) => return Err(failure.into()),
@@ -219,7 +214,7 @@ impl Join {
                 // The last word before the program; what follows is a failure, or the end of the channel.
                 Some(Said::Ready { warnings: told }) => {
                     ready = true;
-                    warnings = told;
+                    warnings.extend(told);
                 }
                 None if ready => return Ok((warnings, notes)),
                 None => return Err(OciError::Died { how: "before it could say why".to_owned() }),
@@ -263,7 +258,7 @@ impl Join {
                 }
             }
         }
-        let mut warnings = process::prepare(process, in_user_namespace)?;
+        let mut warnings = process::prepare(process, in_user_namespace, true)?;
         warnings.extend(process::missing_capabilities(process)?);
         process::become_user(process, &identity, labels)?;
         let program = Program::find(process, &identity, self.activated)?;

@@ -13,7 +13,7 @@ pub fn features() -> Value {
     };
     json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.1",
+        "ociVersionMax": "1.3.0",
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": MOUNT_OPTIONS,
         "linux": {
@@ -37,6 +37,7 @@ pub fn features() -> Value {
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
+            "netDevices": { "enabled": true },
             "memoryPolicy": { "modes": MEMORY_MODES, "flags": MEMORY_FLAGS },
             "mountExtensions": { "idmap": { "enabled": true } },
         },

@@ -61,6 +61,7 @@ pub(super) struct Plan {
     /// So many descriptors that systemd has passed.
     pub(super) activated: u32,
     pub(super) no_pivot: bool,
+    pub(super) inherit_keyring: bool,
 }
 
 /// Becomes the container. Returns only what went wrong before it was ready; after that its starter is told, and it ends.
@@ -121,7 +122,7 @@ fn furnish(plan: &Plan, place: &OwnedFd, sources: Vec<Option<Source>>, channel: 
     devices::make_all(&root, spec)?;
     say(channel, &Said::Mounted)?;
     channel.await_go().at(Stage::AwaitStarter, "")?;
-    let state = State { status: Status::Creating, ..plan.state.clone() };
+    let state = State { status: Status::Creating, pid: own_pid(), ..plan.state.clone() };
     let of_creation = spec.hooks().as_ref().and_then(|h| h.create_container().as_ref());
     run_hooks("createContainer", of_creation, &state, None)?;
     if let Some(linux) = spec.linux() {
@@ -156,9 +157,14 @@ fn run_hooks(
     })
 }
 
+/// As the container sees it, which is what its hooks are told.
+fn own_pid() -> Option<i32> {
+    Some(rustix::process::getpid().as_raw_nonzero().get())
+}
+
 /// The rest of what can be done before it is started.
 fn become_ready(plan: Plan, root: &Root, labels: Labels, channel: &Channel) -> Result<Ready, Failure> {
-    let Plan { spec, state, filter, console, listener, activated, .. } = plan;
+    let Plan { spec, state, filter, console, listener, activated, inherit_keyring, .. } = plan;
     if let Some(personality) = spec.linux().as_ref().and_then(|l| l.personality().as_ref()) {
         process::set_personality(personality)?;
     }
@@ -177,7 +183,7 @@ fn become_ready(plan: Plan, root: &Root, labels: Labels, channel: &Channel) -> R
             enter::give_to(stream, &identity)?;
         }
     }
-    let mut warnings = process::prepare(&process, has_own(&spec, LinuxNamespaceType::User))?;
+    let mut warnings = process::prepare(&process, has_own(&spec, LinuxNamespaceType::User), !inherit_keyring)?;
     warnings.extend(process::missing_capabilities(&process)?);
     process::become_user(&process, &identity, labels)?;
     let program = Program::find(&process, &identity, activated)?;
@@ -221,7 +227,7 @@ impl Ready {
     }
 
     fn execute(&self) -> Result<std::convert::Infallible, Failure> {
-        let state = State { status: Status::Created, ..self.state.clone() };
+        let state = State { status: Status::Created, pid: own_pid(), ..self.state.clone() };
         let hooks = self.spec.hooks().as_ref().and_then(|h| h.start_container().as_ref());
         let env = self.spec.process().as_ref().and_then(|p| p.env().as_deref());
         run_hooks("startContainer", hooks, &state, env)?;

@@ -8,6 +8,7 @@
 mod bundle;
 mod cgroup_mount;
 mod cgroups;
+mod checks;
 mod console;
 mod create;
 mod devices;
@@ -20,6 +21,7 @@ mod lifecycle;
 mod listening;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod options;
 mod placement;
 mod process;
@@ -27,6 +29,7 @@ mod record;
 mod rootfs;
 mod template;
 mod waiting;
+mod watch;
 
 pub use console::receive_descriptor;
 pub use create::{CreateOptions, Created, create};
@@ -35,7 +38,8 @@ pub use exec::{ExecOptions, Executed, exec, process_of};
 pub use features::features;
 pub use lifecycle::{delete, kill, list, pause, processes, resume, start, state, update, wait};
 pub use record::{State, Status};
-pub use template::template;
+pub use template::{rootless, template};
+pub use watch::Watch;
 
 /// Where containers are recorded when nobody says.
 pub const DEFAULT_ROOT: &str = "/run/setpoint-oci";

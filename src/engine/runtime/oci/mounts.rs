@@ -7,7 +7,9 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::mount::{
+    FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick, open_tree,
+};
 
 use super::super::failure::{At, Failure, Stage};
 use super::super::mounts::{attach, new_file_system};
@@ -76,7 +78,23 @@ pub(super) fn has_own(spec: &Spec, kind: LinuxNamespaceType) -> bool {
 
 fn remount(root: &Root, mount: &Mount, options: &Options) -> Result<(), Failure> {
     let target = root.open(mount.destination()).at(Stage::Mount, name(mount))?;
+    reconfigure(&target, &options.data).at(Stage::Mount, name(mount))?;
     apply(&target, options).at(Stage::Mount, name(mount))
+}
+
+/// Changes options of a file system that is mounted.
+fn reconfigure(mount: &OwnedFd, data: &[(String, Option<String>)]) -> Result<(), Errno> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    let context = fspick(mount, "", FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC)?;
+    for (key, value) in data {
+        match value {
+            Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str())?,
+            None => fsconfig_set_flag(&context, key.as_str())?,
+        }
+    }
+    fsconfig_reconfigure(&context)
 }
 
 /// The attributes and the propagation, on a mount that is attached or not.
@@ -124,6 +142,11 @@ fn mount_new(root: &Root, spec: &Spec, mount: &Mount, kind: &str, options: &Opti
     let source = mount.source().as_deref().map(|s| s.to_string_lossy().into_owned());
     if let Some(source) = source.as_deref().filter(|s| !s.is_empty()) {
         data.push(("source", Some(source)));
+    }
+    // Those that are left out label their files themselves.
+    let label = spec.linux().as_ref().and_then(|l| l.mount_label().as_deref()).filter(|label| !label.is_empty());
+    if let Some(label) = label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup2")) {
+        data.push(("context", Some(label)));
     }
     let about = || name(mount);
     let made = new_file_system(kind, &data, MountAttrFlags::empty()).at(Stage::Mount, about())?;

@@ -61,7 +61,10 @@ impl Placement {
     /// Lets systemd make it, with what it is to know of the limits.
     pub(super) fn make(self, spec: &Spec, id: &str) -> Result<Placed, OciError> {
         let scope = match self {
-            Self::Folder(cgroup) => return Ok(Placed { cgroup, unit: None, holder: None }),
+            Self::Folder(cgroup) => {
+                cgroup.refuse_others()?;
+                return Ok(Placed { cgroup, unit: None, holder: None });
+            }
             Self::Scope(scope) => scope,
         };
         let mut systemd = Systemd::connect()?;

@@ -84,12 +84,12 @@ fn open_attribute(name: &str) -> std::io::Result<File> {
 /// Settings that need privileges, and that the kernel keeps over the change of user.
 ///
 /// Returns what could not be had, for a warning.
-pub(super) fn prepare(process: &Process, in_user_namespace: bool) -> Result<Vec<String>, Failure> {
+pub(super) fn prepare(process: &Process, in_user_namespace: bool, new_keyring: bool) -> Result<Vec<String>, Failure> {
     let mut warnings = Vec::new();
     // A root that is none on the host may not raise a limit: there it is done from outside.
     if !in_user_namespace {
         for limit in process.rlimits().iter().flatten() {
-            warnings.extend(set_limit(limit)?);
+            warnings.extend(set_limit(None, limit)?);
         }
     }
     if let Some(wanted) = process.scheduler() {
@@ -105,19 +105,25 @@ pub(super) fn prepare(process: &Process, in_user_namespace: bool) -> Result<Vec<
         let level = level.ok_or_else(|| Failure::new(Stage::SetScheduling, "ioPriority.priority: 0 to 7", Errno::INVAL))?;
         scheduling::set_io_priority(class, level).at(Stage::SetScheduling, "ioPriority")?;
     }
-    match sys::process::new_session_keyring() {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
-        other => other.at(Stage::SetKeyring, "")?,
+    if new_keyring {
+        match sys::process::new_session_keyring() {
+            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+            other => other.at(Stage::SetKeyring, "")?,
+        }
     }
     Ok(warnings)
 }
 
 /// Engines ask for limits that are usual, and on a host whose root may not raise limits even those are refused: there the
-/// process has as much as can be had. What no root may set stays an error.
-fn set_limit(limit: &PosixRlimit) -> Result<Option<String>, Failure> {
-    let refused = match enter::set_limit(limit) {
+/// process has as much as can be had. What no root may set stays an error. `None` is the calling process, and another one has
+/// its limits still.
+pub(super) fn set_limit(of: Option<rustix::process::Pid>, limit: &PosixRlimit) -> Result<Option<String>, Failure> {
+    let resource = enter::resource(limit.typ());
+    let set = |wanted| rustix::process::prlimit(of, resource, wanted).at(Stage::SetLimit, limit.typ().to_string());
+    let value = |n: u64| (n != u64::MAX).then_some(n);
+    let refused = match set(Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) }) {
         Err(failure) if failure.errno == libc::EPERM => failure,
-        other => return other.map(|()| None),
+        other => return other.map(|_| None),
     };
     let own = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "read")?.effective;
     let most = match limit.typ() {
@@ -129,11 +135,9 @@ fn set_limit(limit: &PosixRlimit) -> Result<Option<String>, Failure> {
     if own.contains(CapabilitySet::SYS_RESOURCE) || limit.hard() > most {
         return Err(refused);
     }
-    let resource = enter::resource(limit.typ());
     let maximum = rustix::process::getrlimit(resource).maximum;
     let at_most = |wanted: u64| maximum.map_or(Some(wanted), |m| Some(wanted.min(m))).filter(|n| *n != u64::MAX);
-    let granted = Rlimit { current: at_most(limit.soft()), maximum: at_most(limit.hard()) };
-    rustix::process::setrlimit(resource, granted).at(Stage::SetLimit, limit.typ().to_string())?;
+    set(Rlimit { current: at_most(limit.soft()), maximum: at_most(limit.hard()) })?;
     let words = maximum.map_or_else(|| "unlimited".to_owned(), |m| m.to_string());
     Ok(Some(format!("{} is {words} and not {}: this host's root may not raise it", limit.typ(), limit.hard())))
 }

@@ -47,8 +47,48 @@ pub fn template() -> Value {
     })
 }
 
+/// What `spec --rootless` writes: an ordinary user is root in a user namespace of its own, shares the host's network, and has
+/// no cgroup to limit.
+pub fn rootless() -> Value {
+    let mut document = template();
+    let of = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    let linux = &mut document["linux"];
+    linux["uidMappings"] = of(rustix::process::geteuid().as_raw());
+    linux["gidMappings"] = of(rustix::process::getegid().as_raw());
+    if let Some(linux) = linux.as_object_mut() {
+        linux.remove("resources");
+    }
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        namespaces.push(json!({ "type": "user" }));
+    }
+    if let Some(mounts) = document["mounts"].as_array_mut() {
+        for mount in mounts.iter_mut() {
+            if let Some(options) = mount["options"].as_array_mut() {
+                // There is one user and one group only.
+                options.retain(|option| !option.as_str().is_some_and(|o| o.starts_with("gid=") || o.starts_with("uid=")));
+            }
+            // Of the host's network, which the host's root has mounted: it can only be bound.
+            if mount["destination"] == "/sys" {
+                *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
+                    "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
+            }
+        }
+        mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+    }
+    document
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_ordinary_users_too() {
+        let spec: oci_spec::runtime::Spec = serde_json::from_value(super::rootless()).unwrap();
+        let linux = spec.linux().as_ref().unwrap();
+        assert!(linux.resources().is_none() && linux.uid_mappings().as_ref().is_some_and(|m| m.len() == 1));
+        assert!(!super::rootless().to_string().contains("gid=5"));
+    }
+
     #[test]
     fn it_is_a_specification() {
         let spec: oci_spec::runtime::Spec = serde_json::from_value(super::template()).unwrap();

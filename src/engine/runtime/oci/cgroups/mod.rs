@@ -1,9 +1,11 @@
 //! The cgroup of an OCI container: at any path, in every hierarchy of the host, with all the resources that a bundle can
 //! name. Knows nothing of what runs in it.
 
+mod delegation;
 mod devices;
 mod hierarchies;
 pub(super) mod properties;
+mod usage;
 mod v1;
 mod v2;
 
@@ -34,6 +36,12 @@ pub enum CgroupError {
     Path { path: PathBuf },
     #[error("resources.unified: {reason}")]
     Unified { reason: String },
+    #[error("linux.cgroupsPath {}: {reason}; name another one", path.display())]
+    Unfit { path: PathBuf, reason: &'static str },
+    #[error("--cgroup {text}: {reason}")]
+    Below { text: String, reason: String },
+    #[error("linux.resources.memory.{reason}")]
+    Memory { reason: String },
     #[error("linux.resources.devices: {reason}")]
     DeviceRule { reason: String },
     #[error("restrict the devices of {}: {source}", path.display())]
@@ -71,6 +79,15 @@ impl Cgroup {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Refuses one that is somebody else's: what is in it would be limited, and killed, with the container.
+    pub(super) fn refuse_others(&self) -> Result<(), CgroupError> {
+        let unfit = |reason| Err(CgroupError::Unfit { path: self.path.clone(), reason });
+        if !self.processes()?.is_empty() {
+            return unfit("there are processes in it already");
+        }
+        if self.is_frozen()? { unfit("it is frozen") } else { Ok(()) }
     }
 
     /// Makes what of it is missing.
@@ -116,8 +133,12 @@ impl Cgroup {
 
     /// The folder in which a process can be born.
     pub(super) fn birthplace(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        self.birthplace_at(&self.path)
+    }
+
+    fn birthplace_at(&self, path: &Path) -> Result<Option<OwnedFd>, CgroupError> {
         let Some(root) = &self.hierarchies.unified else { return Ok(None) };
-        let folder = root.join(&self.path);
+        let folder = root.join(path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&folder, flags, Mode::empty());
         opened.map(Some).map_err(|e| CgroupError::file("open", folder)(e.into()))
@@ -125,12 +146,7 @@ impl Cgroup {
 
     /// The files through which a thread moves itself into the hierarchies of v1, by [`enter`](crate::engine::runtime::cgroups::enter).
     pub(super) fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        let open = |folder: PathBuf| {
-            let file = folder.join("tasks");
-            let opened = rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-            opened.map_err(|e| CgroupError::file("open", file)(e.into()))
-        };
-        self.hierarchies.v1.iter().map(|h| open(h.root.join(&self.path))).collect()
+        self.hierarchies.v1.iter().map(|h| door(&h.root.join(&self.path))).collect()
     }
 
     /// Every process in it and in the cgroups below it.
@@ -302,6 +318,12 @@ pub(super) fn views() -> Result<Vec<View>, CgroupError> {
         root,
     });
     Ok(of_v1.chain(of_v2).collect())
+}
+
+fn door(folder: &Path) -> Result<OwnedFd, CgroupError> {
+    let file = folder.join("tasks");
+    let opened = rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(|e| CgroupError::file("open", file)(e.into()))
 }
 
 fn collect(folder: &Path, found: &mut Vec<i32>) -> Result<(), CgroupError> {

@@ -60,8 +60,8 @@ pub(super) fn apply(hierarchies: &Hierarchies, path: &Path, resources: &LinuxRes
 }
 
 fn memory(hierarchies: &Hierarchies, path: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
-    let kernel = wanted.kernel().or(wanted.kernel_tcp());
-    let named = [wanted.limit(), wanted.reservation(), wanted.swap(), kernel].iter().any(Option::is_some)
+    super::v2::refuse_kernel_memory(wanted)?;
+    let named = [wanted.limit(), wanted.reservation(), wanted.swap(), wanted.kernel_tcp()].iter().any(Option::is_some)
         || wanted.swappiness().is_some()
         || wanted.disable_oom_killer().is_some();
     if !named {
@@ -91,8 +91,7 @@ fn memory(hierarchies: &Hierarchies, path: &Path, wanted: &LinuxMemory) -> Resul
     if let Some(bytes) = wanted.reservation().filter(|b| *b != 0) {
         set(&folder, "memory.soft_limit_in_bytes", &text(bytes))?;
     }
-    // Limits of kernel memory alone are gone from newer kernels, where they count as memory.
-    if let Some(bytes) = wanted.kernel_tcp().filter(|_| folder.join("memory.kmem.tcp.limit_in_bytes").exists()) {
+    if let Some(bytes) = wanted.kernel_tcp().filter(|b| *b != 0) {
         set(&folder, "memory.kmem.tcp.limit_in_bytes", &text(bytes))?;
     }
     if let Some(percent) = wanted.swappiness() {

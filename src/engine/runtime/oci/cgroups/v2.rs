@@ -88,7 +88,24 @@ pub(super) fn swap(wanted: &LinuxMemory) -> Result<Option<i64>, CgroupError> {
 }
 
 fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
+    refuse_kernel_memory(wanted)?;
+    let refused = |present: bool, what: &str| match present {
+        true => Err(CgroupError::Memory { reason: format!("{what}: cgroup v2 has none; remove it") }),
+        false => Ok(()),
+    };
+    refused(wanted.kernel_tcp().is_some_and(|b| b > 0), "kernelTCP")?;
+    refused(wanted.swappiness().is_some(), "swappiness")?;
+    refused(wanted.disable_oom_killer() == Some(true), "disableOOMKiller")?;
     let limit = wanted.limit().filter(|l| *l != 0);
+    if let (Some(true), Some(limit)) = (wanted.check_before_update(), limit.filter(|l| *l > 0)) {
+        // Of v1 the kernel itself refuses that; here it would kill.
+        let file = folder.join("memory.current");
+        let text = fs::read_to_string(&file).map_err(CgroupError::file("read", file))?;
+        if text.trim().parse::<i64>().is_ok_and(|used| used > limit) {
+            let reason = format!("limit {limit}: {} bytes are in use, and checkBeforeUpdate is set", text.trim());
+            return Err(CgroupError::Memory { reason });
+        }
+    }
     // With an unlimited memory swap is unlimited too, where it is counted.
     let implied = || (limit == Some(-1) && folder.join("memory.swap.max").exists()).then_some(-1);
     let swap = swap(wanted)?.or_else(implied).map(bytes);
@@ -101,6 +118,17 @@ fn memory(folder: &Path, wanted: &LinuxMemory) -> Result<(), CgroupError> {
     match wanted.reservation().filter(|r| *r != 0) {
         Some(reservation) => set(folder, "memory.low", &bytes(reservation)),
         None => Ok(()),
+    }
+}
+
+/// A limit of the kernel's memory alone was in v1 of kernels before 5.16.
+pub(super) fn refuse_kernel_memory(wanted: &LinuxMemory) -> Result<(), CgroupError> {
+    match wanted.kernel() {
+        Some(bytes) if bytes > 0 => {
+            let reason = "kernel: kernels count it as memory; remove it, and set the limit of both".to_owned();
+            Err(CgroupError::Memory { reason })
+        }
+        _ => Ok(()),
     }
 }
 
