@@ -330,7 +330,7 @@ pub(super) static CONTAINER: Table = Table {
         field(
             "security_opt",
             Form::List(&Form::Text),
-            "no-new-privileges[:BOOL], seccomp=unconfined|FILE, apparmor=PROFILE, label=…, systempaths=unconfined",
+            "no-new-privileges[:BOOL], seccomp=unconfined|FILE, apparmor=PROFILE, label=…, systempaths=unconfined, sockets=unconfined",
         ),
         field("pid", Form::Text, "Its processes: host, service:NAME or container:NAME"),
         field("ipc", Form::Text, "Its shared memory: private, shareable, none, host, service:NAME or container:NAME"),

@@ -58,6 +58,26 @@ fn limits_scores_and_scheduling() {
         .fails_with("twice");
 }
 
+/// A 32-bit program without a C library that makes a folder and ends with the error number of that.
+#[cfg(target_arch = "x86_64")]
+fn narrow(program: &std::path::Path) {
+    let text = r#"
+        static long call(long number, long a, long b) {
+            long result;
+            __asm__ volatile("int $0x80" : "=a"(result) : "0"(number), "b"(a), "c"(b) : "memory");
+            return result;
+        }
+        void _start(void) { call(252, -call(39, (long)"/data/made", 0700), 0); }"#;
+    let source = program.with_extension("c");
+    fs::write(&source, text).unwrap();
+    let made = Command::new("cc")
+        .args(["-m32", "-nostdlib", "-static", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-o"])
+        .args([program, &source])
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
 #[test]
 fn the_filter_holds() {
     let filter = |action: &str| {
@@ -84,6 +104,16 @@ fn the_filter_holds() {
         c["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO");
     });
     assert_eq!(bundle.run().ok(), "no");
+    // Programs of another architecture end at their first call, unless the filter says that it is about them too.
+    #[cfg(target_arch = "x86_64")]
+    for (architectures, code) in [(json!([]), 159), (json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]), 38)] {
+        let bundle = Bundle::new("/data/narrow").with(|c| {
+            c["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO");
+            c["linux"]["seccomp"]["architectures"] = architectures.clone();
+        });
+        narrow(&bundle.rootfs().join("data/narrow"));
+        assert_eq!(bundle.run().code, code, "{architectures}");
+    }
     let killed = Bundle::new("(mkdir /data/x); echo $?").with(|c| c["linux"]["seccomp"] = filter("SCMP_ACT_KILL_PROCESS"));
     assert!(killed.run().ok().contains("159"));
     let nobody = Bundle::new("true").with(|c| c["linux"]["seccomp"] = filter("SCMP_ACT_NOTIFY"));

@@ -18,7 +18,7 @@ pub struct ConfineArgs {
     /// All capabilities and devices, nothing hidden and nothing filtered
     #[arg(long)]
     pub privileged: bool,
-    /// no-new-privileges[:BOOL], seccomp=unconfined|FILE, apparmor=PROFILE, label=…, systempaths=unconfined
+    /// no-new-privileges[:BOOL], seccomp=unconfined|FILE, apparmor=PROFILE, label=…, systempaths=unconfined, sockets=unconfined
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<SecurityOption>,
     /// Its processes: host, or container:NAME

@@ -216,9 +216,10 @@ fn fields_of_containers_in_their_forms() {
             json!({"devices": ["/dev/fuse:/dev/fuse:rwm", "/dev/a:/dev/b:r"], "device_cgroup_rules": ["c 10:* rwm"]}),
         ),
         (
-            "security_opt: [\"no-new-privileges:false\", seccomp=unconfined, label=disable, systempaths=unconfined]",
+            "security_opt: [\"no-new-privileges:false\", seccomp=unconfined, label=disable, systempaths=unconfined, \
+             sockets=unconfined]",
             json!({"security_opt": {"no_new_privileges": false, "seccomp": "unconfined", "apparmor": null,
-                "label": ["disable"], "unconfined_paths": true}}),
+                "label": ["disable"], "unconfined_paths": true, "unconfined_sockets": true}}),
         ),
         (
             "dns: 10.0.0.1\ndns_search: [a.example, b.example]\ndns_opt: [ndots:2]\ndomainname: x.example\nmac_address: 02:42:AC:11:00:02",

@@ -15,6 +15,8 @@ pub struct Security {
     pub label: Vec<String>,
     /// Paths of the kernel's file systems are neither masked nor read-only.
     pub unconfined_paths: bool,
+    /// Sockets of all families, and those that are asked for by `socketcall`, where the default profile holds.
+    pub unconfined_sockets: bool,
 }
 
 /// Which system calls a container may make.
@@ -39,6 +41,7 @@ pub enum SecurityOption {
     Apparmor(String),
     Label(String),
     UnconfinedPaths,
+    UnconfinedSockets,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -69,9 +72,13 @@ impl std::str::FromStr for SecurityOption {
             ("label", Some(label)) => Ok(Self::Label(label.to_owned())),
             ("systempaths", Some("unconfined")) => Ok(Self::UnconfinedPaths),
             ("systempaths", _) => Err(invalid("there is `systempaths=unconfined` only")),
+            ("sockets", Some("unconfined")) => Ok(Self::UnconfinedSockets),
+            ("sockets", _) => Err(invalid("there is `sockets=unconfined` only")),
             ("seccomp" | "apparmor" | "label", None) => Err(invalid("it needs a value")),
             ("proc-opts" | "mask" | "unmask", _) => Err(invalid("it is not supported; there is `systempaths=unconfined`")),
-            _ => Err(invalid("the options are no-new-privileges, seccomp=, apparmor=, label= and systempaths=unconfined")),
+            _ => Err(invalid(
+                "the options are no-new-privileges, seccomp=, apparmor=, label=, systempaths=unconfined and sockets=unconfined",
+            )),
         }
     }
 }
@@ -90,6 +97,7 @@ impl Security {
             SecurityOption::Apparmor(profile) => self.apparmor = Some(profile),
             SecurityOption::Label(label) => self.label.push(label),
             SecurityOption::UnconfinedPaths => self.unconfined_paths = true,
+            SecurityOption::UnconfinedSockets => self.unconfined_sockets = true,
         }
         Ok(())
     }
@@ -112,10 +120,12 @@ mod tests {
             ("label=type:svirt", O::Label("type:svirt".into())),
             ("label:disable", O::Label("disable".into())),
             ("systempaths=unconfined", O::UnconfinedPaths),
+            ("sockets=unconfined", O::UnconfinedSockets),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for bad in ["", "nope", "seccomp", "no-new-privileges=perhaps", "systempaths=all", "apparmor=", "mask=/proc/x"] {
+        for bad in ["", "nope", "seccomp", "no-new-privileges=perhaps", "systempaths=all", "sockets", "apparmor=", "mask=/proc/x"]
+        {
             assert!(bad.parse::<SecurityOption>().is_err(), "{bad}");
         }
     }

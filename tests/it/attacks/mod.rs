@@ -13,6 +13,8 @@ mod groups;
 mod interpreters;
 mod kernel_folders;
 mod masked_paths;
+#[cfg(target_arch = "x86_64")]
+mod narrow;
 mod own_binary;
 mod passwd;
 mod pids;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 
-use super::{ALLOW, ERRNO, KILL_PROCESS, Outcome, Program, Rule, SeccompError, names};
+use super::{ALLOW, ERRNO, KILL_PROCESS, Outcome, Program, Rule, SeccompError, names, second};
 use crate::sys::seccomp::Instruction;
 
 const LOAD: u16 = 0x20;
@@ -31,57 +31,77 @@ const NARROW: u32 = 0x4000_0003;
 #[cfg(target_arch = "aarch64")]
 const NARROW: u32 = 0x4000_0028;
 
-/// `__X32_SYSCALL_BIT`; elsewhere no call has so high a number.
-const SECOND_NUMBERS: u32 = 0x4000_0000;
-
 /// What is to be done about the calls that have rules, by number.
 pub(super) type Rules = BTreeMap<u32, Vec<Rule>>;
 
 /// The kernel's own limit.
 const MOST: usize = 4096;
 
-/// `foreign` are the rules for 32-bit programs, whose calls are refused without any.
-pub(super) fn program(rules: &Rules, foreign: Option<&Rules>, default: Outcome) -> Result<Program, SeccompError> {
-    let own = judge(rules, default);
-    let foreign = foreign.map(|rules| judge(rules, default));
-    let mut program = vec![load(ARCHITECTURE), branch(IF_EQUAL, OURS, 0, 1), jump(if foreign.is_some() { 2 } else { 1 })];
-    if foreign.is_some() {
+/// The rules of each kind of program that a filter judges.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) own: Rules,
+    /// For 32-bit programs, whose calls end the program when there are none.
+    pub(super) narrow: Option<Rules>,
+    /// For the same calls by other numbers (x32), which are absent when there are none.
+    pub(super) second: Option<Rules>,
+}
+
+pub(super) fn program(tables: &Tables, default: Outcome) -> Result<Program, SeccompError> {
+    let own = judge(&tables.own, tables.second.as_ref(), default);
+    let narrow = tables.narrow.as_ref().map(|rules| judge(rules, None, default));
+    let mut program = vec![load(ARCHITECTURE), branch(IF_EQUAL, OURS, 0, 1), jump(if narrow.is_some() { 2 } else { 1 })];
+    if narrow.is_some() {
         program.push(branch(IF_EQUAL, NARROW, 1, 0));
     }
     // The numbers of another architecture mean other calls, so they cannot be judged by these tables.
     program.push(give(KILL_PROCESS));
-    if let Some(foreign) = foreign {
+    if let Some(narrow) = narrow {
         // The own calls come first in time, and last in the program: the way there is longer than a branch can go.
-        program[2] = jump(2 + foreign.len() as u32);
-        program.extend(foreign);
+        program[2] = jump(2 + narrow.len() as u32);
+        program.extend(narrow);
     }
     program.extend(own);
     if program.len() > MOST { Err(SeccompError::TooLarge) } else { Ok(program) }
 }
 
-fn judge(rules: &Rules, default: Outcome) -> Program {
-    // Each range of numbers begins where the one before it ends.
-    let mut ranges: Vec<(u32, Program)> = vec![(0, vec![give(default)])];
-    let mut next = 0;
-    for (&number, rules) in rules {
-        if number > next {
-            push(&mut ranges, next, vec![give(default)]);
-        }
-        push(&mut ranges, number, decide(rules, default));
-        next = number + 1;
-    }
-    push(&mut ranges, next, vec![give(default)]);
-    if default != ALLOW {
-        // A program that tries something newer than this filter is to fall back to what is older, not to give up.
-        push(&mut ranges, next.max(names::newest() + 1), vec![give(ERRNO | libc::ENOSYS as u32)]);
-    } else {
-        // The same calls by other numbers, for programs of a kind that hardly exists: no rule is about those.
-        push(&mut ranges, next.max(SECOND_NUMBERS), vec![give(ERRNO | libc::ENOSYS as u32)]);
+fn judge(rules: &Rules, second: Option<&Rules>, default: Outcome) -> Program {
+    let mut ranges = Vec::new();
+    fill(&mut ranges, 0, rules, default);
+    match second {
+        Some(rules) => fill(&mut ranges, second::BIT, rules, default),
+        // A kernel without them answers the same.
+        None => push(&mut ranges, second::BIT, vec![give(ABSENT)]),
     }
     let mut program = vec![load(NUMBER)];
     program.extend(search(&ranges));
     program
 }
+
+/// The ranges from `base` on. Each begins where the one before it ends.
+fn fill(ranges: &mut Vec<(u32, Program)>, base: u32, rules: &Rules, default: Outcome) {
+    // A program that tries something newer than this filter is to fall back to what is older, not to give up.
+    let unknown = if default == ALLOW { ALLOW } else { ABSENT };
+    let newer = base + names::newest() + 1;
+    let gap = |ranges: &mut Vec<(u32, Program)>, from: u32, to: u32| {
+        if from < to.min(newer) {
+            push(ranges, from, vec![give(default)]);
+        }
+        if from.max(newer) < to {
+            push(ranges, from.max(newer), vec![give(unknown)]);
+        }
+    };
+    let mut next = base;
+    for (&number, rules) in rules {
+        gap(ranges, next, number);
+        push(ranges, number, decide(rules, default));
+        next = number + 1;
+    }
+    gap(ranges, next, u32::MAX);
+}
+
+/// What a kernel says that has no such call.
+const ABSENT: Outcome = ERRNO | libc::ENOSYS as u32;
 
 /// Adds a range, or makes the last one longer when it has the same answer.
 fn push(ranges: &mut Vec<(u32, Program)>, from: u32, answer: Program) {
@@ -217,6 +237,10 @@ mod tests {
         }
     }
 
+    fn own(own: Rules) -> Tables {
+        Tables { own, ..Tables::default() }
+    }
+
     fn arg(index: usize, op: LinuxSeccompOperator, value: u64, two: Option<u64>) -> LinuxSeccompArg {
         let argument = oci_spec::runtime::LinuxSeccompArgBuilder::default().index(index).op(op).value(value);
         match two {
@@ -231,7 +255,7 @@ mod tests {
             .into_iter()
             .map(|n| (n, vec![Rule { arguments: vec![], outcome: if n == 7 { ERRNO | 9 } else { ALLOW } }]))
             .collect();
-        let program = program(&rules, None, ERRNO | 1).unwrap();
+        let program = program(&own(rules), ERRNO | 1).unwrap();
         for number in 0..400 {
             let expected = match number {
                 0 | 1 | 2 | 5 | 8 | 300 => ALLOW,
@@ -247,14 +271,25 @@ mod tests {
     #[test]
     fn other_architectures_have_their_own_rules_or_none() {
         let rule = |number, outcome| BTreeMap::from([(number, vec![Rule { arguments: vec![], outcome }])]);
-        let alone = program(&rule(5, ERRNO | 9), None, ALLOW).unwrap();
+        let alone = program(&own(rule(5, ERRNO | 9)), ALLOW).unwrap();
         assert_eq!((run(&alone, 5, &[]), run(&alone, 6, &[])), (ERRNO | 9, ALLOW));
         assert_eq!(run_on(&alone, NARROW, 5, &[]), KILL_PROCESS);
-        assert_eq!(run(&alone, SECOND_NUMBERS | 5, &[]), ERRNO | libc::ENOSYS as u32);
-        let both = program(&rule(5, ERRNO | 9), Some(&rule(7, ERRNO | 8)), ALLOW).unwrap();
+        assert_eq!(run(&alone, second::BIT | 5, &[]), ABSENT);
+        let both = Tables { narrow: Some(rule(7, ERRNO | 8)), ..own(rule(5, ERRNO | 9)) };
+        let both = program(&both, ALLOW).unwrap();
         assert_eq!((run(&both, 5, &[]), run(&both, 7, &[])), (ERRNO | 9, ALLOW));
         assert_eq!((run_on(&both, NARROW, 5, &[]), run_on(&both, NARROW, 7, &[])), (ALLOW, ERRNO | 8));
         assert_eq!(run_on(&both, 0x1234, 7, &[]), KILL_PROCESS);
+    }
+
+    #[test]
+    fn the_second_numbers_have_their_own_rules_or_none() {
+        let rule = |number, outcome| BTreeMap::from([(number, vec![Rule { arguments: vec![], outcome }])]);
+        let tables = Tables { second: Some(rule(second::BIT | 520, ALLOW)), ..own(rule(5, ALLOW)) };
+        let program = program(&tables, ERRNO | 1).unwrap();
+        assert_eq!((run(&program, 5, &[]), run(&program, second::BIT | 520, &[])), (ALLOW, ALLOW));
+        assert_eq!((run(&program, 520, &[]), run(&program, second::BIT | 5, &[])), (ABSENT, ERRNO | 1));
+        assert_eq!((run(&program, second::BIT | 519, &[]), run(&program, second::BIT | 521, &[])), (ABSENT, ABSENT));
     }
 
     #[test]
@@ -267,7 +302,7 @@ mod tests {
                 for value in interesting {
                     let second = arg(3, Op::ScmpCmpEq, 77, None);
                     let rule = Rule { arguments: vec![arg(1, op, constant, Some(1)), second], outcome: ALLOW };
-                    let program = program(&BTreeMap::from([(3, vec![rule])]), None, ERRNO | 1).unwrap();
+                    let program = program(&own(BTreeMap::from([(3, vec![rule])])), ERRNO | 1).unwrap();
                     let fits = match op {
                         Op::ScmpCmpEq => value == constant,
                         Op::ScmpCmpNe => value != constant,

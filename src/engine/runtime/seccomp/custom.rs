@@ -2,8 +2,8 @@
 //! settled here, and what is left is a filter like any other.
 
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator,
-    LinuxSyscall,
+    Arch, Capabilities, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompOperator, LinuxSyscall,
 };
 use serde::Deserialize;
 
@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub(in crate::engine::runtime) enum ProfileError {
     #[error("it is not a profile: {0}")]
     Form(#[from] serde_json::Error),
+    #[error("`architectures` and `archMap` say the same thing; leave out one of them")]
+    Architectures,
     #[error("rule {number} names no system call")]
     Empty { number: usize },
     #[error("the kernel {text:?} in minKernel is not MAJOR.MINOR")]
@@ -25,7 +27,20 @@ struct Profile {
     default_action: LinuxSeccompAction,
     default_errno_ret: Option<u32>,
     #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    arch_map: Option<Vec<Mapped>>,
+    #[serde(default)]
     syscalls: Option<Vec<Rule>>,
+}
+
+/// The architectures of programs that run beside those of one of them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mapped {
+    architecture: String,
+    #[serde(default)]
+    sub_architectures: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +88,7 @@ pub(in crate::engine::runtime) fn read(text: &str, capabilities: &Capabilities) 
 
 fn settle(text: &str, capabilities: &Capabilities, kernel: (u32, u32)) -> Result<LinuxSeccomp, ProfileError> {
     let profile: Profile = serde_json::from_str(text)?;
+    let architectures = architectures(profile.architectures, profile.arch_map)?;
     let mut syscalls = Vec::new();
     for (index, rule) in profile.syscalls.unwrap_or_default().into_iter().enumerate() {
         let number = index + 1;
@@ -102,10 +118,23 @@ fn settle(text: &str, capabilities: &Capabilities, kernel: (u32, u32)) -> Result
     seccomp
         .set_default_action(profile.default_action)
         .set_default_errno_ret(profile.default_errno_ret)
-        .set_architectures(None)
+        .set_architectures(architectures)
         .set_flags(None)
         .set_syscalls(Some(syscalls));
     Ok(seccomp)
+}
+
+/// Those whose calls are judged. A profile says it in one of two ways, and a map is settled by what this host is. What an
+/// architecture is called that nobody knows here cannot be this host's.
+fn architectures(listed: Option<Vec<String>>, map: Option<Vec<Mapped>>) -> Result<Option<Vec<Arch>>, ProfileError> {
+    let (listed, map) = (listed.unwrap_or_default(), map.unwrap_or_default());
+    if !listed.is_empty() && !map.is_empty() {
+        return Err(ProfileError::Architectures);
+    }
+    let of_map = map.into_iter().filter(|entry| is_own(&entry.architecture));
+    let of_map = of_map.flat_map(|entry| entry.sub_architectures.unwrap_or_default());
+    let all: Vec<Arch> = listed.into_iter().chain(of_map).filter_map(|name| serde_json::from_value(name.into()).ok()).collect();
+    Ok((!all.is_empty()).then_some(all))
 }
 
 /// All that is named must hold.
@@ -175,6 +204,19 @@ mod tests {
         assert_eq!(names(&[], (6, 1)), ["read", "write", "personality", "clone", "ptrace"]);
         assert_eq!(names(&[Capability::SysAdmin], (4, 7)), ["read", "write", "personality", "mount"]);
         assert_eq!(version("6.18.44-fc-v657"), Some((6, 18)));
+    }
+
+    #[test]
+    fn architectures_of_this_host_are_judged() {
+        let of = |text: &str| settle(text, &Capabilities::new(), (6, 1)).map(|filter| filter.architectures().clone());
+        let mapped = of(PROFILE).unwrap();
+        assert_eq!(mapped, cfg!(target_arch = "x86_64").then(|| vec![Arch::ScmpArchX86]));
+        let listed = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_NEW"]}"#;
+        assert_eq!(of(listed).unwrap(), Some(vec![Arch::ScmpArchX86]));
+        let both = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"],
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64"}]}"#;
+        assert!(matches!(of(both), Err(ProfileError::Architectures)));
+        assert_eq!(of(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap(), None);
     }
 
     #[test]

@@ -7,16 +7,16 @@
 mod compile;
 mod custom;
 mod names;
-#[cfg(target_arch = "x86_64")]
 mod names32;
 mod profile;
+mod second;
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg};
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg};
 
 pub(super) use custom::read as custom;
-pub(super) use profile::default_for;
+pub(super) use profile::{Sockets, default_for};
 
 /// A finished filter; empty allows everything.
 pub(super) type Program = Vec<crate::sys::seccomp::Instruction>;
@@ -35,11 +35,17 @@ pub enum SeccompError {
     TooLarge,
 }
 
-/// The architectures whose calls a filter judges; those of others are refused.
+/// The architectures whose calls a filter judges; those of others end the program.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+pub(super) const ARCHITECTURES: [&str; 3] = ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
 #[cfg(target_arch = "aarch64")]
-pub(super) const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_AARCH64"];
+pub(super) const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
+
+/// The own architecture, and that of 32-bit programs beside it.
+#[cfg(target_arch = "x86_64")]
+const OWN: [Arch; 2] = [Arch::ScmpArchX86_64, Arch::ScmpArchX86];
+#[cfg(target_arch = "aarch64")]
+const OWN: [Arch; 2] = [Arch::ScmpArchAarch64, Arch::ScmpArchArm];
 
 /// What a filter answers, in the kernel's numbers.
 type Outcome = u32;
@@ -70,19 +76,13 @@ pub(super) fn compile(seccomp: Option<&LinuxSeccomp>) -> Result<Program, Seccomp
 pub(super) fn compile_filter(seccomp: &LinuxSeccomp) -> Result<Program, SeccompError> {
     let default = outcome(seccomp.default_action(), seccomp.default_errno_ret())?;
     let own = rules(seccomp, default, names::number)?;
-    compile::program(&own, narrow(seccomp, default)?.as_ref(), default)
-}
-
-/// The rules for 32-bit programs, where the specification lists their architecture.
-#[cfg(target_arch = "x86_64")]
-fn narrow(seccomp: &LinuxSeccomp, default: Outcome) -> Result<Option<compile::Rules>, SeccompError> {
-    let listed = seccomp.architectures().iter().flatten().any(|a| *a == oci_spec::runtime::Arch::ScmpArchX86);
-    listed.then(|| rules(seccomp, default, names32::number)).transpose()
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn narrow(_: &LinuxSeccomp, _: Outcome) -> Result<Option<compile::Rules>, SeccompError> {
-    Ok(None)
+    let listed = |arch| seccomp.architectures().iter().flatten().any(|a| *a == arch);
+    let narrow = listed(OWN[1]).then(|| rules(seccomp, default, names32::number)).transpose()?;
+    #[cfg(target_arch = "x86_64")]
+    let second = listed(Arch::ScmpArchX32).then(|| rules(seccomp, default, second::number)).transpose()?;
+    #[cfg(not(target_arch = "x86_64"))]
+    let second = None;
+    compile::program(&compile::Tables { own, narrow, second }, default)
 }
 
 fn rules(seccomp: &LinuxSeccomp, default: Outcome, number: impl Fn(&str) -> Option<u32>) -> Result<compile::Rules, SeccompError> {
@@ -110,11 +110,7 @@ fn rules(seccomp: &LinuxSeccomp, default: Outcome, number: impl Fn(&str) -> Opti
 
 /// Whether any of the architectures here has a call of this name.
 fn is_known(name: &str) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if names32::number(name).is_some() {
-        return true;
-    }
-    names::number(name).is_some()
+    names::number(name).or_else(|| names32::number(name)).is_some()
 }
 
 fn is_stricter(default: Outcome, outcome: Outcome) -> bool {
@@ -148,7 +144,7 @@ mod tests {
 
     #[test]
     fn unknown_names_may_be_left_out_only_when_that_is_safe() {
-        let mut seccomp = default_for(&oci_spec::runtime::Capabilities::new()).unwrap();
+        let mut seccomp = default_for(&oci_spec::runtime::Capabilities::new(), Sockets::FourFamilies).unwrap();
         let mut rules = seccomp.syscalls().clone().unwrap();
         rules[0].set_names(vec!["call_of_the_future".into()]);
         seccomp.set_syscalls(Some(rules));

@@ -75,7 +75,11 @@ fn filter(container: &ContainerSpec, capabilities: &Capabilities) -> Result<Opti
         Seccomp::Default => {
             let assemble =
                 |e: oci_spec::OciSpecError| SpecError::Assemble { what: "the system call filter", reason: e.to_string() };
-            seccomp::default_for(capabilities).map(Some).map_err(assemble)
+            let sockets = match container.security_opt.unconfined_sockets {
+                true => seccomp::Sockets::All,
+                false => seccomp::Sockets::FourFamilies,
+            };
+            seccomp::default_for(capabilities, sockets).map(Some).map_err(assemble)
         }
     }
 }
