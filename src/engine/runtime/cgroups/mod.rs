@@ -24,8 +24,10 @@ use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
+pub(super) use freeze::Freezer;
 pub(super) use layout::Layout;
 pub use measure::Stats;
+pub(super) use v1::door;
 #[cfg(test)]
 pub(super) use v1::kill_frozen;
 
@@ -87,7 +89,7 @@ pub struct Cgroup {
 }
 
 /// How long [`Cgroup::remove`] waits for dead processes to leave.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Makes what of it is missing.
@@ -310,24 +312,7 @@ impl Cgroup {
     /// Removes it everywhere, with what the container made in it. Waits a little for dead processes to leave, because the
     /// kernel lets go of them a moment after their parent has been told.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_micros(200);
-        for folder in self.layout.folders(&self.path).into_iter().chain(self.optional_folders()) {
-            loop {
-                match remove_tree(&folder) {
-                    Ok(()) => break,
-                    Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
-                        if begun.elapsed() > PATIENCE {
-                            return Err(CgroupError::Busy { path: folder, waited: PATIENCE });
-                        }
-                        std::thread::sleep(pause);
-                        pause = (pause * 2).min(Duration::from_millis(50));
-                    }
-                    Err(e) => return Err(CgroupError::file("remove", folder)(e)),
-                }
-            }
-        }
-        Ok(())
+        remove_folders(self.layout.folders(&self.path).into_iter().chain(self.optional_folders()))
     }
 
     /// What it uses now.
@@ -429,6 +414,28 @@ fn make_folder(folder: &Path) -> Result<bool, CgroupError> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(CgroupError::file("create", folder)(e)),
     }
+}
+
+/// Removes the folders of one cgroup, with what the container made in them. Waits a little for dead processes to leave.
+pub(in crate::engine::runtime) fn remove_folders(folders: impl IntoIterator<Item = PathBuf>) -> Result<(), CgroupError> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    for folder in folders {
+        loop {
+            match remove_tree(&folder) {
+                Ok(()) => break,
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
+                    if begun.elapsed() > PATIENCE {
+                        return Err(CgroupError::Busy { path: folder, waited: PATIENCE });
+                    }
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                }
+                Err(e) => return Err(CgroupError::file("remove", folder)(e)),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Files of a cgroup vanish with their folder; only the folders are removed, the innermost first.

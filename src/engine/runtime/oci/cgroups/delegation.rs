@@ -65,7 +65,7 @@ impl Cgroup {
                 }
             }
         }
-        let doors = self.hierarchies.v1.iter().zip(&paths).map(|(hierarchy, path)| super::door(&hierarchy.root.join(path)));
-        Ok(Place { birthplace: self.birthplace_at(&own)?, doors: doors.collect::<Result<_, _>>()? })
+        let doors = self.hierarchies.v1.iter().zip(&paths).map(|(hierarchy, path)| Ok(super::door(&hierarchy.root.join(path))?));
+        Ok(Place { birthplace: self.birthplace_at(&own)?, doors: doors.collect::<Result<_, CgroupError>>()? })
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
-use super::super::cgroups::remove_tree;
+use super::super::cgroups::{self as shared, Freezer, door};
 use hierarchies::Hierarchies;
 pub(super) use properties::Dialect;
 
@@ -46,6 +46,9 @@ pub enum CgroupError {
     DeviceRule { reason: String },
     #[error("restrict the devices of {}: {source}", path.display())]
     Devices { path: PathBuf, source: io::Error },
+    /// What is done alike for the engine's own containers.
+    #[error(transparent)]
+    Shared(#[from] shared::CgroupError),
     #[error("cgroup {} still has processes after {} s", path.display(), .waited.as_secs())]
     Busy { path: PathBuf, waited: Duration },
 }
@@ -146,7 +149,7 @@ impl Cgroup {
 
     /// The files through which a thread moves itself into the hierarchies of v1, by [`enter`](crate::engine::runtime::cgroups::enter).
     pub(super) fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        self.hierarchies.v1.iter().map(|h| door(&h.root.join(&self.path))).collect()
+        self.hierarchies.v1.iter().map(|h| Ok(door(&h.root.join(&self.path))?)).collect()
     }
 
     /// Every process in it and in the cgroups below it.
@@ -200,68 +203,31 @@ impl Cgroup {
     }
 
     pub(super) fn freeze(&self) -> Result<(), CgroupError> {
-        let (file, freeze, _) = self.freezer()?;
-        fs::write(&file, freeze).map_err(CgroupError::file("write", &file))?;
-        let begun = Instant::now();
-        while !self.is_frozen()? {
-            if begun.elapsed() > PATIENCE {
-                self.thaw()?;
-                return Err(CgroupError::Busy { path: file, waited: PATIENCE });
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        Ok(self.freezer()?.freeze()?)
     }
 
     /// What is not there is not frozen.
     pub(super) fn thaw(&self) -> Result<(), CgroupError> {
-        let (file, _, thaw) = self.freezer()?;
-        match fs::write(&file, thaw) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(CgroupError::file("write", file)),
-        }
+        Ok(self.freezer()?.thaw()?)
     }
 
     pub(super) fn is_frozen(&self) -> Result<bool, CgroupError> {
-        let (file, freeze, _) = self.freezer()?;
-        let (file, expected) = if freeze == "1" { (file.with_file_name("cgroup.events"), "frozen 1") } else { (file, freeze) };
-        match fs::read_to_string(&file) {
-            Ok(text) => Ok(text.lines().any(|line| line == expected)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
-            Err(e) => Err(CgroupError::file("read", file)(e)),
-        }
+        Ok(self.freezer()?.is_frozen()?)
     }
 
-    fn freezer(&self) -> Result<(PathBuf, &'static str, &'static str), CgroupError> {
+    fn freezer(&self) -> Result<Freezer, CgroupError> {
         if let Some(folder) = self.hierarchies.folder("freezer", &self.path) {
-            return Ok((folder.join("freezer.state"), "FROZEN", "THAWED"));
+            return Ok(Freezer::of_v1(&folder));
         }
         match &self.hierarchies.unified {
-            Some(root) => Ok((root.join(&self.path).join("cgroup.freeze"), "1", "0")),
+            Some(root) => Ok(Freezer::of_unified(&root.join(&self.path))),
             None => Err(CgroupError::NoController { controller: "freezer".into(), what: "a pause".into() }),
         }
     }
 
     /// Removes it everywhere, once the dead have left it.
     pub(super) fn remove(&self) -> Result<(), CgroupError> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_micros(200);
-        for folder in self.hierarchies.folders(&self.path) {
-            loop {
-                match remove_tree(&folder) {
-                    Ok(()) => break,
-                    Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
-                        if begun.elapsed() > PATIENCE {
-                            return Err(CgroupError::Busy { path: folder, waited: PATIENCE });
-                        }
-                        std::thread::sleep(pause);
-                        pause = (pause * 2).min(Duration::from_millis(50));
-                    }
-                    Err(e) => return Err(CgroupError::file("remove", folder)(e)),
-                }
-            }
-        }
-        Ok(())
+        Ok(shared::remove_folders(self.hierarchies.folders(&self.path))?)
     }
 
     /// Removes the parent of those containers that name no cgroup of their own, if this was the last of them.
@@ -318,12 +284,6 @@ pub(super) fn views() -> Result<Vec<View>, CgroupError> {
         root,
     });
     Ok(of_v1.chain(of_v2).collect())
-}
-
-fn door(folder: &Path) -> Result<OwnedFd, CgroupError> {
-    let file = folder.join("tasks");
-    let opened = rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    opened.map_err(|e| CgroupError::file("open", file)(e.into()))
 }
 
 fn collect(folder: &Path, found: &mut Vec<i32>) -> Result<(), CgroupError> {
