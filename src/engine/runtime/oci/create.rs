@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxResources, LinuxTimeOffset, Spec};
 use rustix::process::PidfdGetfdFlags;
 
 use super::super::failure::{Channel, Failure, Stage};
-use super::super::{ended, enter};
+use super::super::ended;
 use super::bundle::{self, Bundle};
 use super::cgroups::Cgroup;
 use super::error::OciError;
