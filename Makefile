@@ -55,4 +55,5 @@ install: build
 	install -D -m 755 $(BIN) $(DESTDIR)/usr/local/bin/setpoint
 	install -D -m 644 systemd/setpoint.service $(DESTDIR)/etc/systemd/system/setpoint.service
 	install -D -m 644 systemd/setpoint.socket $(DESTDIR)/etc/systemd/system/setpoint.socket
+	install -D -m 644 systemd/user/setpoint.service $(DESTDIR)/etc/systemd/user/setpoint.service
 	install -d -m 755 $(DESTDIR)/etc/setpoint/manifests

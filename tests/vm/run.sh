@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh SETPOINT: smoke.sh and systemd.sh on a pure cgroup v2 host with systemd, which is a virtual machine of its own.
+# run.sh SETPOINT: smoke.sh, systemd.sh and rootless.sh on a pure cgroup v2 host with systemd, which is a virtual machine of its own.
 # SETPOINT_VM_CACHE is where the machine's image is kept.
 set -euo pipefail
 [ $# = 1 ] && [ -x "$1" ] || { sed -n 2,3p "$0" >&2; exit 2; }
@@ -11,7 +11,7 @@ job=$(mktemp -d /tmp/spjob.XXXXXX)
 trap 'rm -rf "$job"' EXIT
 # What is read and loaded under emulation is to be small.
 strip -o "$job/setpoint" "$1"
-cp "$here"/{smoke,systemd}.sh "$job"
+cp "$here"/{smoke,systemd,rootless}.sh "$job"
 cp -r "$here/../../systemd" "$job/systemd"
 mkdir "$job/examples"
 # Without root file systems that a demonstration may have made there.
@@ -24,7 +24,7 @@ for example in hello limits; do
 done
 cat >"$job/job" <<'X'
 #!/bin/bash
-./smoke.sh && ./systemd.sh
+./smoke.sh && ./systemd.sh && ./rootless.sh
 X
-chmod 755 "$job"/{job,smoke.sh,systemd.sh}
+chmod 755 "$job"/{job,smoke.sh,systemd.sh,rootless.sh}
 "$here/boot.sh" "$cache" "$job"

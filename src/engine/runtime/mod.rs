@@ -16,6 +16,7 @@ mod error;
 mod exec;
 mod failure;
 mod init;
+pub mod kin;
 mod launch;
 mod mounts;
 pub mod oci;

@@ -25,6 +25,9 @@ impl Cgroup {
 
     /// Lets them go on. What is not there is not frozen.
     pub fn thaw(&self) -> Result<(), CgroupError> {
+        if matches!(self.layout, Layout::Absent) {
+            return Ok(());
+        }
         let (file, word) = self.freezer()?;
         match fs::write(&file, word.1) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -53,7 +56,7 @@ impl Cgroup {
         }
         match self.layout.unified(&self.path) {
             Some(folder) => Ok((folder.join("cgroup.freeze"), V2)),
-            None => Err(CgroupError::NoController { controller: "freezer", path: self.layout.witness(&self.path) }),
+            None => Err(self.lacks("freezer")),
         }
     }
 }
