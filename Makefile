@@ -56,4 +56,5 @@ install: build
 	for unit in setpoint.service setpoint-containers.service setpoint.socket; do \
 		install -D -m 644 systemd/$$unit $(DESTDIR)/etc/systemd/system/$$unit || exit; \
 	done
+	install -D -m 644 systemd/user/setpoint.service $(DESTDIR)/etc/systemd/user/setpoint.service
 	install -d -m 755 $(DESTDIR)/etc/setpoint/manifests

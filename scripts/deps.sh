@@ -45,6 +45,8 @@ test)
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
     need readelf binutils "shows that the program is static"
+    need newuidmap uidmap "gives an ordinary user's namespaces their users"
+    need slirp4netns slirp4netns "connects an ordinary user's network"
     need podman podman "drives setpoint as its OCI runtime"
     need conmon conmon "holds podman's containers"
     need containerd containerd "drives setpoint as its OCI runtime"

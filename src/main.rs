@@ -46,6 +46,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(instance: setpoint::model::Instance, args: cli::args::DaemonArgs) -> anyhow::Result<()> {
+    if engine::rootless::is_needed() {
+        let Err(failed) = engine::rootless::enter(&instance);
+        return Err(failed.into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -20,6 +20,7 @@ const FLOORS: &[(u8, &str)] = &[
     (1, "wire"),
     (2, "engine::state"),
     (2, "engine::runtime"),
+    (2, "engine::rootless"),
     (2, "engine::images"),
     (2, "engine::networks"),
     (2, "engine::volumes"),

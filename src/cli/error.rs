@@ -7,6 +7,7 @@ use super::spec::SpecError;
 use crate::client::ClientError;
 use crate::engine::EngineError;
 use crate::engine::images::RegistryError;
+use crate::engine::rootless::RootlessError;
 use crate::files::FileError;
 use crate::model::reference::InvalidReference;
 use crate::model::{Name, Protocol, RestartPolicy, Signal};
@@ -20,6 +21,8 @@ pub enum CliError {
     Import { path: PathBuf, source: ClientError },
     #[error(transparent)]
     Engine(Box<EngineError>),
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]

@@ -31,7 +31,7 @@ use error::CliError;
 use output::Output;
 
 use crate::client::{self, Client};
-use crate::engine::Engine;
+use crate::engine::{Engine, rootless};
 use crate::model::Instance;
 use crate::reconcile::Reconciler;
 use crate::server;
@@ -52,10 +52,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
     let passes_codes_on = args.iter().any(|arg| arg == "run" || arg == "exec");
     let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
         let default = |id| matches!(matches.value_source(id), None | Some(ValueSource::DefaultValue));
-        let daemon_only = !default("socket") && default("state_dir") && default("run_dir");
-        Cli::from_arg_matches(&matches).map(|cli| (cli, daemon_only))
+        let said = Said { state_dir: !default("state_dir"), run_dir: !default("run_dir"), socket: !default("socket") };
+        Cli::from_arg_matches(&matches).map(|cli| (cli, said))
     });
-    let (cli, daemon_only) = parsed.map_err(|error| {
+    let (mut cli, said) = parsed.map_err(|error| {
         // A reader of the help that has gone is no reason to fail.
         drop(error.print());
         match error.use_stderr() {
@@ -66,7 +66,8 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
         }
     })?;
     let output = Output::new(cli.global.color);
-    let started = instance(&cli.global).and_then(|instance| {
+    let daemon_only = said.socket && !said.state_dir && !said.run_dir;
+    let started = at_home(&mut cli.global, &said).and_then(|()| instance(&cli.global)).and_then(|instance| {
         log(&cli.global, matches!(cli.command, Command::Daemon(_)), output)?;
         Ok(instance)
     });
@@ -77,6 +78,28 @@ pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
         }
         Err(error) => Err(report(&error, output, if passes_codes_on { 125 } else { 1 })),
     }
+}
+
+/// Which of the options that say where an instance is were given.
+struct Said {
+    state_dir: bool,
+    run_dir: bool,
+    socket: bool,
+}
+
+/// Where nothing else is said, an ordinary user's roots are the user's own.
+fn at_home(global: &mut Global, said: &Said) -> Result<(), CliError> {
+    if !rootless::is_needed() || (said.state_dir && said.run_dir) {
+        return Ok(());
+    }
+    let (state_dir, run_dir) = rootless::default_roots()?;
+    if !said.state_dir {
+        global.state_dir = state_dir;
+    }
+    if !said.run_dir {
+        global.run_dir = run_dir;
+    }
+    Ok(())
 }
 
 /// Prints what `--version` asks for.
@@ -119,6 +142,11 @@ fn attempt(invocation: Invocation) -> Result<i32, CliError> {
     if daemon.is_none() && daemon_only {
         return Err(CliError::NoDaemon { path: instance.socket().to_owned() });
     }
+    if daemon.is_none() && rootless::is_needed() {
+        // The same once more, where this user is root.
+        let Err(failed) = rootless::enter(&instance);
+        return Err(failed.into());
+    }
     let mut builder = if daemon.is_none() && prepared.is_heavy() {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(2);
@@ -127,6 +155,8 @@ fn attempt(invocation: Invocation) -> Result<i32, CliError> {
         tokio::runtime::Builder::new_current_thread()
     };
     let runtime = builder.enable_all().build().map_err(CliError::Runtime)?;
+    // A daemon would still need what holds an ordinary user's namespaces.
+    let leaves = (daemon.is_none() && prepared.is_reset()).then(|| instance.run_dir().to_owned());
     let result = runtime.block_on(async {
         let client = match daemon {
             Some(stream) => Client::daemon(instance.socket(), stream).await?,
@@ -136,6 +166,11 @@ fn attempt(invocation: Invocation) -> Result<i32, CliError> {
     });
     // A read of standard input that is still under way must not hold the program up.
     runtime.shutdown_background();
+    if let (Some(run_dir), Ok(_)) = (leaves, &result)
+        && rootless::is_inside(&run_dir)
+    {
+        rootless::leave(&run_dir)?;
+    }
     result
 }
 

@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::reconcile::report::{Event, StackStatus};
 use crate::server::native::stacks::{ApplyRequest, PlanRequest};
 use crate::wire::native::{
-    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Found, ImageEvent, Import, Kill, Logs, Pull, Push,
+    Attach, Create, CreateContainer, Created, Destroy, Exec, Exited, Found, ImageEvent, Import, Info, Kill, Logs, Pull, Push,
     RemoveContainer, RemoveImage, Reset, Search, Stop, Tags, Version,
 };
 
@@ -193,6 +193,10 @@ impl Client {
 
 // ---- the instance
 impl Client {
+    pub async fn info(&self) -> Result<Info, ClientError> {
+        self.get("/info").await
+    }
+
     pub async fn version(&self) -> Result<Version, ClientError> {
         self.get("/version").await
     }

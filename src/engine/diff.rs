@@ -167,7 +167,7 @@ fn is_whiteout(stat: &Stat) -> bool {
 /// Source: the kernel's overlayfs.rst, "whiteouts and opaque directories".
 fn is_opaque(folder: &OwnedFd) -> bool {
     let mut value = [0; 1];
-    fgetxattr(folder, "trusted.overlay.opaque", &mut value[..]).is_ok_and(|length| length == 1 && value == *b"y")
+    fgetxattr(folder, super::images::opaque(), &mut value[..]).is_ok_and(|length| length == 1 && value == *b"y")
 }
 
 /// Whether a folder was only copied up, and is what it was.

@@ -205,6 +205,7 @@ fn network_kind(error: &NetworkError) -> Kind {
         | NetworkError::Twice { .. }
         | NetworkError::TooMany
         | NetworkError::PortsWithoutNetwork
+        | NetworkError::PortPrivileged { .. }
         | NetworkError::PortAddress { .. } => Kind::Invalid,
         _ => Kind::Internal,
     }

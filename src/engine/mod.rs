@@ -6,10 +6,12 @@ pub mod images;
 pub mod monitor;
 pub mod networks;
 pub mod roles;
+pub mod rootless;
 pub mod runtime;
 pub mod state;
 pub mod volumes;
 
+mod about;
 mod care;
 mod change;
 mod copy;
@@ -29,6 +31,7 @@ mod transfer;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use about::About;
 pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
 pub use change::{Change, Unneeded, WantedLabel};
 pub use details::{Details, Sizes};

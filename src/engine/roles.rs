@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
-use super::{containers, monitor, networks, runtime, settle_role};
+use super::{containers, monitor, networks, rootless, runtime, settle_role};
 use crate::sys;
 
 /// Plays the role that the first argument (after the program's name) names. `None` when it names none.
@@ -16,6 +16,7 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let (role, rest) = arguments.split_first()?;
     let (play, enters): (fn(&[OsString]) -> ExitCode, bool) = match role.to_str()? {
         monitor::ROLE => (monitor::main, true),
+        rootless::ROLE => (rootless::main, false),
         settle_role::ROLE => (settle_role::main, false),
         networks::dns::ROLE => (networks::dns::main, false),
         containers::EXEC_ROLE => (containers::exec_main, true),

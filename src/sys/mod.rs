@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
+pub mod userns;
 
 use std::io;
 

@@ -51,12 +51,21 @@ pub fn enter(namespace: impl AsFd) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
 }
 
-/// Does something in a network namespace and comes back. For a process that has one thread only, which nothing else can
-/// find in the wrong place meanwhile.
-pub fn within<T>(namespace: impl AsFd, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let home = current()?;
-    enter(namespace)?;
-    let result = act();
-    enter(home)?;
-    result
+/// Does something in a network namespace, on a thread of its own: whoever is root in a user namespace only could not come
+/// back to the host's.
+///
+/// # Errors
+/// Those of `act`, and the kernel's.
+pub fn within<T: Send>(namespace: impl AsFd + Send, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    if super::userns::is_own("net", &namespace)? {
+        return act();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("within".to_owned()).stack_size(64 << 10);
+        let work = thread.spawn_scoped(scope, || {
+            enter(namespace)?;
+            act()
+        })?;
+        work.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+    })
 }

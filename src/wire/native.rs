@@ -62,6 +62,21 @@ pub struct Version {
     pub pid: u32,
 }
 
+/// What this instance is, and what its host lets it do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    pub version: String,
+    pub kernel: String,
+    pub state_dir: String,
+    pub run_dir: String,
+    /// Whether it is an ordinary user's.
+    pub rootless: bool,
+    /// `v1`, `v2`, or `none` where there are none for this user.
+    pub cgroups: String,
+    /// The controllers whose limits can be kept.
+    pub controllers: Vec<String>,
+}
+
 // ---- containers
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,8 @@ mod registry;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod rootless;
+#[cfg(test)]
 mod run_flags;
 #[cfg(test)]
 mod servers;

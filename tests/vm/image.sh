@@ -17,7 +17,7 @@ flock 9
 [ "$(cat stamp 2>/dev/null)" != "$stamp" ] || exit 0
 say() { printf 'image: [%3ds] %s\n' "$SECONDS" "$*"; }
 suite=bookworm
-packages=systemd-sysv,dbus,kmod,iproute2,nftables,busybox-static,procps
+packages=systemd-sysv,dbus,dbus-user-session,libpam-systemd,kmod,iproute2,nftables,busybox-static,procps,uidmap,slirp4netns
 # Lets setpoint make its containers' processes, by systemd.
 packages+=,podman,netavark
 work=$(mktemp -d "$PWD/work.XXXXXX")
@@ -95,6 +95,11 @@ ExecStart=/usr/local/sbin/vm-job
 ExecStopPost=/bin/sh -c 'sync; echo o >/proc/sysrq-trigger'
 X
 ln -sf ../vm-job.service "$units/multi-user.target.wants/vm-job.service"
+# An ordinary user with subordinate ids, whose service manager runs without a session.
+chroot "$root" useradd --create-home --shell /bin/bash tester
+grep -q '^tester:' "$root/etc/subuid" || chroot "$root" usermod --add-subuids 100000-165535 --add-subgids 100000-165535 tester
+mkdir -p "$root/var/lib/systemd/linger"
+: >"$root/var/lib/systemd/linger/tester"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale,info}/*
 rm -f "$root"/usr/lib/udev/hwdb.bin "$root"/etc/udev/hwdb.bin
 

@@ -8,7 +8,7 @@ set -euo pipefail
 binary=$(realpath "$1")
 shift
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- smoke.sh limits.sh oci.sh systemd.sh hybrid.sh
+[ $# -gt 0 ] || set -- smoke.sh limits.sh oci.sh systemd.sh rootless.sh hybrid.sh
 cache=${SETPOINT_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/setpoint-vm}
 ./image.sh "$cache"
 job=$(mktemp -d /tmp/spjob.XXXXXX)

@@ -192,6 +192,8 @@ pub enum Command {
     /// Care for the whole instance
     #[command(subcommand)]
     System(SystemCommand),
+    /// Show what this instance is, and what its host lets it do
+    Info(ListArgs),
     /// Show the version of this program and of the daemon
     Version(ListArgs),
 }

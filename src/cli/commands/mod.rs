@@ -137,6 +137,11 @@ fn image_alone(command: ImageCommand) -> Command {
 }
 
 impl Prepared {
+    /// Whether nothing is left of the instance afterwards.
+    pub const fn is_reset(&self) -> bool {
+        matches!(self, Self::Other(Command::System(SystemCommand::Reset(_))))
+    }
+
     /// Whether an engine in this process has work for more than one thread.
     pub const fn is_heavy(&self) -> bool {
         matches!(
@@ -212,6 +217,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Volume(VolumeCommand::Create { names, label }) => resources::create_volumes(client, names, &label, output).await,
         Command::Volume(VolumeCommand::Rm(args)) => resources::remove_volumes(client, &args.names, output).await,
         Command::System(SystemCommand::Reset(args)) => resources::reset(client, &args).await,
+        Command::Info(args) => resources::info(client, &args, output).await,
         Command::Version(args) => resources::version(client, &args, output).await,
         // These are prepared into something else, or are not for a client.
         Command::Apply(_)

@@ -79,6 +79,25 @@ pub(super) async fn reset(client: &Client, args: &ResetArgs) -> Result<i32, CliE
     Ok(0)
 }
 
+pub(super) async fn info(client: &Client, args: &ListArgs, output: Output) -> Result<i32, CliError> {
+    let info = client.info().await?;
+    if args.json {
+        output.json(&info)?;
+        return Ok(0);
+    }
+    let limits = match info.controllers.as_slice() {
+        [] => "no limits can be kept".to_owned(),
+        some => some.join(" "),
+    };
+    output.line(format!("version   {}", info.version))?;
+    output.line(format!("kernel    {}", info.kernel))?;
+    output.line(format!("rootless  {}", if info.rootless { "yes" } else { "no" }))?;
+    output.line(format!("state     {}", info.state_dir))?;
+    output.line(format!("run       {}", info.run_dir))?;
+    output.line(format!("cgroups   {}: {limits}", info.cgroups))?;
+    Ok(0)
+}
+
 pub(super) async fn version(client: &Client, args: &ListArgs, output: Output) -> Result<i32, CliError> {
     let own = env!("CARGO_PKG_VERSION");
     // An engine in this process is this program.

@@ -57,6 +57,8 @@ pub enum ContainersError {
     NoConfig { name: String, digest: Digest, target: String },
     #[error("a process was not started: {0}")]
     Spawn(io::Error),
+    #[error("the container's processes: {0}")]
+    Processes(io::Error),
     #[error("write the order of a process: {0}")]
     Order(serde_json::Error),
     #[error("no id could be made: {0}")]

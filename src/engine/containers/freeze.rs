@@ -28,7 +28,10 @@ impl Containers {
         std::fs::write(&marker, b"").map_err(|e| FileError::new("write", &marker, e))?;
         // From here on it is thawed, however this ends.
         let frozen = Frozen { containers: self, held };
-        Cgroup::at(&self.cgroup(&held.id)?)?.freeze()?;
+        match self.kin(&held.id)? {
+            Some(kin) => kin.freeze().map_err(ContainersError::Processes)?,
+            None => Cgroup::at(&self.cgroup(&held.id)?)?.freeze()?,
+        }
         Ok(Some(frozen))
     }
 
@@ -36,7 +39,10 @@ impl Containers {
     pub(super) fn thaw_left(&self, id: &ContainerId) -> Result<(), ContainersError> {
         let marker = self.instance.container_run_dir(id).join(MARKER);
         if marker.exists() {
-            Cgroup::at(&self.cgroup(id)?)?.thaw()?;
+            match self.kin(id)? {
+                Some(kin) => kin.thaw().map_err(ContainersError::Processes)?,
+                None => Cgroup::at(&self.cgroup(id)?)?.thaw()?,
+            }
             files::remove_all(&marker)?;
         }
         Ok(())

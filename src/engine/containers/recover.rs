@@ -65,7 +65,7 @@ impl Containers {
         if !Job::withdraw(&self.instance.container_run_dir(id))? {
             return Ok(());
         }
-        if has_cgroup || self.is_elsewhere(id)? {
+        if has_cgroup || cgroups::is_absent() || self.is_elsewhere(id)? {
             self.clear_cgroup(id)?;
         }
         match self.state(id)? {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use super::{Containers, ContainersError};
 use crate::engine::monitor::{self, Attached, Attachment, Client, ClientError, Status};
 use crate::engine::runtime::cgroups::{self, Cgroup};
+use crate::engine::runtime::kin::Kin;
 use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
+use crate::sys;
 
 /// How long a monitor may be there without answering: while it starts, and after its container has exited.
 const TRANSITION: Duration = Duration::from_secs(60);
@@ -156,26 +158,66 @@ impl Containers {
 
     /// The processes of a container, by their numbers here.
     pub fn pids(&self, id: &ContainerId) -> Result<Vec<i32>, ContainersError> {
+        if cgroups::is_absent() {
+            return match self.kin(id)? {
+                Some(kin) => kin.pids().map_err(ContainersError::Processes),
+                None => Ok(Vec::new()),
+            };
+        }
         Ok(Cgroup::at(&self.cgroup(id)?)?.pids()?)
     }
 
     /// What it uses now.
     pub fn stats(&self, id: &ContainerId) -> Result<cgroups::Stats, ContainersError> {
+        if let Some(kin) = self.kin(id)? {
+            return kin.stats().map_err(ContainersError::Processes);
+        }
         Ok(Cgroup::at(&self.cgroup(id)?)?.stats()?)
     }
 
     /// Bytes that it has read from disks and written to them.
     pub fn block_io(&self, id: &ContainerId) -> Result<(u64, u64), ContainersError> {
+        if cgroups::is_absent() {
+            return Ok(cgroups::block_io_of(&self.pids(id)?));
+        }
         Ok(Cgroup::at(&self.cgroup(id)?)?.block_io()?)
+    }
+
+    /// The processes of a running container, where there are no cgroups to ask.
+    pub(super) fn kin(&self, id: &ContainerId) -> Result<Option<Kin>, ContainersError> {
+        if !cgroups::is_absent() {
+            return Ok(None);
+        }
+        let status = self.status(id)?;
+        match status.state {
+            ContainerState::Running { pid, .. } => Kin::of(pid, status.started_ticks).map_err(ContainersError::Processes),
+            _ => Ok(None),
+        }
     }
 
     /// Kills what is left in the container's cgroup, and removes it.
     pub(super) fn clear_cgroup(&self, id: &ContainerId) -> Result<(), ContainersError> {
+        if cgroups::is_absent() {
+            return self.until_dead(id);
+        }
         let cgroup = Cgroup::at(&self.cgroup(id)?)?;
         cgroup.kill_all()?;
         // What stands still does not even die.
         cgroup.thaw()?;
         Ok(cgroup.remove()?)
+    }
+
+    /// Without cgroups: the first process of a container dies with its monitor, and takes all others along.
+    fn until_dead(&self, id: &ContainerId) -> Result<(), ContainersError> {
+        let Some((pid, started)) = monitor::last_process(&self.instance, id) else { return Ok(()) };
+        let until = Instant::now() + Duration::from_secs(10);
+        while sys::process_start_ticks(pid).is_ok_and(|now| now == started) {
+            if Instant::now() >= until {
+                return Err(ContainersError::Busy { name: self.called(id) });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Whether there is a monitor that does not answer now, be it that it starts or that it has done its work. Pauses then.

@@ -44,6 +44,7 @@ pub use self::documents::DocumentError;
 pub use self::error::ImagesError;
 pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
+pub(super) use self::layer::opaque;
 pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};

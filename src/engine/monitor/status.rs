@@ -106,6 +106,15 @@ pub fn read_status(instance: &Instance, id: &ContainerId) -> Result<Status, Stat
     Ok(Status::new(ContainerState::Lost))
 }
 
+/// The container's first process of this boot, by its number and start, whether or not it is still there.
+pub fn last_process(instance: &Instance, id: &ContainerId) -> Option<(i32, u64)> {
+    let status = read_file(&instance.container_run_dir(id).join(STATE)).ok().flatten()?;
+    match status.state {
+        ContainerState::Running { pid, .. } => Some((pid, status.started_ticks)),
+        _ => None,
+    }
+}
+
 /// Whether a monitor holds the container, be it that it only winds down.
 pub fn has_monitor(instance: &Instance, id: &ContainerId) -> Result<bool, FileError> {
     Lock::is_held(&instance.container_run_dir(id).join(LOCK))

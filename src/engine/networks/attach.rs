@@ -9,7 +9,7 @@ use super::error::NetworkError;
 use super::kernel::{Kernel, Veth};
 use super::observe::Live;
 use super::rows::{self, Lease, NetworkRow, Published, Rows};
-use super::{Inner, Result, nft, ports, subnets};
+use super::{Inner, Result, outside, ports, subnets};
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::Endpoint;
 use crate::sys::netns;
@@ -108,8 +108,11 @@ impl Inner {
         // Answers leave by the default route, so that is where published ports must lead.
         let main = way_out(&networks).or(networks.first().copied());
         let address = main.and_then(|n| leases.iter().find(|l| l.network == n.id)).map(|l| l.address);
+        if !former_ports.is_empty() {
+            outside::give_back(&self.instance, &rows)?;
+        }
         let published = match address {
-            Some(address) => ports::assign(&rows, &former_ports, container, address, ports)?,
+            Some(address) => ports::assign(&rows, &former_ports, container, address, ports, outside::is_apart(&self.instance))?,
             None => Vec::new(),
         };
         rows::replace(&self.db, container, &leases, &published)?;
@@ -117,10 +120,9 @@ impl Inner {
         rows.published.extend(published.iter().cloned());
 
         if !former_ports.is_empty() {
-            nft::rebuild(&self.instance, &rows)?;
-        } else if !published.is_empty() && nft::publish(&self.instance, &published).is_err() {
-            // The table is gone or differs; the whole of it is put back, which also says what is really wrong.
-            nft::rebuild(&self.instance, &rows)?;
+            outside::rebuild(&self.instance, &rows)?;
+        } else if !published.is_empty() {
+            outside::publish(&self.instance, &rows, &published)?;
         }
         self.publish_zone(&rows)?;
         Ok((rows, leases, published))
@@ -207,8 +209,8 @@ impl Inner {
         }
         let rows = rows.without(|id| id == container);
         let mut errors = Vec::new();
-        if !published.is_empty() && nft::withdraw(&self.instance, &published).is_err() {
-            errors.extend(nft::rebuild(&self.instance, &rows).err());
+        if !published.is_empty() {
+            errors.extend(outside::withdraw(&self.instance, &rows, &published).err());
         }
         errors.extend(self.publish_zone(&rows).err());
         // Rows last: while they are there, the rest can be repeated.

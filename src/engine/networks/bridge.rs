@@ -8,7 +8,7 @@ use super::kernel::{Kernel, Link};
 use super::observe::Live;
 use super::rows::{self, NetworkRow, Rows};
 use super::subnets::{self, Taken};
-use super::{Inner, Result, nft};
+use super::{Inner, Result, outside};
 use crate::files::{self, FileError};
 use crate::model::spec::{NetworkSpec, Subnet};
 use crate::model::{Digest, Name, Owner};
@@ -47,7 +47,7 @@ impl Inner {
         let there = kernel.link(&self.instance.bridge(&network.id))?.is_some();
         let bridge = self.ensure_bridge(kernel, network)?;
         if !there {
-            nft::rebuild(&self.instance, rows)?;
+            outside::rebuild(&self.instance, rows)?;
         }
         Ok(bridge)
     }
@@ -64,7 +64,11 @@ impl Inner {
                 break id;
             }
         };
-        let taken = taken(kernel, rows)?;
+        let mut taken = taken(kernel, rows)?;
+        if outside::is_apart(&self.instance) {
+            // What the host reaches is to be reached from here as well.
+            taken.extend(outside::on_host(|| taken_by_host(&Kernel::open()?))??);
+        }
         let subnet = match spec.subnet {
             Some(subnet) => match subnets::conflict(subnet, &taken) {
                 Some(by) => return Err(NetworkError::SubnetTaken { name: name.clone(), subnet, by: by.to_owned() }),
@@ -124,9 +128,9 @@ impl Inner {
         Kernel::open()?.delete_link(&self.instance.bridge(&row.id))?;
         rows.networks.retain(|n| n.id != row.id);
         if rows.networks.is_empty() {
-            nft::remove(&self.instance)?;
+            outside::remove(&self.instance)?;
         } else {
-            nft::rebuild(&self.instance, &rows)?;
+            outside::rebuild(&self.instance, &rows)?;
         }
         self.publish_zone(&rows)?;
         Ok(rows::delete_network(&self.db, &row.id)?)
@@ -159,7 +163,7 @@ impl Inner {
     pub(super) fn repair_firewall(&self) -> Result<()> {
         let _lock = self.lock()?;
         let rows = self.rows()?;
-        if rows.networks.is_empty() { nft::remove(&self.instance) } else { nft::rebuild(&self.instance, &rows) }
+        if rows.networks.is_empty() { outside::remove(&self.instance) } else { outside::rebuild(&self.instance, &rows) }
     }
 }
 
@@ -185,14 +189,19 @@ fn same(row: &NetworkRow, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<(
 
 /// All ranges that the host or a network uses.
 fn taken(kernel: &Kernel, rows: &Rows) -> Result<Vec<Taken>> {
-    let names: std::collections::BTreeMap<u32, String> =
-        kernel.links()?.into_iter().map(|link| (link.index, link.name)).collect();
-    let name = |index: u32| names.get(&index).map_or("?", String::as_str);
     let networks = rows.networks.iter().map(|n| Taken {
         address: n.subnet.address(),
         prefix: n.subnet.prefix(),
         by: format!("network {} ({})", n.name, n.subnet),
     });
+    Ok(networks.chain(taken_by_host(kernel)?).collect())
+}
+
+/// Those of the links and routes that the kernel has in one network namespace.
+fn taken_by_host(kernel: &Kernel) -> Result<Vec<Taken>> {
+    let names: std::collections::BTreeMap<u32, String> =
+        kernel.links()?.into_iter().map(|link| (link.index, link.name)).collect();
+    let name = |index: u32| names.get(&index).map_or("?", String::as_str);
     let addresses = kernel.addresses()?.into_iter().map(|a| Taken {
         address: a.ip,
         prefix: a.prefix,
@@ -208,7 +217,7 @@ fn taken(kernel: &Kernel, rows: &Rows) -> Result<Vec<Taken>> {
             r.link.map_or(String::new(), |l| format!(" by {}", name(l)))
         ),
     });
-    Ok(networks.chain(addresses).chain(routes).collect())
+    Ok(addresses.chain(routes).collect())
 }
 
 fn pool() -> Result<Subnet> {

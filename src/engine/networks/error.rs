@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use crate::engine::rootless::RootlessError;
 use crate::engine::state::StateError;
 use crate::files::FileError;
 use crate::model::spec::Subnet;
@@ -12,6 +13,8 @@ use crate::model::{Name, Protocol};
 pub enum NetworkError {
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error("start a thread for network work: {0}")]
@@ -54,6 +57,11 @@ pub enum NetworkError {
     PortPublished { port: u16, protocol: Protocol, by: String },
     #[error("port {port}/{} is in use on the host{}", protocol.as_str(), by.as_deref().map(|p| format!(" by {p}")).unwrap_or_default())]
     PortInUse { port: u16, protocol: Protocol, by: Option<String> },
+    #[error(
+        "port {port}/{}: an ordinary user cannot have it; publish at another port, or as root: sysctl net.ipv4.ip_unprivileged_port_start={port}",
+        protocol.as_str()
+    )]
+    PortPrivileged { port: u16, protocol: Protocol },
     #[error("publish at {ip}:{port}/{}: {source}; the host must have that address", protocol.as_str())]
     PortAddress { ip: Ipv4Addr, port: u16, protocol: Protocol, source: io::Error },
     #[error("the program nft is not there; install the package nftables")]

@@ -14,6 +14,7 @@ mod error;
 mod kernel;
 mod nft;
 mod observe;
+mod outside;
 mod ports;
 mod rows;
 mod subnets;
@@ -63,6 +64,7 @@ impl Networks {
     /// `program` starts this program up to its role's name.
     fn with_program(instance: &Instance, db: Arc<Db>, program: Vec<OsString>) -> Result<Self> {
         files::create_dirs(instance.run_dir(), 0o700)?;
+        outside::stay_out(instance)?;
         let dns = Dns::new(instance.run_dir(), program);
         Ok(Self(Arc::new(Inner { instance: instance.clone(), db, dns })))
     }
@@ -113,6 +115,7 @@ impl Networks {
         self.apart(move |inner| {
             let links = inner.release(&container)?;
             let delete = move || {
+                // Begun where this thread is.
                 if let Err(error) = Inner::delete_links(&links) {
                     tracing::warn!(%error, "links of a detached container are left");
                 }
@@ -174,7 +177,11 @@ impl Networks {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("networks".to_owned());
         // Nobody waits for the result when the future was dropped; what it holds is dropped with it.
-        thread.spawn(move || drop(sender.send(work(&inner)))).map_err(NetworkError::Thread)?;
+        let begun = move || {
+            outside::go_in(&inner.instance)?;
+            work(&inner)
+        };
+        thread.spawn(move || drop(sender.send(begun()))).map_err(NetworkError::Thread)?;
         receiver.await.map_err(|_| NetworkError::Panicked)?
     }
 }

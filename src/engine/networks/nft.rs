@@ -12,14 +12,18 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use super::error::NetworkError;
+use super::outside;
 use super::rows::{Published, Rows};
+use crate::engine::rootless;
 use crate::model::{Digest, Instance};
 
 /// The sets and maps: name and declaration.
-const SETS: [(&str, &str, &str); 8] = [
+const SETS: [(&str, &str, &str); 9] = [
     ("set", "bridges", "type ifname;"),
     ("set", "internal", "type ifname;"),
     ("set", "gateways", "type ipv4_addr;"),
+    // What is the host's alone.
+    ("set", "hidden", "type ipv4_addr; flags interval;"),
     ("set", "subnets", "type ipv4_addr; flags interval;"),
     // A bridge with its own subnet; and a bridge with itself.
     ("set", "within", "type ifname . ipv4_addr; flags interval;"),
@@ -39,8 +43,9 @@ struct Chain {
 /// In an order in which no chain jumps to a later one.
 const CHAINS: [Chain; 6] = [
     // Bridges route to 127.0.0.0/8 so that the host's loopback can reach published ports. A container must not use that
-    // to reach what listens on the host's loopback only.
-    Chain { name: "guard", hook: Some(("filter", "prerouting", -300)), rules: &["iifname @bridges ip daddr 127.0.0.0/8 drop"] },
+    // to reach what listens on the host's loopback only; nor, where the networks are a user's own, the address at which
+    // ports of the host's single addresses arrive.
+    Chain { name: "guard", hook: Some(("filter", "prerouting", -300)), rules: &["iifname @bridges ip daddr @hidden drop"] },
     Chain {
         name: "publish",
         hook: None,
@@ -94,6 +99,11 @@ const CHAINS: [Chain; 6] = [
 fn elements(rows: &Rows, instance: &Instance) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut all: BTreeMap<&'static str, BTreeSet<String>> = SETS.iter().map(|(_, name, _)| (*name, BTreeSet::new())).collect();
     let mut add = |set: &'static str, element: String| all.entry(set).or_default().insert(element);
+    add("hidden", "127.0.0.0/8".to_owned());
+    let apart = outside::is_apart(instance);
+    if apart {
+        add("hidden", rootless::ADDRESS.to_string());
+    }
     for network in &rows.networks {
         let bridge = instance.bridge(&network.id);
         add("bridges", bridge.clone());
@@ -106,16 +116,17 @@ fn elements(rows: &Rows, instance: &Instance) -> BTreeMap<&'static str, BTreeSet
         add("same", format!("{bridge} . {bridge}"));
     }
     for port in &rows.published {
-        let (map, element) = element(port);
+        let (map, element) = element(port, apart);
         add(map, element);
     }
     all
 }
 
-fn element(port: &Published) -> (&'static str, String) {
+/// Where the networks are apart from the host's, what is for any single address of the host arrives at one address.
+fn element(port: &Published, apart: bool) -> (&'static str, String) {
     let protocol = port.protocol.as_str();
     let to = format!("{} . {}", port.address, port.container_port);
-    match port.host_ip {
+    match port.host_ip.map(|ip| if apart { rootless::ADDRESS } else { ip }) {
         None => ("published", format!("{protocol} . {} : {to}", port.host_port)),
         Some(ip) => ("published_at", format!("{protocol} . {ip} . {} : {to}", port.host_port)),
     }
@@ -180,7 +191,7 @@ fn change(instance: &Instance, verb: &str, ports: &[Published]) -> Result<(), Ne
     let script: String = ports
         .iter()
         .map(|port| {
-            let (map, element) = element(port);
+            let (map, element) = element(port, outside::is_apart(instance));
             format!("{verb} element ip {table} {map} {{ {element} }}\n")
         })
         .collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernel::{Address, Kernel, Link};
 use super::rows::{Lease, NetworkRow, Published};
-use super::{Inner, Result, nft};
+use super::{Inner, Result, outside};
 use crate::files;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::{self, Endpoint};
@@ -43,7 +43,7 @@ impl Inner {
         let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
 
-        let mut look = Look { firewall: nft::differences(&self.instance, &rows)?, ..Look::default() };
+        let mut look = Look { firewall: outside::differences(&self.instance, &rows)?, ..Look::default() };
         for network in &rows.networks {
             let mut faults = self.bridge_faults(network, &links, &addresses)?;
             if used.contains(network.id.as_str()) {

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
 use super::error::NetworkError;
+use super::outside;
 use super::rows::{Published, Rows};
 use crate::model::{ContainerId, PortMapping, Protocol};
 
@@ -19,14 +20,17 @@ const ATTEMPTS: u32 = 64;
 /// The port of the DNS server, which listens at every gateway.
 const DNS: u16 = 53;
 
-/// A host port for each of `wanted`. `former` are those the container had: an unchosen port stays what it was.
+/// A host port for each of `wanted`. `former` are those the container had: an unchosen port stays what it was. Where the networks
+/// are `apart` from the host's, a port is of all its addresses, however it is published.
 pub(super) fn assign(
     rows: &Rows,
     former: &[Published],
     container: &ContainerId,
     address: Ipv4Addr,
     wanted: &BTreeSet<PortMapping>,
+    apart: bool,
 ) -> Result<Vec<Published>, NetworkError> {
+    let probe = |rows: &Rows, one: &Published| probe(rows, one, apart);
     let mut chosen: Vec<Published> = Vec::with_capacity(wanted.len());
     // Fixed ports first, so that a free choice does not take one of them.
     let (fixed, open): (Vec<_>, Vec<_>) = wanted.iter().partition(|m| m.host_port.is_some());
@@ -42,7 +46,7 @@ pub(super) fn assign(
         let published = match mapping.host_port {
             Some(port) => {
                 let one = make(port);
-                if let Some(holder) = holder(&one, rows.published.iter().chain(&chosen)) {
+                if let Some(holder) = holder(&one, rows.published.iter().chain(&chosen), apart) {
                     return Err(NetworkError::PortPublished {
                         port,
                         protocol: one.protocol,
@@ -58,10 +62,10 @@ pub(super) fn assign(
                 });
                 let kept = before
                     .map(|p| make(p.host_port))
-                    .filter(|one| holder(one, rows.published.iter().chain(&chosen)).is_none() && probe(rows, one).is_ok());
+                    .filter(|one| holder(one, rows.published.iter().chain(&chosen), apart).is_none() && probe(rows, one).is_ok());
                 match kept {
                     Some(one) => one,
-                    None => choose(rows, &chosen, make)?,
+                    None => choose(rows, &chosen, make, apart)?,
                 }
             }
         };
@@ -70,14 +74,14 @@ pub(super) fn assign(
     Ok(chosen)
 }
 
-fn choose(rows: &Rows, chosen: &[Published], make: impl Fn(u16) -> Published) -> Result<Published, NetworkError> {
+fn choose(rows: &Rows, chosen: &[Published], make: impl Fn(u16) -> Published, apart: bool) -> Result<Published, NetworkError> {
     let blank = make(0);
     let mut last = 0;
     for _ in 0..ATTEMPTS {
         let at = blank.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
         last = try_bind(blank.protocol, at, 0).map_err(|source| refused(&blank, source))?;
         let one = make(last);
-        if holder(&one, rows.published.iter().chain(chosen)).is_none() {
+        if holder(&one, rows.published.iter().chain(chosen), apart).is_none() {
             return Ok(one);
         }
     }
@@ -85,11 +89,11 @@ fn choose(rows: &Rows, chosen: &[Published], make: impl Fn(u16) -> Published) ->
 }
 
 /// Who has this port already: all addresses and any single one exclude each other.
-fn holder<'a>(one: &Published, mut among: impl Iterator<Item = &'a Published>) -> Option<&'a Published> {
+fn holder<'a>(one: &Published, mut among: impl Iterator<Item = &'a Published>, apart: bool) -> Option<&'a Published> {
     among.find(|p| {
         p.protocol == one.protocol
             && p.host_port == one.host_port
-            && (p.host_ip.is_none() || one.host_ip.is_none() || p.host_ip == one.host_ip)
+            && (apart || p.host_ip.is_none() || one.host_ip.is_none() || p.host_ip == one.host_ip)
     })
 }
 
@@ -106,10 +110,10 @@ fn name_of(rows: &Rows, own: &ContainerId, holder: &Published) -> String {
 }
 
 /// Whether the host has the port free.
-fn probe(rows: &Rows, one: &Published) -> Result<(), NetworkError> {
+fn probe(rows: &Rows, one: &Published, apart: bool) -> Result<(), NetworkError> {
     match one.host_ip {
         Some(ip) => try_bind(one.protocol, ip, one.host_port),
-        None if one.host_port != DNS => try_bind(one.protocol, Ipv4Addr::UNSPECIFIED, one.host_port),
+        None if one.host_port != DNS || apart => try_bind(one.protocol, Ipv4Addr::UNSPECIFIED, one.host_port),
         // Our own DNS server has the port at the gateways, where it keeps it; everywhere else it must be free.
         None => host_addresses(rows).and_then(|all| {
             all.into_iter().try_for_each(|ip| try_bind(one.protocol, ip, DNS).map(drop))?;
@@ -123,8 +127,11 @@ fn probe(rows: &Rows, one: &Published) -> Result<(), NetworkError> {
 fn refused(one: &Published, source: io::Error) -> NetworkError {
     match (source.kind(), one.host_ip) {
         (io::ErrorKind::AddrInUse, _) => {
-            NetworkError::PortInUse { port: one.host_port, protocol: one.protocol, by: process_at(one.protocol, one.host_port) }
+            let (protocol, port) = (one.protocol, one.host_port);
+            let by = outside::on_host(move || process_at(protocol, port)).ok().flatten();
+            NetworkError::PortInUse { port, protocol, by }
         }
+        (io::ErrorKind::PermissionDenied, _) => NetworkError::PortPrivileged { port: one.host_port, protocol: one.protocol },
         (_, ip) => NetworkError::PortAddress {
             ip: ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
             port: one.host_port,
@@ -134,8 +141,12 @@ fn refused(one: &Published, source: io::Error) -> NetworkError {
     }
 }
 
-/// Binds for a moment, and says which port it was.
+/// Whether the host has it free, and which port it was.
 fn try_bind(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<u16> {
+    outside::on_host(move || bind_for_a_moment(protocol, ip, port)).map_err(io::Error::other)?
+}
+
+fn bind_for_a_moment(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<u16> {
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
@@ -223,24 +234,24 @@ mod tests {
         let busy = listener.local_addr().unwrap().port();
         let mut rows = Rows::default();
 
-        let error = assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80")])).unwrap_err().to_string();
+        let error = assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80")]), false).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
-        assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80/udp")])).unwrap();
+        assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80/udp")]), false).unwrap();
 
-        let error = assign(&rows, &[], &id(1), ip, &wanted(&["192.0.2.77:8080:80"])).unwrap_err().to_string();
+        let error = assign(&rows, &[], &id(1), ip, &wanted(&["192.0.2.77:8080:80"]), false).unwrap_err().to_string();
         assert!(error.contains("192.0.2.77"), "{error}");
 
-        rows.published = assign(&rows, &[], &id(1), ip, &wanted(&["80", "81"])).unwrap();
+        rows.published = assign(&rows, &[], &id(1), ip, &wanted(&["80", "81"]), false).unwrap();
         let taken = rows.published[0].host_port;
         assert_ne!(taken, rows.published[1].host_port);
         for text in [format!("{taken}:80"), format!("127.0.0.1:{taken}:80")] {
-            let error = assign(&rows, &[], &id(2), ip, &wanted(&[&text])).unwrap_err().to_string();
+            let error = assign(&rows, &[], &id(2), ip, &wanted(&[&text]), false).unwrap_err().to_string();
             assert!(error.contains(id(1).short()), "{error}");
         }
-        let error = assign(&Rows::default(), &[], &id(2), ip, &wanted(&["127.0.0.1:7001:80", "7001:81"])).unwrap_err();
+        let error = assign(&Rows::default(), &[], &id(2), ip, &wanted(&["127.0.0.1:7001:80", "7001:81"]), false).unwrap_err();
         assert!(error.to_string().contains("itself"), "{error}");
 
-        let again = assign(&Rows::default(), &rows.published, &id(1), ip, &wanted(&["80"])).unwrap();
+        let again = assign(&Rows::default(), &rows.published, &id(1), ip, &wanted(&["80"]), false).unwrap();
         assert_eq!(again[0].host_port, rows.published.iter().find(|p| p.container_port == 80).unwrap().host_port);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::rows;
-use super::{Inner, Result, nft};
+use super::{Inner, Result, outside};
 use crate::model::ContainerId;
 
 impl Inner {
@@ -29,7 +29,7 @@ impl Inner {
         needed.extend(rows.networks.iter().map(|n| self.instance.bridge(&n.id)));
         let mut errors = self.delete_links_but(&needed)?;
         if ports_gone {
-            errors.extend(nft::rebuild(&self.instance, &rows).err());
+            errors.extend(outside::rebuild(&self.instance, &rows).err());
         }
         if !gone.is_empty() || self.dns.is_alive()? {
             errors.extend(self.publish_zone(&rows).err());
@@ -45,7 +45,7 @@ impl Inner {
         let rows = self.rows()?;
         let mut errors: Vec<NetworkError> = self.dns.stop().err().into_iter().collect();
         errors.extend(self.delete_links_but(&BTreeSet::new())?);
-        errors.extend(nft::remove(&self.instance).err());
+        errors.extend(outside::remove(&self.instance).err());
         if errors.is_empty() {
             rows::release(&self.db, rows.leases.iter().map(|l| &l.container).chain(rows.published.iter().map(|p| &p.container)))?;
         }

@@ -10,8 +10,8 @@ use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::Result;
 use super::error::NetworkError;
+use super::{Result, outside};
 use crate::model::Instance;
 
 /// Changes come in bursts, such as the deletion of a bridge; one look after the burst is enough.
@@ -31,10 +31,26 @@ pub(super) fn changes(instance: &Instance) -> Result<impl futures_util::Stream<I
     let marks: Vec<Vec<u8>> =
         [format!("sp{}-", instance.tag()), instance.nft_table()].into_iter().map(String::into_bytes).collect();
     for (protocol, groups) in [(NETLINK_ROUTE, &ROUTE_GROUPS[..]), (NETLINK_NETFILTER, &FILTER_GROUPS[..])] {
-        let socket = subscribe(protocol, groups).map_err(NetworkError::Netlink)?;
+        let socket = subscribe_inside(instance, protocol, groups)?;
         tokio::spawn(relay(socket, protocol == NETLINK_ROUTE, marks.clone(), instance.tag().to_owned(), sender.clone()));
     }
     Ok(ReceiverStream::new(receiver).then(|()| tokio::time::sleep(SETTLE)).boxed())
+}
+
+/// Where the networks are: a socket stays in the namespace that it was made in.
+fn subscribe_inside(instance: &Instance, protocol: isize, groups: &'static [u32]) -> Result<TokioSocket> {
+    if !outside::is_apart(instance) {
+        return subscribe(protocol, groups).map_err(NetworkError::Netlink);
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let instance = instance.clone();
+    let thread = std::thread::Builder::new().name("networks".to_owned());
+    let work = thread.spawn(move || {
+        outside::go_in(&instance)?;
+        let _inside = runtime.enter();
+        subscribe(protocol, groups).map_err(NetworkError::Netlink)
+    });
+    work.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::Panicked)?
 }
 
 fn subscribe(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {

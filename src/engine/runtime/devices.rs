@@ -1,14 +1,18 @@
 //! Devices that a specification has beside the harmless ones: their nodes, and the rules for their use.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use rustix::thread::{Gid, Uid};
 
+use super::dev;
 use super::failure::{At, Failure, Stage};
 use super::root::{Kind, Root};
+use crate::sys;
 use crate::sys::devices::{DeviceKind, Rule};
 
 /// Makes the node in the container. The caller's umask is empty.
@@ -26,6 +30,9 @@ pub(super) fn make(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
     let id = rustix::fs::makedev(number(device.major())?, number(device.minor())?);
     let mode = Mode::from_raw_mode(device.file_mode().unwrap_or(0o666) & 0o777);
     let folder = root.ensure(Path::new(folder), Kind::Folder).at(Stage::MakeDevice, about())?;
+    if sys::userns::is_inside() {
+        return borrow(&folder, name, path, kind, id).at(Stage::MakeDevice, about());
+    }
     match rustix::fs::mknodat(&folder, name, kind, mode, id) {
         // Such as those that every container has.
         Err(Errno::EXIST) => {
@@ -42,6 +49,33 @@ pub(super) fn make(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
             .at(Stage::MakeDevice, about())?;
     }
     Ok(())
+}
+
+/// In a user namespace nobody makes nodes: that of the host is mounted, with its owner and mode.
+fn borrow(folder: &OwnedFd, name: &OsStr, path: &Path, kind: FileType, id: rustix::fs::Dev) -> Result<(), Errno> {
+    if let Ok(there) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let same = FileType::from_raw_mode(there.st_mode) == kind && there.st_rdev == id;
+        return if same { Ok(()) } else { Err(Errno::EXIST) };
+    }
+    let node = match dev::host_node(path, kind, id) {
+        Ok(node) => node,
+        // The container has it by another name than the host.
+        Err(_) => dev::host_node(&find(Path::new("/dev"), kind, id).ok_or(Errno::NODEV)?, kind, id)?,
+    };
+    dev::mount_node(&node, folder, name)
+}
+
+/// A node of the host, by what it is. The host's `/dev` is still where it was.
+fn find(folder: &Path, kind: FileType, id: rustix::fs::Dev) -> Option<PathBuf> {
+    // Folders of other users cannot be looked into, and what goes at this moment is not there.
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let stat = rustix::fs::lstat(entry.path()).ok()?;
+        let found = FileType::from_raw_mode(stat.st_mode);
+        if found == FileType::Directory {
+            return find(&entry.path(), kind, id);
+        }
+        (found == kind && stat.st_rdev == id).then(|| entry.path())
+    })
 }
 
 /// The specification's rules for devices.

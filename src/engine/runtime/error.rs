@@ -23,6 +23,10 @@ pub enum RuntimeError {
     NotRunning { pid: i32 },
     #[error("the specification asks for what is not supported here: {part}; remove it")]
     Unsupported { part: String },
+    #[error(
+        "a container that shares the processes of others needs cgroups that are this user's own, and the host has delegated none to this session"
+    )]
+    ProcessesShared,
     #[error("the specification names no process")]
     NoProcess,
     #[error("the system call filter cannot be built: {0}")]

@@ -91,6 +91,26 @@ pub(super) fn clone_into_pid_namespace(
     }
 }
 
+/// The container's namespaces. In a user namespace, those are left out that this process has too: they may be the host's,
+/// which nobody joins from here.
+fn to_be_joined(pid: i32) -> std::io::Result<CloneFlags> {
+    const ALL: [(&str, CloneFlags); 6] = [
+        ("mnt", CloneFlags::CLONE_NEWNS),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ];
+    let mut flags = CloneFlags::empty();
+    for (kind, flag) in ALL {
+        if !sys::userns::is_inside() || !sys::userns::shares(kind, pid)? {
+            flags |= flag;
+        }
+    }
+    Ok(flags)
+}
+
 /// The process that goes ahead: it joins the container, but for the pid namespace, which only its children are in. So while
 /// it still has anything of the host (files, the root, capabilities) no process of the container can see it, whatever it may
 /// look into. What it bears then has no more than any process there.
@@ -103,19 +123,14 @@ fn go_ahead(
     doors: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<std::convert::Infallible, Failure> {
+    let joined = to_be_joined(request.pid).at(Stage::JoinNamespaces, "")?;
     enter::harden(channel)?;
     enter::join_cgroups(&doors)?;
     drop(doors);
     enter::set_oom_score(process)?;
     let sibling = Sibling::conceive().at(Stage::JoinNamespaces, "")?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
-    let namespaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWCGROUP;
-    nix::sched::setns(target, namespaces).at(Stage::JoinNamespaces, "")?;
+    nix::sched::setns(target, joined).at(Stage::JoinNamespaces, "")?;
     let mut identity = match &request.user {
         Some(user) => users::look_up(user)?,
         None => users::of_spec(process.user()),

@@ -48,7 +48,9 @@ fn attempt(
     enter::set_oom_score(process)?;
     sys::process::reset_signals().at(Stage::ResetSignals, "")?;
     rustix::process::umask(rustix::fs::Mode::empty());
-    if let (Network::Given, Some(netns)) = (launch.network, netns) {
+    if let (Network::Given, Some(netns)) = (launch.network, netns)
+        && !(sys::userns::is_inside() && sys::userns::is_own("net", netns).at(Stage::JoinNetwork, "")?)
+    {
         nix::sched::setns(netns, CloneFlags::CLONE_NEWNET).at(Stage::JoinNetwork, "")?;
     }
     if launch.network == Network::New {
@@ -58,6 +60,10 @@ fn attempt(
     {
         if let Space::At(path) = spaces::of(spec, kind) {
             let there = std::fs::File::open(path).at(Stage::JoinNamespaces, kind.to_string())?;
+            let name = if kind == LinuxNamespaceType::Ipc { "ipc" } else { "uts" };
+            if sys::userns::is_inside() && sys::userns::is_own(name, &there).at(Stage::JoinNamespaces, name)? {
+                continue;
+            }
             nix::sched::setns(&there, flag).at(Stage::JoinNamespaces, kind.to_string())?;
         }
     }

@@ -18,6 +18,7 @@ mod exec;
 mod failure;
 mod holder;
 mod init;
+pub mod kin;
 mod launch;
 mod mounts;
 pub mod oci;

@@ -16,6 +16,7 @@ use super::cgroups::Layout;
 use super::dev;
 use super::failure::{At, Failure, Stage};
 use super::root::{Kind, Root, file_type, on_proc};
+use crate::sys;
 use crate::sys::mounts::{Change, change, set_attributes};
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -48,6 +49,11 @@ pub(super) fn mount_cgroups(root: &Root, mounts: &[&Mount]) -> Result<(), Failur
         let options = Options::parse(mount)?;
         let target = root.ensure_plain_folder(mount.destination()).at(Stage::PrepareTarget, name(mount))?;
         match Layout::of_host() {
+            // There is none to be seen.
+            Layout::Absent => {
+                let empty = new_file_system("tmpfs", &[("size", Some("0")), ("mode", Some("555"))], READ_ONLY);
+                attach(&empty.at(Stage::Mount, name(mount))?, &target).at(Stage::Mount, name(mount))?;
+            }
             Layout::Unified { .. } => {
                 attach(&new_file_system("cgroup2", &[], options.attributes).at(Stage::Mount, name(mount))?, &target)
                     .at(Stage::Mount, name(mount))?;
@@ -177,7 +183,16 @@ fn may_be_covered(root: &Root, target: &OwnedFd, source: &OwnedFd) -> bool {
 
 fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
     let data: Vec<(&str, Option<&str>)> = options.data.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
-    let made = new_file_system(kind, &data, options.attributes).at(Stage::Mount, name(mount))?;
+    let made = match (new_file_system(kind, &data, options.attributes), of_the_host(kind)) {
+        // The namespace that it tells of is the host's, so that there is none to be made in a user namespace.
+        (Err(Errno::PERM), Some(path)) if sys::userns::is_inside() => match shared(path, options.attributes) {
+            // Nor has the host mounted one.
+            Err(Errno::NOENT) => return Ok(()),
+            shared => shared,
+        },
+        (made, _) => made,
+    };
+    let made = made.at(Stage::Mount, name(mount))?;
     let is_dev = kind == "tmpfs" && mount.destination() == Path::new("/dev");
     if is_dev {
         dev::populate(&made)?;
@@ -193,10 +208,30 @@ fn mount_new(root: &Root, mount: &Mount, kind: &str, options: &Options, terminal
         return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
     }
     attach(&made, target).at(Stage::Mount, name(mount))?;
+    if is_dev && sys::userns::is_inside() {
+        dev::borrow_nodes(&made)?;
+    }
     match terminal {
         Some(terminal) if is_dev => dev::add_console(&made, terminal),
         _ => Ok(()),
     }
+}
+
+/// Where the host has mounted a file system that tells of a namespace.
+fn of_the_host(kind: &str) -> Option<&'static str> {
+    match kind {
+        "proc" => Some("/proc"),
+        "sysfs" => Some("/sys"),
+        "mqueue" => Some("/dev/mqueue"),
+        _ => None,
+    }
+}
+
+/// What is mounted at a path of the host, once more.
+fn shared(path: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let tree = open_tree(CWD, path, CLONE | OpenTreeFlags::AT_RECURSIVE)?;
+    set_attributes(&tree, attributes, true).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    Ok(tree)
 }
 
 /// A new file system, mounted nowhere yet.

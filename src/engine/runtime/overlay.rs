@@ -10,6 +10,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount as mount_ol
 use super::failure::{At, Failure, Stage};
 use super::launch::RootFs;
 use super::root::Root;
+use crate::sys;
 
 /// Mounts the root file system over a folder of the host, in this namespace only.
 pub(super) fn mount(root: &RootFs) -> Result<Root, Failure> {
@@ -35,18 +36,20 @@ fn mount_overlay<'a>(lower: impl Iterator<Item = &'a Path>, upper: &Path, work: 
     let layers: Vec<OwnedFd> = lower.map(open_folder).collect::<Result<_, _>>()?;
     let (upper_fd, work_fd) = (open_folder(upper)?, open_folder(work)?);
     let names: Vec<String> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
-    // The upper folder is to be a plain difference, from which a layer can be made: no redirects, no metadata-only copies.
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},index=off,redirect_dir=off,metacopy=off",
-        names.join(":"),
-        upper_fd.as_raw_fd(),
-        work_fd.as_raw_fd()
-    );
+    let options =
+        format!("lowerdir={},upperdir={},workdir={},{}", names.join(":"), upper_fd.as_raw_fd(), work_fd.as_raw_fd(), options(),);
     let options = CString::new(options).map_err(std::io::Error::from).at(Stage::MountRoot, "")?;
     rustix::process::chdir("/proc/self/fd").at(Stage::MountRoot, "/proc/self/fd")?;
     // The mount point is the upper folder: it exists, and nobody in this namespace needs what it hides.
     mount_old("overlay", upper, "overlay", MountFlags::empty(), options.as_c_str())
         .at(Stage::MountRoot, format!("overlay of {} layers", layers.len()))
+}
+
+/// What keeps the upper folder a plain difference, from which a layer can be made: no redirects, no metadata-only copies. In a user
+/// namespace (kernel 5.11) there are none anyway, and what an overlay notes of its layers are attributes that everybody can
+/// set, because the others are the host's root's alone. Source: the kernel's overlayfs.rst, "userxattr".
+pub(super) fn options() -> &'static str {
+    if sys::userns::is_inside() { "index=off,userxattr" } else { "index=off,redirect_dir=off,metacopy=off" }
 }
 
 /// Opened in this mount namespace, because a mount of another one is refused as a layer.

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::LinuxNamespaceType;
 
-use super::cgroups::Cgroup;
+use super::cgroups::{self, Cgroup};
 use super::error::RuntimeError;
 use super::exec::clone_into_pid_namespace;
-use super::failure::{Channel, Failure, Report};
+use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::{Launch, Network, Process, Stdio};
 use super::spaces::{self, Space};
 use super::{devices, ended, init, seccomp, support};
@@ -25,6 +25,10 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
         return Err(RuntimeError::NoNetworkGiven);
     }
     support::check(&launch.spec, launch.network)?;
+    // Without a cgroup, the processes of a container are those of its pid namespace.
+    if cgroups::is_absent() && spaces::of(&launch.spec, LinuxNamespaceType::Pid) != Space::New {
+        return Err(RuntimeError::ProcessesShared);
+    }
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let init = launch.init.then(sys::own_program::open).transpose();
     let init = init.map_err(RuntimeError::starter("open the own program for the init"))?;
@@ -66,6 +70,9 @@ fn clone_init(
     let cloned = match spaces::of(&launch.spec, LinuxNamespaceType::Pid) {
         Space::At(path) => {
             let there = std::fs::File::open(path).map_err(RuntimeError::starter("open the pid namespace to join"))?;
+            if sys::userns::is_inside() {
+                return clone_by_another(launch, stdio, netns, tools, namespaces, &there, birthplace.as_ref());
+            }
             clone_into_pid_namespace(&there, namespaces, birthplace.as_ref())?
         }
         Space::New | Space::Caller => {
@@ -81,6 +88,43 @@ fn clone_init(
         Cloned::Parent { pid, pidfd } => {
             drop(child);
             NewProcess { pid, pidfd }.until_executed(&starter).and_then(hold_mounts)
+        }
+    }
+}
+
+/// The same for who could not come back from another pid namespace, because the own one is the host's: a process goes ahead
+/// into it, and bears the container's as its sibling.
+fn clone_by_another(
+    launch: &Launch,
+    stdio: Stdio,
+    netns: Option<BorrowedFd<'_>>,
+    tools: &Tools<'_>,
+    namespaces: CloneFlags,
+    there: &std::fs::File,
+    birthplace: Option<&OwnedFd>,
+) -> Result<Process, RuntimeError> {
+    let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
+    match clone_process(CloneFlags::empty(), None).map_err(RuntimeError::Clone)? {
+        Cloned::Child => {
+            drop(starter);
+            let born = nix::sched::setns(there, CloneFlags::CLONE_NEWPID)
+                .map_err(io::Error::from)
+                .and_then(|()| clone_process(namespaces | CloneFlags::CLONE_PARENT, birthplace.map(AsFd::as_fd)));
+            match born.at(Stage::JoinNamespaces, "of the processes") {
+                Ok(Cloned::Child) => {
+                    let failure = init::run(launch, &stdio, netns, tools, &child);
+                    fail(&child, failure)
+                }
+                Ok(Cloned::Parent { pid, .. }) => match child.report(&Report::Born { pid }) {
+                    Ok(()) => exit_now(0),
+                    Err(e) => fail(&child, Failure::new(Stage::AwaitStarter, "", e)),
+                },
+                Err(failure) => fail(&child, failure),
+            }
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(child);
+            NewProcess { pid, pidfd }.until_born(&starter)?.until_executed(&starter).and_then(hold_mounts)
         }
     }
 }

@@ -8,6 +8,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags};
 
+use super::overlay;
+
 /// The tree of `layers`, the topmost first, mounted at the folder `mount_point`. The thread that calls this is to end
 /// soon: its mount namespace, and the mount with it, lives as long as it does.
 pub fn merged(layers: &[PathBuf], mount_point: &Path) -> io::Result<OwnedFd> {
@@ -20,7 +22,7 @@ pub fn merged(layers: &[PathBuf], mount_point: &Path) -> io::Result<OwnedFd> {
     // By descriptor, because all paths together must fit into a page, and must have no colon.
     let opened: Vec<OwnedFd> = layers.iter().map(|layer| open(layer)).collect::<io::Result<_>>()?;
     let paths: Vec<String> = opened.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
-    let options = format!("lowerdir={},index=off,redirect_dir=off,metacopy=off", paths.join(":"));
+    let options = format!("lowerdir={},{}", paths.join(":"), overlay::options());
     mount(Some("overlay"), mount_point, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))?;
     open(mount_point)
 }
@@ -39,10 +41,11 @@ pub fn writable(layers: &[PathBuf], upper: &Path, work: &Path, mount_point: &Pat
     let shown = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     // The same options as for the container: the upper folder stays a plain difference.
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},index=off,redirect_dir=off,metacopy=off",
+        "lowerdir={},upperdir={},workdir={},{}",
         opened.iter().map(shown).collect::<Vec<_>>().join(":"),
         shown(&upper),
-        shown(&work)
+        shown(&work),
+        overlay::options(),
     );
     let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
     mount(Some("overlay"), mount_point, Some("overlay"), flags, Some(options.as_str()))?;

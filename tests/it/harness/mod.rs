@@ -7,6 +7,7 @@ pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod registry;
+pub(crate) mod user;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub(crate) use image::BUSYBOX;
 pub(crate) use process::{Daemon, Ran, Running};
 pub(crate) use pty::Typist;
 pub(crate) use registry::Registry;
+pub(crate) use user::User;
 
 /// How long any one command may take before the test fails. Generous: the machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) instance: Instance,
     /// For the test's own files; removed at the end.
     pub(crate) dir: PathBuf,
+    /// Who types the commands; root unless there is one.
+    pub(crate) user: Option<User>,
     _root: tempfile::TempDir,
 }
 
@@ -49,21 +53,35 @@ impl Host {
         let dir = root.path().join("w");
         fs::create_dir(&dir).unwrap();
         let instance = Instance::new(root.path().join("s"), root.path().join("r"), None);
-        Self { instance, dir, _root: root }
+        Self { instance, dir, user: None, _root: root }
+    }
+
+    /// As [`Host::new`], where all commands are typed by an ordinary user, whose instance is at the usual places.
+    pub(crate) fn of_user() -> Self {
+        let mut host = Self::new();
+        let user = User::new(host._root.path());
+        host.instance = Instance::new(user.home.join(".local/share/setpoint"), user.runtime.join("setpoint"), None);
+        host.user = Some(user);
+        host
     }
 
     /// The program with these arguments, in this instance and with nothing else of the environment.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_setpoint"));
+        let program = self.user.as_ref().map_or(Path::new(env!("CARGO_BIN_EXE_setpoint")), |user| &user.program);
+        let mut command = Command::new(program);
         command
             .args(args)
             .current_dir(&self.dir)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", &self.dir)
-            .env("SETPOINT_STATE_DIR", self.instance.state_dir())
-            .env("SETPOINT_RUN_DIR", self.instance.run_dir())
             .stdin(Stdio::null());
+        match &self.user {
+            Some(user) => user.dress(&mut command),
+            None => {
+                command.env("HOME", &self.dir);
+                command.env("SETPOINT_STATE_DIR", self.instance.state_dir()).env("SETPOINT_RUN_DIR", self.instance.run_dir());
+            }
+        }
         command
     }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::engine::images::layer::{MARKS, attributes_of};
+use crate::engine::images::layer::{self, attributes_of};
 use crate::files::FileError;
 
 /// Differences that are told; the first ones tell enough.
@@ -89,8 +89,8 @@ pub(super) fn differ(
     // Labels of this host's security module, and what overlayfs notes of a layer in use.
     let ignored = |name: &[u8]| {
         name.starts_with(b"security.selinux")
-            || (name.starts_with(b"trusted.overlay.") && name != b"trusted.overlay.opaque")
-            || (!marks && name.starts_with(MARKS))
+            || (name.starts_with(layer::of_overlay()) && name != layer::opaque().as_bytes() && !name.starts_with(layer::marks()))
+            || (!marks && name.starts_with(layer::marks()))
     };
     if attributes_of(one, ignored)? != attributes_of(two, ignored)? {
         return Ok(Some("has other extended attributes"));

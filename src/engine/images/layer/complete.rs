@@ -210,5 +210,5 @@ impl Plan {
 
 /// Attributes that say something of the one folder that has them, and not of what it shows.
 fn is_own(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(marks::MARKS)
+    name.starts_with(marks::of_overlay()) || name.starts_with(marks::prefix())
 }

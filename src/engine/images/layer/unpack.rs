@@ -30,6 +30,7 @@ use super::skeleton::{Recorder, SkeletonError};
 use super::tape::Tape;
 use crate::files::beneath::{Escapes, remove_at};
 use crate::files::{Beneath, FileError, Inside};
+use crate::sys;
 
 /// What a layer may cost, so that a few kilobytes cannot fill the host.
 #[derive(Clone, Debug)]
@@ -67,6 +68,10 @@ pub enum UnpackError {
     Hidden { name: String, target: String },
     #[error("record the layer's tar: {0}")]
     Skeleton(#[from] SkeletonError),
+    #[error(
+        "{failure}: user {owner} or group {group} is none of those that this user has in /etc/subuid and /etc/subgid; a larger range there helps"
+    )]
+    NotMapped { owner: u32, group: u32, failure: FileError },
     #[error("refused: more than {limit} {what}")]
     TooMuch { what: &'static str, limit: u64 },
 }
@@ -179,6 +184,10 @@ impl Target {
             Kind::Folder => self.folder(path.as_path(), Some((&parent, name)), entry, archive),
             Kind::File => self.file(&parent, path.as_path(), name, entry, archive),
             Kind::Hardlink => self.hardlink(&parent, path.as_path(), name, entry, archive),
+            // Nobody makes nodes of devices in a user namespace: the container has none there, and none from below.
+            Kind::CharDevice | Kind::BlockDevice if sys::userns::is_inside() => {
+                self.replacing(&parent, path.as_path(), name, archive, |dir| node::make_whiteout(dir, name))
+            }
             Kind::Symlink | Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
                 self.replacing(&parent, path.as_path(), name, archive, |dir| node::make(dir, name, entry))?;
                 self.describe_node(&parent, path.as_path(), name, entry)
@@ -492,16 +501,26 @@ impl Target {
     /// Owner, mode and extended attributes, in this order: a new owner clears set-id bits and capabilities.
     fn describe(&self, fd: impl AsFd, path: &Path, entry: &Entry) -> Result<(), UnpackError> {
         let fail = |action, e| self.beneath.error(action, path, e);
-        fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).map_err(|e| fail("set the owner of", e))?;
+        let owned = fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+        owned.map_err(|e| self.not_owned(path, entry, e))?;
         fchmod(&fd, Mode::from_raw_mode(entry.mode)).map_err(|e| fail("set the mode of", e))?;
         self.attributes(path, entry, |name, value| fsetxattr(&fd, name, value, XattrFlags::empty()))
+    }
+
+    fn not_owned(&self, path: &Path, entry: &Entry, error: Errno) -> UnpackError {
+        let failure = self.beneath.error("set the owner of", path, error);
+        match error {
+            Errno::INVAL if sys::userns::is_inside() => UnpackError::NotMapped { owner: entry.uid, group: entry.gid, failure },
+            _ => failure.into(),
+        }
     }
 
     /// The same for what cannot be opened.
     fn describe_node(&self, parent: &OwnedFd, path: &Path, name: &OsStr, entry: &Entry) -> Result<(), UnpackError> {
         let fail = |action, e| self.beneath.error(action, path, e);
         let (owner, group) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-        chownat(parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("set the owner of", e))?;
+        let owned = chownat(parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW);
+        owned.map_err(|e| self.not_owned(path, entry, e))?;
         if entry.kind != Kind::Symlink {
             // It was made just now and is no link, so nothing is followed.
             let mode = Mode::from_raw_mode(entry.mode);
@@ -520,7 +539,7 @@ impl Target {
 
     fn attributes(&self, path: &Path, entry: &Entry, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<(), UnpackError> {
         for (name, value) in &entry.xattrs {
-            let ours = [b"trusted.overlay.".as_slice(), b"user.overlay.", marks::MARKS];
+            let ours = [b"trusted.overlay.".as_slice(), b"user.overlay.", marks::prefix()];
             if ours.iter().any(|prefix| name.starts_with(prefix)) {
                 return Err(UnpackError::LayerAttribute { name: lossy(&entry.name), attribute: lossy(name) });
             }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::laws::archive;
 use super::*;
-use crate::engine::images::layer::{MARKS, complete};
+use crate::engine::images::layer::{complete, marks};
 
 /// A folder of the host that a layer would like to change.
 struct Canary {
@@ -170,7 +170,7 @@ async fn a_link_below_leads_nowhere_either() {
 
 #[test]
 fn attributes_by_which_layers_are_put_together_are_refused() {
-    let mark = String::from_utf8(MARKS.to_vec()).unwrap();
+    let mark = String::from_utf8(marks().to_vec()).unwrap();
     for name in [format!("{mark}link"), format!("{mark}implied"), "trusted.overlay.opaque".into(), "user.overlay.metacopy".into()]
     {
         let tar = Tar::default().pax(&[(&format!("SCHILY.xattr.{name}"), b"/etc/shadow")]).file("x", "").end();

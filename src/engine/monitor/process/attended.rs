@@ -2,7 +2,8 @@
 
 use super::{Monitor, Phase};
 use crate::engine::monitor::protocol::Reply;
-use crate::engine::runtime::cgroups::{Cgroup, CgroupError};
+use crate::engine::runtime::cgroups::{self, Cgroup, CgroupError};
+use crate::engine::runtime::kin::Kin;
 use crate::wire::frame::Frame;
 
 impl Monitor {
@@ -35,7 +36,7 @@ impl Monitor {
         if self.status.paused {
             return Reply::Refused { why: "it is paused already".to_owned() };
         }
-        match Cgroup::open(&self.job.launch.cgroup).and_then(|cgroup| cgroup.freeze()) {
+        match self.stand_still() {
             Ok(()) => {
                 self.status.paused = true;
                 self.publish(false);
@@ -58,10 +59,30 @@ impl Monitor {
         }
     }
 
+    fn stand_still(&self) -> Result<(), CgroupError> {
+        match self.kin()? {
+            Some(kin) => kin.freeze().map_err(CgroupError::Processes),
+            None => Cgroup::open(&self.job.launch.cgroup)?.freeze(),
+        }
+    }
+
+    /// The container's processes, where there are no cgroups to ask.
+    fn kin(&self) -> Result<Option<Kin>, CgroupError> {
+        match &self.phase {
+            Phase::Running(run) if cgroups::is_absent() => {
+                Kin::of(run.process.pid, run.process.started_ticks).map_err(CgroupError::Processes)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Lets a container go on that stands still: it could neither handle a signal nor die.
     pub(super) fn thaw(&mut self) -> Result<(), CgroupError> {
         if self.status.paused {
-            Cgroup::at(&self.job.launch.cgroup)?.thaw()?;
+            match self.kin()? {
+                Some(kin) => kin.thaw().map_err(CgroupError::Processes)?,
+                None => Cgroup::at(&self.job.launch.cgroup)?.thaw()?,
+            }
             self.status.paused = false;
             self.publish(false);
         }

@@ -18,6 +18,8 @@ const PORT: u16 = 53;
 /// The host's name servers, read again when their file changes.
 #[derive(Debug, Default)]
 pub(super) struct Upstream {
+    /// Who is asked instead, where the host's name servers may not be reached as the host reaches them.
+    instead: Option<Ipv4Addr>,
     cached: Mutex<(Option<SystemTime>, Vec<SocketAddr>)>,
 }
 
@@ -37,7 +39,15 @@ impl Upstream {
         None
     }
 
+    /// One that asks the host's name servers itself.
+    pub(super) fn at(server: Ipv4Addr) -> Self {
+        Self { instead: Some(server), ..Self::default() }
+    }
+
     fn servers(&self) -> Vec<SocketAddr> {
+        if let Some(server) = self.instead {
+            return vec![SocketAddr::from((server, PORT))];
+        }
         let changed = std::fs::metadata(HOST_FILE).and_then(|m| m.modified()).ok();
         let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if changed.is_none() || cached.0 != changed {

@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use self::forward::Upstream;
 use self::server::ServerError;
 use self::zone::{Files, Serving, Zone};
 use super::error::NetworkError;
+use crate::engine::rootless;
 use crate::files::{self, FileError, Lock};
 
 /// The role's name on the command line.
@@ -116,7 +118,8 @@ fn serve(run_dir: &Path) -> Result<(), RoleError> {
         note_holder(&files, &lock)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RoleError::Runtime)?;
         let say = ready.take();
-        runtime.block_on(server::serve(&files, || say.into_iter().for_each(|say| say())))?;
+        let upstream = if rootless::is_inside(run_dir) { Upstream::at(rootless::NAMES) } else { Upstream::default() };
+        runtime.block_on(server::serve(&files, upstream, || say.into_iter().for_each(|say| say())))?;
         drop(runtime);
         drop(lock);
         // Whoever published a network before the lock was released took this server for alive: serve it after all.

@@ -58,14 +58,10 @@ impl Shared {
 }
 
 /// Serves until no network is left in the zone. `ready` is called once the first zone is served.
-pub(super) async fn serve(files: &Files, ready: impl FnOnce()) -> Result<(), ServerError> {
+pub(super) async fn serve(files: &Files, upstream: Upstream, ready: impl FnOnce()) -> Result<(), ServerError> {
     let changes = watch(files.folder())?;
-    let shared = Arc::new(Shared {
-        view: RwLock::default(),
-        upstream: Upstream::default(),
-        room: Semaphore::new(IN_FLIGHT),
-        turn: AtomicUsize::new(0),
-    });
+    let shared =
+        Arc::new(Shared { view: RwLock::default(), upstream, room: Semaphore::new(IN_FLIGHT), turn: AtomicUsize::new(0) });
     let mut sockets: BTreeMap<Ipv4Addr, Vec<JoinHandle<()>>> = BTreeMap::new();
     let mut ready = Some(ready);
     loop {

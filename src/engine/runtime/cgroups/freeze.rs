@@ -71,6 +71,9 @@ impl Cgroup {
 
     /// Lets them go on. What is not there is not frozen.
     pub fn thaw(&self) -> Result<(), CgroupError> {
+        if matches!(self.layout, Layout::Absent) {
+            return Ok(());
+        }
         self.freezer()?.thaw()
     }
 
@@ -80,7 +83,7 @@ impl Cgroup {
             (Layout::Unified { .. }, _, Some(folder)) => Ok(Freezer::of_unified(&folder)),
             (_, Some(folder), _) => Ok(Freezer::of_v1(&folder)),
             (_, None, Some(folder)) => Ok(Freezer::of_unified(&folder)),
-            (_, None, None) => Err(CgroupError::NoController { controller: "freezer", path: self.layout.witness(&self.path) }),
+            (_, None, None) => Err(self.lacks("freezer")),
         }
     }
 }

@@ -119,6 +119,8 @@ impl Cgroup {
     /// The folder of a controller that not every container is in. `None` when nothing is wanted and it is not in it.
     fn joined(&self, controller: &'static str, wanted: bool) -> Result<Option<PathBuf>, CgroupError> {
         match self.layout {
+            Layout::Absent if wanted => Err(self.lacks(controller)),
+            Layout::Absent => Ok(None),
             Layout::Unified { root } => {
                 let Some(folder) = self.layout.unified(&self.path) else { return Ok(None) };
                 let enabled = || fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
@@ -166,7 +168,7 @@ impl Cgroup {
     /// The folders of hierarchies that not every container is in, where this one is.
     pub(super) fn optional_folders(&self) -> Vec<PathBuf> {
         match self.layout {
-            Layout::Unified { .. } => Vec::new(),
+            Layout::Unified { .. } | Layout::Absent => Vec::new(),
             Layout::Hybrid { optional, .. } => {
                 optional.iter().map(|h| h.folder(&self.path)).filter(|folder| folder.exists()).collect()
             }
@@ -177,7 +179,10 @@ impl Cgroup {
         matches!(self.layout, Layout::Unified { .. })
     }
 
-    fn lacks(&self, controller: &'static str) -> CgroupError {
+    pub(super) fn lacks(&self, controller: &'static str) -> CgroupError {
+        if matches!(self.layout, Layout::Absent) {
+            return CgroupError::NotDelegated { controller };
+        }
         CgroupError::NoController { controller, path: self.layout.witness(&self.path) }
     }
 }

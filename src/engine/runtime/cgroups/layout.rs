@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode, mountinfo_self};
 
 use super::{CgroupError, CgroupPath, make_folder};
+use crate::sys;
 
 /// The hierarchies of a host.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(in crate::engine::runtime) enum Layout {
         optional: Vec<Hierarchy>,
         unified: Option<PathBuf>,
     },
+    /// None that this process may write to: those of an ordinary user to whom the host has delegated none.
+    Absent,
 }
 
 /// One hierarchy of v1.
@@ -35,6 +38,10 @@ impl Hierarchy {
         self.root.join(&path.parent).join(&path.name)
     }
 }
+
+/// The name of the cgroup in which the engine's own processes of an ordinary user are, beside those of the containers: a
+/// cgroup that hands controllers down has no processes itself.
+pub const LEAF: &str = "setpoint-engine";
 
 /// The controllers of v1 that something here needs: three limits, the accounts, the freezer and the device filter. In all
 /// others a container stays where its monitor is.
@@ -52,6 +59,9 @@ impl Layout {
 
     fn detect() -> Self {
         let root = Path::new(UNIFIED_MOUNTPOINT);
+        if sys::userns::is_inside() {
+            return Self::delegated(root);
+        }
         if is_cgroup2_unified_mode() {
             return Self::Unified { root: root.to_owned() };
         }
@@ -73,6 +83,23 @@ impl Layout {
         Self::Hybrid { controllers, optional, unified }
     }
 
+    /// In a user namespace: where this process is in the leaf of what was delegated to the user, that which is around the
+    /// leaf; or all that is seen, where that can be written to.
+    fn delegated(mount: &Path) -> Self {
+        let writable = |root: &Path| {
+            is_cgroup2_unified_mode() && rustix::fs::access(root.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok()
+        };
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| mount.join(path));
+        let around =
+            own.filter(|path| path.file_name().is_some_and(|name| name == LEAF)).and_then(|path| Some(path.parent()?.to_owned()));
+        match around.filter(|root| writable(root)) {
+            Some(root) => Self::Unified { root },
+            None if writable(mount) => Self::Unified { root: mount.to_owned() },
+            None => Self::Absent,
+        }
+    }
+
     /// The cgroup's folder in every hierarchy.
     pub(super) fn folders(&self, path: &CgroupPath) -> Vec<PathBuf> {
         self.parents(&path.parent).into_iter().map(|p| p.join(&path.name)).collect()
@@ -81,6 +108,7 @@ impl Layout {
     /// A parent's folder in every hierarchy.
     pub(super) fn parents(&self, parent: &str) -> Vec<PathBuf> {
         match self {
+            Self::Absent => Vec::new(),
             Self::Unified { root } => vec![root.join(parent)],
             Self::Hybrid { controllers, unified, .. } => {
                 controllers.iter().map(|h| &h.root).chain(unified).map(|root| root.join(parent)).collect()
@@ -100,6 +128,7 @@ impl Layout {
     /// The cgroup's folder where this controller is.
     pub(super) fn folder(&self, path: &CgroupPath, controller: &str) -> Option<PathBuf> {
         match self {
+            Self::Absent => None,
             // Devices have no controller there, but a program.
             Self::Unified { .. } if controller == "devices" => None,
             Self::Unified { .. } => self.unified(path),
@@ -112,6 +141,7 @@ impl Layout {
     /// Whether the controller is to be had below `parent`, which is made.
     pub(super) fn has_controller(&self, parent: &str, controller: &str) -> Result<bool, CgroupError> {
         match self {
+            Self::Absent => Ok(false),
             Self::Unified { root } => {
                 hand_down(root, parent)?;
                 let file = root.join(parent).join("cgroup.subtree_control");
@@ -124,6 +154,7 @@ impl Layout {
     /// The cgroup's folder in the unified hierarchy.
     pub(super) fn unified(&self, path: &CgroupPath) -> Option<PathBuf> {
         match self {
+            Self::Absent => None,
             Self::Unified { root } => Some(root.join(&path.parent).join(&path.name)),
             Self::Hybrid { unified, .. } => unified.as_ref().map(|root| root.join(&path.parent).join(&path.name)),
         }

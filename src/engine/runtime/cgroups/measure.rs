@@ -39,6 +39,7 @@ pub(super) fn stats(layout: &Layout, path: &CgroupPath) -> Result<Stats, CgroupE
             number("memory", "memory.max")?,
             key("cpu", "cpu.stat", "usage_usec")?,
         ),
+        Layout::Absent => (None, None, None, None),
         Layout::Hybrid { .. } => (
             number("memory", "memory.usage_in_bytes")?,
             key("memory", "memory.stat", "total_inactive_file")?,
@@ -58,7 +59,7 @@ pub(super) fn stats(layout: &Layout, path: &CgroupPath) -> Result<Stats, CgroupE
 
 pub(super) fn oom_kills(layout: &Layout, path: &CgroupPath) -> Result<u64, CgroupError> {
     let file = match layout {
-        Layout::Unified { .. } => "memory.events",
+        Layout::Unified { .. } | Layout::Absent => "memory.events",
         Layout::Hybrid { .. } => "memory.oom_control",
     };
     match layout.folder(path, "memory") {

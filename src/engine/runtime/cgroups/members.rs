@@ -26,14 +26,19 @@ impl Cgroup {
             };
             return Ok((sum("rbytes="), sum("wbytes=")));
         }
-        let of_one = |pid: &i32| {
-            // One that has ended meanwhile counts nothing.
-            let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-            let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0);
-            (field("read_bytes:"), field("write_bytes:"))
-        };
-        Ok(self.pids()?.iter().map(of_one).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)))
+        Ok(block_io_of(&self.pids()?))
     }
+}
+
+/// Bytes that these processes read from disks and wrote to them.
+pub fn block_io_of(pids: &[i32]) -> (u64, u64) {
+    let of_one = |pid: &i32| {
+        // One that has ended meanwhile counts nothing.
+        let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0);
+        (field("read_bytes:"), field("write_bytes:"))
+    };
+    pids.iter().map(of_one).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 fn gather(folder: &Path, pids: &mut Vec<i32>) -> Result<(), CgroupError> {

@@ -25,13 +25,16 @@ use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
 pub(super) use freeze::Freezer;
+pub use layout::LEAF;
 pub(super) use layout::Layout;
 pub use measure::Stats;
+pub use members::block_io_of;
 pub(super) use v1::door;
 #[cfg(test)]
 pub(super) use v1::kill_frozen;
 
 use crate::model::spec::{ResourceLimits, SwapLimit};
+use crate::sys;
 use crate::sys::devices::{Access, DeviceKind, DeviceRule, Policy, Rule};
 
 /// Where a cgroup is, below the root of every hierarchy.
@@ -63,8 +66,12 @@ pub enum CgroupError {
         path.display()
     )]
     NoController { controller: &'static str, path: PathBuf },
+    #[error("a limit of {controller} needs cgroups that are this user's own, and the host has delegated none to this session")]
+    NotDelegated { controller: &'static str },
     #[error("this host's disks have no weights for {}; remove the limit, or give the disks the scheduler bfq", path.display())]
     NoWeight { path: PathBuf },
+    #[error("the processes of the container: {0}")]
+    Processes(io::Error),
     #[error("restrict the devices of {}: {source}", path.display())]
     Devices { path: PathBuf, source: io::Error },
     #[error("cgroup {} still has processes after {} s", path.display(), .waited.as_secs())]
@@ -112,6 +119,9 @@ impl Cgroup {
     /// An existing one.
     pub fn open(path: &CgroupPath) -> Result<Self, CgroupError> {
         let cgroup = Self::at(path)?;
+        if is_absent() {
+            return Ok(cgroup);
+        }
         let folder = cgroup.layout.witness(path);
         match fs::metadata(&folder) {
             Ok(_) => Ok(cgroup),
@@ -165,7 +175,7 @@ impl Cgroup {
     /// all of them, for milliseconds.
     pub fn doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         match self.layout {
-            Layout::Unified { .. } => Ok(Vec::new()),
+            Layout::Unified { .. } | Layout::Absent => Ok(Vec::new()),
             Layout::Hybrid { controllers, .. } => {
                 let usual = controllers.iter().map(|h| h.folder(&self.path));
                 usual.chain(self.optional_folders()).map(|folder| v1::door(&folder)).collect()
@@ -256,14 +266,18 @@ impl Cgroup {
         }
         match self.layout.folder(&self.path, controller).filter(|f| f.join(file).exists()) {
             Some(folder) => Ok(Some(folder)),
-            None if wanted => Err(CgroupError::NoController { controller, path: self.layout.witness(&self.path) }),
+            None if wanted => Err(self.lacks(controller)),
             None => Ok(None),
         }
     }
 
     /// Device nodes other than the harmless ones can be made, as images contain them, but not used.
-    /// `further` rules stand above the usual ones.
+    /// `further` rules stand above the usual ones. In a user namespace there is nothing to restrict: nobody there makes a node
+    /// that leads to a device, and those of the host that a container is given have an owner and a mode.
     pub fn restrict_devices(&self, further: &[Rule]) -> Result<(), CgroupError> {
+        if sys::userns::is_inside() {
+            return Ok(());
+        }
         let rules: Vec<Rule> = DEVICES.iter().map(|rule| Rule::from(*rule)).chain(further.iter().copied()).collect();
         if let Some(folder) = self.layout.folder(&self.path, "devices") {
             return v1::restrict_devices(&folder, &rules);
@@ -290,12 +304,16 @@ impl Cgroup {
                 Some(folder) => v1::kill_frozen(&folder),
                 None => Err(CgroupError::NoController { controller: "freezer", path: self.layout.witness(&self.path) }),
             },
-            (None, Layout::Unified { .. }) => Ok(()),
+            // It ends with the first process of its pid namespace.
+            (None, Layout::Unified { .. } | Layout::Absent) => Ok(()),
         }
     }
 
     /// Whether any process is in it. A missing cgroup has none.
     pub fn is_populated(&self) -> Result<bool, CgroupError> {
+        if is_absent() {
+            return Ok(false);
+        }
         match self.layout.unified(&self.path) {
             Some(folder) => Ok(measure::keyed(&folder.join("cgroup.events"), "populated")?.unwrap_or(0) == 1),
             None => {
@@ -323,6 +341,25 @@ impl Cgroup {
     /// How often the kernel killed a process of it for want of memory. A missing cgroup counts none.
     pub fn oom_kills(&self) -> Result<u64, CgroupError> {
         measure::oom_kills(self.layout, &self.path)
+    }
+}
+
+/// Whether there are no cgroups at all for this process to put others into.
+pub fn is_absent() -> bool {
+    matches!(Layout::of_host(), Layout::Absent)
+}
+
+/// The version of this host's cgroups, and the controllers that containers can have limits of.
+pub fn about() -> (&'static str, Vec<String>) {
+    match Layout::of_host() {
+        Layout::Absent => ("none", Vec::new()),
+        Layout::Unified { root } => {
+            let all = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+            ("v2", all.split_ascii_whitespace().map(str::to_owned).collect())
+        }
+        Layout::Hybrid { controllers, optional, .. } => {
+            ("v1", controllers.iter().chain(optional).flat_map(|hierarchy| hierarchy.controllers.clone()).collect())
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, LinuxTimeOffset, Spec};
 use rustix::process::PidfdGetfdFlags;
 
-use super::super::failure::{Channel, Failure, Stage};
 use super::super::ended;
+use super::super::failure::{Channel, Failure, Stage};
 use super::bundle::{self, Bundle};
 use super::cgroups::Cgroup;
 use super::error::OciError;

@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 use super::{HostDevice, SpecError, defaults};
 use crate::engine::runtime::{seccomp, sysctl};
 use crate::model::spec::{ContainerSpec, DeviceAccess, DeviceCgroupRule, IpcMode, NamespaceMode, NetworkMode, Seccomp};
+use crate::sys;
 
 /// Whether its programs can gain no privileges. A privileged container has all of them anyway.
 pub(super) fn no_new_privileges(container: &ContainerSpec) -> bool {
@@ -93,7 +94,9 @@ fn sysctls(container: &ContainerSpec) -> Result<HashMap<String, String>, SpecErr
     if own_network {
         // Ports below 1024 and ping without any capability: in a network of one's own there is nothing to protect.
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        // Groups that a user namespace has not are refused.
+        let largest = sys::userns::largest_group().unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
+        all.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {largest}"));
     }
     let own: &BTreeMap<String, String> = &container.sysctls;
     for (name, value) in own {

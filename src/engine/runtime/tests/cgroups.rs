@@ -18,6 +18,7 @@ fn limit_file(bench: &Bench, v2: &str, controller: &str, v1: &str) -> String {
     let CgroupPath { parent, name } = &bench.cgroup;
     let file = match Layout::of_host() {
         Layout::Unified { root } => root.join(parent).join(name).join(v2),
+        Layout::Absent => panic!("the tests run as root of the host"),
         Layout::Hybrid { controllers, .. } => {
             let hierarchy = controllers.iter().find(|h| h.controllers.iter().any(|c| c == controller)).unwrap();
             hierarchy.root.join(parent).join(name).join(v1)
