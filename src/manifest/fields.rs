@@ -336,7 +336,11 @@ pub(super) static CONTAINER: Table = Table {
         field("ipc", Form::Text, "Its shared memory: private, shareable, none, host, service:NAME or container:NAME"),
         field("uts", Form::Choice(&["host", "private"]), "Whether its host name is the host's own"),
         field("cgroup", Form::Choice(&["host", "private"]), "Whether it sees the host's control groups"),
-        field("userns_mode", Form::Choice(&["host"]), "Its users are those of the host"),
+        field(
+            "userns_mode",
+            Form::Text,
+            "Its users: host, or auto for its own (auto:size=N for so many), of /etc/subuid and /etc/subgid",
+        ),
         field("shm_size", SIZE, "The size of /dev/shm; 64m unless given"),
         field(
             "devices",

@@ -17,6 +17,7 @@ mod records;
 mod recover;
 mod remove;
 mod start;
+mod user_ranges;
 mod verbs;
 
 use std::io;

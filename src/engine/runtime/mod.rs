@@ -20,6 +20,7 @@ mod launch;
 mod mounts;
 pub mod oci;
 mod overlay;
+mod own_users;
 mod root;
 mod seccomp;
 mod shm;

@@ -11,6 +11,7 @@ use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
+use super::users::UsersMode;
 use super::{Healthcheck, Logging};
 use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
@@ -79,6 +80,8 @@ pub struct ContainerSpec {
     /// Never another container's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cgroup: NamespaceMode,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub userns: UsersMode,
     /// The size of `/dev/shm`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shm_size: Option<ByteSize>,
@@ -161,6 +164,7 @@ impl ContainerSpec {
             ipc: IpcMode::default(),
             uts: NamespaceMode::default(),
             cgroup: NamespaceMode::default(),
+            userns: UsersMode::default(),
             shm_size: None,
             devices: Vec::new(),
             device_cgroup_rules: Vec::new(),

@@ -15,6 +15,7 @@ pub mod mount_options;
 mod resources;
 mod security;
 mod sharing;
+mod users;
 
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
 pub use devices::{Device, DeviceAccess, DeviceCgroupRule, VolumesFrom};
@@ -26,3 +27,4 @@ pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
+pub use users::{InvalidUsers, UserRange, UsersMode};
