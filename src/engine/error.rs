@@ -166,7 +166,7 @@ impl EngineError {
                 Some("that is open to the host's root only: leave it out, or use `--userns host`".into())
             }
             Self::Containers(ContainersError::NoUsersGiven { path }) => {
-                Some(format!("add a line such as `setpoint:2147483648:1073741824` to {path}"))
+                Some(format!("add a line such as `setpoint:1073741824:1073741824` to {path}"))
             }
             Self::Containers(ContainersError::NoUsersLeft { .. }) => {
                 Some("ask for fewer (`--userns auto:size=4096`), or give `setpoint` more there".into())

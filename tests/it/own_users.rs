@@ -53,7 +53,7 @@ fn root_is_somebody_else_outside() {
     let [(uid, count), (gid, _)] = range(pid);
     assert!((1_000_000_000..1_000_655_360).contains(&uid) && count == 65_536, "{uid} {count}");
     assert_eq!(owner(pid), [uid, gid]);
-    assert_eq!(host.inspect("a")["spec"]["userns"], "auto");
+    assert_eq!(host.inspect("a")["HostConfig"]["UsernsMode"], "auto");
     // A command is one of its users too, whoever it is.
     let id = "id -u; id -g; cat /proc/self/uid_map; readlink /proc/self/ns/user; readlink /proc/1/ns/user";
     let ran = host.sp(&["exec", "a", "sh", "-c", id]).ok();
@@ -182,6 +182,11 @@ fn what_is_the_hosts_roots_alone_is_refused() {
         let args = [&["create", "--userns", "auto"], &refused[..], &[BUSYBOX, "true"]].concat();
         host.sp(&args).fails_with(1).says(&["users of its own", refused[0].trim_start_matches('-')]);
     }
+    // What the kernel makes up has owners that cannot be others.
+    let bound = ["run", "--rm", "--userns", "auto", "-v", "/proc/sys:/mnt", BUSYBOX, "true"];
+    host.sp(&bound).fails_with(125).says(&["/mnt", "cannot be the container's own"]);
+    let owned = ["run", "--rm", "--userns", "auto", "--tmpfs", "/t:uid=70000", BUSYBOX, "true"];
+    host.sp(&owned).fails_with(125).says(&["/t", "not among the container's own"]);
     for mode in ["keep-id", "container:a", "nomap", "auto:uidmapping=0:1:1"] {
         assert_ne!(host.sp(&["create", "--userns", mode, BUSYBOX, "true"]).code, 0, "{mode}");
     }

@@ -153,6 +153,9 @@ fn limits_and_policies_change_while_it_runs() {
     assert_eq!(host.sp(&["exec", "c", "sh", "-c", cpus]).ok().out(), "Cpus_allowed_list:\t0");
     let found = host.sp(&["exec", "c", "sh", "-c", shares]).ok();
     assert!(["512", "20"].contains(&found.out()), "{}", found.stdout);
+    let shown =
+        host.sp(&["inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpusetCpus}}", "c"]);
+    assert_eq!(shown.ok().out(), "512 -1 0");
     let recorded = host.inspect("c")["spec"]["limits"].clone();
     assert_eq!(
         (&recorded["memory_reservation"], &recorded["memory_swap"], &recorded["cpu_shares"]),

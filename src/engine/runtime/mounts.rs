@@ -35,7 +35,8 @@ pub(super) fn mount_all<'a>(
     for mount in mounts {
         let mut options = Options::parse(mount)?;
         if let Some((users, _)) = users {
-            options.on_host(users).at(Stage::ReadSpec, name(mount))?;
+            let about = || format!("mount {}: its owner is not among the container's own", name(mount));
+            options.on_host(users).at(Stage::ReadSpec, about())?;
         }
         match mount.typ().as_deref() {
             Some("cgroup" | "cgroup2") => late.push(mount),
@@ -152,7 +153,11 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Opt
         match (map_owners(&tree, space, options.recursive), options.owners) {
             // Whoever is nobody in there may read what all may read.
             (Err(Errno::INVAL | Errno::OPNOTSUPP), Owners::AsCanBe) => {}
-            (mapped, _) => mapped.at(Stage::MapUsers, about())?,
+            (Err(Errno::INVAL), Owners::Mapped) => {
+                let why = "the owners of files there, or of what is mounted below, cannot be the container's own";
+                return Err(Failure::new(Stage::Mount, format!("{}: {why}", about()), Errno::INVAL));
+            }
+            (mapped, _) => mapped.at(Stage::Mount, about())?,
         }
     }
     if !options.attributes.is_empty() {
