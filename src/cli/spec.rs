@@ -38,8 +38,6 @@ pub enum SpecError {
     PortsWithoutNetwork { mode: NetworkMode },
     #[error("{flag} is not supported")]
     Refused { flag: &'static str, advice: &'static str },
-    #[error("--userns {mode} is not supported: containers have the users of the host")]
-    Users { mode: String },
     #[error("{flag} cannot stand beside `{beside}`: {why}")]
     Excludes { flag: &'static str, beside: String, why: &'static str },
     #[error("the limit {which}: {why}")]
@@ -56,7 +54,6 @@ impl SpecError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Refused { advice, .. } => Some(advice),
-            Self::Users { .. } => Some("leave it out, and give the container a user of its own with `--user`"),
             _ => None,
         }
     }

@@ -6,16 +6,24 @@ use time::OffsetDateTime;
 use super::{Engine, EngineError, Kind};
 use crate::engine::containers::ContainersError;
 use crate::files;
-use crate::model::spec::ResourceLimits;
-use crate::model::{ContainerId, Name, RestartPolicy};
+use crate::model::spec::{IdList, ResourceLimits, SwapLimit};
+use crate::model::{ByteSize, ContainerId, Cpus, Name, RestartPolicy};
 
 /// What is to be changed; the rest stays as it is. A limit of `Some(None)` is lifted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Change {
     pub restart: Option<RestartPolicy>,
-    pub memory: Option<Option<crate::model::ByteSize>>,
-    pub cpus: Option<Option<crate::model::Cpus>>,
+    pub memory: Option<Option<ByteSize>>,
+    pub cpus: Option<Option<Cpus>>,
     pub pids: Option<Option<u32>>,
+    pub memory_reservation: Option<Option<ByteSize>>,
+    pub memory_swap: Option<SwapLimit>,
+    pub cpu_shares: Option<Option<u64>>,
+    pub cpu_quota: Option<Option<u64>>,
+    pub cpu_period: Option<Option<u64>>,
+    pub cpuset_cpus: Option<IdList>,
+    pub cpuset_mems: Option<IdList>,
+    pub blkio_weight: Option<u16>,
 }
 
 /// A label that containers must have, or must not.
@@ -46,6 +54,14 @@ impl Engine {
             memory: change.memory.unwrap_or(now.memory),
             cpus: change.cpus.unwrap_or(now.cpus),
             pids: change.pids.unwrap_or(now.pids),
+            memory_reservation: change.memory_reservation.unwrap_or(now.memory_reservation),
+            memory_swap: change.memory_swap.or(now.memory_swap),
+            cpu_shares: change.cpu_shares.unwrap_or(now.cpu_shares),
+            cpu_quota: change.cpu_quota.unwrap_or(now.cpu_quota),
+            cpu_period: change.cpu_period.unwrap_or(now.cpu_period),
+            cpuset_cpus: change.cpuset_cpus.or_else(|| now.cpuset_cpus.clone()),
+            cpuset_mems: change.cpuset_mems.or_else(|| now.cpuset_mems.clone()),
+            blkio_weight: change.blkio_weight.or(now.blkio_weight),
             ..now.clone()
         };
         limits.check().map_err(|(which, why)| EngineError::Limit { which, why })?;

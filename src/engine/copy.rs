@@ -16,16 +16,17 @@ use super::outgoing::Outgoing;
 use super::runtime::spec::HostMount;
 use super::runtime::view;
 use super::{Engine, EngineError, mounts};
-use crate::files::tree::{self, Found, FoundKind, Owner, Unpack};
+use crate::files::tree::{self, Found, FoundKind, Owner, Shift, Unpack};
 use crate::files::{self, Beneath, FileError};
 use crate::model::ContainerId;
+use crate::model::spec::{UserRange, UsersMode};
 use crate::observed::ContainerState;
 use crate::sys;
 
 /// A file system that a copy can reach.
 enum Reach {
-    /// The root of a process.
-    Live(OwnedFd),
+    /// The root of a process, and what the owners of its files are to the host, where they are others.
+    Live(OwnedFd, Option<Shift>),
     /// To be mounted by the thread that copies, while nobody else can start the container.
     Still { _held: Held, layers: Vec<PathBuf>, folder: PathBuf, mounts: Vec<HostMount>, read_only: bool },
 }
@@ -34,7 +35,7 @@ impl Engine {
     /// What is at a path of a container.
     pub async fn look_in(&self, id: &ContainerId, path: &Path, follow: bool) -> Result<Option<Found>, EngineError> {
         let (reach, path) = (self.reach(id).await?, path.to_owned());
-        blocking(move || reach.with(|root| Ok(tree::look(root, &path, follow)?))).await
+        blocking(move || reach.with(|root, _| Ok(tree::look(root, &path, follow)?))).await
     }
 
     /// A tar of what is at a path of a container, under its own name, and what it is.
@@ -44,8 +45,8 @@ impl Engine {
         let (reach, path) = (self.reach(id).await?, path.to_owned());
         let name = if found.name == "/" { OsString::from(".") } else { OsString::from(&found.name) };
         let outgoing = Outgoing::new(move |output| {
-            reach.with(|root| {
-                tree::pack(root, &path, &name, follow, output)?;
+            reach.with(|root, shift| {
+                tree::pack(root, &path, &name, follow, shift, output)?;
                 Ok(())
             })
         });
@@ -75,9 +76,9 @@ impl Engine {
         }
         let (reach, path) = (self.reach(id).await?, path.to_owned());
         blocking(move || {
-            reach.with(|root| {
-                let owner = if owners { Owner::AsArchived } else { Owner::Is { uid: 0, gid: 0 } };
-                Ok(tree::unpack(tar, root, &Unpack { into: &path, rename: None, owner, devices: true })?)
+            reach.with(|root, shift| {
+                let owner = if owners { Owner::AsArchived } else { Owner::Trusting { uid: 0, gid: 0 } };
+                Ok(tree::unpack(tar, root, &Unpack { into: &path, rename: None, owner, devices: true, shift })?)
             })
         })
         .await
@@ -89,7 +90,9 @@ impl Engine {
         if let ContainerState::Running { pid, .. } = status.state
             && let Some(root) = live_root(pid, status.started_ticks)?
         {
-            return Ok(Reach::Live(root));
+            let users = containers.get(id)?.spec.userns != UsersMode::Host;
+            let users = if users { containers.users_of(id)? } else { None };
+            return Ok(Reach::Live(root, users.map(|UserRange { uid, gid, size }| Shift { uid, gid, size })));
         }
         let held = containers.hold(id).await?;
         if containers.runs(&held).await? {
@@ -107,6 +110,15 @@ impl Engine {
     }
 }
 
+/// In a thread of its own, which takes what it has become with it.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T, EngineError> + Send) -> Result<T, EngineError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("copy".to_owned()).spawn_scoped(scope, work);
+        let thread = thread.map_err(|e| FileError::new("start a thread for", "a copy", e))?;
+        thread.join().map_err(|_| EngineError::Interrupted)?
+    })
+}
+
 /// The root of exactly this process; `None` when it has ended.
 fn live_root(pid: i32, started_ticks: u64) -> Result<Option<OwnedFd>, EngineError> {
     let path = format!("/proc/{pid}/root");
@@ -120,12 +132,20 @@ fn live_root(pid: i32, started_ticks: u64) -> Result<Option<OwnedFd>, EngineErro
 }
 
 impl Reach {
-    fn with<T: Send>(self, work: impl FnOnce(&mut Beneath) -> Result<T, EngineError> + Send) -> Result<T, EngineError> {
+    fn with<T: Send>(
+        self,
+        work: impl FnOnce(&mut Beneath, Option<Shift>) -> Result<T, EngineError> + Send,
+    ) -> Result<T, EngineError> {
         match self {
-            Self::Live(root) => work(&mut Beneath::over(root, PathBuf::from("/"))),
+            Self::Live(root, None) => work(&mut Beneath::over(root, PathBuf::from("/")), None),
+            Self::Live(root, Some(shift)) => apart(|| {
+                // In there the host's root is nobody, whom no file can belong to.
+                sys::process::set_file_ids(shift.uid, shift.gid).map_err(|e| FileError::new("act as root in", "/", e))?;
+                work(&mut Beneath::over(root, PathBuf::from("/")), Some(shift))
+            }),
             Self::Still { _held, layers, folder, mounts, read_only } => {
-                // A thread of its own, because a mount namespace lives as long as its thread.
-                let apart = || {
+                // A mount namespace lives as long as its thread.
+                apart(|| {
                     let place = folder.join(".copy");
                     files::create_dirs(&place, 0o700)?;
                     let (upper, work_folder) = (folder.join("upper"), folder.join("work"));
@@ -139,12 +159,7 @@ impl Reach {
                     }
                     // What was opened before lies below what is mounted now.
                     root.forget();
-                    work(&mut root)
-                };
-                std::thread::scope(|scope| {
-                    let thread = std::thread::Builder::new().name("copy".to_owned()).spawn_scoped(scope, apart);
-                    let thread = thread.map_err(|e| FileError::new("start a thread for", &folder, e))?;
-                    thread.join().map_err(|_| EngineError::Interrupted)?
+                    work(&mut root, None)
                 })
             }
         }

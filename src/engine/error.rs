@@ -11,7 +11,7 @@ use crate::engine::state::StateError;
 use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
 use crate::files::tree::TreeError;
-use crate::model::spec::LogDriver;
+use crate::model::spec::{LogDriver, UsersMode};
 use crate::model::{Digest, Name, Platform};
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,8 @@ pub enum EngineError {
     VolumesInCircle { name: Name },
     #[error("container {name} has no network in which the host has an address")]
     NoGateway { name: Name },
+    #[error("a container with users of its own (userns {userns}) cannot have {what}")]
+    UsersExclude { userns: UsersMode, what: String },
     #[error("the limit {which}: {why}")]
     Limit { which: &'static str, why: &'static str },
     #[error("the configuration of image {digest} cannot be read: {source}")]
@@ -115,6 +117,7 @@ impl EngineError {
             | Self::SharesWithItself { .. }
             | Self::VolumesInCircle { .. }
             | Self::NoGateway { .. }
+            | Self::UsersExclude { .. }
             | Self::Limit { .. } => Kind::Invalid,
             Self::SharedNotRunning { .. } | Self::Log(LogError::NotKept { .. }) => Kind::Conflict,
             Self::State(_) | Self::File(_) | Self::Log(_) | Self::Interrupted | Self::ImageConfig { .. } | Self::Random(_) => {
@@ -159,6 +162,15 @@ impl EngineError {
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
             Self::NotShareable { name } => Some(format!("make {name} with `--ipc shareable` (`ipc: shareable` in a manifest)")),
+            Self::UsersExclude { .. } => {
+                Some("that is open to the host's root only: leave it out, or use `--userns host`".into())
+            }
+            Self::Containers(ContainersError::NoUsersGiven { path }) => {
+                Some(format!("add a line such as `setpoint:1073741824:1073741824` to {path}"))
+            }
+            Self::Containers(ContainersError::NoUsersLeft { .. }) => {
+                Some("ask for fewer (`--userns auto:size=4096`), or give `setpoint` more there".into())
+            }
             Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),
             _ => None,
         }
@@ -186,7 +198,11 @@ fn container_kind(error: &ContainersError) -> Kind {
         | ContainersError::NeverStarted { .. }
         | ContainersError::Lost { .. }
         | ContainersError::Busy { .. } => Kind::Conflict,
-        ContainersError::Start { .. } | ContainersError::Spec { .. } => Kind::Invalid,
+        ContainersError::Start { .. }
+        | ContainersError::Spec { .. }
+        | ContainersError::NoUsersGiven { .. }
+        | ContainersError::UsersWithin { .. } => Kind::Invalid,
+        ContainersError::NoUsersLeft { .. } => Kind::Conflict,
         _ => Kind::Internal,
     }
 }

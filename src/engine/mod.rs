@@ -131,6 +131,9 @@ impl Engine {
         let NewContainer { name, owner, mut spec, auto_remove } = new;
         let image = self.image(&spec.image)?.digest;
         spec.limits.check().map_err(|(which, why)| EngineError::Limit { which, why })?;
+        if let Some(what) = spec.users_exclude() {
+            return Err(EngineError::UsersExclude { userns: spec.userns, what });
+        }
         if owner.is_none() {
             mounts::fix(&self.0, &mut spec)?;
         }

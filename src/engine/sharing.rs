@@ -60,7 +60,7 @@ pub(super) fn network(parts: &Parts, record: &Record, other: &str) -> Result<Sha
         .map(|name| (folder.join(name), format!("/etc/{name}")))
         // A container with files of its own in their places has none of the engine's.
         .filter(|(source, _)| source.is_file())
-        .map(|(source, target)| HostMount::Bind { source, target, read_only: false })
+        .map(|(source, target)| HostMount::of_engine(source, target))
         .collect();
     Ok(SharedNetwork { netns, files, hostname: super::start::hostname(&other) })
 }

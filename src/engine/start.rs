@@ -35,8 +35,9 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
         None => None,
     };
     let of_image = of_image(parts, record.image_digest)?;
+    let users = parts.containers.assign_users(&held, &record)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
-    let further = Further { joins, devices, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
+    let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
     let hosts = hosts(&record, attached.as_ref())?;
     let resolv_conf = resolv_conf(&record.spec, attached.as_ref())?;
     let netns = match shared {

@@ -35,12 +35,8 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, spec: &mut ContainerSpec) ->
         }
     }
     spec.cgroup_parent = f.get("cgroup_parent").and_then(|node| reader.parse(node));
-    if let Some(node) = f.get("userns_mode")
-        && let Some(text) = reader.text(node)
-        && !matches!(text, "" | "host")
-    {
-        let hint = "remove it, and give the container a user of its own with `user`";
-        reader.error_hint(node.at, format!("the user namespace `{text}` is not supported"), hint);
+    if let Some(node) = f.get("userns_mode") {
+        spec.userns = reader.parse(node).unwrap_or_default();
     }
     spec.shm_size = f.get("shm_size").and_then(|node| reader.parse::<ByteSize>(node)).filter(|size| size.0 > 0);
     if spec.shm_size.is_some() && matches!(spec.ipc, IpcMode::Host | IpcMode::None | IpcMode::Container(_)) {
@@ -84,6 +80,10 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, spec: &mut ContainerSpec) ->
     }
     spec.annotations = f.get("annotations").map(|node| reader.labels(node)).unwrap_or_default();
     reach(reader, f, spec, &mut services);
+    if let Some(what) = spec.users_exclude() {
+        let hint = "that is open to the host's root only: leave it out, or write `userns_mode: host`";
+        reader.error_hint(f.place("userns_mode"), format!("a container with users of its own cannot have {what}"), hint);
+    }
     services
 }
 

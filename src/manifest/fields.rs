@@ -337,7 +337,11 @@ pub(super) static CONTAINER: Table = Table {
         field("uts", Form::Choice(&["host", "private"]), "Whether its host name is the host's own"),
         field("cgroup", Form::Choice(&["host", "private"]), "Whether it sees the host's control groups"),
         field("cgroup_parent", Form::Text, "Where its control group is made: a path such as /batch, or a slice of systemd"),
-        field("userns_mode", Form::Choice(&["host"]), "Its users are those of the host"),
+        field(
+            "userns_mode",
+            Form::Text,
+            "Its users: host, or auto for its own (auto:size=N for so many), of /etc/subuid and /etc/subgid",
+        ),
         field("shm_size", SIZE, "The size of /dev/shm; 64m unless given"),
         field(
             "devices",

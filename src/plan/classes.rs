@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 50] = [
+const CLASSES: [(&str, Change); 51] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -58,6 +58,7 @@ const CLASSES: [(&str, Change); 50] = [
     ("uts", Change::Recreate),
     ("cgroup", Change::Recreate),
     ("cgroup_parent", Change::Recreate),
+    ("userns", Change::Recreate),
     ("shm_size", Change::Recreate),
     ("devices", Change::Recreate),
     ("device_cgroup_rules", Change::Recreate),
@@ -181,7 +182,7 @@ mod tests {
         // Those that are left out where they are as usual.
         let further = serde_json::json!({
             "init": true, "domainname": "d", "privileged": true, "security_opt": {"unconfined_paths": true}, "pid": "host",
-            "ipc": "host", "uts": "host", "cgroup": "host", "cgroup_parent": "a", "shm_size": "1m", "devices": ["/dev/a"],
+            "ipc": "host", "uts": "host", "cgroup": "host", "cgroup_parent": "a", "userns": "auto", "shm_size": "1m", "devices": ["/dev/a"],
             "device_cgroup_rules": ["c 1:1 r"], "group_add": ["a"], "volumes_from": [{"container": "a", "read_only": true}],
             "dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["a"], "mac_address": "02:42:ac:11:00:02",
             "oom_score_adj": 1, "expose": ["80/tcp"], "publish_all": true, "annotations": {"a": "b"},

@@ -56,6 +56,27 @@ pub fn new_session_keyring() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) })
 }
 
+/// From now on files that this thread makes belong to others; it stays who it is in all else, and keeps its capabilities.
+///
+/// # Errors
+/// `EPERM` for who may not.
+pub fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
+    let before = rustix::thread::capabilities(None)?;
+    for (call, id) in [(libc::SYS_setfsgid, gid), (libc::SYS_setfsuid, uid)] {
+        // The call answers with the id from before, and never with an error: asked with one that is none, it changes nothing.
+        // SAFETY: numbers only.
+        let now = unsafe {
+            libc::syscall(call, id);
+            libc::syscall(call, u32::MAX)
+        };
+        if now != libc::c_long::from(id) {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+    }
+    // The change has taken those that are about files out of the effective set.
+    Ok(rustix::thread::set_capabilities(None, before)?)
+}
+
 fn check(result: libc::c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

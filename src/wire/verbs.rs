@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::store::Label;
+use crate::model::spec::{IdList, SwapLimit};
 use crate::model::{ByteSize, ContainerId, Cpus, Name, RestartPolicy};
 
 /// The header with [`crate::files::tree::Found`] as JSON in base64, as Docker's header of nearly the same name.
@@ -49,6 +50,22 @@ pub struct Update {
     pub cpus: Option<Limit<Cpus>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<Limit<u32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_reservation: Option<Limit<ByteSize>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_swap: Option<SwapLimit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<Limit<u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<Limit<u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_period: Option<Limit<u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset_cpus: Option<IdList>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset_mems: Option<IdList>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blkio_weight: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

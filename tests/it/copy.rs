@@ -211,3 +211,50 @@ fn no_exchanged_link_leads_a_copy_to_the_host() {
     assert_eq!(names, ["file"]);
     assert_eq!(fs::read_to_string(canary.join("file")).unwrap(), "of the host");
 }
+
+/// `cap_net_bind_service=ep`, as the kernel keeps it.
+const CAPABLE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn attributes_and_bits_go_along_where_that_is_safe() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let host = Host::new().with_busybox();
+    let program = host.dir.join("program");
+    fs::copy("/bin/busybox", &program).unwrap();
+    setxattr(&program, "user.note", b"kept", XattrFlags::empty()).unwrap();
+    setxattr(&program, "security.capability", &CAPABLE, XattrFlags::empty()).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).unwrap();
+    fs::copy("/bin/busybox", host.dir.join("theirs")).unwrap();
+    std::os::unix::fs::chown(host.dir.join("theirs"), Some(7), Some(8)).unwrap();
+    fs::set_permissions(host.dir.join("theirs"), fs::Permissions::from_mode(0o6755)).unwrap();
+    let attribute = |path: &Path, name: &str| {
+        let mut value = [0; 64];
+        getxattr(path, name, &mut value[..]).ok().map(|length| value[..length].to_vec())
+    };
+    let about = |name: &str| {
+        let path = host.dir.join(name);
+        let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+        (mode, attribute(&path, "user.note").is_some(), attribute(&path, "security.capability"))
+    };
+    crate::own_users::give(&host, "setpoint:1300000000:65536");
+    for (users, name) in [("host", "plain"), ("auto", "own")] {
+        host.sp(&["run", "-d", "--name", name, "--userns", users, BUSYBOX, "sleep", "1000"]).ok();
+        // Into a container: the host trusts itself, and a bit means who owns the file.
+        host.sp(&["cp", "program", &format!("{name}:/program")]).ok();
+        host.sp(&["cp", "theirs", &format!("{name}:/theirs")]).ok();
+        let listed = ["exec", name, "stat", "-c", "%a %u:%g", "/program", "/theirs"];
+        assert_eq!(host.sp(&listed).ok().out(), "6755 0:0\n755 0:0");
+        // Out of one: only where all is asked for.
+        host.sp(&["cp", &format!("{name}:/program"), "out"]).ok();
+        assert_eq!(about("out"), (0o755, true, None), "{name}");
+        host.sp(&["cp", "-a", &format!("{name}:/program"), "all"]).ok();
+        assert_eq!(about("all"), (0o6755, true, Some(CAPABLE.to_vec())), "{name}");
+        // The very same when it does not run.
+        host.sp(&["stop", "-t", "0", name]).ok();
+        host.sp(&["cp", "-a", &format!("{name}:/program"), "still"]).ok();
+        assert_eq!(about("still"), about("all"), "{name}");
+        for file in ["out", "all", "still"] {
+            fs::remove_file(host.dir.join(file)).unwrap();
+        }
+    }
+}

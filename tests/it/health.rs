@@ -1,6 +1,32 @@
 //! Health as users see it: flags, `inspect`, and manifests whose checks change while the container runs.
 
-use crate::harness::{BUSYBOX, Host, PATIENCE, wait_until};
+use serde_json::json;
+
+use crate::harness::image::{Layout, busybox_folder};
+use crate::harness::{BUSYBOX, Host, PATIENCE, tool, wait_until};
+
+#[test]
+fn a_line_is_run_by_the_shell_of_the_image() {
+    let host = Host::new();
+    let mut layout = Layout::new(host.dir.join("layout"));
+    layout.add_folder(busybox_folder(), &[]);
+    // A shell that only says what it is told.
+    let check = json!({"Test": ["CMD-SHELL", "exit 1"], "Interval": 100_000_000});
+    let config = json!({"Cmd": ["sleep", "inf"], "Shell": ["/bin/echo", "asked to"], "Healthcheck": check});
+    let image = "localhost/shell:1";
+    let layout = layout.finish(image, &config);
+    let archive = host.dir.join("layout.tar");
+    tool("tar", &["-C", layout.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
+    host.sp(&["load", "-i", archive.to_str().unwrap()]).ok();
+    host.sp(&["run", "-d", "--name", "a", "--network", "none", image]).ok();
+    host.sp(&["run", "-d", "--name", "b", "--network", "none", "--health-cmd", "exit 2", "--health-interval", "100ms", image])
+        .ok();
+    for (name, said) in [("a", "asked to exit 1"), ("b", "asked to exit 2")] {
+        wait_until("healthy", PATIENCE, || host.inspect(name)["health"]["status"] == "healthy");
+        let log = host.inspect(name)["health"]["log"].clone();
+        assert!(log.as_array().unwrap().iter().all(|check| check["output"].as_str().unwrap().trim() == said), "{log}");
+    }
+}
 
 #[test]
 fn checks_are_flags_and_their_outputs_are_inspected() {

@@ -37,6 +37,8 @@ mod logs;
 #[cfg(test)]
 mod namespaces;
 #[cfg(test)]
+mod own_users;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod registry;

@@ -253,6 +253,7 @@ fn what_is_refused() {
         fails(&host.sp(&["run", "--rm", limit[0], limit[1], BUSYBOX, "true"]), "cgroups that are this user's own");
     }
     fails(&host.sp(&["run", "--rm", "--pid", "host", BUSYBOX, "true"]), "cgroups that are this user's own");
+    fails(&host.sp(&["run", "--rm", "--userns", "auto", BUSYBOX, "true"]), "ids of their own already");
     // Devices are the host's own, with their rights.
     host.sp(&["run", "--rm", "--device", "/dev/full:/dev/filled", BUSYBOX, "sh", "-c", "! echo x >/dev/filled"]).ok();
     host.sp(&["run", "--rm", "--cap-add", "MKNOD", BUSYBOX, "sh", "-c", "! mknod /x c 1 3"]).ok();

@@ -302,3 +302,31 @@ fn control_groups_below_a_parent_of_ones_own() {
         assert!(refused.code == 125 && refused.stderr.contains("systemd does not run this host"), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn what_docker_takes_is_taken_or_refused_with_advice() {
+    let host = Host::new().with_busybox();
+    let ran = host.sp(&["run", "--rm", "-q", "-h", "box", BUSYBOX, "hostname"]).ok();
+    assert_eq!((ran.out(), ran.stderr.as_str()), ("box", ""));
+    for verb in ["run", "create"] {
+        let help = host.sp(&[verb, "--help"]).ok();
+        assert!(help.stdout.contains("--hostname") && help.stdout.contains("--quiet"), "{}", help.stdout);
+    }
+    // `-i` attaches the input whatever else is named, and `start -a -i` has all of it.
+    assert_eq!(host.feed(&["run", "--rm", "-i", "-a", "stdout", BUSYBOX, "cat"], b"typed").wait(PATIENCE).ok().stdout, "typed");
+    host.sp(&["create", "--name", "c", "-i", "-a", "STDOUT", "-a", "stderr", BUSYBOX, "sh", "-c", "cat; echo err >&2"]).ok();
+    let ran = host.feed(&["start", "-a", "-i", "c"], b"typed").wait(PATIENCE).ok();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("typed", "err\n"));
+    host.sp(&["create", "-a", "all", BUSYBOX, "true"]).fails_with(1);
+    for (flags, advice) in [
+        (&["run", "--cpu-count", "1"][..], "--cpus"),
+        (&["create", "--io-maxiops", "1"], "--device-read-iops"),
+        (&["run", "--disable-content-trust"], "registries.yaml"),
+        (&["create", "--disable-content-trust=false"], "registries.yaml"),
+    ] {
+        let ran = host.sp(&[flags, &[BUSYBOX, "true"]].concat());
+        assert!(ran.code != 0 && ran.stderr.contains(advice), "{flags:?}: {}", ran.stderr);
+    }
+    host.sp(&["start", "--checkpoint", "x", "c"]).fails_with(1).says(&["--checkpoint", "leave it out"]);
+    host.sp(&["rm", "--link", "c"]).fails_with(1).says(&["links", "network"]);
+}

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 
 use crate::cli::LIMITS;
 use crate::harness::{BUSYBOX, Host, PATIENCE, tool, wait_for, wait_until};
@@ -142,6 +143,30 @@ fn limits_and_policies_change_while_it_runs() {
     assert_eq!(limits(), "memory 33554432 cpu 25%", "limits hold for later runs");
     host.sp(&["update", "--cpus", "0", "--pids-limit", "-1", "--restart", "no", "c"]).ok();
     assert_eq!(host.inspect("c")["HostConfig"]["PidsLimit"], serde_json::Value::Null);
+    // Those beside the usual ones, on the running container and in its record.
+    let further = ["--memory-reservation", "16m", "--memory-swap", "-1", "-c", "512", "--cpuset-cpus", "0"];
+    host.sp(&[&["update"], &further[..], &["c"]].concat()).ok();
+    let (cpus, shares) = (
+        "grep Cpus_allowed_list /proc/1/status",
+        "cat /sys/fs/cgroup/cpu.weight 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.shares",
+    );
+    assert_eq!(host.sp(&["exec", "c", "sh", "-c", cpus]).ok().out(), "Cpus_allowed_list:\t0");
+    let found = host.sp(&["exec", "c", "sh", "-c", shares]).ok();
+    assert!(["512", "20"].contains(&found.out()), "{}", found.stdout);
+    let shown =
+        host.sp(&["inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpusetCpus}}", "c"]);
+    assert_eq!(shown.ok().out(), "512 -1 0");
+    let recorded = host.inspect("c")["spec"]["limits"].clone();
+    assert_eq!(
+        (&recorded["memory_reservation"], &recorded["memory_swap"], &recorded["cpu_shares"]),
+        (&json!("16m"), &json!("-1"), &json!(512))
+    );
+    host.sp(&["update", "--cpu-shares", "0", "--memory-reservation", "0", "--cpu-quota", "50000", "c"]).ok();
+    assert_eq!(limits(), "memory 33554432 cpu 50%");
+    assert_eq!(host.inspect("c")["spec"]["limits"]["cpu_shares"], serde_json::Value::Null);
+    host.sp(&["update", "--cpus", "1", "c"]).fails_with(1).says(&["cpu_quota"]);
+    host.sp(&["update", "--memory-reservation", "64m", "c"]).fails_with(1).says(&["above the limit"]);
+    host.sp(&["update", "--cpu-rt-period", "1", "c"]).fails_with(1).says(&["--cpu-rt-period", "rtprio"]);
     host.sp(&["update", "c"]).fails_with(1).says(&["required"]);
     host.sp(&["update", "--pids-limit", "-7", "c"]).fails_with(1).says(&["-7"]);
     host.sp(&["run", "-d", "--rm", "--name", "gone", BUSYBOX, "sleep", "1000"]).ok();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::model::spec::{
-    CgroupParent, Device, DeviceCgroupRule, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit,
+    CgroupParent, Device, DeviceCgroupRule, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit, UsersMode,
 };
 use crate::model::{ByteSize, Platform};
 
@@ -36,9 +36,9 @@ pub struct ConfineArgs {
     /// Where its control group is made: a path such as /batch, or a slice of systemd such as batch.slice
     #[arg(long, value_name = "PARENT")]
     pub cgroup_parent: Option<CgroupParent>,
-    /// Its users: host
+    /// Its users: host, or auto for its own (auto:size=N for so many), of /etc/subuid and /etc/subgid
     #[arg(long, value_name = "MODE")]
-    pub userns: Option<String>,
+    pub userns: Option<UsersMode>,
     /// The size of its /dev/shm [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<ByteSize>,
@@ -167,6 +167,16 @@ pub struct RefusedArgs {
     pub blkio_weight_device: Vec<String>,
     #[arg(long, hide = true)]
     pub use_api_socket: bool,
+    #[arg(long, hide = true)]
+    pub cpu_count: Option<String>,
+    #[arg(long, hide = true)]
+    pub cpu_percent: Option<String>,
+    #[arg(long, hide = true)]
+    pub io_maxbandwidth: Option<String>,
+    #[arg(long, hide = true)]
+    pub io_maxiops: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub disable_content_trust: Option<String>,
 }
 
 impl RefusedArgs {
@@ -203,6 +213,15 @@ impl RefusedArgs {
                 "use `--blkio-weight`, or a rate such as `--device-read-bps`",
             ),
             (self.use_api_socket, "--use-api-socket", "mount the socket with `-v`"),
+            (self.cpu_count.is_some(), "--cpu-count", "use `--cpus`: it is for Windows"),
+            (self.cpu_percent.is_some(), "--cpu-percent", "use `--cpus`: it is for Windows"),
+            (self.io_maxbandwidth.is_some(), "--io-maxbandwidth", "use `--device-read-bps`: it is for Windows"),
+            (self.io_maxiops.is_some(), "--io-maxiops", "use `--device-read-iops`: it is for Windows"),
+            (
+                self.disable_content_trust.is_some(),
+                "--disable-content-trust",
+                "leave it out: who must have signed what is said in /etc/setpoint/registries.yaml",
+            ),
         ]
         .into_iter()
         .find_map(|(given, flag, advice)| given.then_some((flag, advice)))

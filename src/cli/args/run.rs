@@ -11,7 +11,7 @@ use super::health::HealthArgs;
 use crate::model::{ByteSize, Cpus, Name, RestartPolicy, Signal};
 
 #[derive(Clone, Debug, Args)]
-#[command(override_usage = "setpoint run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+#[command(override_usage = "setpoint run [OPTIONS] IMAGE [COMMAND] [ARG]...", disable_help_flag = true)]
 pub struct RunArgs {
     /// Print the container's id and leave it running
     #[arg(short, long)]
@@ -36,11 +36,14 @@ pub enum StandardStream {
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(override_usage = "setpoint create [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+#[command(override_usage = "setpoint create [OPTIONS] IMAGE [COMMAND] [ARG]...", disable_help_flag = true)]
 pub struct CreateArgs {
     /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,
+    /// As for `run`. Here it says nothing: who attaches later says to what
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true)]
+    pub attach: Vec<StandardStream>,
     #[command(flatten)]
     pub spec: SpecArgs,
 }
@@ -64,6 +67,12 @@ pub struct SpecArgs {
     /// When to get the image from its registry
     #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
     pub pull: PullWhen,
+    /// Do not show how the pull goes
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
 
     /// Set a variable of its environment; without a value, to what it is here
     #[arg(short, long, value_name = "KEY[=VALUE]")]
@@ -81,7 +90,7 @@ pub struct SpecArgs {
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
     /// Its host name [default: its short id]
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
     /// Label it
     #[arg(short, long, value_name = "KEY[=VALUE]")]

@@ -9,6 +9,7 @@ use super::{
 use crate::cli::detach::DetachKeys;
 use crate::cli::format::Format;
 use crate::cli::select::Filter;
+use crate::model::spec::{IdList, SwapLimit};
 use crate::model::{ByteSize, Cpus, Name, RestartPolicy};
 use crate::wire::verbs::Limit;
 
@@ -45,6 +46,10 @@ pub struct StartArgs {
     pub interactive: bool,
     #[command(flatten)]
     pub proxy: ProxyArgs,
+    #[arg(long, hide = true)]
+    pub checkpoint: Option<String>,
+    #[arg(long, hide = true)]
+    pub checkpoint_dir: Option<String>,
     /// Names, ids or beginnings of ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
@@ -166,7 +171,10 @@ pub struct RenameArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["memory", "cpus", "pids_limit", "restart"]))]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args([
+    "memory", "memory_reservation", "memory_swap", "cpus", "cpu_shares", "cpu_quota", "cpu_period", "cpuset_cpus", "cpuset_mems",
+    "blkio_weight", "pids_limit", "restart", "cpu_rt_period", "cpu_rt_runtime", "kernel_memory",
+]))]
 pub struct UpdateArgs {
     /// At most so much memory, such as 512m; 0 lifts the limit
     #[arg(short, long, value_name = "BYTES")]
@@ -174,6 +182,32 @@ pub struct UpdateArgs {
     /// At most so many processors, such as 0.5; 0 lifts the limit
     #[arg(long, value_name = "NUMBER", value_parser = cpus)]
     pub cpus: Option<Limit<Cpus>>,
+    /// What its memory is pressed down to when the host has little; 0 lifts that
+    #[arg(long, value_name = "BYTES")]
+    pub memory_reservation: Option<ByteSize>,
+    /// Memory and swap together; -1 for unlimited swap
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub memory_swap: Option<SwapLimit>,
+    /// Its weight when processors are scarce; 0 makes it usual again
+    #[arg(short = 'c', long, value_name = "WEIGHT")]
+    pub cpu_shares: Option<u64>,
+    /// Microseconds of a processor in each period; 0 lifts the limit
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_quota: Option<u64>,
+    /// The period of --cpu-quota; 0 makes it usual again
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// The processors that it may use, such as 0-3,7
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<IdList>,
+    /// The memory nodes that it may use, such as 0
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<IdList>,
+    /// Its weight when disks are busy, from 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
+    pub blkio_weight: Option<u16>,
+    #[command(flatten)]
+    pub refused: RefusedOfUpdate,
     /// At most so many processes; -1 lifts the limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
@@ -183,6 +217,17 @@ pub struct UpdateArgs {
     /// Names, ids or beginnings of ids
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
+}
+
+/// What Docker's has and this has not.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RefusedOfUpdate {
+    #[arg(long, hide = true)]
+    pub cpu_rt_period: Option<String>,
+    #[arg(long, hide = true)]
+    pub cpu_rt_runtime: Option<String>,
+    #[arg(long, hide = true)]
+    pub kernel_memory: Option<String>,
 }
 
 fn cpus(text: &str) -> Result<Limit<Cpus>, String> {

@@ -5,6 +5,7 @@ use super::session::{self, End, Input, Signals, Wishes};
 use crate::cli::args::{AttachArgs, ProxyArgs, StartArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::spec::SpecError;
 use crate::client::Client;
 use crate::wire::native::Attach;
 
@@ -14,6 +15,10 @@ pub(super) async fn attach(client: &Client, args: AttachArgs, output: Output) ->
 }
 
 pub(super) async fn start(client: &Client, args: StartArgs, output: Output) -> Result<i32, CliError> {
+    if args.checkpoint.is_some() || args.checkpoint_dir.is_some() {
+        let advice = "leave it out: what runs cannot be saved and gone on with";
+        return Err(SpecError::Refused { flag: "--checkpoint", advice }.into());
+    }
     if !args.attach && !args.interactive {
         return each(&args.names, output, async |name: &str| {
             client.start(name).await?;

@@ -181,10 +181,14 @@ async fn to_host(client: &Client, args: &CpArgs, name: &str, path: &str, to: &st
         if found.name == "/" && !keeps_names {
             // What comes is the content of a folder that is made for it.
             root.make_folder(Path::new(&renamed))?;
-            let how = Unpack { into: Path::new(&renamed), rename: None, owner, devices: false };
+            let how = Unpack { into: Path::new(&renamed), rename: None, owner, devices: false, shift: None };
             return Ok(tree::unpack(reader, &mut root, &how)?);
         }
-        Ok::<_, CopyError>(tree::unpack(reader, &mut root, &Unpack { into: Path::new(""), rename, owner, devices: false })?)
+        Ok::<_, CopyError>(tree::unpack(
+            reader,
+            &mut root,
+            &Unpack { into: Path::new(""), rename, owner, devices: false, shift: None },
+        )?)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| CopyError::Interrupted)??;
     told(args, output, &format!("Copied {path} of {name} to {to}"));
@@ -227,7 +231,7 @@ async fn to_container(
         let source_path = std::path::absolute(&source_path).map_err(|e| FileError::new("find", &source_path, e))?;
         let root = Beneath::open(Path::new("/"))?;
         let mut writer = BlockingWriter(handle, writer);
-        Ok::<_, tree::TreeError>(tree::pack(&root, &source_path, OsStr::new(&entry), follow, &mut writer)?.bytes)
+        Ok::<_, tree::TreeError>(tree::pack(&root, &source_path, OsStr::new(&entry), follow, None, &mut writer)?.bytes)
     });
     let tar: Pin<Box<dyn AsyncRead + Send>> = Box::pin(reader);
     let sent = client.copy_in(name, &PutArchive { path: parent, owners: args.archive }, tar).await;

@@ -10,9 +10,10 @@ use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::render::table;
 use crate::cli::select::Filters;
+use crate::cli::spec::SpecError;
 use crate::client::Client;
 use crate::engine::DifferenceKind;
-use crate::model::{PortMapping, Protocol};
+use crate::model::{ByteSize, PortMapping, Protocol};
 use crate::wire::store::Label;
 use crate::wire::verbs::{Limit, PruneContainers, Rename, Top, Update};
 
@@ -85,11 +86,31 @@ pub(super) async fn update(client: &Client, args: &UpdateArgs, output: Output) -
         -1 | 0 => Ok(Limit::None),
         number => u32::try_from(number).map(Limit::At).map_err(|_| CliError::PidsLimit { number }),
     };
+    let refused = &args.refused;
+    for (flag, given, advice) in [
+        ("--cpu-rt-period", &refused.cpu_rt_period, "leave it out, or use `--ulimit rtprio=…` when it is made"),
+        ("--cpu-rt-runtime", &refused.cpu_rt_runtime, "leave it out, or use `--ulimit rtprio=…` when it is made"),
+        ("--kernel-memory", &refused.kernel_memory, "use `--memory`: kernels have no such limit any more"),
+    ] {
+        if given.is_some() {
+            return Err(SpecError::Refused { flag, advice }.into());
+        }
+    }
+    let size = |size: ByteSize| if size.0 == 0 { Limit::None } else { Limit::At(size) };
+    let number = |number: u64| if number == 0 { Limit::None } else { Limit::At(number) };
     let update = Update {
         restart: args.restart,
-        memory: args.memory.map(|size| if size.0 == 0 { Limit::None } else { Limit::At(size) }),
+        memory: args.memory.map(size),
         cpus: args.cpus,
         pids: args.pids_limit.map(pids).transpose()?,
+        memory_reservation: args.memory_reservation.map(size),
+        memory_swap: args.memory_swap,
+        cpu_shares: args.cpu_shares.map(number),
+        cpu_quota: args.cpu_quota.map(number),
+        cpu_period: args.cpu_period.map(number),
+        cpuset_cpus: args.cpuset_cpus.clone(),
+        cpuset_mems: args.cpuset_mems.clone(),
+        blkio_weight: args.blkio_weight,
     };
     each(&args.names, output, async |name: &str| {
         client.update(name, &update).await?;

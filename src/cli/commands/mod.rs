@@ -56,6 +56,8 @@ pub enum Prepared {
 pub struct NewContainer {
     pub create: CreateContainer,
     pub pull: super::args::PullWhen,
+    /// How the pull goes is not shown.
+    pub quiet: bool,
 }
 
 /// The exit code of a failure that has none of its own.

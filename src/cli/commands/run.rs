@@ -34,8 +34,8 @@ enum Then {
 pub(super) fn prepare(args: RunArgs) -> Result<Prepared, CliError> {
     let RunArgs { detach, rm, attach, proxy, spec } = args;
     let has = |stream| attach.contains(&stream);
-    // Without a word all that there is.
-    let stdin = if attach.is_empty() { spec.interactive } else { has(StandardStream::Stdin) && spec.interactive };
+    // Docker's rule: `-i` attaches its input, whatever else is named.
+    let stdin = spec.interactive;
     let then = if detach {
         Then::Start
     } else {
@@ -102,6 +102,7 @@ fn container(args: &SpecArgs, auto_remove: bool) -> Result<NewContainer, CliErro
     Ok(NewContainer {
         create: CreateContainer { name: args.name.clone(), auto_remove, platform: args.confine.platform.clone(), spec },
         pull: args.pull,
+        quiet: args.quiet,
     })
 }
 
@@ -154,7 +155,10 @@ async fn create(client: &Client, new: &NewContainer, cidfile: Option<CidFile>, o
     let id = match client.create(&new.create).await {
         Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound && new.pull == PullWhen::Missing => {
             pull(client, new, true, output).await?;
-            client.create(&new.create).await?.id
+            after_pull(client, new, output).await?
+        }
+        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound && new.pull == PullWhen::Always => {
+            after_pull(client, new, output).await?
         }
         created => created?.id,
     };
@@ -164,13 +168,24 @@ async fn create(client: &Client, new: &NewContainer, cidfile: Option<CidFile>, o
     Ok(id)
 }
 
+/// Until there is a container, an image that was pulled is one that nobody uses: a prune may take it away. It is brought once more.
+async fn after_pull(client: &Client, new: &NewContainer, output: Output) -> Result<ContainerId, CliError> {
+    match client.create(&new.create).await {
+        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => {
+            pull(client, new, true, output).await?;
+            Ok(client.create(&new.create).await?.id)
+        }
+        created => Ok(created?.id),
+    }
+}
+
 async fn pull(client: &Client, new: &NewContainer, missing: bool, output: Output) -> Result<(), CliError> {
     let reference = new.create.spec.image.clone();
     let credentials = registries::credentials(client, reference.registry()).await?;
     let platform = new.create.platform.clone();
     // One that is here may be for another platform, which was why it did not do.
     let pull = Pull { reference, missing: missing && platform.is_none(), platform, credentials };
-    images::follow(client.pull(&pull).await?, false, output).await?;
+    images::follow(client.pull(&pull).await?, new.quiet, output).await?;
     Ok(())
 }
 

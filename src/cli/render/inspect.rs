@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::containers;
 use crate::engine::Details;
-use crate::model::spec::NetworkMode;
+use crate::model::spec::{ContainerSpec, IdList, NamespaceMode, NetworkMode, SwapLimit, UsersMode};
 use crate::model::{PortMapping, RestartPolicy};
 use crate::observed::{ContainerState, Health};
 
@@ -130,7 +130,7 @@ fn host_config(details: &Details) -> Result<Value, serde_json::Error> {
         let read_only = if mount["RW"] == true { "" } else { ":ro" };
         (mount["Type"] != "tmpfs").then(|| format!("{source}:{target}{read_only}"))
     });
-    Ok(json!({
+    let mut all = json!({
         "Binds": binds.collect::<Vec<_>>(),
         "NetworkMode": mode,
         "PortBindings": published(spec.ports.iter()),
@@ -145,7 +145,42 @@ fn host_config(details: &Details) -> Result<Value, serde_json::Error> {
         "Memory": spec.limits.memory.map_or(0, |size| size.0),
         "NanoCpus": spec.limits.cpus.map_or(0, |cpus| u64::from(cpus.millis()) * 1_000_000),
         "PidsLimit": spec.limits.pids,
-    }))
+    });
+    if let (Value::Object(all), Value::Object(further)) = (&mut all, confinement(spec)) {
+        all.extend(further);
+    }
+    Ok(all)
+}
+
+/// Limits beside the usual ones, and what it shares.
+fn confinement(spec: &ContainerSpec) -> Value {
+    // Docker writes nothing for a namespace of the container's own.
+    let shared = |mode: &NamespaceMode| match mode {
+        NamespaceMode::Private => String::new(),
+        mode => mode.to_string(),
+    };
+    let limits = &spec.limits;
+    let swap = match limits.memory_swap {
+        Some(SwapLimit::Unlimited) => -1,
+        Some(SwapLimit::Bytes(size)) => i64::try_from(size.0).unwrap_or(i64::MAX),
+        None => 0,
+    };
+    json!({
+        "MemoryReservation": limits.memory_reservation.map_or(0, |size| size.0),
+        "MemorySwap": swap,
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.as_ref().map_or("", IdList::as_str),
+        "CpusetMems": limits.cpuset_mems.as_ref().map_or("", IdList::as_str),
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
+        "Privileged": spec.privileged,
+        "PidMode": shared(&spec.pid),
+        "UTSMode": shared(&spec.uts),
+        "IpcMode": spec.ipc,
+        "CgroupnsMode": spec.cgroup,
+        "UsernsMode": if spec.userns == UsersMode::Host { String::new() } else { spec.userns.to_string() },
+    })
 }
 
 fn mounts(details: &Details) -> Result<Value, serde_json::Error> {

@@ -46,10 +46,8 @@ pub(super) fn apply(args: &SpecArgs, around: &Surroundings, spec: &mut Container
     spec.ipc = wanted.ipc.clone().unwrap_or_default();
     spec.uts = not_of_a_container("--uts", wanted.uts.as_ref())?;
     spec.cgroup = not_of_a_container("--cgroupns", wanted.cgroupns.as_ref())?;
-    if let Some(mode) = wanted.userns.as_deref().filter(|mode| !matches!(*mode, "" | "host")) {
-        return Err(SpecError::Users { mode: mode.to_owned() });
-    }
     spec.cgroup_parent = wanted.cgroup_parent.clone();
+    spec.userns = wanted.userns.unwrap_or_default();
     spec.shm_size = wanted.shm_size.filter(|size| size.0 != 0);
     if spec.shm_size.is_some() && matches!(spec.ipc, IpcMode::Host | IpcMode::None | IpcMode::Container(_)) {
         let why = "its shared memory is not its own";

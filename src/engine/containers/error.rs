@@ -55,6 +55,14 @@ pub enum ContainersError {
     Spec { name: String, source: SpecError },
     #[error("container {name}: the content {digest} of the config for {target} is not in the database")]
     NoConfig { name: String, digest: Digest, target: String },
+    #[error("no ids are given to setpoint in {path}, of which a container could have users of its own")]
+    NoUsersGiven { path: &'static str },
+    #[error(
+        "container {name}: the containers of an ordinary user have ids of their own already, and none beside these; leave out the users of its own"
+    )]
+    UsersWithin { name: String },
+    #[error("container {name}: no {size} ids in a row are left for users of its own, of those in /etc/subuid and /etc/subgid")]
+    NoUsersLeft { name: String, size: u32 },
     #[error("a process was not started: {0}")]
     Spawn(io::Error),
     #[error("the container's processes: {0}")]

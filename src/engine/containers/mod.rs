@@ -18,6 +18,7 @@ mod records;
 mod recover;
 mod remove;
 mod start;
+mod user_ranges;
 mod verbs;
 
 use std::io;

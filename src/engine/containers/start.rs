@@ -19,7 +19,7 @@ use crate::engine::runtime::cgroups::Cgroup;
 use crate::engine::runtime::spec::{self, HostDevice, HostMount, SpecInput};
 use crate::engine::runtime::{Launch, Network, RootFs};
 use crate::files::{self, FileError};
-use crate::model::spec::{Healthcheck, NetworkMode, Probe};
+use crate::model::spec::{Healthcheck, NetworkMode, Probe, UserRange};
 use crate::model::{ContainerId, Signal};
 use crate::observed::ContainerState;
 use crate::sys;
@@ -59,6 +59,8 @@ pub struct Further {
     pub devices: Vec<HostDevice>,
     /// The name that it has for itself, where it is another one's.
     pub hostname: Option<String>,
+    /// The host's ids of its own users, where it has any.
+    pub users: Option<UserRange>,
     /// What runs a line of a health check, where the image says it.
     pub shell: Option<Vec<String>>,
 }
@@ -144,7 +146,7 @@ impl Containers {
             if !mounts.iter().any(|mount| mount.target() == target) {
                 let source = run.join(name);
                 files::publish(&source, content.as_bytes(), 0o644)?;
-                mounts.push(HostMount::Bind { source, target, read_only: false });
+                mounts.push(HostMount::of_engine(source, target));
             }
         }
 
@@ -166,6 +168,7 @@ impl Containers {
             mounts,
             devices: further.devices,
             terminal: wanted.tty,
+            users: further.users,
         };
         let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);

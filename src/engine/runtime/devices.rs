@@ -11,12 +11,13 @@ use rustix::thread::{Gid, Uid};
 
 use super::dev;
 use super::failure::{At, Failure, Stage};
+use super::own_users::Users;
 use super::root::{Kind, Root};
 use crate::sys;
 use crate::sys::devices::{DeviceKind, Rule};
 
 /// Makes the node in the container. The caller's umask is empty.
-pub(super) fn make(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
+pub(super) fn make(root: &Root, device: &LinuxDevice, users: Option<&Users>) -> Result<(), Failure> {
     let path = device.path();
     let about = || path.to_string_lossy().into_owned();
     let wrong = |why: &str| Failure::new(Stage::MakeDevice, format!("{}: {why}", path.display()), Errno::INVAL);
@@ -42,8 +43,12 @@ pub(super) fn make(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
         }
         other => other.at(Stage::MakeDevice, about())?,
     }
-    let owner = |id: Option<u32>| id.filter(|id| *id != 0);
-    let (uid, gid) = (owner(device.uid()), owner(device.gid()));
+    // With users of its own, whose it is on the host is whose it is in the container; who is nobody there leaves it to root.
+    let (uid, gid) = (device.uid().filter(|id| *id != 0), device.gid().filter(|id| *id != 0));
+    let (uid, gid) = match users {
+        Some(users) => (uid.and_then(|id| users.host_uid(id)), gid.and_then(|id| users.host_gid(id))),
+        None => (uid, gid),
+    };
     if uid.is_some() || gid.is_some() {
         rustix::fs::chownat(&folder, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), AtFlags::SYMLINK_NOFOLLOW)
             .at(Stage::MakeDevice, about())?;

@@ -4,10 +4,11 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::sched::CloneFlags;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process as ProcessSpec};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
@@ -15,6 +16,7 @@ use rustix::thread::{Gid, Uid};
 
 use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::Stdio;
+use super::own_users::{self, Users};
 use super::users::Identity;
 use super::{capabilities, cgroups, seccomp, small_init};
 use crate::sys;
@@ -34,6 +36,10 @@ pub(super) struct Becoming<'a> {
     pub(super) filter: &'a seccomp::Program,
     /// The program of the init, where the program is to have one.
     pub(super) init: Option<&'a OwnedFd>,
+    /// Where the users are the container's own: what they are on the host, and their namespace or a process in it.
+    pub(super) users: Option<(&'a Users, BorrowedFd<'a>)>,
+    /// It is the container's first process, and not one that joins it.
+    pub(super) first: bool,
     pub(super) channel: &'a Channel,
 }
 
@@ -52,10 +58,20 @@ pub(super) fn join_cgroups(doors: &[OwnedFd]) -> Result<(), Failure> {
 
 /// Gives up all that the process is not to have: the host's files, other capabilities, another user.
 pub(super) fn shed(b: &Becoming<'_>) -> Result<(), Failure> {
-    set_streams(b.stdio, b.identity)?;
-    close_all_but(b.channel, b.init)?;
+    set_streams(b.stdio, owner_on_host(b)?)?;
+    let users = b.users.map(|(_, space)| space.as_raw_fd());
+    close_all_but([Some(b.channel.fd().as_raw_fd()), b.init.map(AsRawFd::as_raw_fd), users])?;
+    // Raising one is for the host's root.
     for limit in b.process.rlimits().iter().flatten() {
         set_limit(limit)?;
+    }
+    if let Some((_, space)) = b.users {
+        own_users::join(space)?;
+        if b.first {
+            // Mounts that its own root may add to, and take nothing away from.
+            nix::sched::unshare(CloneFlags::CLONE_NEWNS).at(Stage::IsolateMounts, "of its own users")?;
+        }
+        sys::process::close_range(space.as_raw_fd() as u32, space.as_raw_fd() as u32).at(Stage::CloseFiles, "")?;
     }
     match sys::process::new_session_keyring() {
         // A kernel without keyrings has none to protect.
@@ -120,12 +136,22 @@ pub(super) fn die_with_starter(channel: &Channel) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
+/// What the user of the process is to the host.
+fn owner_on_host(b: &Becoming<'_>) -> Result<u32, Failure> {
+    let Some((users, _)) = b.users else { return Ok(b.identity.uid) };
+    let gone = |who: String| Failure::new(Stage::SetUser, format!("{who}, which is not among the container's own"), Errno::INVAL);
+    if let Some(gid) = [b.identity.gid].iter().chain(&b.identity.groups).find(|gid| users.host_gid(**gid).is_none()) {
+        return Err(gone(format!("of group {gid}")));
+    }
+    users.host_uid(b.identity.uid).ok_or_else(|| gone(b.identity.uid.to_string()))
+}
+
+fn set_streams(stdio: &Stdio, owner: u32) -> Result<(), Failure> {
     // All three may be among the numbers that are about to be replaced, so they are moved out of the way first.
     let high = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).at(Stage::SetStreams, "");
     let (stdin, stdout, stderr) = (high(&stdio.stdin)?, high(&stdio.stdout)?, high(&stdio.stderr)?);
     for stream in [&stdin, &stdout, &stderr] {
-        give_to(stream, identity)?;
+        give_to(stream, owner)?;
     }
     rustix::stdio::dup2_stdin(&stdin).at(Stage::SetStreams, "stdin")?;
     rustix::stdio::dup2_stdout(&stdout).at(Stage::SetStreams, "stdout")?;
@@ -133,7 +159,7 @@ fn set_streams(stdio: &Stdio, identity: &Identity) -> Result<(), Failure> {
 }
 
 /// A program opens `/dev/stdout` anew, which its user may do only as the owner of the pipe or terminal behind it.
-pub(super) fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Failure> {
+pub(super) fn give_to(stream: impl AsFd, owner: u32) -> Result<(), Failure> {
     let stat = rustix::fs::fstat(&stream).at(Stage::SetStreams, "")?;
     let null = rustix::fs::makedev(1, 3);
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
@@ -142,10 +168,10 @@ pub(super) fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Fail
         rustix::fs::FileType::CharacterDevice => stat.st_rdev != null,
         _ => false,
     };
-    if !ours || stat.st_uid == identity.uid {
+    if !ours || stat.st_uid == owner {
         return Ok(());
     }
-    match rustix::fs::fchown(&stream, Some(Uid::from_raw(identity.uid)), None) {
+    match rustix::fs::fchown(&stream, Some(Uid::from_raw(owner)), None) {
         // A stream that belongs to somebody else stays theirs; it can be used all the same, just not opened anew.
         Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => Ok(()),
         other => other.at(Stage::SetStreams, "owner"),
@@ -153,9 +179,8 @@ pub(super) fn give_to(stream: impl AsFd, identity: &Identity) -> Result<(), Fail
 }
 
 /// Closed, not just marked: through an inherited folder the working directory could be one of the host's.
-fn close_all_but(channel: &Channel, init: Option<&OwnedFd>) -> Result<(), Failure> {
-    let mut kept: Vec<u32> =
-        init.into_iter().map(|fd| fd.as_raw_fd()).chain([channel.fd().as_raw_fd()]).map(|fd| fd as u32).collect();
+fn close_all_but(kept: [Option<RawFd>; 3]) -> Result<(), Failure> {
+    let mut kept: Vec<u32> = kept.into_iter().flatten().map(|fd| fd as u32).collect();
     kept.sort_unstable();
     let mut from = 3;
     for fd in kept {

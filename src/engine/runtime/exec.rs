@@ -9,6 +9,7 @@ use super::enter::{self, Becoming};
 use super::error::RuntimeError;
 use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::{ExecRequest, Process, Stdio};
+use super::own_users::Users;
 use super::start::{NewProcess, fail};
 use super::{seccomp, users};
 use crate::sys;
@@ -136,6 +137,7 @@ fn go_ahead(
         None => users::of_spec(process.user()),
     };
     users::add_groups(&mut identity, &request.groups)?;
+    let own_users = Users::of(&request.spec);
     let becoming = Becoming {
         process,
         identity: &identity,
@@ -146,6 +148,8 @@ fn go_ahead(
         stdio,
         filter,
         init: None,
+        users: own_users.as_ref().map(|users| (users, target.as_fd())),
+        first: false,
         channel,
     };
     enter::shed(&becoming)?;

@@ -1,7 +1,7 @@
 //! The child's side: what the new process does to itself, in order, until it is the container's first process.
 
 use std::convert::Infallible;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -14,7 +14,7 @@ use super::launch::{Launch, Network, Stdio};
 use super::root::{Kind, Root};
 use super::spaces::{self, Space};
 use super::start::Tools;
-use super::{devices, mounts, overlay, shm, sysctl, users};
+use super::{devices, mounts, overlay, own_users, shm, sysctl, users};
 use crate::sys;
 
 /// Becomes the container's first process. Returns only what went wrong.
@@ -75,15 +75,18 @@ fn attempt(
     let follows = mounts::any_follows(wanted);
     let apart = if follows { MountPropagationFlags::DOWNSTREAM } else { MountPropagationFlags::PRIVATE };
     mount_change("/", apart | MountPropagationFlags::REC).at(Stage::IsolateMounts, "/")?;
-    let root = overlay::mount(&launch.root)?;
+    if let Some((users, _)) = tools.users {
+        own_users::act_as_root_of(users)?;
+    }
+    let root = overlay::mount(&launch.root, tools.users)?;
     let terminal = process.terminal().unwrap_or(false).then_some(&stdio.stdin);
-    let late = mounts::mount_all(&root, wanted, terminal, follows)?;
+    let late = mounts::mount_all(&root, wanted, terminal, follows, tools.users)?;
     if let Some(shm) = shm {
         let place = root.ensure_plain_folder(Path::new("/dev/shm")).at(Stage::PrepareTarget, "/dev/shm")?;
         mounts::attach(&shm, &place).at(Stage::Mount, "/dev/shm")?;
     }
     for device in spec.linux().iter().filter_map(|linux| linux.devices().as_ref()).flatten() {
-        devices::make(&root, device)?;
+        devices::make(&root, device, tools.users.map(|(users, _)| users))?;
     }
     // The place in the cgroups is the root of the namespace.
     if spaces::of(spec, LinuxNamespaceType::Cgroup) == Space::New {
@@ -116,6 +119,8 @@ fn attempt(
         stdio,
         filter: tools.filter,
         init: tools.init,
+        users: tools.users.map(|(users, space)| (users, space.as_fd())),
+        first: true,
         channel,
     };
     enter::shed(&becoming)?;

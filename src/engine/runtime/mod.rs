@@ -23,6 +23,7 @@ mod launch;
 mod mounts;
 pub mod oci;
 mod overlay;
+mod own_users;
 mod root;
 mod scope;
 mod seccomp;

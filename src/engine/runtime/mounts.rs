@@ -15,6 +15,7 @@ use rustix::mount::{
 use super::cgroups::Layout;
 use super::dev;
 use super::failure::{At, Failure, Stage};
+use super::own_users::Users;
 use super::root::{Kind, Root, file_type, on_proc};
 use crate::sys;
 use crate::sys::mounts::{Change, change, set_attributes};
@@ -29,13 +30,18 @@ pub(super) fn mount_all<'a>(
     mounts: &'a [Mount],
     terminal: Option<&OwnedFd>,
     follows: bool,
+    users: Option<&(Users, OwnedFd)>,
 ) -> Result<Vec<&'a Mount>, Failure> {
     let mut late = Vec::new();
     for mount in mounts {
-        let options = Options::parse(mount)?;
+        let mut options = Options::parse(mount)?;
+        if let Some((users, _)) = users {
+            let about = || format!("mount {}: its owner is not among the container's own", name(mount));
+            options.on_host(users).at(Stage::ReadSpec, about())?;
+        }
         match mount.typ().as_deref() {
             Some("cgroup" | "cgroup2") => late.push(mount),
-            _ if options.bind => bind(root, mount, &options, follows)?,
+            _ if options.bind => bind(root, mount, &options, follows, users.map(|(_, space)| space))?,
             Some(kind) => mount_new(root, mount, kind, &options, terminal)?,
             None => return Err(Failure::new(Stage::ReadSpec, format!("mount {}: no type", name(mount)), Errno::INVAL)),
         }
@@ -143,12 +149,23 @@ pub(super) fn any_follows(mounts: &[Mount]) -> bool {
     mounts.iter().flat_map(|mount| mount.options().iter().flatten()).any(|option| matches!(option.as_str(), "slave" | "rslave"))
 }
 
-fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool) -> Result<(), Failure> {
+fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Option<&OwnedFd>) -> Result<(), Failure> {
     let missing = || Failure::new(Stage::ReadSpec, format!("mount {}: no source", name(mount)), Errno::INVAL);
     let source = mount.source().as_ref().ok_or_else(missing)?;
     let flags = if options.recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
     let about = || format!("{} at {}", source.display(), name(mount));
     let tree = open_tree(CWD, source, flags).at(Stage::Mount, about())?;
+    if let Some(space) = space {
+        match (map_owners(&tree, space, options.recursive), options.owners) {
+            // Whoever is nobody in there may read what all may read.
+            (Err(Errno::INVAL | Errno::OPNOTSUPP), Owners::AsCanBe) => {}
+            (Err(Errno::INVAL), Owners::Mapped) => {
+                let why = "the owners of files there, or of what is mounted below, cannot be the container's own";
+                return Err(Failure::new(Stage::Mount, format!("{}: {why}", about()), Errno::INVAL));
+            }
+            (mapped, _) => mapped.at(Stage::Mount, about())?,
+        }
+    }
     if !options.attributes.is_empty() {
         set_attributes(&tree, options.attributes, options.recursive).at(Stage::Mount, about())?;
     }
@@ -165,6 +182,13 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool) -> Result<
         return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
     }
     attach(&tree, &target).at(Stage::Mount, about())
+}
+
+/// The owners of the files of a mount that is attached nowhere yet are seen as the users of `space`, and what these make
+/// belongs on the disk to whom they are in there.
+pub(super) fn map_owners(tree: &OwnedFd, space: &OwnedFd, recursive: bool) -> Result<(), Errno> {
+    let mapped = Change { mapped: Some(space.as_fd()), ..Change::default() };
+    change(tree, mapped, recursive).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))
 }
 
 /// Files of `/proc` that only tell how much there is of something: whoever shows a container its own share mounts a file
@@ -266,9 +290,22 @@ struct Options {
     /// What is mounted on the host later is seen here.
     follows: bool,
     attributes: MountAttrFlags,
+    owners: Owners,
     /// The file system's own.
     data: Vec<(String, Option<String>)>,
 }
+
+/// Whose the files of a bind are where the container's users are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owners {
+    /// The container's, as the numbers say.
+    Mapped,
+    /// The same where the file system knows how; else they stay the host's.
+    AsCanBe,
+}
+
+/// The option for [`Owners::AsCanBe`], which no file system has.
+pub(super) const OWNERS_AS_CAN_BE: &str = "x-owners-as-can-be";
 
 impl Options {
     fn parse(mount: &Mount) -> Result<Self, Failure> {
@@ -277,6 +314,7 @@ impl Options {
             recursive: false,
             follows: false,
             attributes: MountAttrFlags::empty(),
+            owners: Owners::Mapped,
             data: Vec::new(),
         };
         for option in mount.options().iter().flatten() {
@@ -295,6 +333,7 @@ impl Options {
                 "suid" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NOSUID,
                 "dev" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NODEV,
                 "exec" => parsed.attributes -= MountAttrFlags::MOUNT_ATTR_NOEXEC,
+                OWNERS_AS_CAN_BE => parsed.owners = Owners::AsCanBe,
                 "slave" | "rslave" => parsed.follows = true,
                 "private" | "rprivate" => parsed.follows = false,
                 // What a mount is anyway.
@@ -311,5 +350,19 @@ impl Options {
             }
         }
         Ok(parsed)
+    }
+
+    /// Ids of the container's own become what they are on the host, to which the file systems are mounted.
+    fn on_host(&mut self, users: &Users) -> Result<(), Errno> {
+        for (key, value) in &mut self.data {
+            let Some(id) = value.as_deref().and_then(|id| id.parse().ok()) else { continue };
+            let there = match key.as_str() {
+                "uid" => users.host_uid(id),
+                "gid" => users.host_gid(id),
+                _ => continue,
+            };
+            *value = Some(there.ok_or(Errno::INVAL)?.to_string());
+        }
+        Ok(())
     }
 }

@@ -9,20 +9,27 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount as mount_ol
 
 use super::failure::{At, Failure, Stage};
 use super::launch::RootFs;
+use super::mounts;
+use super::own_users::Users;
 use super::root::Root;
 use crate::sys;
 
-/// Mounts the root file system over a folder of the host, in this namespace only.
-pub(super) fn mount(root: &RootFs) -> Result<Root, Failure> {
+/// Mounts the root file system over a folder of the host, in this namespace only. With users of its own the owners of all files
+/// are the container's, and on the disk they stay as if it had none: so a layer can be shared, and one made of the upper folder.
+pub(super) fn mount(root: &RootFs, users: Option<&(Users, OwnedFd)>) -> Result<Root, Failure> {
+    let space = users.map(|(_, space)| space);
     let place = match root {
         RootFs::Overlay { lower, upper, work } => {
-            mount_overlay(lower.iter().map(|p| p.as_path()), upper, work)?;
+            mount_overlay(lower.iter().map(|p| p.as_path()), upper, work, space)?;
             upper
         }
         RootFs::Folder(folder) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let name = folder.to_string_lossy();
             let tree = open_tree(CWD, folder, flags).at(Stage::MountRoot, name.clone())?;
+            if let Some(space) = space {
+                mounts::map_owners(&tree, space, true).at(Stage::MapUsers, name.clone())?;
+            }
             move_mount(&tree, "", CWD, folder, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at(Stage::MountRoot, name)?;
             folder
         }
@@ -32,9 +39,23 @@ pub(super) fn mount(root: &RootFs) -> Result<Root, Failure> {
 
 /// The layers are named by descriptor, from within `/proc/self/fd`: so 127 of them fit into the one page that the kernel
 /// takes, no character of a path needs escaping, and the container's own mount table does not tell paths of the host.
-fn mount_overlay<'a>(lower: impl Iterator<Item = &'a Path>, upper: &Path, work: &Path) -> Result<(), Failure> {
-    let layers: Vec<OwnedFd> = lower.map(open_folder).collect::<Result<_, _>>()?;
-    let (upper_fd, work_fd) = (open_folder(upper)?, open_folder(work)?);
+fn mount_overlay<'a>(
+    lower: impl Iterator<Item = &'a Path>,
+    upper: &Path,
+    work: &Path,
+    space: Option<&OwnedFd>,
+) -> Result<(), Failure> {
+    let layers: Vec<OwnedFd> = lower.map(|layer| open_layer(layer, space)).collect::<Result<_, _>>()?;
+    // Both have to be on one mount, which lasts as long as the descriptor that made it.
+    let mapped = match (space, upper.parent()) {
+        (None, _) => None,
+        (Some(_), Some(parent)) if work.parent() == Some(parent) => Some(open_layer(parent, space)?),
+        (Some(_), _) => return Err(Failure::new(Stage::MountRoot, "its own folders are not in one", rustix::io::Errno::INVAL)),
+    };
+    let (upper_fd, work_fd) = match &mapped {
+        Some(parent) => (open_beneath(parent, upper)?, open_beneath(parent, work)?),
+        None => (open_folder(upper)?, open_folder(work)?),
+    };
     let names: Vec<String> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
     let options =
         format!("lowerdir={},upperdir={},workdir={},{}", names.join(":"), upper_fd.as_raw_fd(), work_fd.as_raw_fd(), options(),);
@@ -50,6 +71,22 @@ fn mount_overlay<'a>(lower: impl Iterator<Item = &'a Path>, upper: &Path, work: 
 /// set, because the others are the host's root's alone. Source: the kernel's overlayfs.rst, "userxattr".
 pub(super) fn options() -> &'static str {
     if sys::userns::is_inside() { "index=off,userxattr" } else { "index=off,redirect_dir=off,metacopy=off" }
+}
+
+/// A folder, with the owners of its files as these users see them.
+fn open_layer(path: &Path, space: Option<&OwnedFd>) -> Result<OwnedFd, Failure> {
+    let Some(space) = space else { return open_folder(path) };
+    let about = || path.to_string_lossy();
+    let tree = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
+    let tree = tree.at(Stage::MountRoot, about())?;
+    mounts::map_owners(&tree, space, false).at(Stage::MapUsers, about())?;
+    Ok(tree)
+}
+
+fn open_beneath(parent: &OwnedFd, path: &Path) -> Result<OwnedFd, Failure> {
+    let name = path.file_name().unwrap_or_default();
+    rustix::fs::openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::MountRoot, path.to_string_lossy())
 }
 
 /// Opened in this mount namespace, because a mount of another one is refused as a layer.

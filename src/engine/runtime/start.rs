@@ -10,6 +10,7 @@ use super::error::RuntimeError;
 use super::exec::clone_into_pid_namespace;
 use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::{Launch, Network, Process, Stdio};
+use super::own_users::{self, Users};
 use super::spaces::{self, Space};
 use super::{devices, ended, init, seccomp, support};
 use crate::sys;
@@ -30,6 +31,7 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
         return Err(RuntimeError::ProcessesShared);
     }
     let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
+    let users = Users::of(&launch.spec).map(|users| own_users::namespace(&users).map(|space| (users, space))).transpose()?;
     let init = launch.init.then(sys::own_program::open).transpose();
     let init = init.map_err(RuntimeError::starter("open the own program for the init"))?;
     let cgroup = Cgroup::create(&launch.cgroup)?;
@@ -37,7 +39,9 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
         .apply(&launch.limits)
         .and_then(|()| cgroup.restrict_devices(&devices::rules(&launch.spec)))
         .map_err(RuntimeError::from)
-        .and_then(|()| clone_init(launch, stdio, netns, &cgroup, &Tools { filter: &filter, init: init.as_ref() }));
+        .and_then(|()| {
+            clone_init(launch, stdio, netns, &cgroup, &Tools { filter: &filter, init: init.as_ref(), users: users.as_ref() })
+        });
     if started.is_err() {
         // The failure is what the caller is told; what cannot be removed now is found by the caller's own sweep.
         drop(cgroup.kill_all());
@@ -51,6 +55,8 @@ pub(super) struct Tools<'a> {
     pub(super) filter: &'a seccomp::Program,
     /// The program of the init, where there is to be one.
     pub(super) init: Option<&'a OwnedFd>,
+    /// The container's own users and their namespace, where it has any.
+    pub(super) users: Option<&'a (Users, OwnedFd)>,
 }
 
 fn clone_init(

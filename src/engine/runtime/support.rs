@@ -39,8 +39,6 @@ fn of_process(process: &Process) -> impl Iterator<Item = (bool, &'static str)> {
 fn of_linux(linux: &Linux) -> impl Iterator<Item = (bool, &'static str)> {
     let propagation = linux.rootfs_propagation().as_deref().is_some_and(|p| !matches!(p, "" | "private" | "rprivate"));
     [
-        (linux.uid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.uidMappings"),
-        (linux.gid_mappings().as_ref().is_some_and(|m| !m.is_empty()), "linux.gidMappings"),
         (linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.netDevices"),
         (linux.resources().as_ref().is_some_and(has_limits), "linux.resources (limits are given beside the specification)"),
         (linux.cgroups_path().is_some(), "linux.cgroupsPath (the cgroup is given beside the specification)"),
@@ -72,8 +70,12 @@ fn check_namespaces(linux: Option<&Linux>, network: Network) -> Result<(), Runti
     let listed = linux.and_then(|l| l.namespaces().as_deref()).unwrap_or_default();
     let has = |kind: Type| listed.iter().any(|n| n.typ() == kind);
     let unsupported = |part: String| Err(RuntimeError::Unsupported { part });
+    let mapped = linux.is_some_and(|l| {
+        let any = |mappings: &Option<Vec<_>>| mappings.as_ref().is_some_and(|m| !m.is_empty());
+        any(l.uid_mappings()) || any(l.gid_mappings())
+    });
     for (kind, expected) in
-        [(Type::Mount, true), (Type::Network, network != Network::Host), (Type::User, false), (Type::Time, false)]
+        [(Type::Mount, true), (Type::Network, network != Network::Host), (Type::User, mapped), (Type::Time, false)]
     {
         if has(kind) != expected {
             let not = if expected { "no " } else { "a " };

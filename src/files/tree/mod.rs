@@ -5,6 +5,7 @@
 //! root is read, made, changed or removed: every path is resolved by descriptor beneath the root, and below what was opened
 //! no link is followed.
 
+mod attributes;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,31 @@ pub enum TreeError {
     NoFolderInTheWay { path: String, name: String },
     #[error("{name:?}: entries of this type are not supported")]
     Kind { name: String },
+}
+
+/// The owners of the files are others to this host than to who lives in the tree and in its archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// What is user 0 in the tree; the others follow.
+    pub uid: u32,
+    pub gid: u32,
+    /// How many there are.
+    pub size: u32,
+}
+
+impl Shift {
+    /// What the kernel calls an owner who is none of those.
+    const NOBODY: u32 = 65_534;
+
+    fn inside(self, uid: u32, gid: u32) -> (u32, u32) {
+        let id = |first: u32, id: u32| id.checked_sub(first).filter(|id| *id < self.size).unwrap_or(Self::NOBODY);
+        (id(self.uid, uid), id(self.gid, gid))
+    }
+
+    /// `None` when the tree has no such user.
+    fn outside(self, uid: u32, gid: u32) -> Option<(u32, u32)> {
+        (uid < self.size && gid < self.size).then(|| (self.uid + uid, self.gid + gid))
+    }
 }
 
 /// What is at a path.

@@ -12,7 +12,7 @@ use rustix::fs::{Dir, FileType, FsWord, Mode, OFlags, Stat, fstat, fstatfs, open
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
-use super::{TreeError, open};
+use super::{Shift, TreeError, attributes, open};
 use crate::files::Beneath;
 
 /// More folders within each other than this are a trap.
@@ -28,7 +28,14 @@ pub struct Packed {
 /// Writes what is at `path` beneath `root`, with all in it, as a tar in which it is called `name`: `.` makes its content the
 /// content of the archive. Links are entries, but the last one of `path` where `follow` says so. Sockets are left out, and so
 /// is what the kernel makes up: of its file systems there are only the folders that they are mounted at.
-pub fn pack(root: &Beneath, path: &Path, name: &OsStr, follow: bool, output: impl Write) -> Result<Packed, TreeError> {
+pub fn pack(
+    root: &Beneath,
+    path: &Path,
+    name: &OsStr,
+    follow: bool,
+    shift: Option<Shift>,
+    output: impl Write,
+) -> Result<Packed, TreeError> {
     let (fd, stat) = open(root, path, follow).map_err(|e| root.error("open", path, e))?;
     let of_kernel = is_kernels(&fd).map_err(|e| root.error("look at", path, e))?;
     if of_kernel && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -40,6 +47,7 @@ pub fn pack(root: &Beneath, path: &Path, name: &OsStr, follow: bool, output: imp
         root_place: (root_stat.st_dev, root_stat.st_ino),
         tar: Builder::new(output),
         links: HashMap::new(),
+        shift,
         packed: Packed::default(),
     };
     let place = Place { inside: path.to_owned(), named: PathBuf::from(name) };
@@ -63,17 +71,19 @@ struct Tape<'a, W: Write> {
     tar: Builder<W>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), PathBuf>,
+    shift: Option<Shift>,
     packed: Packed,
 }
 
 impl<W: Write> Tape<'_, W> {
     fn entry(&mut self, place: &Place, fd: &OwnedFd, stat: &Stat, depth: usize) -> Result<(), TreeError> {
-        let mut header = header(stat);
+        let mut header = self.header(stat);
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 header.set_entry_type(EntryType::Directory);
                 let mut named = place.named.clone().into_os_string();
                 named.push("/");
+                self.attributes(place, fd)?;
                 self.plain(&mut header, Path::new(&named))?;
                 self.content(place, fd, stat, depth)
             }
@@ -97,6 +107,27 @@ impl<W: Write> Tape<'_, W> {
             }
             FileType::Socket | FileType::Unknown => Ok(()),
         }
+    }
+
+    fn header(&self, stat: &Stat) -> Header {
+        let (uid, gid) = self.shift.map_or((stat.st_uid, stat.st_gid), |shift| shift.inside(stat.st_uid, stat.st_gid));
+        let mut header = Header::new_gnu();
+        header.set_mode(stat.st_mode & 0o7777);
+        header.set_uid(uid.into());
+        header.set_gid(gid.into());
+        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+        header.set_size(0);
+        header
+    }
+
+    /// Those of the entry that follows.
+    fn attributes(&mut self, place: &Place, fd: &OwnedFd) -> Result<(), TreeError> {
+        let found = attributes::read(fd, self.shift).map_err(|e| self.root.error("read attributes of", &place.inside, e))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let records = found.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        self.tar.append_pax_extensions(records).map_err(TreeError::Output)
     }
 
     fn plain(&mut self, header: &mut Header, named: &Path) -> Result<(), TreeError> {
@@ -133,7 +164,7 @@ impl<W: Write> Tape<'_, W> {
                 let of_kernel = is_kernels(&inner).map_err(|e| self.root.error("look at", &place.inside, e))?;
                 if of_kernel || (is_root && name == "dev") {
                     if is_folder {
-                        let mut header = header(&inner_stat);
+                        let mut header = self.header(&inner_stat);
                         header.set_entry_type(EntryType::Directory);
                         let mut named = place.named.into_os_string();
                         named.push("/");
@@ -159,6 +190,7 @@ impl<W: Write> Tape<'_, W> {
         let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
         let file = File::open(path).map_err(|e| super::FileError::new("open", self.root.show(&place.inside), e))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.attributes(place, fd)?;
         header.set_entry_type(EntryType::Regular);
         header.set_size(size);
         // One that shrinks meanwhile ends in zeros, and of one that grows there is its beginning: its size is told already.
@@ -167,16 +199,6 @@ impl<W: Write> Tape<'_, W> {
         self.packed.bytes += size;
         Ok(())
     }
-}
-
-fn header(stat: &Stat) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(stat.st_uid.into());
-    header.set_gid(stat.st_gid.into());
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header
 }
 
 /// Whether what is in this file system is made up by the kernel.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 fn packed(root: &Path, path: &str, name: &str, follow: bool) -> Vec<u8> {
     let mut tar = Vec::new();
-    pack(&Beneath::open(root).unwrap(), Path::new(path), OsStr::new(name), follow, &mut tar).unwrap();
+    pack(&Beneath::open(root).unwrap(), Path::new(path), OsStr::new(name), follow, None, &mut tar).unwrap();
     tar
 }
 
@@ -17,6 +17,7 @@ fn put(tar: &[u8], root: &Path, into: &str, rename: Option<&str>) -> Result<(), 
         rename: rename.map(OsStr::new),
         owner: Owner::Is { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
         devices: false,
+        shift: None,
     };
     unpack(tar, &mut Beneath::open(root).unwrap(), &how)
 }
@@ -53,7 +54,7 @@ fn no_link_leads_out() {
     let beneath = Beneath::open(&root).unwrap();
     assert_eq!(look(&beneath, Path::new("/out/canary"), true).unwrap(), None);
     assert_eq!(look(&beneath, Path::new("/out"), false).unwrap().unwrap().kind, FoundKind::Link);
-    assert!(pack(&beneath, Path::new("d/up/canary"), OsStr::new("x"), true, &mut Vec::new()).is_err());
+    assert!(pack(&beneath, Path::new("d/up/canary"), OsStr::new("x"), true, None, &mut Vec::new()).is_err());
     // An archive with a link, and then a file through that link.
     let mut tar = tar::Builder::new(Vec::new());
     let header = |kind, size| {
@@ -90,4 +91,20 @@ fn folders_and_files_do_not_replace_each_other() {
     fs::write(from.path().join("x"), "file").unwrap();
     let tar = packed(from.path(), "x", "x", false);
     assert!(matches!(put(&tar, to.path(), "", None), Err(TreeError::FolderInTheWay { .. })));
+}
+
+#[test]
+fn what_users_have_noted_goes_along() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(from.path().join("a")).unwrap();
+    fs::write(from.path().join("a/file"), "x").unwrap();
+    let note = vec![7; 1000];
+    setxattr(from.path().join("a/file"), "user.note", &note, XattrFlags::empty()).unwrap();
+    setxattr(from.path().join("a"), "user.empty", b"", XattrFlags::empty()).unwrap();
+    put(&packed(from.path(), "a", "a", false), to.path(), "", None).unwrap();
+    let mut value = vec![0; 2000];
+    let length = getxattr(to.path().join("a/file"), "user.note", &mut value[..]).unwrap();
+    assert_eq!(value[..length], note);
+    assert_eq!(getxattr(to.path().join("a"), "user.empty", &mut value[..]).unwrap(), 0);
 }

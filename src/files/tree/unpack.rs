@@ -15,7 +15,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tar::{Archive, EntryType, Header};
 
-use super::TreeError;
+use super::attributes::{self, Attribute};
+use super::{Shift, TreeError};
 use crate::files::{Beneath, Inside};
 
 /// To whom what is unpacked belongs.
@@ -23,8 +24,25 @@ use crate::files::{Beneath, Inside};
 pub enum Owner {
     /// To those the archive names.
     AsArchived,
-    /// To one. Bits that lend a program its owner's rights are dropped, because this owner has not asked for them.
+    /// To one. Bits that lend a program its owner's rights, and capabilities of its own, are dropped, because this owner has not
+    /// asked for them.
     Is { uid: u32, gid: u32 },
+    /// To one who trusts whoever made the archive: such bits stay where the owner is the same, and so do capabilities.
+    Trusting { uid: u32, gid: u32 },
+}
+
+impl Owner {
+    /// What stays of the permissions, for these owners in the archive.
+    fn kept(self, uid: u64, gid: u64) -> u32 {
+        match self {
+            Self::AsArchived => 0o7777,
+            Self::Is { .. } => 0o1777,
+            Self::Trusting { uid: own, gid: of_own } => {
+                let bit = |same: bool, bit: u32| if same { bit } else { 0 };
+                0o1777 | bit(uid == u64::from(own), 0o4000) | bit(gid == u64::from(of_own), 0o2000)
+            }
+        }
+    }
 }
 
 /// What becomes of an archive.
@@ -37,17 +55,26 @@ pub struct Unpack<'a> {
     pub rename: Option<&'a OsStr>,
     pub owner: Owner,
     pub devices: bool,
+    /// What the owners are to this host, where they are others.
+    pub shift: Option<Shift>,
 }
 
 /// Unpacks the whole of `reader`. What is there is replaced, but no folder by what is none, and the other way round.
 pub fn unpack(reader: impl Read, root: &mut Beneath, how: &Unpack<'_>) -> Result<(), TreeError> {
-    let mut target = Target { how, times: Vec::new(), root };
+    let mut target = Target { how, records: Vec::new(), times: Vec::new(), root };
     let mut archive = Archive::new(reader);
     for entry in archive.entries().map_err(TreeError::Archive)? {
         let mut entry = entry.map_err(TreeError::Archive)?;
         let Some(path) = target.path(&entry.path_bytes())? else { continue };
         let link = entry.link_name_bytes().map(|link| link.into_owned()).unwrap_or_default();
         let header = entry.header().clone();
+        target.records = match entry.pax_extensions().map_err(TreeError::Archive)? {
+            None => Vec::new(),
+            Some(records) => records
+                .map(|record| record.map(|r| (String::from_utf8_lossy(r.key_bytes()).into_owned(), r.value_bytes().to_vec())))
+                .collect::<io::Result<_>>()
+                .map_err(TreeError::Archive)?,
+        };
         target.make(&path, &header, &link, &mut entry)?;
     }
     target.finish()
@@ -55,6 +82,8 @@ pub fn unpack(reader: impl Read, root: &mut Beneath, how: &Unpack<'_>) -> Result
 
 struct Target<'a> {
     how: &'a Unpack<'a>,
+    /// What the archive says beside the header of the present entry.
+    records: Vec<Attribute>,
     root: &'a mut Beneath,
     /// Of folders, set at the end: whatever is made in one changes them.
     times: Vec<(PathBuf, u64)>,
@@ -107,7 +136,7 @@ impl Target<'_> {
             }
             EntryType::Symlink => {
                 symlinkat(OsStr::from_bytes(link), &folder, name).map_err(|e| failed("create link", e))?;
-                let (uid, gid) = self.owner(header);
+                let (uid, gid) = self.owner(header).map_err(|e| failed("set the owner of", e))?;
                 chownat(&folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed("set the owner of", e))?;
                 let time = times(header.mtime().unwrap_or(0));
                 utimensat(&folder, name, &time, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed("set the time of", e))?;
@@ -168,7 +197,7 @@ impl Target<'_> {
     ) -> Result<(), TreeError> {
         let failed = |action, e: Errno| TreeError::from(self.root.error(action, path, e));
         mknodat(folder, name, kind, Mode::from_raw_mode(0o600), device).map_err(|e| failed("create", e))?;
-        let (uid, gid) = self.owner(header);
+        let (uid, gid) = self.owner(header).map_err(|e| failed("set the owner of", e))?;
         chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed("set the owner of", e))?;
         let mode = Mode::from_raw_mode(header.mode().map_err(TreeError::Archive)? & 0o777);
         // By descriptor: whatever has the name by now, no link is followed.
@@ -178,24 +207,29 @@ impl Target<'_> {
         chmodat(CWD, path, mode, AtFlags::empty()).map_err(|e| failed("set the mode of", e))
     }
 
-    fn owner(&self, header: &Header) -> (Option<Uid>, Option<Gid>) {
+    fn owner(&self, header: &Header) -> Result<(Option<Uid>, Option<Gid>), Errno> {
         let (uid, gid) = match self.how.owner {
-            Owner::Is { uid, gid } => (uid, gid),
+            Owner::Is { uid, gid } | Owner::Trusting { uid, gid } => (uid, gid),
             // What is no number of an owner is nobody's that could be named.
             Owner::AsArchived => {
                 let id = |number: io::Result<u64>| number.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
                 (id(header.uid()), id(header.gid()))
             }
         };
-        (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        let there = self.how.shift.map_or(Some((uid, gid)), |shift| shift.outside(uid, gid));
+        // As the kernel says it of an owner whom a file system cannot name.
+        let (uid, gid) = there.ok_or(Errno::OVERFLOW)?;
+        Ok((Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
     }
 
     fn give(&self, made: &OwnedFd, header: &Header) -> Result<(), Errno> {
-        let (uid, gid) = self.owner(header);
+        let (uid, gid) = self.owner(header)?;
         fchown(made, uid, gid)?;
-        let kept = if self.how.owner == Owner::AsArchived { 0o7777 } else { 0o1777 };
-        // After the owner: a change of owner takes bits away.
-        fchmod(made, Mode::from_raw_mode(header.mode().unwrap_or(0o600) & kept))
+        let kept = self.how.owner.kept(header.uid().unwrap_or(u64::MAX), header.gid().unwrap_or(u64::MAX));
+        // After the owner: a change of owner takes bits and capabilities away.
+        fchmod(made, Mode::from_raw_mode(header.mode().unwrap_or(0o600) & kept))?;
+        let capable = !matches!(self.how.owner, Owner::Is { .. });
+        attributes::write(made, &self.records, capable, self.how.shift)
     }
 
     fn finish(self) -> Result<(), TreeError> {

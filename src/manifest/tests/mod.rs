@@ -201,6 +201,7 @@ fn fields_of_containers_in_their_forms() {
             "init: true\nprivileged: true\npid: host\nipc: shareable\nuts: host\ncgroup: host\nuserns_mode: host",
             json!({"init": true, "privileged": true, "pid": "host", "ipc": "shareable", "uts": "host", "cgroup": "host"}),
         ),
+        ("userns_mode: auto:size=1000", json!({"userns": "auto:size=1000"})),
         (
             "pid: container:other\nipc: service:b\nvolumes_from: [\"b:ro\", \"container:x\"]",
             json!({"pid": "container:other", "ipc": "container:s-b",

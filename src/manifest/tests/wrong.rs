@@ -88,6 +88,7 @@ fn single_errors() {
         "ipc: mine",
         "uts: container:x",
         "userns_mode: keep-id",
+        "userns_mode: auto\nprivileged: true",
         "network_mode: container:x\ndns: 1.1.1.1",
         "network_mode: host\nmac_address: 02:42:ac:11:00:02",
         "uts: host\nhostname: h",

@@ -12,6 +12,7 @@ use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
+use super::users::UsersMode;
 use super::{Healthcheck, Logging};
 use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
@@ -83,6 +84,8 @@ pub struct ContainerSpec {
     /// Where its cgroup is made, instead of below the instance's own parent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cgroup_parent: Option<CgroupParent>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub userns: UsersMode,
     /// The size of `/dev/shm`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shm_size: Option<ByteSize>,
@@ -166,6 +169,7 @@ impl ContainerSpec {
             uts: NamespaceMode::default(),
             cgroup: NamespaceMode::default(),
             cgroup_parent: None,
+            userns: UsersMode::default(),
             shm_size: None,
             devices: Vec::new(),
             device_cgroup_rules: Vec::new(),

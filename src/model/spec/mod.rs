@@ -16,6 +16,7 @@ pub mod mount_options;
 mod resources;
 mod security;
 mod sharing;
+mod users;
 
 pub use cgroup_parent::{CgroupParent, InvalidCgroupParent};
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
@@ -28,3 +29,4 @@ pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
+pub use users::{InvalidUsers, UserRange, UsersMode};

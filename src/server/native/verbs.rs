@@ -125,6 +125,14 @@ async fn update(
         memory: update.memory.map(Limit::value),
         cpus: update.cpus.map(Limit::value),
         pids: update.pids.map(Limit::value),
+        memory_reservation: update.memory_reservation.map(Limit::value),
+        memory_swap: update.memory_swap,
+        cpu_shares: update.cpu_shares.map(Limit::value),
+        cpu_quota: update.cpu_quota.map(Limit::value),
+        cpu_period: update.cpu_period.map(Limit::value),
+        cpuset_cpus: update.cpuset_cpus,
+        cpuset_mems: update.cpuset_mems,
+        blkio_weight: update.blkio_weight,
     };
     handles.engine.change(&id, change).await?;
     Ok(StatusCode::NO_CONTENT)

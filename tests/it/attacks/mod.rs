@@ -16,6 +16,7 @@ mod masked_paths;
 #[cfg(target_arch = "x86_64")]
 mod narrow;
 mod own_binary;
+mod own_users;
 mod passwd;
 mod pids;
 mod planted_tools;

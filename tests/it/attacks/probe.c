@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -131,6 +132,32 @@ static void handles(const char *file)
     at.handle.handle_bytes = 128;
     tell("name", 0, name_to_handle_at(AT_FDCWD, file, &at.handle, &mount, 0) ? -errno : 0);
     tell("open", 0, open_by_handle_at(here, &at.handle, O_RDONLY) < 0 ? -errno : 0);
+}
+
+/* A folder and a file of the host's, whose descriptors somebody passes. */
+static void passed(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    char byte, at[64];
+    struct iovec content = {&byte, 1};
+    struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    int from = socket(AF_UNIX, SOCK_STREAM, 0), fds[2];
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    if (connect(from, (struct sockaddr *)&address, sizeof address) || recvmsg(from, &message, 0) != 1) {
+        tell("passed", 0, -errno);
+        return;
+    }
+    memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
+    snprintf(at, sizeof at, "/proc/self/fd/%d", fds[1]);
+    tell("read", 0, open(at, O_RDONLY) < 0 ? -errno : 0);
+    tell("write", 0, open(at, O_WRONLY) < 0 ? -errno : 0);
+    tell("enter", 0, openat(fds[0], "secret", O_RDONLY) < 0 ? -errno : 0);
+    tell("list", 0, openat(fds[0], ".", O_RDONLY | O_DIRECTORY) < 0 ? -errno : 0);
+    tell("owner", 0, chown(at, getuid(), getgid()) ? -errno : 0);
 }
 
 #define KEPT 64
@@ -261,6 +288,8 @@ int main(int count, char **arguments)
         chroots(arguments[2]);
     else if (!strcmp(what, "handles") && count > 2)
         handles(arguments[2]);
+    else if (!strcmp(what, "passed") && count > 2)
+        passed(arguments[2]);
     else if (!strcmp(what, "watch") && count > 2)
         watch(arguments[2]);
     else if (!strcmp(what, "euid"))

@@ -254,7 +254,7 @@ impl Join {
             }
             None => {
                 for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-                    enter::give_to(stream, &identity)?;
+                    enter::give_to(stream, identity.uid)?;
                 }
             }
         }

@@ -180,7 +180,7 @@ fn become_ready(plan: Plan, root: &Root, labels: Labels, channel: &Channel) -> R
         console::take(root, &process, &socket, true)?;
     } else {
         for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-            enter::give_to(stream, &identity)?;
+            enter::give_to(stream, identity.uid)?;
         }
     }
     let mut warnings = process::prepare(&process, has_own(&spec, LinuxNamespaceType::User), !inherit_keyring)?;

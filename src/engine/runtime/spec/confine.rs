@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
-    LinuxSeccomp,
+    Capabilities, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    LinuxNamespaceType, LinuxResources, LinuxSeccomp,
 };
 
-use super::{HostDevice, SpecError, defaults};
+use super::{HostDevice, SpecError, SpecInput, defaults};
 use crate::engine::runtime::{seccomp, sysctl};
 use crate::model::spec::{ContainerSpec, DeviceAccess, DeviceCgroupRule, IpcMode, NamespaceMode, NetworkMode, Seccomp};
 use crate::sys;
@@ -22,14 +22,17 @@ pub(super) fn apparmor(container: &ContainerSpec) -> Option<String> {
     container.security_opt.apparmor.clone().filter(|profile| profile != "unconfined")
 }
 
-pub(super) fn linux(container: &ContainerSpec, devices: &[HostDevice], capabilities: &Capabilities) -> Result<Linux, SpecError> {
+pub(super) fn linux(input: &SpecInput<'_>, capabilities: &Capabilities) -> Result<Linux, SpecError> {
+    let (container, devices) = (input.container, input.devices.as_slice());
     let security = &container.security_opt;
     if let Some(label) = security.label.iter().find(|label| *label != "disable") {
         return Err(SpecError::Label { label: label.clone() });
     }
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(namespaces(container)))
+        .set_namespaces(Some(namespaces(container, input.users.is_some())))
+        .set_uid_mappings(input.users.map(|users| mapping(users.uid, users.size)).transpose()?)
+        .set_gid_mappings(input.users.map(|users| mapping(users.gid, users.size)).transpose()?)
         .set_sysctl(Some(sysctls(container)?))
         .set_seccomp(filter(container, capabilities)?)
         .set_devices((!devices.is_empty()).then(|| devices.iter().map(node).collect()))
@@ -46,7 +49,7 @@ pub(super) fn linux(container: &ContainerSpec, devices: &[HostDevice], capabilit
 }
 
 /// All but the host's. Which of them are another container's is not said here: they have no path yet.
-fn namespaces(container: &ContainerSpec) -> Vec<LinuxNamespace> {
+fn namespaces(container: &ContainerSpec, own_users: bool) -> Vec<LinuxNamespace> {
     use LinuxNamespaceType as Type;
     [
         (Type::Mount, true),
@@ -55,6 +58,7 @@ fn namespaces(container: &ContainerSpec) -> Vec<LinuxNamespace> {
         (Type::Ipc, container.ipc != IpcMode::Host),
         (Type::Cgroup, container.cgroup != NamespaceMode::Host),
         (Type::Network, container.network_mode != NetworkMode::Host),
+        (Type::User, own_users),
     ]
     .into_iter()
     .filter(|(_, own)| *own)
@@ -64,6 +68,13 @@ fn namespaces(container: &ContainerSpec) -> Vec<LinuxNamespace> {
         namespace
     })
     .collect()
+}
+
+/// The ids from 0 on are these of the host.
+fn mapping(first: u32, size: u32) -> Result<Vec<LinuxIdMapping>, SpecError> {
+    let built = LinuxIdMappingBuilder::default().container_id(0u32).host_id(first).size(size).build();
+    let built = built.map_err(|e| SpecError::Assemble { what: "the mapping of its users", reason: e.to_string() })?;
+    Ok(vec![built])
 }
 
 fn filter(container: &ContainerSpec, capabilities: &Capabilities) -> Result<Option<LinuxSeccomp>, SpecError> {

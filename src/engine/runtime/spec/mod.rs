@@ -13,8 +13,9 @@ use oci_spec::runtime::{
 
 use super::capabilities;
 use super::enter::DEFAULT_PATH;
+use super::mounts::OWNERS_AS_CAN_BE;
 use crate::model::ContainerId;
-use crate::model::spec::{ContainerSpec, DeviceAccess, NamespaceMode, Ulimit};
+use crate::model::spec::{ContainerSpec, DeviceAccess, NamespaceMode, Ulimit, UserRange};
 
 /// All that decides a specification.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct SpecInput<'a> {
     pub devices: Vec<HostDevice>,
     /// The standard streams are a terminal.
     pub terminal: bool,
+    /// The host's ids of its own users, where it has any.
+    pub users: Option<UserRange>,
 }
 
 /// A mount that a container has beside the usual ones. `target` is absolute within the container.
@@ -53,6 +56,13 @@ pub enum HostMount {
 }
 
 impl HostMount {
+    /// A file of the engine's own, that all may read. It may be on a file system that cannot map owners: one in memory
+    /// can since kernel 6.3.
+    pub fn of_engine(source: PathBuf, target: String) -> Self {
+        let base = Self::Bind { source, target, read_only: false };
+        Self::Special { base: Box::new(base), options: vec![OWNERS_AS_CAN_BE.to_owned()] }
+    }
+
     pub fn target(&self) -> &str {
         match self {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
@@ -128,7 +138,7 @@ pub fn build(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
         .set_mounts(Some(mounts(container, &input.mounts)?))
         .set_process(Some(process(input, &capabilities)?))
         .set_annotations((!annotations.is_empty()).then(|| annotations.clone().into_iter().collect()))
-        .set_linux(Some(confine::linux(container, &input.devices, &capabilities)?));
+        .set_linux(Some(confine::linux(input, &capabilities)?));
     Ok(spec)
 }
 

@@ -79,6 +79,7 @@ impl Bench {
             mounts: self.mounts.clone(),
             devices: Vec::new(),
             terminal: self.terminal,
+            users: None,
         };
         let launch = Launch {
             spec: build(&input).unwrap(),
