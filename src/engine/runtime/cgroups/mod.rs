@@ -24,6 +24,7 @@ use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
+pub(super) use further::weight_of_shares;
 pub(super) use layout::Layout;
 pub use measure::Stats;
 #[cfg(test)]
