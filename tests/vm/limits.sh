@@ -38,7 +38,7 @@ is memory.max "$(line "$all/memory.max")" $((64 << 20))
 is memory.swap.max "$(line "$all/memory.swap.max")" $((32 << 20))
 is memory.low "$(line "$all/memory.low")" $((32 << 20))
 is cpu.max "$(line "$all/cpu.max")" "50000 100000"
-is cpu.weight "$(line "$all/cpu.weight")" 20
+is cpu.weight "$(line "$all/cpu.weight")" 59
 is cpuset.cpus "$(line "$all/cpuset.cpus")" 1
 is cpuset.mems "$(line "$all/cpuset.mems")" 0
 is pids.max "$(line "$all/pids.max")" 50

@@ -47,7 +47,7 @@ is memory.swap.max "$(line "$one/memory.swap.max")" 33554432
 is memory.high "$(line "$one/memory.high")" 50331648
 is memory.oom.group "$(line "$one/memory.oom.group")" 1
 is cgroup.max.descendants "$(line "$one/cgroup.max.descendants")" 7
-is cpu.weight "$(line "$one/cpu.weight")" 20
+is cpu.weight "$(line "$one/cpu.weight")" 59
 is cpu.max "$(line "$one/cpu.max")" "30000 60000"
 is cpu.max.burst "$(line "$one/cpu.max.burst")" 10000
 is cpuset.cpus "$(line "$one/cpuset.cpus")" 0-1
@@ -97,7 +97,7 @@ unit=oci-two.scope
 two=$(group "$(line "$scratch/pid")")
 is "its cgroup" "$two" "/sys/fs/cgroup/spvm.slice/$unit"
 is "what systemd has of it" "$(systemctl show -p ActiveState,Slice,Delegate,MemoryMax,MemoryHigh,MemorySwapMax,TasksMax,CPUWeight,CPUQuotaPerSecUSec,CPUQuotaPeriodUSec,AllowedCPUs,DevicePolicy,TimeoutStopUSec,Documentation $unit | sort | tr '\n' ' ')" \
-    "ActiveState=active AllowedCPUs=1 CPUQuotaPerSecUSec=250ms CPUQuotaPeriodUSec=50ms CPUWeight=20 Delegate=yes DevicePolicy=strict Documentation=man:true MemoryHigh=50331648 MemoryMax=67108864 MemorySwapMax=0 Slice=spvm.slice TasksMax=40 TimeoutStopUSec=7s "
+    "ActiveState=active AllowedCPUs=1 CPUQuotaPerSecUSec=250ms CPUQuotaPeriodUSec=50ms CPUWeight=59 Delegate=yes DevicePolicy=strict Documentation=man:true MemoryHigh=50331648 MemoryMax=67108864 MemorySwapMax=0 Slice=spvm.slice TasksMax=40 TimeoutStopUSec=7s "
 is "cpu.max, to the microsecond" "$(line "$two/cpu.max")" "12345 50000"
 is memory.max "$(line "$two/memory.max")" 67108864
 is cpuset.cpus "$(line "$two/cpuset.cpus")" 1

@@ -15,7 +15,7 @@ pid() { setpoint inspect --format '{{.State.Pid}}' "$1" 2>/dev/null; }
 runs() { local pid; pid=$(pid "$1") && [ "${pid:-0}" -gt 0 ]; }
 
 install -m 755 "$here/setpoint" /usr/local/bin/setpoint
-install -m 644 "$here"/systemd/* /etc/systemd/system/
+install -m 644 "$here"/systemd/setpoint*.* /etc/systemd/system/
 mkdir -p /etc/setpoint
 cp -a "$here/examples/limits" /etc/setpoint/manifests
 sh "$here/examples/rootfs.sh" /etc/setpoint/manifests/rootfs

@@ -61,6 +61,8 @@ fn options(args: &UpdateArgs) -> Result<Value, OciCliError> {
         all.insert("memory".to_owned(), memory.into());
     }
     if let Some(limit) = args.pids_limit {
+        // In a document 0 is as good as none; here somebody has typed it, and the process that there is counts already.
+        let limit = if limit == 0 { 1 } else { limit };
         all.insert("pids".to_owned(), json!({ "limit": limit }));
     }
     if let Some(weight) = args.blkio_weight {

@@ -25,6 +25,7 @@ use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
 pub(super) use freeze::Freezer;
+pub(super) use further::weight_of_shares;
 pub use layout::LEAF;
 pub(super) use layout::Layout;
 pub use measure::Stats;

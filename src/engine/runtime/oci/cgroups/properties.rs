@@ -6,6 +6,7 @@ use std::fs;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::super::super::cgroups::weight_of_shares;
 use super::super::super::systemd::Value;
 use super::{CgroupError, devices, v2};
 use crate::sys::devices::{DeviceKind, Rule};
@@ -95,7 +96,7 @@ fn memory(to: &mut Properties, wanted: &LinuxMemory, dialect: Dialect) -> Result
 
 fn cpu(to: &mut Properties, wanted: &LinuxCpu, dialect: Dialect) -> Result<(), CgroupError> {
     match (wanted.shares().filter(|s| *s != 0), dialect.unified) {
-        (Some(shares), true) => put(to, "CPUWeight", Value::U64(v2::weight_of_shares(shares))),
+        (Some(shares), true) => put(to, "CPUWeight", Value::U64(weight_of_shares(shares))),
         (Some(shares), false) => put(to, "CPUShares", Value::U64(shares)),
         (None, _) => {}
     }
@@ -259,7 +260,7 @@ mod tests {
             ("MemoryMax", 1000),
             ("MemoryLow", 500),
             ("MemorySwapMax", 2000),
-            ("CPUWeight", 39),
+            ("CPUWeight", 100),
             ("CPUQuotaPeriodUSec", 50_000),
             ("CPUQuotaPerSecUSec", 250_000),
             ("TasksMax", 7),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxRdma, LinuxResources, LinuxThrottleDevice};
 
+use super::super::super::cgroups::weight_of_shares;
 use super::{CgroupError, set};
 
 /// Hands all controllers down to where the cgroup is going to be. One that cannot be had is missed by who limits it.
@@ -132,11 +133,6 @@ pub(super) fn refuse_kernel_memory(wanted: &LinuxMemory) -> Result<(), CgroupErr
     }
 }
 
-/// From 2..=262144 to 1..=10000.
-pub(super) fn weight_of_shares(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
-}
-
 fn cpu(folder: &Path, wanted: &LinuxCpu) -> Result<(), CgroupError> {
     if let Some(idle) = wanted.idle() {
         set(folder, "cpu.idle", &idle.to_string())?;
@@ -218,7 +214,6 @@ mod tests {
 
     #[test]
     fn weights_meet_at_their_ends() {
-        assert_eq!((weight_of_shares(2), weight_of_shares(1024), weight_of_shares(262_144)), (1, 39, 10_000));
         assert_eq!((weight_of_block_io(10), weight_of_block_io(1000)), (1, 10_000));
     }
 }
