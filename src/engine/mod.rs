@@ -1,6 +1,7 @@
 //! The engine: what makes containers, images, networks and volumes real on this host. Here is the façade, and in the
 //! files beside it every rule that crosses two parts: what a start needs, what a look gathers, what an end releases.
 
+pub mod build;
 pub mod containers;
 pub mod images;
 pub mod monitor;
