@@ -1,5 +1,6 @@
 //! The starter's side: makes the cgroup, clones the process that becomes the container, and waits until it has.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
@@ -77,7 +78,7 @@ fn clone_init(
         Space::At(path) => {
             let there = std::fs::File::open(path).map_err(RuntimeError::starter("open the pid namespace to join"))?;
             if sys::userns::is_inside() {
-                return clone_by_another(launch, stdio, netns, tools, namespaces, &there, birthplace.as_ref());
+                return clone_by_another(launch, stdio, netns, tools, (birthplace, doors), namespaces, &there);
             }
             clone_into_pid_namespace(&there, namespaces, birthplace.as_ref())?
         }
@@ -105,9 +106,9 @@ fn clone_by_another(
     stdio: Stdio,
     netns: Option<BorrowedFd<'_>>,
     tools: &Tools<'_>,
+    (birthplace, doors): (Option<OwnedFd>, Vec<OwnedFd>),
     namespaces: CloneFlags,
     there: &std::fs::File,
-    birthplace: Option<&OwnedFd>,
 ) -> Result<Process, RuntimeError> {
     let (starter, child) = Channel::pair().map_err(RuntimeError::starter("make a socket pair"))?;
     match clone_process(CloneFlags::empty(), None).map_err(RuntimeError::Clone)? {
@@ -115,10 +116,14 @@ fn clone_by_another(
             drop(starter);
             let born = nix::sched::setns(there, CloneFlags::CLONE_NEWPID)
                 .map_err(io::Error::from)
-                .and_then(|()| clone_process(namespaces | CloneFlags::CLONE_PARENT, birthplace.map(AsFd::as_fd)));
+                .and_then(|()| clone_process(namespaces | CloneFlags::CLONE_PARENT, birthplace.as_ref().map(AsFd::as_fd)));
             match born.at(Stage::JoinNamespaces, "of the processes") {
                 Ok(Cloned::Child) => {
-                    let failure = init::run(launch, &stdio, netns, tools, &child);
+                    // What it reports is to come after the report of its birth.
+                    if let Err(failure) = child.await_go().at(Stage::AwaitStarter, "") {
+                        fail(&child, failure)
+                    }
+                    let failure = init::run(launch, &stdio, netns, tools, doors, &child);
                     fail(&child, failure)
                 }
                 Ok(Cloned::Parent { pid, .. }) => match child.report(&Report::Born { pid }) {
@@ -130,7 +135,7 @@ fn clone_by_another(
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child);
-            NewProcess { pid, pidfd }.until_born(&starter)?.until_executed(&starter).and_then(hold_mounts)
+            NewProcess { pid, pidfd }.until_born(&starter)?.let_go(&starter)?.until_executed(&starter).and_then(hold_mounts)
         }
     }
 }
