@@ -227,7 +227,9 @@ impl Cgroup {
         let counted = match self.layout {
             // A scope is systemd's to make, which hands all controllers down to it.
             Layout::Unified { root } if self.path.scope().is_some() => layout::offers(root, "pids"),
-            Layout::Unified { .. } | Layout::Hybrid { .. } => self.layout.has_controller(&self.path.parent, "pids")?,
+            Layout::Unified { .. } | Layout::Hybrid { .. } | Layout::Absent => {
+                self.layout.has_controller(&self.path.parent, "pids")?
+            }
         };
         Ok(ResourceLimits { pids: counted.then_some(ResourceLimits::DEFAULT_PIDS), ..limits })
     }
