@@ -167,6 +167,8 @@ fn uses(module: &[String], source: &str) -> BTreeSet<Vec<String>> {
                     inline.pop();
                 }
             }
+            // `pub(in …)` says who may use, and uses nothing.
+            "crate" | "super" if i >= 2 && tokens[i - 1] == "in" && tokens[i - 2] == "(" => {}
             "crate" | "super" | "setpoint" if i == 0 || tokens[i - 1] != "::" => {
                 if tokens.get(i + 1).is_none_or(|next| next != "::") || token == "setpoint" && module != ["main"] {
                     continue;

@@ -200,6 +200,8 @@ async fn a_monitor_that_does_not_answer_keeps_nobody_waiting() {
 async fn a_number_that_another_process_has_now_is_not_taken_for_the_container() {
     let bench = Bench::new();
     let id = bench.run("a", FOR_EVER, |_| {}).await;
+    // Start times are told in hundredths of a second.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     // As it looks when the container's number was given to another process before its monitor could say that it ended.
     let path = bench.instance.container_run_dir(&id).join("state.json");
