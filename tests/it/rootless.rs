@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -172,13 +173,28 @@ fn networks_and_ports() {
     answered("127.0.0.1:18080");
     host.sp(&["stop", "-t", "0", "web"]).ok();
     wait_until("the port is free", PATIENCE, || TcpListener::bind("127.0.0.1:18080").is_ok());
-    host.sp(&["run", "-d", "--name", "echo", "-p", "18053:53/udp", BUSYBOX, "nc", "-u", "-l", "-p", "53", "-e", "cat"]).ok();
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    host.sp(&["run", "-d", "--name", "echo", "-p", "18053:53/udp", BUSYBOX, "sleep", "1000"]).ok();
+    // Busybox has no server of datagrams; the test is one, from inside the container's network.
+    let inside = fs::File::open(format!("/proc/{}/ns/net", host.pid("echo"))).unwrap();
+    std::thread::spawn(move || {
+        setns(inside, CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let mut said = [0; 16];
+        while let Ok((length, from)) = socket.recv_from(&mut said) {
+            socket.send_to(&said[..length], from).unwrap();
+            if &said[..length] == b"end" {
+                return;
+            }
+        }
+    });
+    // Answers to the loopback would have to reach what only the host has.
+    let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     wait_until("a datagram comes back", PATIENCE, || {
-        socket.send_to(b"ping", "127.0.0.1:18053").unwrap();
+        socket.send_to(b"ping", "192.0.2.1:18053").unwrap();
         socket.recv_from(&mut [0; 16]).is_ok_and(|(length, _)| length == 4)
     });
+    socket.send_to(b"end", "192.0.2.1:18053").unwrap();
     // The program that connects the network is killed: it comes again with all that it passed on.
     host.sp(&["start", "web"]).ok();
     answered("127.0.0.1:18080");
@@ -205,7 +221,7 @@ fn networks_and_ports() {
 #[test]
 fn stacks_and_the_daemon() {
     let host = Host::of_user().with_busybox();
-    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\nvolumes: {data: {}}\n";
+    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\n    restart: always\nvolumes: {data: {}}\n";
     let file = host.write("stack/compose.yaml", stack);
     chown_all(&host);
     let file = file.to_str().unwrap();
@@ -218,8 +234,9 @@ fn stacks_and_the_daemon() {
     // A daemon takes over, puts right what goes wrong, and may come and go.
     let mut daemon = host.daemon(host.dir.join("stack").as_path());
     host.sp(&["version"]).ok().says(&["daemon"]);
-    kill(Pid::from_raw(host.pid("stack-client")), Signal::SIGKILL).unwrap();
-    wait_until("it is started again", PATIENCE, || host.running() == ["stack-client", "stack-web"]);
+    let client = host.pid("stack-client");
+    kill(Pid::from_raw(client), Signal::SIGKILL).unwrap();
+    wait_until("it is started again", PATIENCE, || host.running_pid("stack-client").is_some_and(|pid| pid != client));
     kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGKILL).unwrap();
     drop(daemon);
     assert_eq!(host.pid("stack-web"), before);

@@ -54,7 +54,7 @@ pub(in crate::engine::images) fn of_overlay() -> &'static [u8] {
 }
 
 /// Overlayfs's own: nothing below shows through this folder.
-pub(in crate::engine) fn opaque() -> &'static str {
+pub(crate) fn opaque() -> &'static str {
     names().opaque
 }
 

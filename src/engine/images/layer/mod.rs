@@ -31,7 +31,7 @@ pub use complete::CompleteError;
 pub(super) use complete::complete;
 pub(super) use kept::Kept;
 pub(super) use likeness::describe;
-pub(in crate::engine) use marks::opaque;
+pub(crate) use marks::opaque;
 pub(super) use marks::{is_opaque, of_overlay, prefix as marks};
 pub use skeleton::SkeletonError;
 pub(super) use skeleton::{Rebuilt, Recorder};
