@@ -198,13 +198,21 @@ impl Inner {
         })
     }
 
-    /// Takes back rows, ports and names, and returns the links that are left to be deleted.
-    pub(super) fn release(&self, container: &ContainerId) -> Result<Vec<String>> {
+    /// Takes back rows, ports and names, and returns the links that are left to be deleted: by their numbers, because the next
+    /// start of the container gives its links the same names.
+    pub(super) fn release(&self, container: &ContainerId) -> Result<Vec<u32>> {
         let _lock = self.lock()?;
         let rows = self.rows()?;
-        let links: Vec<String> = rows.leases_of(container).map(|l| self.instance.host_link(container, l.link)).collect();
+        let names: Vec<String> = rows.leases_of(container).map(|l| self.instance.host_link(container, l.link)).collect();
         let published: Vec<Published> = rows.published_by(container).cloned().collect();
-        if links.is_empty() && published.is_empty() {
+        let mut links = Vec::new();
+        if !names.is_empty() {
+            let host = Kernel::open()?;
+            for name in &names {
+                links.extend(host.link(name)?.map(|link| link.index));
+            }
+        }
+        if names.is_empty() && published.is_empty() {
             return Ok(links);
         }
         let rows = rows.without(|id| id == container);
@@ -235,12 +243,12 @@ impl Inner {
         if changed { self.publish_zone(&rows) } else { Ok(()) }
     }
 
-    pub(super) fn delete_links(links: &[String]) -> Result<()> {
+    pub(super) fn delete_links(links: &[u32]) -> Result<()> {
         if links.is_empty() {
             return Ok(());
         }
         let host = Kernel::open()?;
-        NetworkError::gather(links.iter().filter_map(|link| host.delete_link(link).err()).collect())
+        NetworkError::gather(links.iter().filter_map(|link| host.delete_numbered_link(*link).err()).collect())
     }
 
     pub(super) fn repair_container(&self, live: &Live) -> Result<()> {

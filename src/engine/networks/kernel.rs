@@ -194,9 +194,17 @@ impl Kernel {
 
     /// What is not there is deleted already.
     pub(super) fn delete_link(&self, name: &str) -> Result<(), NetworkError> {
-        let message = LinkUnspec::new_with_name(name).build();
-        match self.runtime.block_on(self.handle.link().del_with_message(message).execute()) {
-            Err(e) if !is(&e, libc::ENODEV) => Err(failed("delete link", name, e)),
+        self.delete(LinkUnspec::new_with_name(name).build(), name)
+    }
+
+    /// The same of exactly this link, whatever has its name by now.
+    pub(super) fn delete_numbered_link(&self, index: u32) -> Result<(), NetworkError> {
+        self.delete(LinkUnspec::new_with_index(index).build(), &format!("number {index}"))
+    }
+
+    fn delete(&self, link: LinkMessage, called: &str) -> Result<(), NetworkError> {
+        match self.runtime.block_on(self.handle.link().del_with_message(link).execute()) {
+            Err(e) if !is(&e, libc::ENODEV) => Err(failed("delete link", called, e)),
             _ => Ok(()),
         }
     }

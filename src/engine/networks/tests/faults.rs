@@ -256,3 +256,23 @@ fn a_reboot_leaves_the_rows_only() {
     }
     drop(outside);
 }
+
+/// What is left of the links of one run is deleted in the background, by which time the next run has links of the same names.
+#[test]
+fn the_links_of_a_start_right_after_a_stop_stay() {
+    let mut host = Host::new();
+    let networks = host.networks("links");
+    host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap();
+    let link = networks.0.instance.host_link(&id(1), 0);
+    for round in 0..30 {
+        let before = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &mappings(&[]))).unwrap();
+        host.wait(networks.detach(&id(1))).unwrap();
+        // It lives on while the deletion is under way, as that of a container whose processes are still ending.
+        let after = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &mappings(&[]))).unwrap();
+        drop(before);
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        assert!(succeeds("ip", &["link", "show", &link]), "round {round}");
+        host.wait(networks.detach(&id(1))).unwrap();
+        drop(after);
+    }
+}
