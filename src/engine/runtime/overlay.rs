@@ -73,7 +73,7 @@ fn mount_overlay<'a>(
 /// note is taken away. Source: the kernel's overlayfs.rst, "Volatile mount".
 fn forget_former(work: &Path) -> Result<&'static str, Failure> {
     let note = work.join("work/incompat/volatile");
-    match std::fs::remove_dir(&note) {
+    match std::fs::remove_dir_all(&note) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at(Stage::MountRoot, note.to_string_lossy()),
         _ => Ok(",volatile"),
     }
