@@ -169,6 +169,9 @@ fn inspect_has_dockers_fields() {
         "/tmp",
         "-u",
         "7",
+        // An id whose first twelve digits are decimal is read as an address where it is the host's name.
+        "-h",
+        "box",
         BUSYBOX,
         "sleep",
         "1000",

@@ -258,3 +258,22 @@ fn prunes_take_what_does_not_run_and_belongs_to_nobody() {
     host.feed(&["container", "prune"], b"y\n").wait(PATIENCE).ok().says(&["Deleted Containers:"]);
     assert_eq!(host.containers(), ["runs", "s-job"]);
 }
+
+/// What a container that goes at its end has written need not be on the disk, so that its end does not wait for that.
+#[test]
+fn what_goes_at_the_end_is_not_written_out() {
+    let host = Host::new().with_busybox();
+    let is_volatile = |name: &str| {
+        let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", host.pid(name))).unwrap();
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap().to_owned();
+        root.contains("volatile")
+    };
+    host.sp(&["run", "-d", "--rm", "--name", "goes", BUSYBOX, "sleep", "1000"]).ok();
+    host.sp(&["run", "-d", "--name", "stays", BUSYBOX, "sleep", "1000"]).ok();
+    assert!(is_volatile("goes") && !is_volatile("stays"));
+    host.sp(&["exec", "goes", "sh", "-c", "echo x >/written && sync"]).ok();
+    // The kernel refuses a second mount unless told that all is well.
+    host.sp(&["restart", "-t", "0", "goes"]).ok();
+    assert!(is_volatile("goes"));
+    assert_eq!(host.sp(&["exec", "goes", "cat", "/written"]).ok().out(), "x");
+}

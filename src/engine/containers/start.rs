@@ -181,7 +181,12 @@ impl Containers {
             launch: Launch {
                 id: id.clone(),
                 spec: oci,
-                root: RootFs::Overlay { lower, upper: durable.join("upper"), work: durable.join("work") },
+                root: RootFs::Overlay {
+                    lower,
+                    upper: durable.join("upper"),
+                    work: durable.join("work"),
+                    volatile: record.auto_remove,
+                },
                 user,
                 groups: wanted.group_add.iter().cloned().collect(),
                 limits: Cgroup::at(&cgroup)?.with_defaults(wanted.limits.clone())?,

@@ -39,6 +39,9 @@ pub enum RootFs {
         lower: Vec<PathBuf>,
         upper: PathBuf,
         work: PathBuf,
+        /// What is written need not outlive the host: nothing waits until it is on the disk, the end of the container neither.
+        #[serde(default)]
+        volatile: bool,
     },
     Folder(PathBuf),
 }

@@ -19,8 +19,9 @@ use crate::sys;
 pub(super) fn mount(root: &RootFs, users: Option<&(Users, OwnedFd)>) -> Result<Root, Failure> {
     let space = users.map(|(_, space)| space);
     let place = match root {
-        RootFs::Overlay { lower, upper, work } => {
-            mount_overlay(lower.iter().map(|p| p.as_path()), upper, work, space)?;
+        RootFs::Overlay { lower, upper, work, volatile } => {
+            let further = if *volatile { forget_former(work)? } else { "" };
+            mount_overlay(lower.iter().map(|p| p.as_path()), upper, work, further, space)?;
             upper
         }
         RootFs::Folder(folder) => {
@@ -43,6 +44,7 @@ fn mount_overlay<'a>(
     lower: impl Iterator<Item = &'a Path>,
     upper: &Path,
     work: &Path,
+    further: &str,
     space: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
     let layers: Vec<OwnedFd> = lower.map(|layer| open_layer(layer, space)).collect::<Result<_, _>>()?;
@@ -57,13 +59,24 @@ fn mount_overlay<'a>(
         None => (open_folder(upper)?, open_folder(work)?),
     };
     let names: Vec<String> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
-    let options =
-        format!("lowerdir={},upperdir={},workdir={},{}", names.join(":"), upper_fd.as_raw_fd(), work_fd.as_raw_fd(), options(),);
+    let (upper_fd, work_fd) = (upper_fd.as_raw_fd(), work_fd.as_raw_fd());
+    let options = format!("lowerdir={},upperdir={upper_fd},workdir={work_fd},{}{further}", names.join(":"), options());
     let options = CString::new(options).map_err(std::io::Error::from).at(Stage::MountRoot, "")?;
     rustix::process::chdir("/proc/self/fd").at(Stage::MountRoot, "/proc/self/fd")?;
     // The mount point is the upper folder: it exists, and nobody in this namespace needs what it hides.
     mount_old("overlay", upper, "overlay", MountFlags::empty(), options.as_c_str())
         .at(Stage::MountRoot, format!("overlay of {} layers", layers.len()))
+}
+
+/// The option by which nothing is written out at the end. The kernel notes it in the work folder and refuses the next mount, because
+/// after a crash of the host the upper folder may be torn. After one there is no next mount of such a container, so the
+/// note is taken away. Source: the kernel's overlayfs.rst, "Volatile mount".
+fn forget_former(work: &Path) -> Result<&'static str, Failure> {
+    let note = work.join("work/incompat/volatile");
+    match std::fs::remove_dir_all(&note) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at(Stage::MountRoot, note.to_string_lossy()),
+        _ => Ok(",volatile"),
+    }
 }
 
 /// What keeps the upper folder a plain difference, from which a layer can be made: no redirects, no metadata-only copies. In a user

@@ -166,7 +166,7 @@ fn many_layers_with_awkward_names() {
         }
         lower.push(bench.path("base"));
         let mut launch = bench.launch(&["sh", "-c", "ls / | busybox grep -c ^f; cat /who"]);
-        launch.root = RootFs::Overlay { lower, upper: bench.path("upper"), work: bench.path("work") };
+        launch.root = RootFs::Overlay { lower, upper: bench.path("upper"), work: bench.path("work"), volatile: false };
         let (read, write) = pipe();
         let null = || crate::sys::pty::null().unwrap();
         let process = start(&launch, Stdio { stdin: null(), stdout: write, stderr: null() }, None).unwrap();

@@ -87,6 +87,7 @@ impl Bench {
                 lower: vec![self.path("top"), self.path("base")],
                 upper: self.path("upper"),
                 work: self.path("work"),
+                volatile: false,
             },
             user: self.user.clone(),
             cgroup: self.cgroup.clone(),
