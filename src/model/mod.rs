@@ -1,6 +1,7 @@
 //! The words of setpoint, as types: digests, references, names, sizes, durations, ports, and the resolved
 //! specifications that are stored, compared and executed. Knows nothing of files, the kernel or the network.
 
+pub mod build;
 pub mod change;
 pub mod digest;
 pub mod duration;
