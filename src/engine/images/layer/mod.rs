@@ -10,6 +10,7 @@ mod marks;
 mod merged;
 mod node;
 pub(super) mod pax;
+mod seal;
 mod skeleton;
 mod tape;
 mod unpack;
@@ -38,7 +39,8 @@ pub(super) use skeleton::{Rebuilt, Recorder};
 pub use unpack::UnpackError;
 pub(super) use unpack::{Limits, unpack_hollow};
 pub use write::TreeError;
-pub(super) use write::{Form, attributes_of, fingerprint, write_tree};
+pub(super) use seal::seal;
+pub(super) use write::{Form, Plain, attributes_of, fingerprint, write_tree};
 
 use crate::model::Digest;
 
