@@ -3,6 +3,7 @@
 
 pub mod dockerfile;
 pub mod expand;
+pub mod files;
 mod glob;
 pub mod ignore;
 pub mod permissions;
