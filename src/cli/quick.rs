@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, ArgMatches, Command};
+use clap::{ArgMatches, Args, Command};
 
 use super::args::{self, Global};
 

@@ -1,6 +1,7 @@
 //! The images that a build begins with and copies from: found here or pulled, until every trigger that they bring is known.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::config::Image;
 use super::error::BuildError;
@@ -22,10 +23,8 @@ pub(super) async fn resolve(
     loop {
         let needed = stages.images();
         for image in &needed {
-            let key = base_key(&image.reference, &image.platform);
-            if !bases.contains_key(&key) {
-                let base = get(images, &image.reference, &image.platform, pull, events).await?;
-                bases.insert(key, base);
+            if let Entry::Vacant(place) = bases.entry(base_key(&image.reference, &image.platform)) {
+                place.insert(get(images, &image.reference, &image.platform, pull, events).await?);
             }
         }
         // Triggers may need further stages and images.
@@ -38,9 +37,8 @@ pub(super) async fn resolve(
         let Some(base) = bases.get(&key) else { continue };
         let read = Image::of_base(&base.config, stages.stages[stage].platform.clone(), stages.escape);
         let place = stages.stages[stage].place;
-        let (_, triggers) = read.map_err(|error| {
-            BuildError::Instruction(Box::new(stages.source().problem(place, error.to_string(), None)))
-        })?;
+        let (_, triggers) =
+            read.map_err(|error| BuildError::Instruction(Box::new(stages.source().problem(place, error.to_string(), None))))?;
         if !triggers.is_empty() {
             stages.add_triggers(stage, &triggers)?;
         }

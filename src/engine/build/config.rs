@@ -76,7 +76,9 @@ impl Image {
             _ => Vec::new(),
         };
         // What an old docker noted of the container that an image was made from.
-        for key in ["container", "container_config", "docker_version", "id", "parent", "created", "rootfs", "moby.buildkit.cache.v0"] {
+        for key in
+            ["container", "container_config", "docker_version", "id", "parent", "created", "rootfs", "moby.buildkit.cache.v0"]
+        {
             whole.remove(key);
         }
         let triggers = strings(run.remove("OnBuild").as_ref());
@@ -210,9 +212,8 @@ impl Image {
             }
             Command::Stopsignal(word) => {
                 let text = self.filled("STOPSIGNAL", word, unset)?;
-                let signal = text.parse::<Signal>().map_err(|error| wrong(word.place, error))?;
                 // As it was written: programs that read it know numbers and both spellings.
-                drop(signal);
+                text.parse::<Signal>().map_err(|error| wrong(word.place, error))?;
                 self.note(format!("STOPSIGNAL {text}"));
                 self.put("StopSignal", text.into());
             }
@@ -220,9 +221,10 @@ impl Image {
                 let mut told = Vec::new();
                 for word in words {
                     for text in take(self.scope.words(&word.text), word, unset)? {
-                        let ports = Exposed::parse_all(&text).map_err(|_| wrong(word.place, ConfigError::Port { text: text.clone() }))?;
+                        let ports =
+                            Exposed::parse_all(&text).map_err(|_| wrong(word.place, ConfigError::Port { text: text.clone() }))?;
                         for port in ports {
-                            let port = format!("{}/{}", port.port, port.protocol);
+                            let port = port.to_string();
                             told.push(port.clone());
                             self.object("ExposedPorts").insert(port, json!({}));
                         }
@@ -279,7 +281,8 @@ impl Image {
         self.note(format!("HEALTHCHECK {}", json!(test)));
         let mut said = Map::new();
         said.insert("Test".to_owned(), test.into());
-        let times = [("Interval", interval), ("Timeout", timeout), ("StartPeriod", start_period), ("StartInterval", start_interval)];
+        let times =
+            [("Interval", interval), ("Timeout", timeout), ("StartPeriod", start_period), ("StartInterval", start_interval)];
         for (key, span) in times {
             if let Some(span) = span {
                 said.insert(key.to_owned(), u64::try_from(span.0.as_nanos()).unwrap_or(u64::MAX).into());

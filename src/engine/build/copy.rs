@@ -198,7 +198,11 @@ fn told_at(builder: &Builder, place: Place, error: BuildError) -> BuildError {
     }
 }
 
-async fn select(builder: &Builder, order: &std::sync::Arc<Order>, origin: &Origin) -> Result<(Option<Selection>, Option<Digest>), BuildError> {
+async fn select(
+    builder: &Builder,
+    order: &std::sync::Arc<Order>,
+    origin: &Origin,
+) -> Result<(Option<Selection>, Option<Digest>), BuildError> {
     if order.sources.is_empty() {
         return Ok((None, None));
     }

@@ -149,12 +149,7 @@ fn select(tree: &Tree, source: &str) -> Result<Selection, BuildError> {
 }
 
 /// Puts all mounts in their places.
-pub(super) async fn place(
-    builder: &Builder,
-    sandbox: &Sandbox,
-    draft: &Draft,
-    all: Vec<Prepared>,
-) -> Result<Placed, BuildError> {
+pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, all: Vec<Prepared>) -> Result<Placed, BuildError> {
     let mut placed = Placed::default();
     for (number, prepared) in all.into_iter().enumerate() {
         let folder = draft.folder().join(format!("mount-{number}"));
@@ -188,7 +183,11 @@ pub(super) async fn place(
                 let Some(secret) = found else {
                     if *required {
                         let message = format!("the secret `{id}` is required, and the build was given none of that name");
-                        return Err(builder.wrong_with(place, message, Some(format!("give it with `--secret id={id},src=FILE`"))));
+                        return Err(builder.wrong_with(
+                            place,
+                            message,
+                            Some(format!("give it with `--secret id={id},src=FILE`")),
+                        ));
                     }
                     continue;
                 };
@@ -197,7 +196,10 @@ pub(super) async fn place(
                     placed.environment.push((env.clone(), String::from_utf8_lossy(&secret.content).into_owned()));
                 }
                 if let Some(target) = target {
-                    let fail = |action| { let memory = memory.clone(); move |e| FileError::new(action, memory, e) };
+                    let fail = |action| {
+                        let memory = memory.clone();
+                        move |e| FileError::new(action, memory, e)
+                    };
                     files::publish(&memory, &secret.content, 0o600)?;
                     placed.passing.push(memory.clone());
                     chown(&memory, Some(*uid), Some(*gid)).map_err(fail("set the owner of"))?;
@@ -216,7 +218,11 @@ pub(super) async fn place(
                 };
                 if (*uid, *gid) != (0, 0) {
                     let message = "an agent's socket cannot have another owner in the container".to_owned();
-                    return Err(builder.wrong_with(place, message, Some("remove `uid` and `gid`, and use it as root".to_owned())));
+                    return Err(builder.wrong_with(
+                        place,
+                        message,
+                        Some("remove `uid` and `gid`, and use it as root".to_owned()),
+                    ));
                 }
                 placed.environment.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
                 placed.mounts.push(HostMount::Bind { source: agent.socket.clone(), target, read_only: false });

@@ -132,10 +132,7 @@ fn context(
     match source {
         ContextSource::Folder(path) => Tree::open(path, name).map_err(wrong),
         ContextSource::Nothing => Ok(Tree::nothing(name)),
-        other => Err(BuildError::Unsupported {
-            what: format!("a context such as {other:?}"),
-            hint: "use a folder".to_owned(),
-        }),
+        other => Err(BuildError::Unsupported { what: format!("a context such as {other:?}"), hint: "use a folder".to_owned() }),
     }
 }
 

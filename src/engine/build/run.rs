@@ -93,7 +93,11 @@ async fn prepare(builder: &mut Builder, step: &Step, run: &Run) -> Result<(Order
     }
     if let Some(device) = run.devices.iter().find(|device| device.required) {
         let message = format!("the device {} is required, and builds have no devices", device.name);
-        return Err(builder.wrong_with(place, message, Some("remove `,required`, or use a container with `--device`".to_owned())));
+        return Err(builder.wrong_with(
+            place,
+            message,
+            Some("remove `,required`, or use a container with `--device`".to_owned()),
+        ));
     }
     let (argv, script) = match run.script() {
         Script::Exec(words) => (words, None),
@@ -183,7 +187,9 @@ async fn execute(
     let what: String = step.instruction.text.chars().take(200).collect();
     let hint = match last.0.is_empty() {
         true => "it printed nothing".to_owned(),
-        false => format!("the last it printed:\n{}", last.0.iter().map(|line| format!("     {line}")).collect::<Vec<_>>().join("\n")),
+        false => {
+            format!("the last it printed:\n{}", last.0.iter().map(|line| format!("     {line}")).collect::<Vec<_>>().join("\n"))
+        }
     };
     let source = builder.work.stages.source();
     let problem = source.problem(step.instruction.place, format!("`{what}` ended with code {code}"), Some(hint));
@@ -306,9 +312,8 @@ async fn follow(
             None => 0,
         };
         if whole > 0 {
-            let bytes = hide(&waiting[..whole], secrets);
+            let text = String::from_utf8_lossy(&hide(&waiting[..whole], secrets)).into_owned();
             waiting.drain(..whole);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
             text.lines().for_each(|line| last.push(line.chars().take(500).collect()));
             running.output(kind, text);
         }

@@ -65,8 +65,9 @@ impl Sandbox {
         let Inner { workshop, attached } = self.inner()?;
         let attached = attached.as_ref().filter(|_| !on_host);
         let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-        let own = attached.iter().flat_map(|attached| attached.endpoints.values()).map(|endpoint| endpoint.address.to_string());
-        let own = own.last().unwrap_or_else(|| "127.0.0.1".to_owned());
+        let mut own =
+            attached.iter().flat_map(|attached| attached.endpoints.values()).map(|endpoint| endpoint.address.to_string());
+        let own = own.next_back().unwrap_or_else(|| "127.0.0.1".to_owned());
         hosts.push_str(&format!("{own}\t{hostname}\n"));
         for (name, address) in &self.work.request.extra_hosts {
             let address = match address {

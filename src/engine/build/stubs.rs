@@ -72,7 +72,9 @@ fn as_before(root: &OwnedFd, upper: &Path) -> io::Result<()> {
             waiting.push(path.join(entry?.file_name()));
         }
         // Below what was made anew there is nothing to compare with.
-        let Ok(before) = std::fs::symlink_metadata(format!("/proc/self/fd/{}/{}", root.as_raw_fd(), path.display())) else { continue };
+        let Ok(before) = std::fs::symlink_metadata(format!("/proc/self/fd/{}/{}", root.as_raw_fd(), path.display())) else {
+            continue;
+        };
         let time = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
         let times = Timestamps { last_access: time, last_modification: time };
         utimensat(CWD, &here, &times, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -72,7 +72,10 @@ fn wait(process: &Process) -> Result<i32, Errno> {
     let stdin = stdin();
     let mut wanted = true;
     loop {
-        let mut fds = [PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN),
+        ];
         match poll(&mut fds[..if wanted { 2 } else { 1 }], None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),

@@ -43,7 +43,7 @@ pub(super) fn all(t: &Transaction<'_>) -> rusqlite::Result<Vec<StepUsage>> {
             about: row.get(2)?,
             created: row.get(3)?,
             used: row.get(4)?,
-            uses: row.get(5)?,
+            uses: row.get::<_, i64>(5)?.cast_unsigned(),
             size: row.get::<_, i64>(6)?.cast_unsigned(),
             shared: row.get(7)?,
         })

@@ -45,7 +45,9 @@ pub fn look_up_at(root: &OwnedFd, user: &str) -> io::Result<(u32, u32)> {
     let identity = resolve(user, &table("/etc/passwd")?, &table("/etc/group")?);
     let identity = identity.map_err(|refused| match refused {
         Refused::Unknown(name) => io::Error::new(io::ErrorKind::NotFound, format!("{name:?} is not there")),
-        Refused::OutOfRange(number) => io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is larger than {LARGEST_ID}")),
+        Refused::OutOfRange(number) => {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is larger than {LARGEST_ID}"))
+        }
     })?;
     Ok((identity.uid, identity.gid))
 }

@@ -63,7 +63,7 @@ pub fn detached(layers: &[PathBuf], changes: Option<(&Path, &Path)>) -> io::Resu
         return open(only);
     }
     // In a mount namespace that only this thread has, and that ends with it.
-    let mounted = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let work = || {
             let top = layers.first().map(PathBuf::as_path).ok_or(io::ErrorKind::InvalidInput)?;
             unshare(CloneFlags::CLONE_NEWNS)?;
@@ -85,10 +85,12 @@ pub fn detached(layers: &[PathBuf], changes: Option<(&Path, &Path)>) -> io::Resu
             mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str()))?;
             Ok(open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
         };
-        std::thread::Builder::new().name("mount".to_owned()).spawn_scoped(scope, work)?.join()
+        std::thread::Builder::new()
+            .name("mount".to_owned())
+            .spawn_scoped(scope, work)?
+            .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    mounted
+    })
 }
 
 /// Whether there is anything at `path` in a tree, links followed as in a container.
