@@ -51,7 +51,7 @@ pub enum ImageSource {
     },
     /// From the file system of a container of the same stack, once that has completed with success.
     Commit(Commit),
-    /// A root file system: a tar (plain, gzip or zstd) or a folder.
+    /// A root file system: a tar (plain, gzip, bzip2, xz or zstd) or a folder.
     Import {
         path: PathBuf,
         /// Digest over what tells that the source changed: a file's bytes; of a folder, every entry's path, kind, mode,
