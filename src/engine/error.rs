@@ -82,6 +82,8 @@ pub enum EngineError {
     Random(std::io::Error),
     #[error("a work thread ended before its work did")]
     Interrupted,
+    #[error("builds are not there yet")]
+    NoBuilds,
 }
 
 /// What kind of error it is, for whoever maps it to a status.
@@ -106,7 +108,7 @@ impl EngineError {
             Self::Images(error) => image_kind(error),
             Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
             Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
-            Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
+            Self::NoBuilds | Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
             Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
                 Kind::Conflict

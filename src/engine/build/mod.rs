@@ -8,3 +8,12 @@ pub mod ignore;
 pub mod permissions;
 pub mod stages;
 pub mod wildcard;
+
+use crate::model::Digest;
+
+/// What a build has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Of the image's manifest, where there is an image.
+    pub digest: Option<Digest>,
+}
