@@ -31,6 +31,7 @@ const FLOORS: &[(u8, &str)] = &[
     (2, "engine::build::wildcard"),
     (2, "engine::build::dockerfile"),
     (2, "engine::build::stages"),
+    (2, "engine::build::files"),
     (3, "engine::monitor"),
     (3, "engine::containers"),
     (3, "engine::build"),

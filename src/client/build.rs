@@ -10,9 +10,17 @@ use tokio_util::io::ReaderStream;
 use super::calls::UPLOAD;
 use super::store::Bytes as ByteStream;
 use super::{Client, ClientError, Events, request, stream};
-use crate::wire::build::{Build, BuildLine};
+use crate::wire::build::{Build, BuildLine, CachedStep, PruneCache, PrunedCache};
 
 impl Client {
+    pub async fn build_cache(&self) -> Result<Vec<CachedStep>, ClientError> {
+        self.get("/build/cache").await
+    }
+
+    pub async fn prune_build_cache(&self, prune: &PruneCache) -> Result<PrunedCache, ClientError> {
+        self.post("/build/cache/prune", prune).await
+    }
+
     /// Asks for a build, sends its upload as it is read, and gives what is told of it.
     pub async fn build(&self, build: &Build, upload: Option<ByteStream>) -> Result<impl Events<BuildLine> + use<>, ClientError> {
         let mut head = serde_json::to_vec(build).map_err(ClientError::Encode)?;

@@ -40,8 +40,6 @@ pub(super) enum EffectError {
     NotInArchive { archive: PathBuf, wanted: Box<ImageRef>, names: Vec<String> },
     #[error("{name} has not completed, and an image is to be committed from it")]
     NotCompleted { name: Name },
-    #[error("the build of {reference} has made no image")]
-    NoImage { reference: Box<ImageRef> },
     #[error("{} is too long for a secret", file.display())]
     LongSecret { file: PathBuf },
     #[error("{kind} cannot be the object of this step")]
@@ -72,7 +70,6 @@ impl EffectError {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
             Self::Unanswered { .. }
-            | Self::NoImage { .. }
             | Self::LongSecret { .. }
             | Self::Key(_)
             | Self::Record(_)

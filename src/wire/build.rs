@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::model::Digest;
 use crate::model::build::{BuildEvent, BuildRequest};
@@ -48,6 +49,45 @@ pub enum BuildLine {
         /// Of the image's manifest, where an image was made.
         digest: Option<Digest>,
     },
+}
+
+/// What is kept of a step, so that it need not be done again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedStep {
+    pub id: Digest,
+    /// The instruction.
+    pub about: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub used: OffsetDateTime,
+    /// How often it was not done again.
+    pub uses: u64,
+    /// Bytes of its layer, unpacked.
+    pub size: u64,
+    /// An image has the layer too: it stays when the step is forgotten.
+    pub shared: bool,
+}
+
+/// Which steps are forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneCache {
+    /// Those too whose layers images have.
+    #[serde(default)]
+    pub all: bool,
+    /// Last used before then.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+    /// As few of those that were used longest ago as it takes to stay within so many bytes.
+    #[serde(default)]
+    pub keep: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunedCache {
+    pub steps: usize,
+    pub bytes: u64,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
+use crate::cli::select::Filter;
 use crate::model::spec::{IdList, SwapLimit};
 use crate::model::{ByteSize, Cpus, ImageRef, Platform};
 
@@ -242,4 +243,34 @@ impl RefusedBuildArgs {
 pub enum BuilderCommand {
     /// Build an image of a Dockerfile
     Build(Box<BuildArgs>),
+    /// Show what is kept of steps, so that they need not be done again
+    Du(CacheUsageArgs),
+    /// Forget steps, and remove what only they need
+    Prune(CachePruneArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CacheUsageArgs {
+    /// Do not shorten instructions
+    #[arg(long, visible_alias = "verbose")]
+    pub no_trunc: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CachePruneArgs {
+    /// Those too whose layers an image has; that frees nothing by itself
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only these: until=TIME (last used before a time, or so long ago as `24h`)
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<Filter>,
+    /// Forget only as many as it takes to stay within so many bytes, those first that were used longest ago
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES")]
+    pub max_used_space: Option<ByteSize>,
 }

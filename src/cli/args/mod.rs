@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use build::{BuildArgs, BuildLimitArgs, BuilderCommand, ProgressWhen, RefusedBuildArgs};
+pub use build::{BuildArgs, BuildLimitArgs, BuilderCommand, CachePruneArgs, CacheUsageArgs, ProgressWhen, RefusedBuildArgs};
 pub use confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
 pub use container::{
     ExecArgs, InspectArgs, InspectContainersArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RestartArgs, RmArgs,

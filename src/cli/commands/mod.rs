@@ -3,6 +3,7 @@
 
 mod attach;
 mod build;
+mod build_cache;
 mod containers;
 mod copy;
 mod image_select;
@@ -215,6 +216,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::History(args) => store::history(client, &args, output).await,
         Command::Tag(args) => store::tag(client, args).await,
         Command::Check(args) => store::check(client, &args, output).await,
+        Command::Builder(BuilderCommand::Du(args)) => build_cache::usage(client, &args, output).await,
+        Command::Builder(BuilderCommand::Prune(args)) => build_cache::prune(client, &args, output).await,
         Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
         Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args, output).await,
         Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
@@ -241,7 +244,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         | Command::Run(_)
         | Command::Create(_)
         | Command::Build(_)
-        | Command::Builder(_)
+        | Command::Builder(BuilderCommand::Build(_))
         | Command::Daemon(_) => Ok(0),
     }
 }

@@ -5,23 +5,26 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use futures_util::TryStreamExt;
+use time::OffsetDateTime;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::engine::StepFilter;
 use crate::model::build::{BuildRequest, ContextSource};
 use crate::reconcile::build_events::{self, Queue};
 use crate::server::Handles;
 use crate::server::error::ApiError;
+use crate::server::extract::Json;
 use crate::server::stream;
-use crate::wire::build::{Build, BuildLine, Seen};
+use crate::wire::build::{Build, BuildLine, CachedStep, PruneCache, PrunedCache, Seen};
 use crate::wire::native::{ErrorBody, ErrorKind};
 
 pub(super) fn routes() -> Router<Handles> {
-    Router::new().route("/build", post(build))
+    Router::new().route("/build", post(build)).route("/build/cache", get(cache)).route("/build/cache/prune", post(prune))
 }
 
 /// What is asked has secrets and perhaps a Dockerfile in it, and no files.
@@ -46,9 +49,30 @@ async fn build(State(handles): State<Handles>, request: Request) -> Result<Respo
     stream::lines(lines, async move {
         let ended = |crash| ApiError::new(ErrorKind::Internal, format!("the build ended abnormally: {crash}"));
         let built = work.await.map_err(ended)??;
-        Ok(Some(BuildLine::Done { digest: built.digest }))
+        Ok(Some(BuildLine::Done { digest: Some(built.digest) }))
     })
     .await
+}
+
+async fn cache(State(handles): State<Handles>) -> Result<axum::Json<Vec<CachedStep>>, ApiError> {
+    // No clock that this program reads gives another time.
+    let moment = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let steps = handles.engine.build_steps()?.into_iter().map(|step| CachedStep {
+        id: step.key,
+        about: step.about,
+        created: moment(step.created),
+        used: moment(step.used),
+        uses: step.uses,
+        size: step.size,
+        shared: step.shared,
+    });
+    Ok(axum::Json(steps.collect()))
+}
+
+async fn prune(State(handles): State<Handles>, Json(prune): Json<PruneCache>) -> Result<axum::Json<PrunedCache>, ApiError> {
+    let filter = StepFilter { all: prune.all, until: prune.until, keep_bytes: prune.keep };
+    let (steps, freed) = handles.engine.prune_build_steps(filter).await?;
+    Ok(axum::Json(PrunedCache { steps, bytes: freed.bytes }))
 }
 
 /// The first line of the body.

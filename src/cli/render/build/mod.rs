@@ -1,6 +1,7 @@
 //! How a build is told: a line at a time, or as a picture of what is under way. Pure: what happens, the time since the build
 //! began and the size of the terminal are handed in.
 
+mod cache;
 mod live;
 mod plain;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod text;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+pub use cache::cache;
 pub use live::{Live, Size};
 pub use plain::Plain;
 pub use text::width;

@@ -10,6 +10,7 @@ mod marks;
 mod merged;
 mod node;
 pub(super) mod pax;
+mod seal;
 mod skeleton;
 mod tape;
 mod unpack;
@@ -33,12 +34,13 @@ pub(super) use kept::Kept;
 pub(super) use likeness::describe;
 pub(crate) use marks::opaque;
 pub(super) use marks::{is_opaque, of_overlay, prefix as marks};
+pub(super) use seal::seal;
 pub use skeleton::SkeletonError;
 pub(super) use skeleton::{Rebuilt, Recorder};
 pub use unpack::UnpackError;
 pub(super) use unpack::{Limits, unpack_hollow};
 pub use write::TreeError;
-pub(super) use write::{Form, attributes_of, fingerprint, write_tree};
+pub(super) use write::{Form, Plain, attributes_of, fingerprint, write_tree};
 
 use crate::model::Digest;
 

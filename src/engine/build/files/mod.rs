@@ -1,0 +1,26 @@
+//! The files that COPY and ADD read and write: where they come from, which of them are meant, what they are worth for the cache,
+//! and how they get into a stage. Synchronous but for what comes over the network. Knows nothing of instructions, stages and layers.
+//!
+//! Guarantees: nothing outside the root that is read from is read, and nothing outside the root that is written to is changed,
+//! whatever links there are and whoever exchanges folders for links meanwhile.
+
+mod content;
+mod copy;
+mod digest;
+mod document;
+mod error;
+mod known;
+mod select;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod xattrs;
+
+pub use self::copy::{Copied, copy};
+pub use self::document::write_document;
+pub use self::error::{Doubt, FilesError};
+pub use self::known::FileDigests;
+pub use self::select::{Select, Selected, Selection};
+pub use self::target::CopyOrder;
+pub use self::tree::{Meta, Tree};
