@@ -2,6 +2,7 @@
 //! itself, because their paths and variables are those of the person who types.
 
 pub mod args;
+pub mod build;
 pub mod commands;
 pub mod detach;
 pub mod error;

@@ -10,8 +10,9 @@ use super::args::{self, Global};
 type Augment = fn(Command) -> Command;
 
 /// The verbs that are typed by scripts in loops, with their arguments.
-const VERBS: [(&str, Augment); 18] = [
+const VERBS: [(&str, Augment); 19] = [
     ("apply", args::ApplyArgs::augment_args),
+    ("build", <Box<args::BuildArgs> as Args>::augment_args),
     ("cp", args::CpArgs::augment_args),
     ("create", <Box<args::CreateArgs> as Args>::augment_args),
     ("exec", args::ExecArgs::augment_args),
@@ -56,6 +57,7 @@ mod tests {
             "ps -aq --filter name=x --run-dir /r",
             "logs -f --tail 10 web",
             "apply --state-dir /s .",
+            "build -t x:1 --push=false .",
             "plan x",
             "rm -f a b",
             "stop -t 3 a",
