@@ -53,7 +53,8 @@ async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &B
     let built = engine.build(request, None, sink).await;
     // All that is told of the build comes before its end.
     passing.await.map_err(|_| EngineError::Interrupted)?;
-    let digest = built?.digest;
+    // No output is named, so it is an image that is made.
+    let digest = built?.digest.ok_or(EngineError::Interrupted)?;
     let origin = Origin { origin: origin::of_build(source), digest };
     Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
 }

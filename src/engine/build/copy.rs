@@ -7,13 +7,14 @@ use serde_json::json;
 use super::dockerfile::{AddFiles, CopyFiles, Place, Transfer};
 use super::error::BuildError;
 use super::events::Running;
-use super::files::{self, Copied, CopyOrder, Select, Selection, Tree, write_document};
+use super::files::git::{self, GitSource};
+use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, write_document};
 use super::ignore::Ignore;
 use super::permissions::Permissions;
 use super::stage::Builder;
 use super::stages::{Source, Step};
 use super::work::{Origin, Work};
-use crate::engine::images::DraftLayer;
+use crate::engine::images::{Draft, DraftLayer};
 use crate::engine::runtime::look_up_at;
 use crate::model::Digest;
 
@@ -28,15 +29,28 @@ struct Order {
     chown: Option<String>,
     chmod: Option<Permissions>,
     link: bool,
+    /// `Some` for ADD: whether archives among the files are unpacked, and those that were fetched.
+    unpacks: Option<(bool, bool)>,
     place: Place,
     created_by: String,
+}
+
+/// What ADD has fetched.
+#[derive(Default)]
+struct Fetched {
+    downloads: Vec<Download>,
+    checkouts: Vec<Selection>,
+    /// What each is known by, in the order of the sources.
+    facts: Vec<Digest>,
+    /// Where it is.
+    _scratch: Option<Draft>,
 }
 
 pub(super) async fn copy(builder: &mut Builder, step: &Step, copy: &CopyFiles) -> Result<(), BuildError> {
     let running = builder.begin(&step.instruction.text);
     let source = step.from.first().cloned().flatten();
     let outcome = match order(builder, step, &copy.files, copy.parents, "COPY") {
-        Ok(order) => transfer(builder, step, order, source).await,
+        Ok(order) => transfer(builder, step, order, source, Fetched::default()).await,
         Err(error) => Err(error),
     };
     finish(builder, running, outcome)
@@ -44,11 +58,71 @@ pub(super) async fn copy(builder: &mut Builder, step: &Step, copy: &CopyFiles) -
 
 pub(super) async fn add(builder: &mut Builder, step: &Step, add: &AddFiles) -> Result<(), BuildError> {
     let running = builder.begin(&step.instruction.text);
-    let outcome = match order(builder, step, &add.files, false, "ADD") {
-        Ok(order) => transfer(builder, step, order, None).await,
-        Err(error) => Err(error),
-    };
+    let outcome = added(builder, step, add).await;
     finish(builder, running, outcome)
+}
+
+async fn added(builder: &mut Builder, step: &Step, add: &AddFiles) -> Result<Done, BuildError> {
+    let mut order = order(builder, step, &add.files, false, "ADD")?;
+    // Archives of the context are unpacked unless the flag says no, and fetched ones only if it says so.
+    order.unpacks = Some((add.unpack.unwrap_or(true), add.unpack.unwrap_or(false)));
+    let fetched = fetch(builder, &mut order, add).await.map_err(|error| told_at(builder, order.place, error))?;
+    transfer(builder, step, order, None, fetched).await
+}
+
+fn is_web(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    lower.starts_with("http://") || lower.starts_with("https://")
+}
+
+/// Fetches those of the sources that are elsewhere, and leaves the others in the order.
+async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<Fetched, BuildError> {
+    let (elsewhere, here): (Vec<String>, Vec<String>) =
+        std::mem::take(&mut order.sources).into_iter().partition(|source| GitSource::is_one(source) || is_web(source));
+    order.sources = here;
+    let checksum = add.checksum.as_ref().map(|word| builder.word(word)).transpose()?;
+    if let Some(word) = add.checksum.as_ref().filter(|_| elsewhere.len() != 1 || !order.sources.is_empty()) {
+        let hint = Some("give each such source an ADD of its own".to_owned());
+        return Err(builder.wrong_with(word.place, "`--checksum` is of one URL or one Git repository".to_owned(), hint));
+    }
+    if elsewhere.is_empty() {
+        return Ok(Fetched::default());
+    }
+    let work = builder.work.clone();
+    let scratch = work.images.draft(None)?;
+    let mut fetched = Fetched::default();
+    for (number, source) in elsewhere.into_iter().enumerate() {
+        let path = scratch.folder().join(format!("fetched-{number}"));
+        if GitSource::is_one(&source) {
+            let mut parsed = GitSource::parse(&source)?;
+            if let Some(checksum) = &checksum {
+                parsed = parsed.with_checksum(checksum)?;
+            }
+            let (keep, access) = (add.keep_git_dir.unwrap_or(false), super::plan::git_access(&work.request));
+            let selected = tokio::task::spawn_blocking(move || {
+                let checkout = git::fetch(&parsed, &path, keep, &access)?;
+                let none = Ignore::default();
+                let all = ["/".to_owned()];
+                let selection = Selection::of(&checkout.tree, &Select { sources: &all, exclude: &none, parents: false })?;
+                Ok::<_, BuildError>((checkout.digest(), selection))
+            });
+            let (digest, selection) = selected.await??;
+            fetched.facts.push(digest);
+            fetched.checkouts.push(selection);
+        } else {
+            let wanted = match &checksum {
+                None => None,
+                Some(text) => Some(text.parse::<Digest>().map_err(|error| {
+                    builder.wrong_with(order.place, format!("`--checksum={text}`: {error}"), None)
+                })?),
+            };
+            let download = Download::fetch(&work.images, &source, path, wanted.as_ref()).await?;
+            fetched.facts.push(download.digest());
+            fetched.downloads.push(download);
+        }
+    }
+    fetched._scratch = Some(scratch);
+    Ok(fetched)
 }
 
 /// All files of a context, for a stage that begins with them.
@@ -64,10 +138,11 @@ pub(super) async fn whole(builder: &mut Builder, tree: Tree) -> Result<(), Build
         chown: None,
         chmod: None,
         link: false,
+        unpacks: None,
         place: builder.stage.place,
         created_by: "the files of a context".to_owned(),
     };
-    let outcome = layer(builder, order, Origin::Tree(tree)).await;
+    let outcome = layer(builder, order, Origin::Tree(tree), Fetched::default()).await;
     finish(builder, running, outcome)
 }
 
@@ -143,24 +218,32 @@ fn order(
         chown,
         chmod,
         link: files.link,
+        unpacks: None,
         place,
         created_by,
     })
 }
 
-async fn transfer(builder: &mut Builder, step: &Step, order: Order, source: Option<Source>) -> Result<Done, BuildError> {
+async fn transfer(
+    builder: &mut Builder,
+    step: &Step,
+    order: Order,
+    source: Option<Source>,
+    fetched: Fetched,
+) -> Result<Done, BuildError> {
     let origin = builder.origin(source.as_ref(), &step.instruction)?;
-    layer(builder, order, origin).await
+    layer(builder, order, origin, fetched).await
 }
 
 /// Selects, looks whether it is known, and copies.
-async fn layer(builder: &mut Builder, order: Order, origin: Origin) -> Result<Done, BuildError> {
+async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fetched) -> Result<Done, BuildError> {
     let order = std::sync::Arc::new(order);
     let (selection, content) = select(builder, &order, &origin).await?;
     let owner = owner(builder, &order).await?;
     let facts = json!({
         "content": content, "documents": order.documents, "to": order.destination, "folder": order.to_folder, "owner": owner,
-        "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link,
+        "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link, "fetched": fetched.facts,
+        "unpacks": order.unpacks,
     });
     let key = match order.link {
         // It does not look at what it goes on top of.
@@ -177,7 +260,7 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin) -> Result<Do
     let (copied, layer) = tokio::task::spawn_blocking(move || {
         let draft = layers.draft(&work.images)?;
         let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
-        let copied = write(&work, &again, selection.as_ref(), owner, &root)?;
+        let copied = write(&work, &again, selection.as_ref(), &fetched, owner, &root)?;
         drop(root);
         Ok::<_, BuildError>((copied, work.images.seal(draft, work.request.epoch)?))
     })
@@ -249,6 +332,7 @@ fn write(
     work: &Work,
     order: &Order,
     selection: Option<&Selection>,
+    fetched: &Fetched,
     owner: Option<(u32, u32)>,
     root: &std::os::fd::OwnedFd,
 ) -> Result<Copied, BuildError> {
@@ -260,14 +344,26 @@ fn write(
         epoch: work.request.epoch,
     };
     let mut all = Copied::default();
+    let mut take = |one: Copied| {
+        all.entries += one.entries;
+        all.bytes += one.bytes;
+        all.doubts.extend(one.doubts);
+        all.changed |= one.changed;
+    };
     if let Some(selection) = selection {
-        all = files::copy(selection, root.as_fd(), &to)?;
+        take(match order.unpacks {
+            Some((unpacks, _)) => files::add(selection, root.as_fd(), &to, unpacks)?,
+            None => files::copy(selection, root.as_fd(), &to)?,
+        });
+    }
+    for download in &fetched.downloads {
+        take(download.put(root.as_fd(), &to, order.unpacks.is_some_and(|(_, fetched)| fetched))?);
+    }
+    for checkout in &fetched.checkouts {
+        take(files::copy(checkout, root.as_fd(), &to)?);
     }
     for (name, content) in &order.documents {
-        let written = write_document(root.as_fd(), &to, name, content.as_bytes())?;
-        all.entries += written.entries;
-        all.bytes += written.bytes;
-        all.doubts.extend(written.doubts);
+        take(write_document(root.as_fd(), &to, name, content.as_bytes())?);
     }
     Ok(all)
 }

@@ -24,6 +24,7 @@ pub mod ignore;
 mod key;
 mod layers;
 mod mounts;
+mod outputs;
 pub mod permissions;
 mod plan;
 mod run;
@@ -51,13 +52,13 @@ use crate::engine::containers::Containers;
 use crate::engine::images::{BuiltImage, Images};
 use crate::engine::networks::Networks;
 use crate::model::Digest;
-use crate::model::build::{BuildRequest, BuildSink};
+use crate::model::build::{BuildOutput, BuildRequest, BuildSink};
 
 /// What a build has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
-    /// Of the image's manifest.
-    pub digest: Digest,
+    /// Of the image's manifest, where an image was asked for.
+    pub digest: Option<Digest>,
 }
 
 /// The parts of the engine that builds use.
@@ -130,6 +131,35 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         (Ok(_), None) => return Err(BuildError::Interrupted),
     };
     drop(building);
+    let keeps = keeps_image(&work.request);
+    let before = if keeps { Vec::new() } else { work.images.list()? };
+    let published = publish(work, &stage, done).await;
+    finish(closing).await;
+    save(work);
+    let Some(digest) = published? else { return Ok(None) };
+    for output in &work.request.outputs {
+        outputs::make(work, output, &stage, digest).await?;
+    }
+    if let (Some(digest), false) = (digest, keeps || before.iter().any(|image| digest == Some(image.digest))) {
+        // It was made for an archive only. Another one may have made the same meanwhile, and named it.
+        let images = work.images.clone();
+        tokio::task::spawn_blocking(move || images.collect_one(digest)).await??;
+    }
+    Ok(Some(Built { digest: digest.filter(|_| keeps) }))
+}
+
+/// Whether an image is to be in the store afterwards.
+fn keeps_image(request: &BuildRequest) -> bool {
+    request.outputs.is_empty() || request.outputs.iter().any(|output| matches!(output, BuildOutput::Image { .. }))
+}
+
+/// Makes what was done visible: the steps, and the image, where one is wanted or an output is made of one.
+async fn publish(
+    work: &Arc<Work>,
+    stage: &StageDone,
+    done: Vec<crate::engine::images::Step>,
+) -> Result<Option<Option<Digest>>, BuildError> {
+    let wanted = work.request.outputs.is_empty() || work.request.outputs.iter().any(outputs::needs_image);
     let running = work.events.begin("exporting the image".to_owned());
     let mut image = stage.image.clone();
     for (name, value) in &work.request.labels {
@@ -140,14 +170,12 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         config,
         layers: stage.layers.diff_ids().to_vec(),
         created,
-        references: work.request.tags.clone(),
+        references: if keeps_image(&work.request) { work.request.tags.clone() } else { Vec::new() },
         annotations: work.request.annotations.clone(),
     };
     let images = work.images.clone();
-    let published = tokio::task::spawn_blocking(move || images.publish_build(&done, Some(built))).await?;
-    finish(closing).await;
-    save(work);
-    Ok(running.ended(published, false)?.map(|digest| Built { digest }))
+    let published = tokio::task::spawn_blocking(move || images.publish_build(&done, wanted.then_some(built))).await?;
+    Ok(running.ended(published, false)?.map(|digest| wanted.then_some(digest)))
 }
 
 /// Waits until what was closed in the background is closed.

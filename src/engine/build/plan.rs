@@ -8,10 +8,12 @@ use super::bases;
 use super::dockerfile;
 use super::error::BuildError;
 use super::events::Events;
-use super::files::{FileDigests, Tree};
+use super::files::git::{self, GitAccess, GitSource};
+use super::files::{FileDigests, Received, Tree, receive, receive_url};
 use super::stages::{self, BuildSettings};
 use super::work::{Context, Work, base_key};
 use super::{Parts, Upload};
+use crate::engine::images::{Draft, Images};
 use crate::files;
 use crate::model::Platform;
 use crate::model::build::{BuildOutput, BuildRequest, CachePlace, ContextSource, DockerfileSource};
@@ -32,7 +34,19 @@ pub(super) async fn prepare(
     files::create_dirs(&state_dir.join("build"), 0o700)?;
     let known = FileDigests::open(&state_dir.join("build/digests"))?;
     let mut fetched = Vec::new();
-    let main = context(&request.context, "the build context", upload, &mut fetched)?;
+    let mut request = request;
+    let access = git_access(&request);
+    let mut fetch = Fetch { images: &images, access, upload, events: &events, drafts: &mut fetched };
+    let main = match fetch.context(&request.context, "the build context").await? {
+        Found::Files(tree) => tree,
+        // What came is a Dockerfile, with no files beside it.
+        Found::Dockerfile(text) => {
+            if let DockerfileSource::InContext(None) = &request.dockerfile {
+                request.dockerfile = DockerfileSource::Text { name: USUAL.to_owned(), text };
+            }
+            Tree::nothing("the build context")
+        }
+    };
     let (name, text, path) = dockerfile_of(&request, &main)?;
     // Rules are taken from the context, or from beside a Dockerfile that is elsewhere.
     let main = match &path {
@@ -74,8 +88,16 @@ pub(super) async fn prepare(
                 Context::Image(key)
             }
             other => {
-                let tree = context(other, &format!("the context {name}"), None, &mut fetched)?;
-                Context::Files(tree.ignoring(None)?)
+                let name = format!("the context {name}");
+                let access = git_access(&request);
+                let mut fetch = Fetch { images: &images, access, upload: None, events: &events, drafts: &mut fetched };
+                match fetch.context(other, &name).await? {
+                    Found::Files(tree) => Context::Files(tree.ignoring(None)?),
+                    Found::Dockerfile(_) => {
+                        let hint = "it is a text; give a tar, or a folder".to_owned();
+                        return Err(BuildError::Unsupported { what: format!("{name}, which is one file,"), hint });
+                    }
+                }
             }
         };
         contexts.insert(name.clone(), made);
@@ -115,25 +137,78 @@ fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
     if request.cache_from.iter().any(|place| !matches!(place, CachePlace::Inline)) || !request.cache_to.is_empty() {
         return refused("a cache in a registry or a folder", "leave it out: the store of this host is the cache");
     }
-    if let Some(output) = request.outputs.iter().find(|output| !matches!(output, BuildOutput::Image { push: false })) {
-        let what = format!("the output {output:?}");
-        return refused(&what, "build an image, and use `push`, `save` or `export`");
+    if request.tags.is_empty() && request.outputs.contains(&BuildOutput::Image { push: true }) {
+        return refused("a push of an image without a name", "give it one with `-t`");
     }
     Ok(())
 }
 
-fn context(
-    source: &ContextSource,
-    name: &str,
-    _upload: Option<Upload>,
-    _fetched: &mut Vec<crate::engine::images::Draft>,
-) -> Result<Tree, BuildError> {
-    let wrong = |source| BuildError::Context { name: name.to_owned(), source };
-    match source {
-        ContextSource::Folder(path) => Tree::open(path, name).map_err(wrong),
-        ContextSource::Nothing => Ok(Tree::nothing(name)),
-        other => Err(BuildError::Unsupported { what: format!("a context such as {other:?}"), hint: "use a folder".to_owned() }),
+/// What a context turned out to be.
+enum Found {
+    Files(Tree),
+    Dockerfile(String),
+}
+
+/// Gets contexts, wherever they are.
+struct Fetch<'f> {
+    images: &'f Images,
+    access: GitAccess,
+    upload: Option<Upload>,
+    events: &'f Events,
+    /// What is fetched is in their folders.
+    drafts: &'f mut Vec<Draft>,
+}
+
+impl Fetch<'_> {
+    async fn context(&mut self, source: &ContextSource, name: &str) -> Result<Found, BuildError> {
+        let wrong = |source| BuildError::Context { name: name.to_owned(), source };
+        let title = match source {
+            ContextSource::Folder(path) => return Ok(Found::Files(Tree::open(path, name).map_err(wrong)?)),
+            ContextSource::Nothing => return Ok(Found::Files(Tree::nothing(name))),
+            ContextSource::Image(_) | ContextSource::Layout { .. } => {
+                let hint = "use a folder, a tar or a Git repository; images can be named contexts".to_owned();
+                return Err(BuildError::Unsupported { what: format!("an image as {name}"), hint });
+            }
+            ContextSource::Upload => format!("[internal] receive {name}"),
+            ContextSource::Url(url) => format!("[internal] fetch {url}"),
+            ContextSource::Git(text) => format!("[internal] fetch {}", GitSource::parse(text).map_err(wrong)?.shown()),
+        };
+        let running = self.events.begin(title);
+        let outcome = self.fetch(source, name).await;
+        running.ended(outcome, false)
     }
+
+    async fn fetch(&mut self, source: &ContextSource, name: &str) -> Result<Found, BuildError> {
+        let wrong = |source| BuildError::Context { name: name.to_owned(), source };
+        let draft = self.images.draft(None)?;
+        let folder = draft.folder().join("context");
+        self.drafts.push(draft);
+        let received = match source {
+            ContextSource::Git(text) => {
+                let (parsed, access) = (GitSource::parse(text).map_err(wrong)?, self.access.clone());
+                let checkout = tokio::task::spawn_blocking(move || git::fetch(&parsed, &folder, false, &access)).await?;
+                return Ok(Found::Files(checkout.map_err(wrong)?.tree));
+            }
+            ContextSource::Url(url) => receive_url(self.images, url, folder.clone()).await.map_err(wrong)?,
+            _ => {
+                let Some(upload) = self.upload.take() else {
+                    let hint = "send a tar with the request".to_owned();
+                    return Err(BuildError::Unsupported { what: format!("{name} that does not come"), hint });
+                };
+                receive(upload, folder.clone(), name.to_owned()).await.map_err(wrong)?
+            }
+        };
+        Ok(match received {
+            Received::Tree => Found::Files(Tree::open(&folder, name).map_err(wrong)?.passing()),
+            Received::Dockerfile(text) => Found::Dockerfile(text),
+        })
+    }
+}
+
+/// What a fetch of a repository may use: the agent that the build was given, and nothing on this host.
+pub(super) fn git_access(request: &BuildRequest) -> GitAccess {
+    let agent = request.ssh.iter().find(|agent| agent.id == "default").map(|agent| agent.socket.clone());
+    GitAccess { ssh_agent: agent, local: false }
 }
 
 /// Where a Dockerfile is, for the rules that may stand beside it.

@@ -218,6 +218,14 @@ impl Images {
         })
     }
 
+    /// Removes an image if it has no name. Blocks the thread.
+    pub fn collect_one(&self, digest: Digest) -> Result<Freed, ImagesError> {
+        self.sweep(|t| {
+            let named = rows::by_digest(t, &digest)?.is_none_or(|image| !image.references.is_empty());
+            Ok(if named { Vec::new() } else { vec![digest] })
+        })
+    }
+
     /// What is kept of steps of builds, that which was needed last at the end.
     pub fn steps(&self) -> Result<Vec<StepUsage>, ImagesError> {
         Ok(self.inner.db.read(steps::all)?)
