@@ -60,7 +60,17 @@ impl Layers {
 
     /// The folders for overlayfs, the topmost first. `floor`, an empty folder, is what there is without any.
     pub(super) fn lower(&self, floor: &Path) -> Vec<PathBuf> {
-        if self.folders.is_empty() { vec![floor.to_owned()] } else { self.folders.clone() }
+        let mut lower: Vec<PathBuf> = Vec::with_capacity(self.folders.len());
+        for folder in &self.folders {
+            // As in the store: what a layer says is said by its topmost place.
+            if !lower.contains(folder) {
+                lower.push(folder.clone());
+            }
+        }
+        if lower.is_empty() {
+            lower.push(floor.to_owned());
+        }
+        lower
     }
 
     /// A draft of the next layer.

@@ -180,6 +180,32 @@ async fn steps_are_found_until_they_are_forgotten() {
     assert!(images.known_step(&key).unwrap().is_none());
 }
 
+/// Steps that change nothing make the same layer; an image that has one twice is mounted all the same.
+#[tokio::test]
+async fn an_image_may_have_a_layer_twice() {
+    let fixture = Fixture::new();
+    let base = base(&fixture).await;
+    let nothing = layer(&fixture.images, &base, None, |_| ());
+    let other = layer(&fixture.images, &base, None, change);
+    let mut image = image(&base, &other);
+    image.layers = base.diff_ids.iter().copied().chain([nothing.diff_id, other.diff_id, nothing.diff_id]).collect();
+    image.config = json!({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": image.layers}})
+        .to_string()
+        .into_bytes();
+    let step = |key: &str, layer: &DraftLayer| Step {
+        key: Digest::of(key.as_bytes()),
+        about: key.to_owned(),
+        layer: layer.clone(),
+        known: false,
+    };
+    let steps = [step("nothing", &nothing), step("other", &other)];
+    let digest = fixture.images.publish_build(&steps, Some(image)).unwrap().unwrap();
+    let layers = fixture.images.rootfs(digest).unwrap().layers;
+    assert_eq!(layers.len(), 3, "{layers:?}");
+    let seen = view::detached(&layers, None).unwrap();
+    assert!(through(&seen).join("opt/app").is_file());
+}
+
 /// What a draft made goes with it.
 #[tokio::test]
 async fn nothing_is_left_of_what_is_not_published() {
