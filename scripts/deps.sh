@@ -16,7 +16,7 @@ need() { # program-or-file package what-for
 }
 
 for_building() {
-    need cc gcc "links the program, compiles SQLite and zstd"
+    need cc gcc "links the program, compiles SQLite, zstd and xz"
     need /usr/include/stdio.h libc6-dev "the C library, linked statically"
 }
 for_running() {
@@ -39,6 +39,7 @@ test)
     need ip iproute2 "looks at links, breaks them on purpose"
     need docker-registry docker-registry "the registry that tests pull from"
     need skopeo skopeo "pushes images into it"
+    need git git "fetches contexts, and makes the repositories that tests fetch"
     need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"
     need podman podman "the same"
     need ps procps "prints what `top` with arguments shows"

@@ -16,7 +16,7 @@ use super::outgoing::Outgoing;
 use super::runtime::spec::HostMount;
 use super::runtime::view;
 use super::{Engine, EngineError, mounts};
-use crate::files::tree::{self, Found, FoundKind, Owner, Shift, Unpack};
+use crate::files::tree::{self, Devices, Found, FoundKind, Owner, Shift, Unpack};
 use crate::files::{self, Beneath, FileError};
 use crate::model::ContainerId;
 use crate::model::spec::{UserRange, UsersMode};
@@ -78,7 +78,9 @@ impl Engine {
         blocking(move || {
             reach.with(|root, shift| {
                 let owner = if owners { Owner::AsArchived } else { Owner::Trusting { uid: 0, gid: 0 } };
-                Ok(tree::unpack(tar, root, &Unpack { into: &path, rename: None, owner, devices: true, shift })?)
+                let how = Unpack { devices: Devices::Made, shift, ..Unpack::new(&path, owner) };
+                tree::unpack(tar, root, &how)?;
+                Ok(())
             })
         })
         .await

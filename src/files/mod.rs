@@ -1,6 +1,7 @@
 //! Files, with care: writes that are whole or absent, locks between processes, and errors that carry the path.
 //! Knows nothing of what the files mean.
 
+pub mod archive;
 pub mod beneath;
 pub mod lock;
 pub mod tree;

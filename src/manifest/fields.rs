@@ -173,7 +173,7 @@ pub(super) static VERIFY: Table = Table {
 pub(super) static IMPORT: Table = Table {
     what: "`import`",
     fields: &[
-        required("source", Form::Text, "A tar (plain, gzip or zstd) or a folder, relative to the manifest"),
+        required("source", Form::Text, "A tar (plain, gzip, bzip2, xz or zstd) or a folder, relative to the manifest"),
         field("entrypoint", WORDS, "The image's entrypoint"),
         field("command", WORDS, "The image's command"),
         field("environment", PAIRS, "The image's environment"),

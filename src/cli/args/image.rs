@@ -156,7 +156,7 @@ pub struct SearchArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// A root file system: a tar (plain, gzip or zstd), a folder, an http(s) URL of a tar, or `-` for a tar on standard input
+    /// A root file system: a tar (plain, gzip, bzip2, xz or zstd), a folder, an http(s) URL of a tar, or `-` for a tar on standard input
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     /// The new image's name

@@ -181,14 +181,10 @@ async fn to_host(client: &Client, args: &CpArgs, name: &str, path: &str, to: &st
         if found.name == "/" && !keeps_names {
             // What comes is the content of a folder that is made for it.
             root.make_folder(Path::new(&renamed))?;
-            let how = Unpack { into: Path::new(&renamed), rename: None, owner, devices: false, shift: None };
-            return Ok(tree::unpack(reader, &mut root, &how)?);
+            let how = Unpack::new(Path::new(&renamed), owner);
+            return Ok(tree::unpack(reader, &mut root, &how).map(drop)?);
         }
-        Ok::<_, CopyError>(tree::unpack(
-            reader,
-            &mut root,
-            &Unpack { into: Path::new(""), rename, owner, devices: false, shift: None },
-        )?)
+        Ok::<_, CopyError>(tree::unpack(reader, &mut root, &Unpack { rename, ..Unpack::new(Path::new(""), owner) }).map(drop)?)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| CopyError::Interrupted)??;
     told(args, output, &format!("Copied {path} of {name} to {to}"));

@@ -430,3 +430,130 @@ pub fn clean(path: &str) -> String {
     }
     format!("/{}", parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::build::dockerfile::parse;
+    use crate::engine::build::stages::{BuildSettings, plan};
+
+    /// Applies all instructions of the last stage to an image that has `config`.
+    fn built(config: Value, text: &str) -> Result<Image, String> {
+        let whole = json!({"os": "linux", "architecture": "amd64", "author": "first", "odd": 1, "config": config}).to_string();
+        let (mut image, _) = Image::of_base(whole.as_bytes(), Platform::host(), '\\').unwrap();
+        let parsed =
+            parse(Path::new("Dockerfile"), format!("FROM base\n{text}").as_bytes()).map_err(|errors| errors.to_string())?;
+        let settings = BuildSettings {
+            target: None,
+            arguments: BTreeMap::from([("GIVEN".to_owned(), "yes".to_owned())]),
+            build_platform: Platform::host(),
+            target_platform: Platform::host(),
+            contexts: std::collections::BTreeSet::new(),
+        };
+        let stages = plan(&parsed, &settings).map_err(|errors| errors.to_string())?;
+        for step in &stages.stages[0].steps {
+            let mut unset = Vec::new();
+            match &step.instruction.command {
+                Command::Workdir(path) => drop(image.enter(&path.text)),
+                command => {
+                    let applied = image.apply(command, &stages.globals, stages.arguments(), &mut unset);
+                    applied.map_err(|wrong| format!("{}:{}: {}", wrong.place.line, wrong.place.column, wrong.cause))?;
+                }
+            }
+        }
+        Ok(image)
+    }
+
+    #[track_caller]
+    fn becomes(before: Value, text: &str, after: Value) {
+        let image = built(before, text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(Value::Object(image.run_config().clone()), after, "{text}");
+    }
+
+    #[test]
+    fn instructions_change_the_configuration() {
+        becomes(json!({}), "ENV A=1 B=\"two words\"\nENV A=2 C=$A", json!({"Env": ["A=2", "B=two words", "C=1"]}));
+        becomes(json!({"Env": ["PATH=/bin"]}), "ENV PATH=/usr/bin:$PATH", json!({"Env": ["PATH=/usr/bin:/bin"]}));
+        becomes(json!({}), "ARG GIVEN=no\nARG D=x\nLABEL a=$GIVEN b=${D:+set}", json!({"Labels": {"a": "yes", "b": "set"}}));
+        becomes(json!({}), "WORKDIR /a\nWORKDIR b/../c", json!({"WorkingDir": "/a/c"}));
+        becomes(json!({}), "CMD echo $HOME", json!({"Cmd": ["/bin/sh", "-c", "echo $HOME"]}));
+        becomes(
+            json!({}),
+            "SHELL [\"/bin/bash\", \"-ec\"]\nCMD x",
+            json!({"Shell": ["/bin/bash", "-ec"], "Cmd": ["/bin/bash", "-ec", "x"]}),
+        );
+        becomes(json!({}), "USER ${NOBODY:-app}:app", json!({"User": "app:app"}));
+        becomes(
+            json!({}),
+            "ENV P=80\nEXPOSE $P 53/udp 9-10",
+            json!({"Env": ["P=80"], "ExposedPorts": {"80/tcp": {}, "53/udp": {}, "9/tcp": {}, "10/tcp": {}}}),
+        );
+        becomes(json!({}), "VOLUME [\"/a\", \"/b\"]\nVOLUME /c", json!({"Volumes": {"/a": {}, "/b": {}, "/c": {}}}));
+        becomes(json!({}), "STOPSIGNAL SIGQUIT", json!({"StopSignal": "SIGQUIT"}));
+        becomes(json!({}), "ONBUILD RUN make", json!({"OnBuild": ["RUN make"]}));
+        becomes(
+            json!({}),
+            "HEALTHCHECK --interval=5s --retries=3 CMD [\"curl\", \"x\"]",
+            json!({"Healthcheck": {"Test": ["CMD", "curl", "x"], "Interval": 5_000_000_000u64, "Retries": 3}}),
+        );
+        becomes(json!({"Healthcheck": {"Test": ["CMD", "x"]}}), "HEALTHCHECK NONE", json!({"Healthcheck": {"Test": ["NONE"]}}));
+        // Triggers of the base are the builder's business.
+        becomes(json!({"OnBuild": ["RUN x"]}), "CMD [\"y\"]", json!({"Cmd": ["y"]}));
+    }
+
+    #[test]
+    fn a_command_goes_with_its_entry_point() {
+        let base = || json!({"Entrypoint": ["old"], "Cmd": ["of", "base"]});
+        becomes(base(), "ENTRYPOINT [\"new\"]", json!({"Entrypoint": ["new"]}));
+        becomes(base(), "CMD [\"own\"]\nENTRYPOINT [\"new\"]", json!({"Entrypoint": ["new"], "Cmd": ["own"]}));
+        becomes(base(), "CMD [\"own\"]", json!({"Entrypoint": ["old"], "Cmd": ["own"]}));
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_place() {
+        for (text, expected) in [
+            ("EXPOSE ${P:-99999}", "2:8: `99999` is not a port"),
+            ("STOPSIGNAL ${S:-NOPE}", "2:12: "),
+            ("USER $NOBODY", "2:6: USER: \"$NOBODY\" is nothing"),
+            ("ENV A=${B:?needed}", "2:7: the variable `B` is required: needed"),
+        ] {
+            let error = built(json!({}), text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+
+    /// The same instructions on the same base give the same bytes, and steps without a layer are as old as the layer before.
+    #[test]
+    fn the_published_configuration_is_steady() {
+        let make = || {
+            let mut image = built(json!({}), "ENV A=1\nCMD [\"x\"]").unwrap();
+            image.note_layer("RUN x".to_owned(), 1000);
+            image.note("LABEL a=b".to_owned());
+            image
+        };
+        let layers = [Digest::of(b"a"), Digest::of(b"b")];
+        let (bytes, created) = make().finish(&layers, Some(1000), None);
+        assert_eq!(bytes, make().finish(&layers, Some(1000), None).0);
+        assert_eq!(created.unix_timestamp(), 1000);
+        let said: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&said["author"], &said["odd"]), (&json!("first"), &json!(1)));
+        assert_eq!(said["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
+        let history = said["history"].as_array().unwrap();
+        let with_layers = history.iter().filter(|step| step.get("empty_layer").is_none()).count();
+        assert_eq!((history.len(), with_layers), (5, 2), "{history:?}");
+        assert_eq!(history[4]["created"], "1970-01-01T00:16:40Z");
+        let (bytes, created) = make().finish(&layers, Some(1000), Some(7));
+        let said: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((created.unix_timestamp(), &said["created"]), (7, &json!("1970-01-01T00:00:07Z")));
+    }
+
+    #[test]
+    fn paths_are_cleaned() {
+        for (path, expected) in [("/", "/"), ("//a/./b/../c/", "/a/c"), ("/../x", "/x"), ("", "/")] {
+            assert_eq!(clean(path), expected);
+        }
+    }
+}

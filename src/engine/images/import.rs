@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::layer::{ChannelReader, Form, Layer, Limits, Plain, TreeError, UnpackError, unpack_layer, write_tree};
 use super::progress::Meter;
 use super::publish::Package;
+use super::registry::WebFile;
 use super::rows::Record;
 use super::store::{Scratch, Staged};
 use super::{Images, ImagesError, InvalidChange, apply_changes, documents, layer};
@@ -25,11 +26,11 @@ use crate::sys::memory::TrimmedAfter;
 
 /// Where a root file system comes from.
 pub enum ImportSource {
-    /// A tar (plain, gzip or zstd) or a folder.
+    /// A tar (plain, gzip, bzip2, xz or zstd) or a folder.
     Path(PathBuf),
-    /// The address of a tar (plain, gzip or zstd), `http://` or `https://`.
+    /// The address of a tar (plain, gzip, bzip2, xz or zstd), `http://` or `https://`.
     Url(String),
-    /// A tar (plain, gzip or zstd).
+    /// A tar (plain, gzip, bzip2, xz or zstd).
     Reader(Box<dyn AsyncRead + Send + Unpin>),
 }
 
@@ -56,6 +57,12 @@ impl Images {
         layer::fingerprint(path).map_err(|source| of_tree(path, source))
     }
 
+    /// Begins to fetch a file of the web.
+    pub async fn web_file(&self, url: &str) -> Result<WebFile, ImagesError> {
+        let file = self.inner.http.file(url).await;
+        file.map_err(|source| ImagesError::Ask { what: url.to_owned(), source: Box::new(source) })
+    }
+
     /// Makes an image from a root file system and gives it the reference, if any.
     pub async fn import(
         &self,
@@ -73,11 +80,7 @@ impl Images {
             ImportSource::Path(path) => {
                 tokio::task::spawn_blocking(move || from_path(&path, scratch, &limits, &progress)).await??
             }
-            ImportSource::Url(url) => {
-                let file = self.inner.http.file(&url).await;
-                let file = file.map_err(|source| ImagesError::Ask { what: url, source: Box::new(source) })?;
-                from_reader(Box::new(file), scratch, limits, &progress).await?
-            }
+            ImportSource::Url(url) => from_reader(self.web_file(&url).await?.body, scratch, limits, &progress).await?,
             ImportSource::Reader(reader) => from_reader(reader, scratch, limits, &progress).await?,
         };
         let package = Arc::new(package(&staged.layer, references, config, fingerprint)?);

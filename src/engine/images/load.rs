@@ -85,7 +85,7 @@ pub struct Loaded {
 }
 
 impl Images {
-    /// Loads all images of an archive, plain or compressed with gzip or zstd.
+    /// Loads all images of an archive, plain or compressed with gzip, bzip2, xz or zstd.
     pub async fn load(
         &self,
         reader: Box<dyn AsyncRead + Send + Unpin>,

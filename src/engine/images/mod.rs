@@ -54,7 +54,7 @@ pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, P
 pub use self::pull::PullOptions;
 pub use self::push::{PushOptions, Pushed};
 pub use self::registry::{
-    Credentials, CredentialsError, Found, Given, Login, Referrer, Registries, RegistryError, SettingsError, Trouble,
+    Credentials, CredentialsError, Found, Given, Login, Referrer, Registries, RegistryError, SettingsError, Trouble, WebFile,
 };
 pub use self::resolve::Resolution;
 pub use self::save::{ArchiveFormat, Saved};

@@ -7,11 +7,14 @@ use rustix::fs::{XattrFlags, fsetxattr, getxattr, listxattr};
 use rustix::io::Errno;
 
 use super::Shift;
+use crate::files::archive::pax;
 
 /// How an archive names them.
 const PREFIX: &str = "SCHILY.xattr.";
 const CAPABILITY: &str = "security.capability";
 const OF_USERS: &str = "user.";
+/// By these an ordinary user's layers are put together; they are no notes about a file.
+const OF_OVERLAYS: &str = "user.overlay.";
 
 /// A name and a value.
 pub(super) type Attribute = (String, Vec<u8>);
@@ -42,13 +45,13 @@ pub(super) fn read(fd: &OwnedFd, shift: Option<Shift>) -> Result<Vec<Attribute>,
     Ok(found)
 }
 
-/// Gives a file those among an archive's records. Capabilities are given where that is asked only.
-pub(super) fn write(fd: &OwnedFd, records: &[Attribute], capable: bool, shift: Option<Shift>) -> Result<(), Errno> {
-    for (name, value) in records {
-        let Some(name) = name.strip_prefix(PREFIX) else { continue };
+/// Gives a file those that an archive says of it. Capabilities are given where that is asked only.
+pub(super) fn write(fd: &OwnedFd, said: &[pax::Attribute], capable: bool, shift: Option<Shift>) -> Result<(), Errno> {
+    for (name, value) in said {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
         if name == CAPABILITY && capable {
             fsetxattr(fd, name, &outside(value, shift), XattrFlags::empty())?;
-        } else if name.starts_with(OF_USERS) {
+        } else if name.starts_with(OF_USERS) && !name.starts_with(OF_OVERLAYS) {
             match fsetxattr(fd, name, value, XattrFlags::empty()) {
                 // The file system there has none.
                 Err(Errno::OPNOTSUPP) => {}

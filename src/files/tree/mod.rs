@@ -18,9 +18,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use pack::{Packed, pack};
-pub use unpack::{Owner, Unpack, unpack};
+pub use unpack::{Devices, Owner, Unpack, Unpacked, unpack};
 
 use super::FileError;
+use super::archive::{ArchiveError, TooMuch};
 use super::beneath::{Beneath, Escapes};
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,9 @@ pub enum TreeError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("read the archive: {0}")]
-    Archive(std::io::Error),
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
     #[error("write the archive: {0}")]
     Output(std::io::Error),
     #[error("refused: {0}")]
@@ -43,8 +46,6 @@ pub enum TreeError {
     FolderInTheWay { path: String, name: String },
     #[error("{path:?} is no folder, and {name:?} is one")]
     NoFolderInTheWay { path: String, name: String },
-    #[error("{name:?}: entries of this type are not supported")]
-    Kind { name: String },
 }
 
 /// The owners of the files are others to this host than to who lives in the tree and in its archives.

@@ -12,14 +12,9 @@ fn packed(root: &Path, path: &str, name: &str, follow: bool) -> Vec<u8> {
 }
 
 fn put(tar: &[u8], root: &Path, into: &str, rename: Option<&str>) -> Result<(), TreeError> {
-    let how = Unpack {
-        into: Path::new(into),
-        rename: rename.map(OsStr::new),
-        owner: Owner::Is { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
-        devices: false,
-        shift: None,
-    };
-    unpack(tar, &mut Beneath::open(root).unwrap(), &how)
+    let owner = Owner::Is { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() };
+    let how = Unpack { rename: rename.map(OsStr::new), ..Unpack::new(Path::new(into), owner) };
+    unpack(tar, &mut Beneath::open(root).unwrap(), &how).map(drop)
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub enum ImageSource {
     Commit(Commit),
     /// From a Dockerfile.
     Build(Box<Build>),
-    /// A root file system: a tar (plain, gzip or zstd) or a folder.
+    /// A root file system: a tar (plain, gzip, bzip2, xz or zstd) or a folder.
     Import {
         path: PathBuf,
         /// Digest over what tells that the source changed: a file's bytes; of a folder, every entry's path, kind, mode,

@@ -3,7 +3,7 @@
 //! Source: Dockerfile reference, "COPY"; BuildKit's copy of files for who gets which permissions: the destination itself, where
 //! it is made, is 0755, and every folder below it gets those of its source even if it was there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -48,12 +48,22 @@ const WAITING: usize = 32;
 /// # Errors
 /// The first thing that could not be copied; what was copied before stays.
 pub fn copy(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder) -> Result<Copied, FilesError> {
+    copy_but(selection, target, order, &BTreeSet::new())
+}
+
+/// The same without some of the items, by their indices; none of these is a folder.
+pub(super) fn copy_but(
+    selection: &Selection,
+    target: BorrowedFd<'_>,
+    order: &CopyOrder,
+    skipped: &BTreeSet<usize>,
+) -> Result<Copied, FilesError> {
     let mut target = Target::new(target, order, selection.tree.name())?;
     if let Some(several) = several(selection, &target) {
         return Err(several);
     }
     let doubts = selection.doubts.clone();
-    if selection.items.is_empty() && !selection.holds_folder {
+    if selection.items.len() == skipped.len() && !selection.holds_folder {
         return Ok(Copied { doubts, ..Copied::default() });
     }
     let single = selection.items.first().filter(|item| selection.items.len() == 1 && item.top && !item.is_folder());
@@ -71,6 +81,7 @@ pub fn copy(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder) ->
     let done = {
         let run = Run {
             selection,
+            skipped,
             target: &target,
             base: path,
             rename: rename.as_deref(),
@@ -85,7 +96,7 @@ pub fn copy(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder) ->
         let changed = run.changed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let any = !changed.is_empty();
         doubts.extend(changed.into_iter().map(|path| Doubt::Changed { path }));
-        Copied { entries: selection.items.len() as u64, bytes: run.bytes.into_inner(), doubts, changed: any }
+        Copied { entries: (selection.items.len() - skipped.len()) as u64, bytes: run.bytes.into_inner(), doubts, changed: any }
     };
     target.times = times;
     target.finish()?;
@@ -108,6 +119,7 @@ pub(super) fn several(selection: &Selection, target: &Target<'_>) -> Option<File
 /// One copy on its way; shared by its threads.
 struct Run<'a> {
     selection: &'a Selection,
+    skipped: &'a BTreeSet<usize>,
     target: &'a Target<'a>,
     /// The folder that places are relative to.
     base: PathBuf,
@@ -194,9 +206,12 @@ impl<'a> Run<'a> {
         let mut batch: Option<(u32, Batch<'a>)> = None;
         // Where the first name of each file with several names is.
         let mut firsts: HashMap<(u64, u64), &'a Item> = HashMap::new();
-        for item in &self.selection.items {
+        for (index, item) in self.selection.items.iter().enumerate() {
             if self.failed.load(Ordering::Relaxed) {
                 return Ok(());
+            }
+            if self.skipped.contains(&index) {
+                continue;
             }
             let parent = item.place.parent().unwrap_or(Path::new(""));
             while stack.len() > 1 && stack.last().is_some_and(|frame| frame.place != parent) {

@@ -1,10 +1,12 @@
 //! What can go wrong with files that are copied, each with the source it went wrong with, and what to do about it.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::engine::build::glob::GlobError;
 use crate::engine::build::ignore::IgnoreError;
+use crate::engine::images::ImagesError;
 use crate::files::FileError;
+use crate::files::tree::TreeError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -42,6 +44,28 @@ pub enum FilesError {
     Destination { destination: String, why: &'static str },
     #[error("a thread that read files ended before its work")]
     Worker,
+    #[error("{name}: {source}")]
+    Archive { name: String, source: TreeError },
+    #[error("{name}: {source}")]
+    Stream { name: String, source: io::Error },
+    #[error("{name} is empty")]
+    Empty { name: String },
+    #[error("{name} is neither a tar nor a Dockerfile")]
+    NoContext { name: String },
+    #[error(transparent)]
+    Fetch(Box<ImagesError>),
+    #[error("{url}: its content has the checksum {found}, and {expected} was expected")]
+    Checksum { url: String, expected: String, found: String },
+    #[error("{url} says no name for the file, and the destination is a folder")]
+    NoName { url: String },
+    #[error("{text:?} is no source of Git: {why}")]
+    GitSource { text: String, why: String },
+    #[error("there is no program `git` on this host, and {url} is fetched by it")]
+    NoGit { url: String },
+    #[error("{action} {url}: {said}")]
+    Git { action: &'static str, url: String, said: String },
+    #[error("{url} has no branch, tag or commit {reference:?}")]
+    NoReference { url: String, reference: String },
 }
 
 impl FilesError {
@@ -61,8 +85,25 @@ impl FilesError {
             Self::Rules { .. } | Self::Pattern(_) => {
                 "patterns have `*`, `?` and `[a-z]`; a `\\` before one of these makes it an ordinary character".to_owned()
             }
+            Self::NoGit { .. } => "install git, or give a folder or a tar".to_owned(),
+            Self::NoName { .. } => "write the destination with the file's name".to_owned(),
+            Self::Git { said, .. } if said.contains("terminal prompts disabled") || said.contains("Permission denied") => {
+                "the repository needs a login; fetch it yourself and give the folder".to_owned()
+            }
+            Self::Git { said, .. } if said.contains("Host key verification failed") => {
+                "the host is not among those that root's ssh knows: add it with ssh-keyscan".to_owned()
+            }
+            Self::Git { said, .. } if said.contains("transport") && said.contains("not allowed") => {
+                "repositories are fetched by https, http, ssh and git".to_owned()
+            }
             _ => return None,
         })
+    }
+}
+
+impl From<ImagesError> for FilesError {
+    fn from(error: ImagesError) -> Self {
+        Self::Fetch(Box::new(error))
     }
 }
 

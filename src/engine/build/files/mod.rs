@@ -4,12 +4,15 @@
 //! Guarantees: nothing outside the root that is read from is read, and nothing outside the root that is written to is changed,
 //! whatever links there are and whoever exchanges folders for links meanwhile.
 
+mod add;
 mod content;
 mod copy;
 mod digest;
 mod document;
 mod error;
+pub mod git;
 mod known;
+mod receive;
 mod select;
 mod target;
 #[cfg(test)]
@@ -17,10 +20,12 @@ mod tests;
 mod tree;
 mod xattrs;
 
+pub use self::add::{Download, add};
 pub use self::copy::{Copied, copy};
 pub use self::document::write_document;
 pub use self::error::{Doubt, FilesError};
 pub use self::known::FileDigests;
+pub use self::receive::{Received, receive, receive_now, receive_url};
 pub use self::select::{Select, Selected, Selection};
 pub use self::target::CopyOrder;
 pub use self::tree::{Meta, Tree};

@@ -9,11 +9,11 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::archive::lossy;
 use super::likeness::{self, set_time};
 use super::merged::{Merged, Seen, at, is_whiteout, walk};
 use super::{Limits, attributes_of, marks};
 use crate::files::FileError;
+use crate::files::archive::lossy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {

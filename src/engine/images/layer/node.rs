@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{FileType, Mode, Stat, makedev, mknodat, symlinkat};
 use rustix::io::Errno;
 
-use super::archive::{Entry, Kind};
+use crate::files::archive::{Entry, Kind};
 
 /// Makes what `entry` is, for its owner only until more is said of it.
 pub(super) fn make(dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(), Errno> {

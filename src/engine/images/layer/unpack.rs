@@ -23,32 +23,14 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
-use super::archive::{Archive, ArchiveError, Entry, Kind, lossy};
 use super::marks::{self, make_opaque};
 use super::node::{self, is_whiteout};
 use super::skeleton::{Recorder, SkeletonError};
 use super::tape::Tape;
+use crate::files::archive::{Archive, ArchiveError, Entry, Kind, Limits, TooMuch, lossy};
 use crate::files::beneath::{Escapes, remove_at};
 use crate::files::{Beneath, FileError, Inside};
 use crate::sys;
-
-/// What a layer may cost, so that a few kilobytes cannot fill the host.
-#[derive(Clone, Debug)]
-pub(in crate::engine::images) struct Limits {
-    /// Bytes of all files, holes included.
-    pub(in crate::engine::images) bytes: u64,
-    pub(in crate::engine::images) entries: u64,
-    /// Unpacked bytes for each compressed one. Gzip cannot exceed 1032.
-    pub(in crate::engine::images) ratio: u64,
-    /// Below this many bytes the ratio does not matter.
-    pub(in crate::engine::images) small: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes: 256 << 30, entries: 10_000_000, ratio: 1500, small: 1 << 30 }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -72,8 +54,8 @@ pub enum UnpackError {
         "{failure}: user {owner} or group {group} is none of those that this user has in /etc/subuid and /etc/subgid; a larger range there helps"
     )]
     NotMapped { owner: u32, group: u32, failure: FileError },
-    #[error("refused: more than {limit} {what}")]
-    TooMuch { what: &'static str, limit: u64 },
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 /// What has been unpacked.
@@ -126,11 +108,11 @@ fn unpack_all<R: Read>(
     while let Some(entry) = archive.next_entry()? {
         entries += 1;
         if entries > limits.entries {
-            return Err(UnpackError::TooMuch { what: "entries", limit: limits.entries });
+            return Err(TooMuch { what: "entries", limit: limits.entries }.into());
         }
         target.done.size = target.done.size.saturating_add(entry.size);
         if target.done.size > limits.bytes {
-            return Err(UnpackError::TooMuch { what: "bytes", limit: limits.bytes });
+            return Err(TooMuch { what: "bytes", limit: limits.bytes }.into());
         }
         target.done.newest = target.done.newest.max(entry.mtime.0);
         target.apply(&entry, archive)?;

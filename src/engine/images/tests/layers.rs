@@ -162,16 +162,20 @@ fn whiteouts_hide_in_a_real_overlay() {
 fn compression_is_seen_not_believed() {
     let tar = Tar::default().file("a", vec![b'a'; 100_000]).end();
     let (first, second) = tar.split_at(700);
-    for stored in
-        [tar.clone(), gzip(&tar), zstd(&tar), [gzip(first), gzip(second)].concat(), [zstd(first), zstd(second)].concat()]
-    {
+    for stored in [
+        tar.clone(),
+        gzip(&tar),
+        zstd(&tar),
+        bzip2(&tar),
+        [gzip(first), gzip(second)].concat(),
+        [zstd(first), zstd(second)].concat(),
+    ] {
         let (root, layer) = unpack(&stored);
         assert_eq!(layer.diff_id, Digest::of(&tar));
         assert_eq!(std::fs::metadata(root.path().join("a")).unwrap().permissions().mode() & 0o777, 0o644);
     }
     let root = tempfile::tempdir_in("/tmp").unwrap();
-    let error = unpack_layer(&b"BZh91AY"[..], root.path(), &Limits::default()).unwrap_err().to_string();
-    assert!(error.contains("bzip2"), "{error}");
+    assert!(unpack_layer(&b"BZh91AY"[..], root.path(), &Limits::default()).is_err());
     // Nothing at all is an empty layer.
     assert_eq!(unpack(b"").1.size, 0);
 }

@@ -5,6 +5,7 @@ mod care;
 mod chains;
 mod contained;
 mod crash;
+mod drafts;
 mod honest;
 mod hostile;
 mod import;
@@ -153,6 +154,12 @@ impl Tar {
         self.0.extend([0; 1024]);
         self.0
     }
+}
+
+fn bzip2(content: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -1,8 +1,11 @@
 //! Real trees on the real file system.
 
+mod adds;
 mod attacks;
 mod copies;
 mod digests;
+mod gits;
+mod receives;
 mod selections;
 
 use std::fs;

@@ -6,7 +6,7 @@ const XATTR: &str = "SCHILY.xattr.";
 use std::collections::BTreeMap;
 
 /// An extended attribute: its name and its value.
-pub(in crate::engine::images) type Attribute = (Vec<u8>, Vec<u8>);
+pub type Attribute = (Vec<u8>, Vec<u8>);
 
 /// Records by key; a later one of the same key replaces an earlier one.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ pub(super) fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(
 }
 
 /// One record, with its own length in front of it.
-pub(in crate::engine::images) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
     let mut length = body;
     // The length counts its own digits.
@@ -94,7 +94,7 @@ pub(in crate::engine::images) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// The record of an extended attribute.
-pub(super) fn xattr(name: &[u8], value: &[u8]) -> Vec<u8> {
+pub fn xattr(name: &[u8], value: &[u8]) -> Vec<u8> {
     record(&[XATTR.as_bytes(), name].concat(), value)
 }
 

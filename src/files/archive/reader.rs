@@ -1,5 +1,5 @@
 //! Reads tar archives as a stream: v7, ustar, GNU (long names, sparse files) and PAX (long names, nanoseconds, extended
-//! attributes, sparse files), with a bound on everything that is kept in memory. Knows nothing of layers or of disks.
+//! attributes, sparse files), with a bound on everything that is kept in memory. Knows nothing of what becomes of it.
 //!
 //! Own code around the `tar` crate's headers, because extended attributes are binary and may contain a newline, and
 //! because a hostile "long name" must not fill the memory.
@@ -40,7 +40,7 @@ pub enum ArchiveError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::images) enum Kind {
+pub enum Kind {
     File,
     Hardlink,
     Symlink,
@@ -51,29 +51,29 @@ pub(in crate::engine::images) enum Kind {
 }
 
 /// Offsets and lengths of what is stored of a sparse file; the rest is holes.
-pub(in crate::engine::images) type Pieces = Vec<(u64, u64)>;
+pub type Pieces = Vec<(u64, u64)>;
 
 /// One entry, as the archive says it; nothing of it is trusted yet.
 #[derive(Debug)]
-pub(in crate::engine::images) struct Entry {
-    pub(in crate::engine::images) name: Vec<u8>,
-    pub(in crate::engine::images) link: Vec<u8>,
-    pub(in crate::engine::images) kind: Kind,
-    pub(in crate::engine::images) mode: u32,
-    pub(in crate::engine::images) uid: u32,
-    pub(in crate::engine::images) gid: u32,
+pub struct Entry {
+    pub name: Vec<u8>,
+    pub link: Vec<u8>,
+    pub kind: Kind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(in crate::engine::images) mtime: (i64, u32),
+    pub mtime: (i64, u32),
     /// The file's size when it is unpacked.
-    pub(in crate::engine::images) size: u64,
-    pub(in crate::engine::images) device: (u32, u32),
-    pub(in crate::engine::images) xattrs: Vec<pax::Attribute>,
+    pub size: u64,
+    pub device: (u32, u32),
+    pub xattrs: Vec<pax::Attribute>,
     /// Of a sparse file only.
-    pub(in crate::engine::images) pieces: Option<Pieces>,
+    pub pieces: Option<Pieces>,
 }
 
 /// An archive that is read from its start to its end, once.
-pub(in crate::engine::images) struct Archive<R> {
+pub struct Archive<R> {
     reader: R,
     /// Bytes read so far.
     position: u64,
@@ -84,12 +84,12 @@ pub(in crate::engine::images) struct Archive<R> {
 }
 
 impl<R: Read> Archive<R> {
-    pub(in crate::engine::images) fn new(reader: R) -> Self {
+    pub fn new(reader: R) -> Self {
         Self { reader, position: 0, content: 0, padding: 0, globals: Records::default() }
     }
 
     /// The next entry; what was not read of the last one's content is skipped.
-    pub(in crate::engine::images) fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
         self.skip()?;
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
@@ -117,17 +117,17 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    pub(in crate::engine::images) fn into_reader(self) -> R {
+    pub fn into_reader(self) -> R {
         self.reader
     }
 
     /// What is read from.
-    pub(in crate::engine::images) const fn reader_mut(&mut self) -> &mut R {
+    pub const fn reader_mut(&mut self) -> &mut R {
         &mut self.reader
     }
 
     /// Reads to the end of the stream, so that whoever hashes it has seen all.
-    pub(in crate::engine::images) fn drain(&mut self) -> Result<(), ArchiveError> {
+    pub fn drain(&mut self) -> Result<(), ArchiveError> {
         self.content = 0;
         self.padding = 0;
         io::copy(&mut self.reader, &mut io::sink())?;
@@ -349,7 +349,7 @@ fn accounts_for(pieces: &Pieces, size: u64, stored: u64) -> bool {
     sum == stored
 }
 
-pub(in crate::engine::images) fn lossy(bytes: &[u8]) -> String {
+pub fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(200).collect()
 }
 
@@ -365,7 +365,7 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Whether a block can be the first of an archive; an empty archive begins with its end.
-pub(super) fn is_header(block: &[u8]) -> bool {
+pub fn is_header(block: &[u8]) -> bool {
     let mut header = Header::new_old();
     let Some(block) = block.first_chunk::<{ BLOCK as usize }>() else { return false };
     header.as_mut_bytes().copy_from_slice(block);
