@@ -7,6 +7,10 @@ mod attach;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod build;
+#[cfg(test)]
+mod build_manifests;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod copy;
