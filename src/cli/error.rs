@@ -74,6 +74,10 @@ pub enum CliError {
     #[error("--cidfile {}: {source}", path.display())]
     CidFile { path: PathBuf, source: io::Error },
     #[error(transparent)]
+    Build(Box<super::build::BuildArgsError>),
+    #[error(transparent)]
+    Upload(#[from] super::build::upload::UploadError),
+    #[error(transparent)]
     Copy(#[from] super::commands::CopyError),
     #[error("port {port}/{} of container {name} is not published", .protocol.as_str())]
     NotPublished { port: u16, protocol: Protocol, name: String },
@@ -129,6 +133,7 @@ impl CliError {
             Self::Filter(error) => error.hint(),
             Self::Format(error) => error.hint(),
             Self::Copy(error) => error.hint(),
+            Self::Build(error) => error.hint(),
             Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),

@@ -2,6 +2,7 @@
 //! itself, because their paths and variables are those of the person who types.
 
 pub mod args;
+pub mod build;
 pub mod commands;
 pub mod detach;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod oci;
 pub mod output;
 pub mod pattern;
 pub mod progress;
+mod quick;
 pub mod render;
 pub mod select;
 pub mod spec;
@@ -50,7 +52,11 @@ pub struct Invocation {
 /// Reads the arguments. What clap answers itself (help, versions, mistakes) is printed, and its exit code is the error.
 pub fn parse(args: Vec<OsString>) -> Result<Invocation, i32> {
     let passes_codes_on = args.iter().any(|arg| arg == "run" || arg == "exec");
-    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
+    let matches = match quick::matches(&args) {
+        Some(matches) => Ok(matches),
+        None => Cli::command().try_get_matches_from(args),
+    };
+    let parsed = matches.and_then(|matches| {
         let default = |id| matches!(matches.value_source(id), None | Some(ValueSource::DefaultValue));
         let said = Said { state_dir: !default("state_dir"), run_dir: !default("run_dir"), socket: !default("socket") };
         Cli::from_arg_matches(&matches).map(|cli| (cli, said))

@@ -1,13 +1,15 @@
 //! The story of an apply, a destroy, a pull: drawn on a terminal while it goes on, told in plain lines elsewhere.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::error::CliError;
 use super::output::Output;
+use super::render::build::{Failures, Plain};
 use super::render::{steps, table};
+use crate::model::build::BuildEvent;
 use crate::model::{Phase, Progress};
 use crate::plan::{Plan, StepId};
 use crate::reconcile::report::{Event, Outcome};
@@ -20,6 +22,15 @@ pub struct Story {
     /// Where lines are drawn, when they are.
     live: Option<MultiProgress>,
     running: BTreeMap<StepId, Running>,
+    builds: BTreeMap<StepId, Building>,
+}
+
+/// A step that is a build.
+#[derive(Debug)]
+struct Building {
+    began: Instant,
+    plain: Plain,
+    failures: Failures,
 }
 
 #[derive(Debug)]
@@ -31,7 +42,7 @@ struct Running {
 impl Story {
     pub fn new(output: Output) -> Self {
         let live = output.live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout()));
-        Self { output, plan: None, live, running: BTreeMap::new() }
+        Self { output, plan: None, live, running: BTreeMap::new(), builds: BTreeMap::new() }
     }
 
     /// Tells one event; the last one gives the outcome.
@@ -40,6 +51,7 @@ impl Story {
             Event::Planned { plan } => self.plan = Some(plan),
             Event::StepStarted { step } => self.started(step),
             Event::StepProgress { step, progress } => self.progressed(step, progress),
+            Event::StepBuild { step, said } => self.built(step, &said)?,
             Event::StepDone { step, millis } => {
                 self.ended(step, |plan, colour| Some(steps::done(plan.steps.get(step)?, millis, colour)))?;
             }
@@ -47,6 +59,12 @@ impl Story {
                 self.ended(step, |plan, colour| Some(steps::spared(plan.steps.get(step)?, colour)))?;
             }
             Event::StepFailed { step, error, hint } => {
+                // Elsewhere it has been told already.
+                if let (Some(live), Some(building)) = (&self.live, self.builds.get(&step)) {
+                    for line in building.failures.lines() {
+                        live.println(line)?;
+                    }
+                }
                 self.ended(step, |plan, colour| Some(steps::failed(plan.steps.get(step)?, &error, hint.as_deref(), colour)))?;
             }
             Event::StepSkipped { step, because } => {
@@ -76,6 +94,28 @@ impl Story {
             running.parts.insert(progress.part.clone(), progress);
             running.bar.set_message(format!("{} {}", steps::running(step), total(&running.parts)));
         }
+    }
+
+    /// On a terminal, which step of it runs; elsewhere all of it, each line with the resource before it.
+    fn built(&mut self, id: StepId, said: &BuildEvent) -> Result<(), CliError> {
+        let Some(step) = self.plan.as_ref().and_then(|plan| plan.steps.get(id)) else { return Ok(()) };
+        let building = self.builds.entry(id).or_insert_with(|| Building {
+            began: Instant::now(),
+            plain: Plain::new(self.output.colour),
+            failures: Failures::default(),
+        });
+        if self.live.is_none() {
+            let text = building.plain.tell(said, building.began.elapsed());
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                self.output.line(format!("{}: {line}", step.resource))?;
+            }
+            return Ok(());
+        }
+        building.failures.tell(said);
+        if let (Some(running), Some(title)) = (self.running.get(&id), building.failures.running()) {
+            running.bar.set_message(format!("{} {title}", steps::running(step)));
+        }
+        Ok(())
     }
 
     fn ended(&mut self, id: StepId, line: impl FnOnce(&Plan, bool) -> Option<String>) -> Result<(), CliError> {

@@ -59,7 +59,7 @@ impl SpecError {
     }
 }
 
-fn flag<T, E: ToString>(flag: &'static str, value: &str, result: Result<T, E>) -> Result<T, SpecError> {
+pub(super) fn flag<T, E: ToString>(flag: &'static str, value: &str, result: Result<T, E>) -> Result<T, SpecError> {
     result.map_err(|why| SpecError::Flag { flag, value: value.to_owned(), why: why.to_string() })
 }
 
@@ -237,7 +237,7 @@ pub fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, SpecError> {
         .collect()
 }
 
-fn host(text: &str) -> Result<(String, HostAddress), String> {
+pub(super) fn host(text: &str) -> Result<(String, HostAddress), String> {
     let (name, address) = text.split_once([':', '=']).ok_or("expected NAME:ADDRESS")?;
     let address = address.parse::<HostAddress>().map_err(|e| e.to_string())?;
     if name.is_empty() { Err("expected NAME:ADDRESS".to_owned()) } else { Ok((name.to_owned(), address)) }
@@ -251,7 +251,7 @@ fn pids(limit: Option<i64>) -> Result<Option<u32>, SpecError> {
     }
 }
 
-fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
+pub(super) fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
     let (name, values) = text.split_once('=').ok_or("expected NAME=SOFT[:HARD]")?;
     let number = |text: &str| match text {
         "unlimited" | "-1" => Ok(u64::MAX),

@@ -56,6 +56,11 @@ pub fn size() -> Option<(u16, u16)> {
     tcgetwinsize(rustix::stdio::stdin()).ok().map(|size| (size.ws_row, size.ws_col))
 }
 
+/// Rows and columns of standard error; `None` when it is no terminal.
+pub fn error_size() -> Option<(u16, u16)> {
+    tcgetwinsize(rustix::stdio::stderr()).ok().map(|size| (size.ws_row, size.ws_col))
+}
+
 /// Standard output for bytes that come asynchronously, however many.
 pub fn stdout() -> io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?)))

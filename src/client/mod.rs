@@ -1,6 +1,7 @@
 //! The client of the native API: typed calls over HTTP on a byte stream. The stream is a daemon's socket, or a pipe within
 //! this process with the same router at its other end; nothing but [`Client::daemon`] and [`Client::embedded`] knows which.
 
+mod build;
 mod calls;
 mod error;
 mod store;

@@ -19,6 +19,8 @@ pub enum EngineError {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
+    Build(#[from] crate::engine::build::BuildError),
+    #[error(transparent)]
     Images(#[from] ImagesError),
     #[error(transparent)]
     Networks(#[from] NetworkError),
@@ -104,6 +106,9 @@ impl EngineError {
             Self::Networks(error) => network_kind(error),
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
+            Self::Build(crate::engine::build::BuildError::Images(error)) => image_kind(error),
+            Self::Build(error) if error.is_of_request() => Kind::Invalid,
+            Self::Build(_) => Kind::Internal,
             Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
             Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
@@ -158,6 +163,7 @@ impl EngineError {
             Self::Ps(_) => Some("arguments of ps need that program on the host; without arguments setpoint lists itself".into()),
             Self::NoPidColumn => Some("add `pid` to the columns: -o pid,…".into()),
             Self::Tree(TreeError::OfKernel { .. }) => Some("read it in the container: `setpoint exec NAME cat PATH`".into()),
+            Self::Build(error) => error.hint(),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),

@@ -13,6 +13,7 @@ pub mod state;
 pub mod volumes;
 
 mod about;
+mod builds;
 mod care;
 mod change;
 mod copy;
@@ -33,6 +34,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use about::About;
+pub use builds::StepFilter;
 pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
 pub use change::{Change, Unneeded, WantedLabel};
 pub use details::{Details, Sizes};

@@ -20,6 +20,7 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
         settle_role::ROLE => (settle_role::main, false),
         networks::dns::ROLE => (networks::dns::main, false),
         containers::EXEC_ROLE => (containers::exec_main, true),
+        containers::WORK_ROLE => (containers::work_main, true),
         runtime::small_init::ROLE => (runtime::small_init::main, false),
         _ => return None,
     };

@@ -36,6 +36,16 @@ impl Lock {
         }
     }
 
+    /// A place beside others who share the lock, or `None` when somebody holds it alone.
+    pub fn try_share(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(FileError::new("lock", path, e)),
+        }
+    }
+
     /// Whether somebody holds the lock. A missing file is held by nobody.
     pub fn is_held(path: &Path) -> Result<bool, FileError> {
         match File::open(path) {

@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 
 use crate::model::spec::{Condition, ContainerSpec, Dependency, NetworkMode};
-use crate::model::{ImageRef, Name};
+use crate::model::{ImageRef, Name, Platform, PullPolicy};
 
-use super::declared::{Container, Resource};
+use super::declared::{Container, ContainerBuild, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{confine, connections, fields, health, images, limits, logging};
+use super::{builds, confine, connections, fields, health, images, limits, logging};
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
     let f = reader.fields(node, &fields::CONTAINER)?;
     let image = f.get("image").and_then(|node| reader.parse::<ImageRef>(node));
+    let build = f.get("build").map(|node| builds::build(reader, node));
+    if f.get("image").is_none() && build.is_none() {
+        let at = f.place("image");
+        reader.error_hint(at, "a container needs the field `image`", "the image it is made from, or `build`");
+    }
     // Everything else is read even without an image, so that all its problems are told at once.
     let placeholder: ImageRef = "unknown".parse().ok()?;
     let mut spec = ContainerSpec::new(image.clone().unwrap_or(placeholder));
@@ -82,18 +87,59 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             depends_on.push((name, at));
         }
     }
-    let pull_policy = f.get("pull_policy").and_then(|node| Some((images::policy(reader, node)?, node.at)));
+    let is_built = build.is_some();
+    let pull_policy = f.get("pull_policy").and_then(|node| pull_policy(reader, node, is_built));
     let platform = f.get("platform").and_then(|node| Some((reader.parse(node)?, node.at)));
     let engine_name = f.get("container_name").and_then(|node| reader.parse(node));
     let image_at = f.get("image").map_or(f.at, |node| node.at);
-    image?;
+    let unread = f.get("image").is_some() && image.is_none();
+    let build = match build {
+        // What could not be read of either has been told.
+        Some(None) => return None,
+        Some(Some(read)) if !unread => Some(for_container(reader, read, image, platform.as_ref())),
+        _ => {
+            image?;
+            None
+        }
+    };
+    let platform = platform.filter(|_| !is_built);
     Some(Resource {
         name,
         at,
         engine_name,
         external: false,
-        body: Container { spec, image_at, pull_policy, platform, networks, mounts, depends_on },
+        body: Container { spec, image_at, build, pull_policy, platform, networks, mounts, depends_on },
     })
+}
+
+/// When to ask the registry. What is built is built again when it has changed, which `build` says too.
+fn pull_policy(reader: &mut Reader, node: &Node, is_built: bool) -> Option<(PullPolicy, Place)> {
+    if !is_built {
+        return Some((images::policy(reader, node)?, node.at));
+    }
+    if reader.text(node)? != "build" {
+        let hint = "remove it, or `build`: an image is built when its sources have changed";
+        reader.error_hint(node.at, "`pull_policy` is for images that are pulled, and this one is built", hint);
+    }
+    None
+}
+
+/// The image of a container is for the container's platform, unless it is for several.
+fn for_container(
+    reader: &mut Reader,
+    mut read: builds::Read,
+    reference: Option<ImageRef>,
+    platform: Option<&(Platform, Place)>,
+) -> ContainerBuild {
+    if let Some((platform, at)) = platform {
+        if read.build.platforms.is_empty() {
+            read.build.platforms.push(platform.clone());
+        } else if !read.build.platforms.contains(platform) {
+            let hint = "add it to the `platforms` of the build, or remove it";
+            reader.error_hint(*at, format!("the image is not built for `{platform}`"), hint);
+        }
+    }
+    ContainerBuild { read, reference }
 }
 
 fn restart(reader: &mut Reader, node: &Node) -> Option<crate::model::RestartPolicy> {

@@ -1,9 +1,13 @@
 //! What manifests and compose files say, read but not yet joined: names are those of the stack, and each remembers its
 //! place, so that one that leads nowhere can be reported there. The seam between reading and resolving.
 
-use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
-use crate::model::{Name, Platform, PullPolicy};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
+use crate::model::{ImageRef, Name, Platform, PullPolicy};
+
+use super::builds::{self, NamedSecret};
 use super::problem::Place;
 
 /// Everything that a stack's files declare.
@@ -15,6 +19,8 @@ pub(super) struct Declared {
     pub(super) networks: Vec<Resource<NetworkSpec>>,
     pub(super) volumes: Vec<Resource<VolumeSpec>>,
     pub(super) configs: Vec<Resource<ConfigSpec>>,
+    /// Files of secrets, for builds.
+    pub(super) secrets: BTreeMap<Name, PathBuf>,
     /// What is declared, but so wrong that it could not be read: names lead there all the same.
     pub(super) broken: Vec<(&'static str, Name)>,
 }
@@ -51,6 +57,16 @@ pub(super) struct Image {
     pub(super) spec: ImageSpec,
     /// Where what the image is made of stands: a path, or a container's name.
     pub(super) source_at: Place,
+    /// Secrets of the stack that its build is to have.
+    pub(super) secrets: Vec<NamedSecret>,
+}
+
+/// An image that is declared with the container that it is for.
+#[derive(Debug)]
+pub(super) struct ContainerBuild {
+    pub(super) read: builds::Read,
+    /// What the container calls it; the stack and its own name unless given.
+    pub(super) reference: Option<ImageRef>,
 }
 
 /// A container whose `networks` and `depends_on`, and whose mounts of volumes and configs, are apart from its `spec`.
@@ -58,6 +74,8 @@ pub(super) struct Image {
 pub(super) struct Container {
     pub(super) spec: ContainerSpec,
     pub(super) image_at: Place,
+    /// How its image is built.
+    pub(super) build: Option<ContainerBuild>,
     pub(super) pull_policy: Option<(PullPolicy, Place)>,
     pub(super) platform: Option<(Platform, Place)>,
     /// `None` when nothing is said of networks: the stack's `default`.

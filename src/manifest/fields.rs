@@ -7,8 +7,10 @@ use crate::model::spec::{Condition, DeviceCgroupRule, IdList, MacAddress, Subnet
 use crate::model::tag_policy::VersionRange;
 use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
 
+mod builds;
 mod parts;
 
+pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS, SECRET};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, RESERVATIONS, VOLUME_MOUNT};
 
 /// The fields of one kind of mapping.
@@ -105,13 +107,14 @@ pub(super) static IMAGE: Table = Table {
     fields: &[
         field("reference", REFERENCE, "What containers name it by; metadata.name unless given"),
         field("pull", Form::Object(&PULL), "Obtain it from its registry"),
+        field("build", BUILDS, "Build it of a Dockerfile"),
         field("load", Form::Object(&LOAD), "Obtain it from an archive on a disk or a stick"),
         field("commit", Form::Object(&COMMIT), "Make it of a container of this stack that has completed"),
         field("import", Form::Object(&IMPORT), "Make it of a root file system"),
         field("push", Form::Object(&PUSH), "Where it is pushed to once it has been obtained"),
         field("verify", Form::Object(&VERIFY), "Whose signature it must have to be pulled"),
     ],
-    unsupported: &[("build", "it comes with the builder; until then build it elsewhere and `pull`, `load` or `import` it")],
+    unsupported: &[],
 };
 
 pub(super) static PULL: Table = Table {
@@ -252,19 +255,21 @@ pub(super) static COMPOSE: Table = Table {
         field("networks", Form::Named(&Form::Object(&NETWORK)), "The networks"),
         field("volumes", Form::Named(&Form::Object(&VOLUME)), "The volumes"),
         field("configs", Form::Map(&Form::Object(&CONFIG)), "The configs"),
+        field("secrets", Form::Map(&Form::Object(&SECRET)), "Secrets for builds"),
     ],
-    unsupported: &[
-        ("secrets", "use `configs` with `mode: 0400`"),
-        ("include", "put all services into one file"),
-        ("models", "remove it"),
-    ],
+    unsupported: &[("include", "put all services into one file"), ("models", "remove it")],
 };
 
 pub(super) static CONTAINER: Table = Table {
     what: "a container",
     fields: &[
-        required("image", REFERENCE, "The image it is made from"),
-        field("pull_policy", POLICY, "When to ask the registry for an image that no manifest declares"),
+        field("image", REFERENCE, "The image it is made from, or what the image is called that is built for it"),
+        field("build", BUILDS, "How its image is built, where no manifest declares that"),
+        field(
+            "pull_policy",
+            Form::Either(&[POLICY, Form::Choice(&["build"])]),
+            "When to ask the registry for an image that no manifest declares",
+        ),
         field("platform", PLATFORM, "The platform of an image that no manifest declares"),
         field("container_name", NAME, "Its name in the engine, instead of <stack>-<name>"),
         field("entrypoint", WORDS, "The program, instead of the image's entrypoint"),
@@ -387,7 +392,6 @@ pub(super) static CONTAINER: Table = Table {
     ],
     unsupported: &[
         ("attach", "remove it; `setpoint logs` shows what you ask for"),
-        ("build", "build the image elsewhere, or declare an Image with `import`"),
         ("cpu_count", "use `cpus`"),
         ("cpu_percent", "use `cpus`"),
         ("cpu_rt_period", "remove it, or use `ulimits: {rtprio: …}`"),

@@ -9,6 +9,7 @@ use crate::model::change::apply_changes;
 use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull, Verify};
 use crate::model::{Digest, ImageRef, Name, PullPolicy, TagPolicy};
 
+use super::builds::{self, NamedSecret};
 use super::declared::{Image, Resource};
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
@@ -17,7 +18,7 @@ use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
 
 /// The ways to obtain an image. A manifest gives exactly one.
-pub(super) const WAYS: [&str; 4] = ["pull", "load", "commit", "import"];
+pub(super) const WAYS: [&str; 5] = ["pull", "build", "load", "commit", "import"];
 
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Image>> {
     let f = reader.fields(node, &fields::IMAGE)?;
@@ -34,7 +35,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     let source = source(reader, &f);
     let push = f.get("push").map(|node| push(reader, node)).unwrap_or_default();
     let verify = f.get("verify").and_then(|node| verify(reader, node));
-    let (source, source_at) = source?;
+    let (source, source_at, secrets) = source?;
     if f.get("verify").is_some() {
         let at = f.place("verify");
         match &source {
@@ -61,16 +62,17 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         }
     }
     let push = push.into_iter().map(|(target, _)| target).collect();
-    let body = Image { spec: ImageSpec { reference, source, push, verify }, source_at };
+    let body = Image { spec: ImageSpec { reference, source, push, verify }, source_at, secrets };
     Some(Resource { name, at, engine_name: None, external: false, body })
 }
 
 /// The one source, and where what it is made of stands.
-fn source(reader: &mut Reader, f: &Fields) -> Option<(ImageSource, Place)> {
+fn source(reader: &mut Reader, f: &Fields) -> Option<(ImageSource, Place, Vec<NamedSecret>)> {
     let given: Vec<(&str, &Node)> = WAYS.into_iter().filter_map(|way| Some((way, f.get(way)?))).collect();
     match given.as_slice() {
         [] => {
-            let hint = "give it `pull: {}`, `load: {archive: …}`, `commit: {container: …}` or `import: {source: …}`";
+            let hint =
+                "give it `pull: {}`, `build: FOLDER`, `load: {archive: …}`, `commit: {container: …}` or `import: {source: …}`";
             reader.error_hint(f.at, "an image needs a way to obtain it", hint);
             None
         }
@@ -79,11 +81,15 @@ fn source(reader: &mut Reader, f: &Fields) -> Option<(ImageSource, Place)> {
                 let at = f.place(second);
                 reader.error_hint(at, "an image is obtained in one way only", format!("remove `{first}` or `{second}`"));
             }
+            let plain = |(source, at)| (source, at, Vec::new());
             let source = match *first {
-                "pull" => pull(reader, node),
-                "load" => load(reader, node),
-                "commit" => commit(reader, node),
-                _ => import(reader, node),
+                "build" => {
+                    builds::build(reader, node).map(|read| (ImageSource::Build(Box::new(read.build)), read.at, read.secrets))
+                }
+                "pull" => pull(reader, node).map(plain),
+                "load" => load(reader, node).map(plain),
+                "commit" => commit(reader, node).map(plain),
+                _ => import(reader, node).map(plain),
             };
             source.filter(|_| more.is_empty())
         }
@@ -108,8 +114,7 @@ fn pull(reader: &mut Reader, node: &Node) -> Option<(ImageSource, Place)> {
 pub(super) fn policy(reader: &mut Reader, node: &Node) -> Option<PullPolicy> {
     let text = reader.text(node)?;
     if text == "build" {
-        let hint = "it comes with the builder; until then declare an Image with `load` or `import`";
-        reader.error_hint(node.at, "images are not built yet", hint);
+        reader.error_hint(node.at, "what is pulled is not built", "give it `build`");
         return None;
     }
     match text.parse() {

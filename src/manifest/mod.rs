@@ -10,6 +10,7 @@
 //!
 //! Refuses to know: what the host has, and how anything here is made real.
 
+mod builds;
 mod compose;
 mod confine;
 mod connections;
@@ -44,6 +45,7 @@ pub use desired::{Desired, Placed};
 pub use problem::{LoadErrors, Problem};
 pub use schema::schemas;
 
+use crate::model::spec::Build;
 use crate::model::{Digest, Name};
 
 use declared::Declared;
@@ -51,17 +53,26 @@ use problem::{Place, Problems};
 use reader::Reader;
 use tree::{Node, Value};
 
+/// What an image is made of on this host, and has to be looked at to find out whether it has changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A tar or a folder that is imported, or an archive that is loaded.
+    Path(&'a Path),
+    /// The folders and the Dockerfile of a build.
+    Build(&'a Build),
+}
+
 /// What a load depends on beside the files.
 pub struct LoadOptions<'a> {
     /// The stack's name, over all that the files say.
     pub stack: Option<Name>,
     /// Variables for `${VAR}` and for environment variables without a value, over those of `.env`.
     pub environment: BTreeMap<String, String>,
-    /// Takes the fingerprint of a tar or folder that an image is imported from, or of an archive that it is loaded from.
+    /// Takes the fingerprint of what an image is made of.
     pub fingerprint: &'a Fingerprint,
 }
 
-pub type Fingerprint = dyn Fn(&Path) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>>;
+pub type Fingerprint = dyn Fn(Source<'_>) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A stack that was loaded without an error.
 #[derive(Clone, Debug)]

@@ -1,32 +1,36 @@
 //! Joins what was declared: every name leads somewhere, everything has its name in the engine, and what was left out is
 //! filled in. The last step of a load.
 
+mod images;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{Condition, ContainerSpec, ImageSource, ImageSpec, Mount, NetworkMode, NetworkSpec, Probe, Pull};
-use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy};
+use crate::model::spec::{Condition, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Probe};
+use crate::model::{ImageRef, Name};
 
 use super::Fingerprint;
-use super::declared::{Container, Declared, Image, Resource};
+use super::declared::{Container, Declared, Resource};
 use super::desired::{Desired, Placed};
 use super::problem::{Place, Problems, did_you_mean};
 use super::sharing;
+use images::{note_image, undeclared_images};
 
 /// The network of containers that name none.
 const DEFAULT_NETWORK: &str = "default";
 
 pub(super) fn resolve(
     stack: Name,
-    declared: Declared,
+    mut declared: Declared,
     fingerprint: &Fingerprint,
     problems: &mut Problems,
     watched: &mut Vec<PathBuf>,
 ) -> Option<Desired> {
     let default: Name = DEFAULT_NETWORK.parse().ok()?;
+    images::declare_builds(&stack, &mut declared, problems);
     let broken = declared.broken;
     let mut places = HashMap::new();
     let mut desired = Desired::empty(stack.clone());
@@ -36,7 +40,8 @@ pub(super) fn resolve(
         once("config", &config.name, config.at, &mut places, problems);
         desired.configs.insert(config.name, config.body);
     }
-    let sources = images(declared.images, fingerprint, &mut places, &mut desired, problems, watched);
+    let secrets = images::Secrets { files: declared.secrets, broken: &broken };
+    let sources = images::images(declared.images, &secrets, fingerprint, &mut places, &mut desired, problems, watched);
     let mut containers = place(&stack, "container", declared.containers, &mut places, problems);
     sharing::link(&mut containers);
 
@@ -61,7 +66,7 @@ pub(super) fn resolve(
 
     let commits = commits(&desired, &sources, &containers, &broken, problems);
     dependencies(&containers, &commits, &broken, problems);
-    let mut wanted = Wanted::new();
+    let mut wanted = images::Wanted::new();
     let mut addresses = HashMap::new();
     for (name, placed) in containers {
         let Placed { engine_name, external, spec: container } = placed;
@@ -132,54 +137,6 @@ fn unique_engine_names<T>(kind: &'static str, resources: &BTreeMap<Name, Placed<
     }
 }
 
-/// Gives where the source of each image stands.
-fn images(
-    images: Vec<Resource<Image>>,
-    fingerprint: &Fingerprint,
-    places: &mut Places,
-    desired: &mut Desired,
-    problems: &mut Problems,
-    watched: &mut Vec<PathBuf>,
-) -> BTreeMap<Name, Place> {
-    let mut references: HashMap<ImageRef, Name> = HashMap::new();
-    let mut sources = BTreeMap::new();
-    for Resource { name, at, body: Image { mut spec, source_at }, .. } in images {
-        once("image", &name, at, places, problems);
-        if let Some(other) = references.insert(spec.reference.clone(), name.clone())
-            && other != name
-        {
-            problems.error(at, format!("the images `{other}` and `{name}` have the same reference `{}`", spec.reference));
-        }
-        let path = match &spec.source {
-            ImageSource::Import { path, .. } | ImageSource::Load { archive: path, .. } => Some(path.clone()),
-            ImageSource::Pull(_) | ImageSource::Commit(_) => None,
-        };
-        if let Some(path) = path {
-            watched.push(path.clone());
-            // An archive on a stick may be away while the image that was loaded from it is used.
-            let away = matches!(spec.source, ImageSource::Load { .. }) && !path.exists();
-            if matches!(spec.source, ImageSource::Load { .. }) && path.is_dir() {
-                let hint = "pack it: `tar -C FOLDER -cf archive.tar .` makes an archive of an OCI layout";
-                problems.error_hint(source_at, format!("{} is a folder", path.display()), hint);
-                continue;
-            }
-            match fingerprint(&path) {
-                Ok(digest) => spec.source = with_fingerprint(spec.source, digest),
-                Err(_) if away => {
-                    let message = format!("the archive {} is not there now", path.display());
-                    problems.warn(source_at, message, Some("the image is not loaded again until it is".to_owned()));
-                }
-                Err(error) => {
-                    problems.error(source_at, format!("the source {} cannot be read: {error}", path.display()));
-                }
-            }
-        }
-        sources.insert(name.clone(), source_at);
-        desired.images.insert(name, spec);
-    }
-    sources
-}
-
 /// The container that each image is committed from, by the image's reference. Reports those that never complete.
 fn commits(
     desired: &Desired,
@@ -209,100 +166,6 @@ fn commits(
         }
     }
     commits
-}
-
-/// Puts the fingerprint in. What the image's configuration is to be is part of it, because a change of that makes another
-/// image just as a change of the source does.
-fn with_fingerprint(image: ImageSource, digest: Digest) -> ImageSource {
-    match image {
-        ImageSource::Import { path, entrypoint, command, environment, working_dir, user, .. } => {
-            let plain =
-                entrypoint.is_none() && command.is_none() && environment.is_empty() && working_dir.is_none() && user.is_none();
-            let fingerprint = if plain {
-                digest
-            } else {
-                Digest::of(format!("{digest} {entrypoint:?} {command:?} {environment:?} {working_dir:?} {user:?}").as_bytes())
-            };
-            ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user }
-        }
-        ImageSource::Load { archive, reference, .. } => ImageSource::Load { archive, fingerprint: Some(digest), reference },
-        other @ (ImageSource::Pull(_) | ImageSource::Commit(_)) => other,
-    }
-}
-
-/// What containers ask of images, by reference.
-type Wanted = BTreeMap<ImageRef, Request>;
-
-struct Request {
-    at: Place,
-    policy: Option<(PullPolicy, Place)>,
-    platform: Option<(Platform, Place)>,
-}
-
-fn note_image(container: &Container, wanted: &mut Wanted, problems: &mut Problems) {
-    let reference = container.spec.image.clone();
-    let request = wanted.entry(reference).or_insert(Request { at: container.image_at, policy: None, platform: None });
-    if let Some((policy, at)) = container.pull_policy {
-        // Where containers disagree, the image is asked for as often as the most eager of them wants.
-        let eager = |policy| match policy {
-            PullPolicy::Always => (3, Default::default()),
-            PullPolicy::Every(span) => (2, std::cmp::Reverse(span)),
-            PullPolicy::Missing => (1, Default::default()),
-            PullPolicy::Never => (0, Default::default()),
-        };
-        request.policy = request.policy.filter(|(known, _)| eager(*known) >= eager(policy)).or(Some((policy, at)));
-    }
-    if let Some((platform, at)) = &container.platform {
-        match &request.platform {
-            Some((known, first)) if known != platform => {
-                let hint = format!("it is `{known}` in {}", problems.show(*first));
-                problems.error_hint(*at, "containers of one image want different platforms", hint);
-            }
-            _ => request.platform = Some((platform.clone(), *at)),
-        }
-    }
-}
-
-/// An image that a container names and no manifest declares is pulled.
-fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems: &mut Problems) {
-    let declared: HashMap<ImageRef, Name> =
-        desired.images.iter().map(|(name, image)| (image.reference.clone(), name.clone())).collect();
-    for (reference, Request { at, policy, platform }) in wanted {
-        if let Some(image) = declared.get(&reference) {
-            let clash = [("pull_policy", policy.map(|(_, at)| at)), ("platform", platform.map(|(_, at)| at))];
-            for (field, at) in clash {
-                if let Some(at) = at {
-                    let hint = format!("say it in the `pull` of the Image `{image}`");
-                    problems.error_hint(at, format!("`{field}` is for images that no manifest declares"), hint);
-                }
-            }
-            continue;
-        }
-        let base: String = reference
-            .to_string()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
-            .take(120)
-            .collect();
-        let free = (1..).find_map(|number| {
-            let text = if number == 1 { base.clone() } else { format!("{base}-{number}") };
-            match text.parse::<Name>() {
-                Ok(name) if !desired.images.contains_key(&name) => Some(Some(name)),
-                Ok(_) => None,
-                Err(_) => Some(None),
-            }
-        });
-        let Some(name) = free.flatten() else {
-            problems.error(at, format!("`{reference}` does not make a name: declare the image in a manifest"));
-            continue;
-        };
-        let pull = Pull {
-            policy: policy.map(|(policy, _)| policy).unwrap_or_default(),
-            platform: platform.map(|(platform, _)| platform),
-            ..Pull::default()
-        };
-        desired.images.insert(name, ImageSpec::new(reference, ImageSource::Pull(pull)));
-    }
 }
 
 /// Reports dependencies on what is not there, on what can never be as wanted, and in circles. A container of an image that is

@@ -81,13 +81,17 @@ fn object(table: &Table, generator: &mut SchemaGenerator) -> Value {
         properties.insert(field.name.to_owned(), schema);
     }
     let required: Vec<&str> = table.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-    json!({
+    let mut schema = json!({
         "type": "object",
         "properties": properties,
         "patternProperties": {"^x-": {}},
         "additionalProperties": false,
         "required": required,
-    })
+    });
+    if std::ptr::eq(table, &fields::CONTAINER) {
+        schema["anyOf"] = json!([{"required": ["image"]}, {"required": ["build"]}]);
+    }
+    schema
 }
 
 fn form(form_: &Form, generator: &mut SchemaGenerator) -> Value {

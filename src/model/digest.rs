@@ -28,6 +28,10 @@ impl Digest {
     }
 
     /// The 64 hexadecimal digits, without the algorithm: safe as a file name.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub fn hex(&self) -> String {
         let mut text = String::with_capacity(64);
         for byte in self.0 {

@@ -2,6 +2,7 @@
 //! specifications that are stored, compared and executed. Knows nothing of files, the kernel or the network.
 
 pub mod build;
+pub mod build_words;
 pub mod change;
 pub mod digest;
 pub mod duration;

@@ -22,6 +22,7 @@ const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
 impl Signal {
+    pub const INT: Self = Self(2);
     pub const KILL: Self = Self(9);
     pub const TERM: Self = Self(15);
 

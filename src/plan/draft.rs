@@ -293,7 +293,7 @@ impl<'a> Draft<'a> {
 
 fn rank(draught: &Draught) -> u8 {
     match (draught.action, draught.resource.kind) {
-        (Action::Pull | Action::Import | Action::Load | Action::Commit, _) => 0,
+        (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit, _) => 0,
         (Action::Repair, Kind::Firewall) => 1,
         (Action::Stop, _) => 2,
         (Action::Remove, _) => 3,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::manifest::Desired;
-use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
+use crate::model::spec::{Build, Commit, ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, Name, PullPolicy};
 use crate::observed::{Answer, Container, Image, Origin};
 
@@ -71,6 +71,7 @@ fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Ca
     let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == *reference)?;
     let why = match action {
         Action::Pull => "is pulled",
+        Action::Build => "is built",
         Action::Load => "is loaded",
         Action::Commit => "is committed",
         _ => "is imported",
@@ -82,6 +83,8 @@ fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Cause)> {
     let here = draft.image(&image.reference);
     match (&image.source, here) {
         (ImageSource::Pull(pull), _) => Some((Action::Pull, self::pull(draft, image, pull, here)?)),
+        (ImageSource::Build(_), None) => Some((Action::Build, Cause::Missing)),
+        (ImageSource::Build(build), Some(here)) => Some((Action::Build, rebuild(draft, image, build, here)?)),
         (ImageSource::Import { .. }, None) => Some((Action::Import, Cause::Missing)),
         (ImageSource::Load { .. }, None) => Some((Action::Load, Cause::Missing)),
         // Two trees may be the same image, which then remembers only the one that it was made from last.
@@ -116,6 +119,17 @@ fn stale(draft: &Draft<'_>, image: &ImageSpec, here: &Image, wanted: Digest, fie
         }
         known => source(field, known.map(|known| known.origin), wanted),
     })
+}
+
+/// The cause to build an image again: it is to be built otherwise, or of other files.
+fn rebuild(draft: &Draft<'_>, image: &ImageSpec, build: &Build, here: &Image) -> Option<Cause> {
+    let wanted = origin::of_build(build);
+    let known = draft.observed.known.origins.get(&image.reference);
+    let field = match known {
+        Some(known) if origin::is_built_so(known.origin, build) => "spec.build.context",
+        _ => "spec.build",
+    };
+    stale(draft, image, here, wanted, field)
 }
 
 fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>) -> Option<Cause> {
@@ -165,7 +179,7 @@ fn sources_first(desired: &Desired) -> Vec<(&Name, &ImageSpec)> {
     let by_reference: BTreeMap<&ImageRef, &Name> = desired.images.iter().map(|(name, image)| (&image.reference, name)).collect();
     let source = |image: &ImageSpec| match &image.source {
         ImageSource::Commit(commit) => by_reference.get(&desired.containers.get(&commit.container)?.spec.image).copied(),
-        ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => None,
+        ImageSource::Pull(_) | ImageSource::Build(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => None,
     };
     let mut order = Vec::with_capacity(desired.images.len());
     let mut seen = HashSet::new();
@@ -188,7 +202,7 @@ fn sources_first(desired: &Desired) -> Vec<(&Name, &ImageSpec)> {
 pub(super) fn committed_from(draft: &Draft<'_>, container: &Name) -> Vec<Resource> {
     let images = draft.desired.images.iter().filter(|(_, image)| match &image.source {
         ImageSource::Commit(commit) => commit.container == *container && draft.has(Kind::Image, &image.reference, Action::Commit),
-        ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => false,
+        ImageSource::Pull(_) | ImageSource::Build(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => false,
     });
     images.map(|(name, _)| resource(Kind::Image, name)).collect()
 }

@@ -1,6 +1,6 @@
 //! What images that are made on the host come from, as digests: an image whose origin is still the same is not made again.
 
-use crate::model::spec::{Commit, ContainerSpec, Pull, ResourceLimits};
+use crate::model::spec::{Build, Commit, ContainerSpec, Pull, ResourceLimits};
 use crate::model::{Digest, ImageRef, RestartPolicy};
 
 /// Of an archive: its content, and which of its images is meant.
@@ -22,6 +22,25 @@ pub fn of_commit(container: &ContainerSpec, image: Digest, commit: &Commit) -> D
     let spec = serde_json::to_string(&spec).unwrap_or_default();
     let Commit { container, changes, author, message } = commit;
     Digest::of(format!("{container} {image} {spec} {changes:?} {author:?} {message:?}").as_bytes())
+}
+
+/// Of a build: in the first half how it is built, in the second one of what. So it can be told which of both has changed.
+pub fn of_build(build: &Build) -> Digest {
+    let mut bytes = *described(build).bytes();
+    let files = build.fingerprint.unwrap_or_else(|| Digest::of(b""));
+    bytes[16..].copy_from_slice(&files.bytes()[..16]);
+    Digest::from_bytes(bytes)
+}
+
+/// Whether what came of this origin was built as this build says, of whatever files.
+pub fn is_built_so(origin: Digest, build: &Build) -> bool {
+    origin.bytes()[..16] == described(build).bytes()[..16]
+}
+
+fn described(build: &Build) -> Digest {
+    let plain = Build { fingerprint: None, ..build.clone() };
+    // Plain data always has a JSON form.
+    Digest::of(serde_json::to_string(&plain).unwrap_or_default().as_bytes())
 }
 
 /// What is asked of a registry: another question needs an answer of its own, whatever the last answer's age.

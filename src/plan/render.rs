@@ -13,6 +13,7 @@ use super::step::{Action, Cause, Kind, Plan, Step, WaitFor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verb {
     Pull,
+    Build,
     Import,
     Load,
     Commit,
@@ -33,6 +34,7 @@ impl Verb {
     const fn look(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Pull => ("↓", "pull", "36"),
+            Self::Build => ("⚒", "build", "36"),
             Self::Import => ("↓", "import", "36"),
             Self::Load => ("↓", "load", "36"),
             Self::Commit => ("◉", "commit", "36"),
@@ -138,6 +140,8 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
         Verb::Stop
     } else if has(Action::Pull) {
         Verb::Pull
+    } else if has(Action::Build) {
+        Verb::Build
     } else if has(Action::Import) {
         Verb::Import
     } else if has(Action::Load) {

@@ -101,6 +101,8 @@ impl fmt::Display for Kind {
 pub enum Action {
     /// Image: from its registry.
     Pull,
+    /// Image: from a Dockerfile.
+    Build,
     /// Image: from a tar or a folder.
     Import,
     /// Image: from an archive of images.
@@ -128,6 +130,7 @@ impl Action {
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Pull => "pull",
+            Self::Build => "build",
             Self::Import => "import",
             Self::Load => "load",
             Self::Commit => "commit",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::build_events;
 use super::execute::{Done, Failure};
 use super::obtain;
 use super::record::{self, RecordError};
@@ -15,6 +16,7 @@ use super::report::Event;
 use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
+use crate::model::build::BuildSink;
 use crate::model::spec::Mount;
 use crate::model::{ContainerId, ImageRef, Name, Owner, ProgressSink};
 use crate::observed::{Answer, ContainerState, Health};
@@ -38,6 +40,8 @@ pub(super) enum EffectError {
     NotInArchive { archive: PathBuf, wanted: Box<ImageRef>, names: Vec<String> },
     #[error("{name} has not completed, and an image is to be committed from it")]
     NotCompleted { name: Name },
+    #[error("{} is too long for a secret", file.display())]
+    LongSecret { file: PathBuf },
     #[error("{kind} cannot be the object of this step")]
     Senseless { kind: Kind },
     #[error("{name} became unhealthy")]
@@ -66,6 +70,7 @@ impl EffectError {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
             Self::Unanswered { .. }
+            | Self::LongSecret { .. }
             | Self::Key(_)
             | Self::Record(_)
             | Self::NotDesired(_)
@@ -96,7 +101,7 @@ pub(super) async fn perform(
         return Ok(Done::Spared);
     }
     let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
-    let result = act(&engine, &context, &step, progress(id, events)).await;
+    let result = act(&engine, &context, &step, Told { step: id, events }).await;
     let error = result.as_ref().err().map(ToString::to_string);
     record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
     result.map(|()| Done::Done).map_err(fail)
@@ -110,18 +115,40 @@ fn is_spared(engine: &Engine, step: &Step) -> Result<bool, EffectError> {
     }
 }
 
-/// Progress is dropped rather than waited for when nobody reads fast enough.
-fn progress(step: StepId, events: mpsc::Sender<Event>) -> ProgressSink {
-    Arc::new(move |progress| drop(events.try_send(Event::StepProgress { step, progress })))
+/// Where it is told how a step goes on.
+pub(super) struct Told {
+    step: StepId,
+    events: mpsc::Sender<Event>,
 }
 
-async fn act(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+impl Told {
+    /// Progress is dropped rather than waited for when nobody reads fast enough.
+    pub(super) fn progress(self) -> ProgressSink {
+        let Self { step, events } = self;
+        Arc::new(move |progress| drop(events.try_send(Event::StepProgress { step, progress })))
+    }
+
+    /// What is told of a build, and what passes it on: it ends once nothing holds the sink any more.
+    pub(super) fn build(self) -> (BuildSink, impl Future<Output = ()> + Send + use<>) {
+        let Self { step, events } = self;
+        let (sink, mut queue) = build_events::queue();
+        let pass = async move {
+            while let Some(said) = queue.next().await {
+                // Nobody may be listening any more: it is built all the same.
+                drop(events.send(Event::StepBuild { step, said }).await);
+            }
+        };
+        (sink, pass)
+    }
+}
+
+async fn act(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
     let desired = &context.desired;
     match (step.resource.kind, step.action) {
-        (Kind::Image, Action::Pull | Action::Import | Action::Load | Action::Commit) => {
-            obtain::obtain(engine, context, step, progress).await
+        (Kind::Image, Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit) => {
+            obtain::obtain(engine, context, step, told).await
         }
-        (Kind::Image, Action::Push) => obtain::push(engine, context, step, progress).await,
+        (Kind::Image, Action::Push) => obtain::push(engine, context, step, told.progress()).await,
         (Kind::Network, action) => network(engine, desired, step, action).await,
         (Kind::Volume, action) => volume(engine, desired, step, action),
         (Kind::Container, action) => container(engine, desired, step, action).await,
@@ -140,6 +167,7 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         Action::Remove => engine.remove_network(&name).await?,
         Action::Repair => engine.repair_network(&name).await?,
         Action::Pull
+        | Action::Build
         | Action::Import
         | Action::Load
         | Action::Commit
@@ -163,6 +191,7 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
         }
         Action::Remove => engine.remove_volume(&name)?,
         Action::Pull
+        | Action::Build
         | Action::Import
         | Action::Load
         | Action::Commit
@@ -198,7 +227,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
-        Action::Create | Action::Pull | Action::Import | Action::Load | Action::Commit | Action::Push => {
+        Action::Create | Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Push => {
             return Err(EffectError::Senseless { kind: Kind::Container });
         }
     }

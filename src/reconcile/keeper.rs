@@ -293,6 +293,7 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
                 Event::StepStarted { .. }
                 | Event::StepSpared { .. }
                 | Event::StepProgress { .. }
+                | Event::StepBuild { .. }
                 | Event::StepSkipped { .. }
                 | Event::Finished { .. } => {}
             }

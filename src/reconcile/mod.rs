@@ -8,6 +8,7 @@ pub mod schedule;
 pub mod status;
 
 mod ask;
+pub mod build_events;
 mod effects;
 pub mod keeper;
 mod obtain;

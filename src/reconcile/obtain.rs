@@ -2,20 +2,24 @@
 
 use std::path::Path;
 
-use super::effects::{Context, EffectError, not_desired};
+use tokio::io::AsyncReadExt;
+
+use super::effects::{Context, EffectError, Told, not_desired};
 use super::knowledge;
 use crate::engine::images::{Given, Images, ImportConfig, ImportSource, LoadOptions, PublicKey, PullOptions};
 use crate::engine::{self, Engine, EngineError};
 use crate::files::FileError;
-use crate::model::spec::{Commit, ImageSource, ImageSpec, Pull};
+use crate::model::build::BuildSecret;
+use crate::model::spec::{Build, Commit, ImageSource, ImageSpec, Pull};
 use crate::model::{ImageRef, ProgressSink};
 use crate::observed::{Answer, ContainerState, Origin};
 use crate::plan::{Step, origin};
 
-pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, progress: ProgressSink) -> Result<(), EffectError> {
+pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
     let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
     match &image.source {
-        ImageSource::Pull(source) => pull(engine, context, image, source, progress).await,
+        ImageSource::Pull(source) => pull(engine, context, image, source, told.progress()).await,
+        ImageSource::Build(source) => build(engine, context, image, source, told).await,
         ImageSource::Import { path, fingerprint, entrypoint, command, environment, working_dir, user } => {
             let config = ImportConfig {
                 entrypoint: entrypoint.clone(),
@@ -26,12 +30,46 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, prog
                 ..ImportConfig::default()
             };
             let source = ImportSource::Path(path.clone());
-            let digest = engine.import(source, &image.reference, config, Some(*fingerprint), progress).await?;
+            let digest = engine.import(source, &image.reference, config, Some(*fingerprint), told.progress()).await?;
             let origin = Origin { origin: *fingerprint, digest };
             Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
         }
-        ImageSource::Load { archive, reference, .. } => load(engine, context, image, archive, reference.as_ref(), progress).await,
-        ImageSource::Commit(source) => commit(engine, context, step, image, source, progress).await,
+        ImageSource::Load { archive, reference, .. } => {
+            load(engine, context, image, archive, reference.as_ref(), told.progress()).await
+        }
+        ImageSource::Commit(source) => commit(engine, context, step, image, source, told.progress()).await,
+    }
+}
+
+/// Builds the image. What it is built of may be something else by now than when the manifests were read; then the next look
+/// sees a change.
+async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &Build, told: Told) -> Result<(), EffectError> {
+    let mut request = source.request(&image.reference);
+    for (id, file) in &source.secrets {
+        request.secrets.push(BuildSecret { id: id.clone(), content: secret(file).await? });
+    }
+    let (sink, pass) = told.build();
+    let passing = tokio::spawn(pass);
+    let built = engine.build(request, None, sink).await;
+    // All that is told of the build comes before its end.
+    passing.await.map_err(|_| EngineError::Interrupted)?;
+    // No output is named, so it is an image that is made.
+    let digest = built?.digest.ok_or(EngineError::Interrupted)?;
+    let origin = Origin { origin: origin::of_build(source), digest };
+    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
+}
+
+/// More than any secret has.
+const LONGEST_SECRET: u64 = 500 << 10;
+
+async fn secret(file: &Path) -> Result<Vec<u8>, EffectError> {
+    let fail = |e| EngineError::from(FileError::new("read", file, e));
+    let mut content = Vec::new();
+    let opened = tokio::fs::File::open(file).await.map_err(fail)?;
+    opened.take(LONGEST_SECRET + 1).read_to_end(&mut content).await.map_err(fail)?;
+    match content.len() as u64 > LONGEST_SECRET {
+        true => Err(EffectError::LongSecret { file: file.to_owned() }),
+        false => Ok(content),
     }
 }
 

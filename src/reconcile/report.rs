@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::model::build::BuildEvent;
 use crate::model::{Name, Progress};
 use crate::plan::{Plan, Resource, StepId};
 
@@ -22,6 +23,11 @@ pub enum Event {
     StepProgress {
         step: StepId,
         progress: Progress,
+    },
+    /// How the build goes on that the step is.
+    StepBuild {
+        step: StepId,
+        said: BuildEvent,
     },
     StepDone {
         step: StepId,

@@ -26,6 +26,7 @@ impl IntoResponse for ApiError {
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::Denied => StatusCode::FORBIDDEN,
             ErrorKind::Unreachable => StatusCode::BAD_GATEWAY,
+            ErrorKind::Elsewhere => StatusCode::MISDIRECTED_REQUEST,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self.0)).into_response()

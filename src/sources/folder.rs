@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{self, LoadErrors, LoadOptions, Loaded};
+use crate::manifest::{self, LoadErrors, LoadOptions, Loaded, Source};
 use crate::model::Name;
+use crate::sources::contexts;
 use crate::sources::fingerprints::Fingerprints;
 
 /// Where a stack's manifests are.
@@ -33,7 +34,10 @@ impl Folder {
     /// Reads and validates everything. Blocks the thread: files are read, and import sources looked through.
     pub fn load(&self, environment: BTreeMap<String, String>) -> Result<Loaded, LoadErrors> {
         let fingerprints = self.fingerprints.clone();
-        let fingerprint = move |path: &Path| Ok(fingerprints.take(path)?);
+        let fingerprint = move |source: Source<'_>| match source {
+            Source::Path(path) => Ok(fingerprints.take(path)?),
+            Source::Build(build) => Ok(contexts::fingerprint(build)?),
+        };
         let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &fingerprint };
         manifest::load(&self.path, &options)
     }

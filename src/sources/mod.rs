@@ -1,5 +1,6 @@
 //! Where manifests come from: for now a folder on this host. A source is loaded whole, and says when to load it again.
 
+pub mod contexts;
 pub mod fingerprints;
 pub mod folder;
 pub mod wakes;

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Denied,
     /// A registry does not answer.
     Unreachable,
+    /// The engine sees other files at a path than whoever asks.
+    Elsewhere,
     Internal,
 }
 

@@ -1,5 +1,6 @@
 //! The command line's grammar. Knows names, help and types of arguments, and nothing of what they do.
 
+mod build;
 mod confine;
 mod container;
 mod health;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use build::{BuildArgs, BuildLimitArgs, BuilderCommand, CachePruneArgs, CacheUsageArgs, ProgressWhen, RefusedBuildArgs};
 pub use confine::{ConfineArgs, LimitArgs, ReachArgs, RefusedArgs};
 pub use container::{
     ExecArgs, InspectArgs, InspectContainersArgs, InspectType, KillArgs, LogsArgs, NamesArgs, PsArgs, RestartArgs, RmArgs,
@@ -147,6 +149,11 @@ pub enum Command {
     Container(ContainerCommand),
 
     // ---- images
+    /// Build an image of a Dockerfile
+    Build(Box<BuildArgs>),
+    /// All commands about builds, as a group
+    #[command(subcommand, visible_alias = "buildx")]
+    Builder(BuilderCommand),
     /// List images
     Images(ImagesArgs),
     /// Get an image from its registry

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
+use super::build::BuildArgs;
 use super::image::{ImagesArgs, ImportArgs, PullArgs, PushArgs, RmiArgs};
 use crate::cli::format::Format;
 use crate::cli::select::Filter;
@@ -159,6 +160,8 @@ pub struct ImageInspectArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum ImageCommand {
+    /// Build an image of a Dockerfile
+    Build(Box<BuildArgs>),
     /// Show how an image came about
     History(HistoryArgs),
     /// Make an image from a root file system

@@ -257,7 +257,7 @@ impl<R: AsyncRead + Unpin> std::io::Read for Blocking<R> {
     }
 }
 
-struct BlockingWriter<W>(tokio::runtime::Handle, W);
+pub(super) struct BlockingWriter<W>(pub(super) tokio::runtime::Handle, pub(super) W);
 
 impl<W: tokio::io::AsyncWrite + Unpin> std::io::Write for BlockingWriter<W> {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {

@@ -2,6 +2,8 @@
 //! before anything is opened, and is then carried out through a client.
 
 mod attach;
+mod build;
+mod build_cache;
 mod containers;
 mod copy;
 mod image_select;
@@ -19,7 +21,7 @@ mod store;
 
 pub use copy::CopyError;
 
-use super::args::{Command, ContainerCommand, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
+use super::args::{BuilderCommand, Command, ContainerCommand, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
@@ -48,6 +50,7 @@ pub enum Prepared {
         json: bool,
     },
     Run(Box<run::Run>),
+    Build(Box<super::args::BuildArgs>),
     Other(Command),
 }
 
@@ -78,6 +81,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
+        Command::Build(args) => build::prepare(args, output),
         Command::Login(args) => registries::login(&args, output).map(Prepared::Done),
         Command::Logout(args) => registries::logout(&args, output).map(Prepared::Done),
         Command::System(SystemCommand::Reset(args)) if !args.force => Err(CliError::NotForced),
@@ -89,6 +93,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
 pub fn alone(command: Command) -> Command {
     match command {
         Command::Image(command) => image_alone(command),
+        Command::Builder(BuilderCommand::Build(args)) => Command::Build(args),
         Command::Container(command) => container_alone(command),
         other => other,
     }
@@ -125,6 +130,7 @@ fn container_alone(command: ContainerCommand) -> Command {
 
 fn image_alone(command: ImageCommand) -> Command {
     match command {
+        ImageCommand::Build(args) => Command::Build(args),
         ImageCommand::History(args) => Command::History(args),
         ImageCommand::Import(args) => Command::Import(args),
         ImageCommand::Load(args) => Command::Load(args),
@@ -149,6 +155,7 @@ impl Prepared {
         matches!(
             self,
             Self::Apply { .. }
+                | Self::Build(_)
                 | Self::Other(
                     Command::Pull(_)
                         | Command::Push(_)
@@ -169,6 +176,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Prepared::Apply { request, json } => return stacks::apply(client, *request, json, output).await,
         Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
         Prepared::Run(run) => return run::run(client, *run, output).await,
+        Prepared::Build(build) => return build::build(client, *build, output).await,
         Prepared::Other(command) => command,
     };
     match command {
@@ -208,6 +216,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::History(args) => store::history(client, &args, output).await,
         Command::Tag(args) => store::tag(client, args).await,
         Command::Check(args) => store::check(client, &args, output).await,
+        Command::Builder(BuilderCommand::Du(args)) => build_cache::usage(client, &args, output).await,
+        Command::Builder(BuilderCommand::Prune(args)) => build_cache::prune(client, &args, output).await,
         Command::Image(ImageCommand::Prune(args)) => store::prune(client, &args, output).await,
         Command::Image(ImageCommand::Inspect(args)) => inspect::images(client, &args, output).await,
         Command::System(SystemCommand::Df(args)) => store::usage(client, &args, output).await,
@@ -233,6 +243,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         | Command::Container(_)
         | Command::Run(_)
         | Command::Create(_)
+        | Command::Build(_)
+        | Command::Builder(BuilderCommand::Build(_))
         | Command::Daemon(_) => Ok(0),
     }
 }

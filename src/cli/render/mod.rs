@@ -1,5 +1,6 @@
 //! Values as text for people. Pure: the time of day and colours are handed in.
 
+pub mod build;
 pub mod containers;
 pub mod images;
 pub mod inspect;

@@ -7,6 +7,7 @@ use crate::reconcile::report::Outcome;
 pub const fn participle(action: Action) -> &'static str {
     match action {
         Action::Pull => "pulled",
+        Action::Build => "built",
         Action::Import => "imported",
         Action::Load => "loaded",
         Action::Commit => "committed",

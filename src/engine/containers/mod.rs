@@ -20,6 +20,8 @@ mod remove;
 mod start;
 mod user_ranges;
 mod verbs;
+mod work_role;
+mod workshop;
 
 use std::io;
 use std::path::PathBuf;
@@ -38,6 +40,8 @@ pub use hold::Held;
 pub use records::{Record, images_in_use};
 pub use recover::Recovered;
 pub use start::{Further, StartWith};
+pub use work_role::{ROLE as WORK_ROLE, main as work_main};
+pub use workshop::Workshop;
 
 /// All containers of one instance. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -39,7 +39,10 @@ impl Images {
                 if !path.is_dir() {
                     return Err(ImagesError::LayerGone { diff_id: *diff_id });
                 }
-                folders.push(path);
+                // The same layer once more says nothing that it does not say above, and overlayfs takes no folder twice.
+                if !folders.contains(&path) {
+                    folders.push(path);
+                }
             }
             // Overlayfs takes no notice of a root that hides what is below.
             if hides_all(&self.inner.store.layer_path(diff_id))? {

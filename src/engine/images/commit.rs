@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::import::from_tree;
-use super::layer::Form;
+use super::layer::{Form, Plain};
 use super::progress::Meter;
 use super::publish::Package;
 use super::pull::created;
@@ -127,7 +127,7 @@ impl Images {
 
     /// Writes a folder as a tar, as it is. Blocks the thread.
     pub fn export(root: &Path, output: &mut impl std::io::Write) -> Result<(), ImagesError> {
-        super::layer::write_tree(root, Form::Export, output)
+        super::layer::write_tree(root, Form::Export, &mut Plain(output))
             .map_err(|source| ImagesError::Export { path: root.to_owned(), source })
     }
 }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
-use super::layer::{ChannelReader, Form, Layer, Limits, TreeError, UnpackError, unpack_layer, write_tree};
+use super::layer::{ChannelReader, Form, Layer, Limits, Plain, TreeError, UnpackError, unpack_layer, write_tree};
 use super::progress::Meter;
 use super::publish::Package;
 use super::registry::WebFile;
@@ -149,7 +149,7 @@ pub(super) fn from_tree(
     let (reader, writer) = io::pipe().map_err(|e| FileError::new("open a pipe for", path, e))?;
     let layer = std::thread::scope(|scope| {
         let writing = scope.spawn(move || {
-            let mut writer = BufWriter::with_capacity(256 << 10, writer);
+            let mut writer = Plain(BufWriter::with_capacity(256 << 10, writer));
             write_tree(path, form, &mut writer).and_then(|()| writer.flush().map_err(TreeError::Write))
         });
         let unpacked = unpack_layer(Metered { inner: reader, done: 0, meter: &mut *meter }, &root, recorder, limits);

@@ -63,10 +63,21 @@ impl Images {
     }
 
     pub(super) fn publish_now(&self, package: &Package, staged: &[&Staged]) -> Result<bool, ImagesError> {
+        self.publish_with(Some(package), staged, |_| Ok(()))
+    }
+
+    /// Publishes an image, if any, and layers that it need not have. `further` is recorded with them.
+    pub(super) fn publish_with(
+        &self,
+        package: Option<&Package>,
+        staged: &[&Staged],
+        further: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<bool, ImagesError> {
         let inner = &self.inner;
         let publishing = inner.store.publishing()?;
         let (mut fresh, mut again) = (Vec::new(), Vec::new());
-        for diff_id in package.record.layers.iter().collect::<BTreeSet<_>>() {
+        let of_image = package.iter().flat_map(|package| &package.record.layers);
+        for diff_id in of_image.chain(staged.iter().map(|staged| &staged.layer.diff_id)).collect::<BTreeSet<_>>() {
             let found = staged.iter().find(|staged| staged.layer.diff_id == *diff_id && staged.is_there());
             let is_here = inner.db.read(|t| rows::has_layer(t, diff_id))? && inner.store.layer_path(diff_id).is_dir();
             match found {
@@ -77,7 +88,7 @@ impl Images {
             }
         }
         // Before anything has its final name: what cannot be completed is refused, and nothing of it remains.
-        let chain = self.complete(&package.record, staged)?;
+        let chain = package.map_or(Ok(Vec::new()), |package| self.complete(&package.record, staged))?;
         let mut kept = BTreeSet::new();
         for staged in fresh.iter().chain(&again) {
             if let Some(digest) = staged.kept {
@@ -96,8 +107,10 @@ impl Images {
                 publishing.completion(scratch, &completion.chain_id)?;
             }
         }
-        publishing.blob(&package.record.config, &package.config)?;
-        publishing.blob(&package.record.digest, &package.manifest)?;
+        if let Some(package) = package {
+            publishing.blob(&package.record.config, &package.config)?;
+            publishing.blob(&package.record.digest, &package.manifest)?;
+        }
         publishing.sync()?;
         inner.db.write(|t| {
             for staged in &fresh {
@@ -106,6 +119,8 @@ impl Images {
             for staged in &again {
                 rows::insert_layer(t, &staged.layer, false)?;
             }
+            further(t)?;
+            let Some(package) = package else { return Ok(()) };
             for blob in &package.blobs {
                 rows::insert_blob(t, &LayerBlob { kept: kept.contains(&blob.digest), ..blob.clone() })?;
             }

@@ -311,15 +311,17 @@ pub(super) fn unreferenced(t: &Transaction<'_>) -> rusqlite::Result<Vec<Digest>>
     query.query_map([], |row| parsed(row, 0))?.collect()
 }
 
-/// Forgets layers and completions that no image has; how many layers, and the bytes of all.
+/// Forgets layers and completions that no image has, nor a step of a build; how many layers, and the bytes of all.
 pub(super) fn remove_unneeded_layers(t: &Transaction<'_>) -> rusqlite::Result<(u64, u64)> {
     let mut query = t.prepare_cached(
         "DELETE FROM completions
          WHERE chain_id NOT IN (SELECT completion FROM image_layers WHERE completion IS NOT NULL) RETURNING size",
     )?;
     let completed: i64 = query.query_map([], |row| row.get::<_, i64>(0))?.sum::<rusqlite::Result<_>>()?;
-    let mut query =
-        t.prepare_cached("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers) RETURNING size")?;
+    let mut query = t.prepare_cached(
+        "DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers UNION SELECT diff_id FROM build_steps)
+         RETURNING size",
+    )?;
     let sizes = query.query_map([], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     t.execute(
         "DELETE FROM blob_places WHERE digest NOT IN (SELECT digest FROM images UNION SELECT digest FROM layer_blobs)",
@@ -366,7 +368,7 @@ fn image(row: &Row<'_>) -> rusqlite::Result<observed::Image> {
     })
 }
 
-fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {

@@ -49,3 +49,4 @@ pub use failure::Stage;
 pub use launch::{ExecRequest, Launch, Network, Process, RootFs, Stdio};
 pub use scope::Scope;
 pub use start::start;
+pub use users::look_up_at;

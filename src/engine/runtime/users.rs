@@ -1,9 +1,10 @@
 //! Who a process runs as: `user[:group]` looked up in the container's own files. Never asks the host.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::failure::{At, Failure, Stage};
@@ -32,6 +33,23 @@ pub(super) fn look_up(user: &str) -> Result<Identity, Failure> {
             Failure::new(Stage::FindUser, format!("{number}, for numbers go from 0 to {LARGEST_ID}"), Errno::RANGE)
         }
     })
+}
+
+/// The same with the tables of a root that is not the current one: user, group and home folder.
+///
+/// # Errors
+/// `NotFound` for a name that no table has, `InvalidInput` for a number that is too large, and what the tables cannot be read by.
+pub fn look_up_at(root: &OwnedFd, user: &str) -> io::Result<(u32, u32)> {
+    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let table = |path| read_table_at(root, path, within).map_err(|failure| io::Error::from_raw_os_error(failure.errno));
+    let identity = resolve(user, &table("/etc/passwd")?, &table("/etc/group")?);
+    let identity = identity.map_err(|refused| match refused {
+        Refused::Unknown(name) => io::Error::new(io::ErrorKind::NotFound, format!("{name:?} is not there")),
+        Refused::OutOfRange(number) => {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is larger than {LARGEST_ID}"))
+        }
+    })?;
+    Ok((identity.uid, identity.gid))
 }
 
 /// What is no user and no group.
@@ -85,14 +103,16 @@ pub(super) fn of_spec(user: &oci_spec::runtime::User) -> Identity {
 /// A file of the image, which may be anything: what is no regular file counts as empty, of what is absurdly large the
 /// first lines count. A running container may change it at any moment.
 fn read_table(path: &str) -> Result<String, Failure> {
-    const LARGEST: usize = 8 << 20;
     // No link of the kernel's own is followed: it could lead to what this process still has open of the host.
-    let open =
-        |flags: OFlags| match rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            other => other.map(Some).at(Stage::FindUser, path),
-        };
+    read_table_at(CWD, path, ResolveFlags::NO_MAGICLINKS)
+}
+
+fn read_table_at(folder: impl AsFd, path: &str, within: ResolveFlags) -> Result<String, Failure> {
+    const LARGEST: usize = 8 << 20;
+    let open = |flags: OFlags| match crate::sys::resolve::open_by(&folder, path, flags, within) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        other => other.map(Some).at(Stage::FindUser, path),
+    };
     let is_file = |fd: &_| -> Result<bool, Failure> {
         let stat = rustix::fs::fstat(fd).at(Stage::FindUser, path)?;
         Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)

@@ -108,7 +108,6 @@ fn single_errors() {
         "links: [b]",
         "working_dir: srv",
         "labels: {a: b, a: c}",
-        "build: .",
         "pull_policy: build",
         "pull_policy: allways",
         "pull_policy: refresh",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Build;
 use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy, TagPolicy};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,8 @@ pub enum ImageSource {
     },
     /// From the file system of a container of the same stack, once that has completed with success.
     Commit(Commit),
+    /// From a Dockerfile.
+    Build(Box<Build>),
     /// A root file system: a tar (plain, gzip, bzip2, xz or zstd) or a folder.
     Import {
         path: PathBuf,

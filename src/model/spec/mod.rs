@@ -4,6 +4,7 @@
 //!
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
+mod build;
 mod cgroup_parent;
 mod container;
 mod devices;
@@ -18,6 +19,7 @@ mod security;
 mod sharing;
 mod users;
 
+pub use build::Build;
 pub use cgroup_parent::{CgroupParent, InvalidCgroupParent};
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
 pub use devices::{Device, DeviceAccess, DeviceCgroupRule, VolumesFrom};

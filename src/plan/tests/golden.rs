@@ -413,3 +413,35 @@ fn a_thousand_containers_are_planned_quickly() {
     // Without optimisation; the binary that is shipped takes a fraction of it.
     assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
 }
+
+#[test]
+fn an_image_is_built_again_when_it_is_to_be_another_one() {
+    let built = |files: u8, target: Option<&str>| {
+        let mut desired = Desired::empty(stack());
+        let reference: ImageRef = "s-web".parse().unwrap();
+        let mut build = Build::new(ContextSource::Folder("/app".into()), DockerfileSource::InContext(None));
+        build.fingerprint = Some(Digest::of(&[files]));
+        build.target = target.map(str::to_owned);
+        desired.images.insert(name("web"), ImageSpec::new(reference.clone(), ImageSource::Build(Box::new(build))));
+        desired.containers.extend([placed("web", ContainerSpec::new(reference))]);
+        desired
+    };
+    let mut host = Host::default();
+    let first = plan(&built(0, None), &host.observed).unwrap();
+    assert!(render(&first, false).contains("build"), "{}", render(&first, false));
+    host.apply(&built(0, None), &first);
+    assert!(plan(&built(0, None), &host.observed).unwrap().is_empty());
+    for (desired, cause) in [(built(1, None), "spec.build.context: "), (built(1, Some("web")), "spec.build: ")] {
+        let next = plan(&desired, &host.observed).unwrap();
+        let shown = render(&next, false);
+        assert!(shown.contains(cause), "{shown}");
+        assert!(shown.contains("because image/web is built"), "{shown}");
+        host.apply(&desired, &next);
+        assert!(plan(&desired, &host.observed).unwrap().is_empty());
+    }
+    // Somebody has given the name to another image.
+    let named = |image: &&mut Image| !image.references.is_empty();
+    host.observed.images.iter_mut().find(named).unwrap().digest = Digest::of(b"another");
+    let shown = render(&plan(&built(1, Some("web")), &host.observed).unwrap(), false);
+    assert!(shown.contains("is another image than the one that was made"), "{shown}");
+}

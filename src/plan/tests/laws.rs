@@ -67,7 +67,11 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
             }
         }
         desired.containers.extend([placed(&format!("c{i}"), spec)]);
-        let source = if image.to_string().starts_with("image2") {
+        let source = if image.to_string().starts_with("image2") && misc % 2 == 0 {
+            let mut build = Build::new(ContextSource::Folder("/x".into()), DockerfileSource::InContext(None));
+            build.fingerprint = Some(Digest::of(&[subnets]));
+            ImageSource::Build(Box::new(build))
+        } else if image.to_string().starts_with("image2") {
             ImageSource::Import {
                 path: "/x".into(),
                 fingerprint: Digest::of(&[subnets]),

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::manifest::Placed;
+use crate::model::build::{ContextSource, DockerfileSource};
 use crate::model::spec::*;
 use crate::model::{ByteSize, ContainerId, Digest, ImageRef, Name, RestartPolicy, Span};
 use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image, Network, Observed, Origin, Resolved, Volume};
@@ -73,7 +74,9 @@ impl Host {
         }
         let resource = &step.resource.name;
         match (step.action, step.resource.kind) {
-            (Action::Pull | Action::Import | Action::Load | Action::Commit, Kind::Image) => self.obtain(desired, step),
+            (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit, Kind::Image) => {
+                self.obtain(desired, step)
+            }
             (Action::Push, Kind::Image) => {
                 let image = self.observed.images.iter().find(|i| i.references.contains(&desired.images[resource].reference));
                 let digest = image.expect("what is pushed is here").digest;
@@ -240,6 +243,11 @@ impl Host {
             // Now and then another tree is the same image.
             ImageSource::Import { fingerprint, .. } => {
                 (Digest::of(&fingerprint.hex().as_bytes()[..1]), Some(*fingerprint), Some(*fingerprint))
+            }
+            // A change of what is built of need not change what comes of it.
+            ImageSource::Build(build) => {
+                let origin = origin::of_build(build);
+                (Digest::of(format!("built {}", &origin.hex()[32..33]).as_bytes()), None, Some(origin))
             }
             ImageSource::Load { fingerprint, reference, .. } => {
                 let origin = origin::of_load(fingerprint.expect("the archive is there"), reference.as_ref());

@@ -1,5 +1,6 @@
 //! The native API, a file a resource: requests become typed actions, and what comes of them is sent as it is.
 
+mod build;
 pub mod containers;
 mod images;
 mod logs;
@@ -19,6 +20,7 @@ pub(super) fn routes() -> Router<Handles> {
     Router::new()
         .merge(containers::routes())
         .merge(verbs::routes())
+        .merge(build::routes())
         .merge(images::routes())
         .merge(store::routes())
         .merge(networks::routes())

@@ -115,6 +115,11 @@ impl Selection {
         self.items.iter().filter(|item| item.meta.kind() == FileType::RegularFile).map(|item| item.meta.size).sum()
     }
 
+    /// Whether it is one file that a source means by itself, which can get another name.
+    pub fn is_single_file(&self) -> bool {
+        matches!(self.items.as_slice(), [item] if !self.holds_folder && item.meta.kind() == FileType::RegularFile)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

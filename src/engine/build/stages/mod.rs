@@ -110,6 +110,11 @@ impl Stages {
         needed.into_iter().collect()
     }
 
+    /// The other stages that a stage takes something from.
+    pub fn needs_of(&self, index: usize) -> BTreeSet<usize> {
+        self.stages[index].needs().filter(|need| *need != index).collect()
+    }
+
     /// The images that the needed stages begin with and copy from. One that several name is there once for each stage that
     /// begins with it, and once if it is only copied from.
     pub fn images(&self) -> Vec<NeededImage> {

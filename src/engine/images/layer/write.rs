@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use super::{marks, pax};
+use super::{marks, pax, seal};
 use crate::files::FileError;
 use crate::model::Digest;
 
@@ -78,23 +78,66 @@ pub(in crate::engine::images) enum Form<'a> {
     /// The upper folder of an overlay, as a layer. Its root's time is none of the content's, and mount points are left out
     /// that were made for a container: empty files and folders at these paths.
     Layer { mount_points: &'a BTreeSet<PathBuf> },
+    /// The same of a folder that is to be the layer itself, and that nobody else has any more: it becomes what unpacking the
+    /// tar would make. Nothing in it is newer than `epoch`, in seconds since 1970.
+    Sealed { epoch: Option<i64> },
     /// What a container sees, which may go on changing.
     Export,
 }
 
+impl Form<'_> {
+    /// Whether it is what changed on top of other layers.
+    const fn is_difference(self) -> bool {
+        matches!(self, Self::Layer { .. } | Self::Sealed { .. })
+    }
+}
+
+/// Where a tree's tar goes.
+pub(in crate::engine::images) trait Output: Write {
+    /// The next `length` bytes are what the file at `path`, from the root, has from its beginning.
+    fn content(&mut self, path: &Path, length: u64) -> Result<(), FileError>;
+
+    /// The next entry hides something of the layers below.
+    fn hides(&mut self) {}
+}
+
+/// One to which it does not matter what is in a file.
+pub(in crate::engine::images) struct Plain<W>(pub(in crate::engine::images) W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write> Output for Plain<W> {
+    fn content(&mut self, _: &Path, _: u64) -> Result<(), FileError> {
+        Ok(())
+    }
+}
+
 /// Writes the folder `root` as a tar to `output`.
-pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output: &mut impl Write) -> Result<(), TreeError> {
+pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output: &mut impl Output) -> Result<(), TreeError> {
     let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
     walk(root, form, &mut |found| {
+        if let Form::Sealed { epoch } = form
+            && !seal::settle(&mut found.meta, found.path, epoch)?
+        {
+            return Ok(());
+        }
         let kind = found.meta.file_type();
         if kind.is_socket() {
             tracing::warn!(path = %found.path.display(), "a socket is left out of the archive");
             return Ok(());
         }
+        if form.is_difference() && kind.is_char_device() && found.meta.rdev() == 0 {
+            return whiteout(&found.name, output);
+        }
         if let Form::Layer { mount_points } = form {
-            if kind.is_char_device() && found.meta.rdev() == 0 {
-                return whiteout(&found.name, output);
-            }
             let empty = if kind.is_dir() { is_empty(found.path)? } else { kind.is_file() && found.meta.len() == 0 };
             if empty && mount_points.contains(Path::new(std::ffi::OsStr::from_bytes(&found.name))) {
                 return Ok(());
@@ -115,7 +158,7 @@ pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output:
             }
         };
         entry(found, form, link, output)?;
-        if let Form::Layer { .. } = form
+        if form.is_difference()
             && kind.is_dir()
             && marks::is_opaque(found.path).map_err(|e| FileError::new("read the extended attributes of", found.path, e))?
         {
@@ -139,11 +182,11 @@ struct Found<'a> {
 }
 
 /// Visits the root and everything beneath it, sorted by name, each folder before what is in it.
-fn walk(root: &Path, form: Form<'_>, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
+fn walk(root: &Path, form: Form<'_>, visit: &mut dyn FnMut(&mut Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
     let changes = matches!(form, Form::Export);
     let gone = |e: &io::Error| changes && e.kind() == io::ErrorKind::NotFound;
     let meta = fs::metadata(root).map_err(|e| FileError::new("read", root, e))?;
-    visit(&Found { path: root, name: b"./".to_vec(), meta, link: OsString::new() })?;
+    visit(&mut Found { path: root, name: b"./".to_vec(), meta, link: OsString::new() })?;
     // A stack of what is still to be visited, the next one last: a deep tree must not overflow the thread's own.
     let mut waiting = children(root, b"")?;
     while let Some((path, mut name)) = waiting.pop() {
@@ -163,7 +206,7 @@ fn walk(root: &Path, form: Form<'_>, visit: &mut dyn FnMut(&Found<'_>) -> Result
                 found => waiting.extend(found?),
             }
         }
-        visit(&Found { path: &path, name, meta, link })?;
+        visit(&mut Found { path: &path, name, meta, link })?;
     }
     Ok(())
 }
@@ -179,7 +222,7 @@ fn children(folder: &Path, prefix: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>, Fil
     Ok(names.into_iter().map(|n| (folder.join(OsString::from_vec(n.clone())), [prefix, &n].concat())).collect())
 }
 
-fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Write) -> Result<(), TreeError> {
+fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Output) -> Result<(), TreeError> {
     let meta = &found.meta;
     let kind = meta.file_type();
     let mut header = Header::new_ustar();
@@ -211,7 +254,7 @@ fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
     header.set_uid(wide(&mut records, "uid", meta.uid().into(), 0o7_777_777));
     header.set_gid(wide(&mut records, "gid", meta.gid().into(), 0o7_777_777));
     header.set_size(wide(&mut records, "size", size, 0o77_777_777_777));
-    let timeless = matches!(form, Form::Layer { .. }) && found.name == b"./";
+    let timeless = form.is_difference() && found.name == b"./";
     let (seconds, nanoseconds) = if timeless { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
     header.set_mtime(u64::try_from(seconds).unwrap_or(0).min(0o77_777_777_777));
     if nanoseconds != 0 || !(0..=0o77_777_777_777).contains(&seconds) {
@@ -234,13 +277,14 @@ fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
     header.set_cksum();
     output.write_all(header.as_bytes()).map_err(TreeError::Write)?;
     if size > 0 {
+        output.content(Path::new(std::ffi::OsStr::from_bytes(&found.name)), size)?;
         copy(found.path, size, form, output)?;
         pad(size, output)?;
     }
     Ok(())
 }
 
-fn extension(records: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+fn extension(records: &[u8], output: &mut impl Output) -> Result<(), TreeError> {
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::XHeader);
     place(&mut header.as_old_mut().name, b"pax");
@@ -256,7 +300,7 @@ fn extension(records: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
 }
 
 /// Exactly `size` bytes of the file: the header has promised them.
-fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Write) -> Result<(), TreeError> {
+fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Output) -> Result<(), TreeError> {
     let changes = matches!(form, Form::Export);
     let mut file: Box<dyn Read> = match File::open(path) {
         // The header is written already, and nobody is to take what follows for another one.
@@ -282,19 +326,20 @@ fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Write) -> Resu
     Ok(())
 }
 
-fn pad(size: u64, output: &mut impl Write) -> Result<(), TreeError> {
+fn pad(size: u64, output: &mut impl Output) -> Result<(), TreeError> {
     let padding = (size.next_multiple_of(512) - size) as usize;
     output.write_all(&[0; 512][..padding]).map_err(TreeError::Write)
 }
 
 /// Says that what has this name in the layers below is not there.
-fn whiteout(name: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+fn whiteout(name: &[u8], output: &mut impl Output) -> Result<(), TreeError> {
+    output.hides();
     let start = name.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
     mark(&[&name[..start], b".wh.", &name[start..]].concat(), output)
 }
 
 /// An empty file whose name is all that it says.
-fn mark(name: &[u8], output: &mut impl Write) -> Result<(), TreeError> {
+fn mark(name: &[u8], output: &mut impl Output) -> Result<(), TreeError> {
     let mut header = Header::new_ustar();
     if !place(&mut header.as_old_mut().name, name) {
         extension(&pax::record(b"path", name), output)?;

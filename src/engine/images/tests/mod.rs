@@ -5,6 +5,7 @@ mod care;
 mod chains;
 mod contained;
 mod crash;
+mod drafts;
 mod honest;
 mod hostile;
 mod import;

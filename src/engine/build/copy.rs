@@ -1,0 +1,382 @@
+//! COPY and ADD: files of a context, a stage or an image become a layer.
+
+use std::os::fd::AsFd;
+
+use serde_json::json;
+
+use super::dockerfile::{AddFiles, CopyFiles, Place, Transfer};
+use super::error::BuildError;
+use super::events::Running;
+use super::files::git::{self, GitSource};
+use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, write_document};
+use super::ignore::Ignore;
+use super::permissions::Permissions;
+use super::stage::Builder;
+use super::stages::{Source, Step};
+use super::work::{Origin, Work};
+use crate::engine::images::{Draft, DraftLayer};
+use crate::engine::runtime::look_up_at;
+use crate::model::Digest;
+
+/// What is copied, with all variables replaced.
+struct Order {
+    sources: Vec<String>,
+    documents: Vec<(String, String)>,
+    exclude: Vec<String>,
+    parents: bool,
+    destination: String,
+    to_folder: bool,
+    chown: Option<String>,
+    chmod: Option<Permissions>,
+    link: bool,
+    /// `Some` for ADD: whether archives among the files are unpacked, and those that were fetched.
+    unpacks: Option<(bool, bool)>,
+    place: Place,
+    created_by: String,
+}
+
+/// What ADD has fetched.
+#[derive(Default)]
+struct Fetched {
+    downloads: Vec<Download>,
+    checkouts: Vec<Selection>,
+    /// What each is known by, in the order of the sources.
+    facts: Vec<Digest>,
+    /// Where it is.
+    _scratch: Option<Draft>,
+}
+
+pub(super) async fn copy(builder: &mut Builder, step: &Step, copy: &CopyFiles) -> Result<(), BuildError> {
+    let running = builder.begin(&step.instruction.text);
+    let source = step.from.first().cloned().flatten();
+    let outcome = match order(builder, step, &copy.files, copy.parents, "COPY") {
+        Ok(order) => transfer(builder, step, order, source, Fetched::default()).await,
+        Err(error) => Err(error),
+    };
+    finish(builder, running, outcome)
+}
+
+pub(super) async fn add(builder: &mut Builder, step: &Step, add: &AddFiles) -> Result<(), BuildError> {
+    let running = builder.begin(&step.instruction.text);
+    let outcome = added(builder, step, add).await;
+    finish(builder, running, outcome)
+}
+
+async fn added(builder: &mut Builder, step: &Step, add: &AddFiles) -> Result<Done, BuildError> {
+    let mut order = order(builder, step, &add.files, false, "ADD")?;
+    // Archives of the context are unpacked unless the flag says no, and fetched ones only if it says so.
+    order.unpacks = Some((add.unpack.unwrap_or(true), add.unpack.unwrap_or(false)));
+    let fetched = fetch(builder, &mut order, add).await.map_err(|error| told_at(builder, order.place, error))?;
+    transfer(builder, step, order, None, fetched).await
+}
+
+fn is_web(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    lower.starts_with("http://") || lower.starts_with("https://")
+}
+
+/// Fetches those of the sources that are elsewhere, and leaves the others in the order.
+async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<Fetched, BuildError> {
+    let (elsewhere, here): (Vec<String>, Vec<String>) =
+        std::mem::take(&mut order.sources).into_iter().partition(|source| GitSource::is_one(source) || is_web(source));
+    order.sources = here;
+    let checksum = add.checksum.as_ref().map(|word| builder.word(word)).transpose()?;
+    if let Some(word) = add.checksum.as_ref().filter(|_| elsewhere.len() != 1 || !order.sources.is_empty()) {
+        let hint = Some("give each such source an ADD of its own".to_owned());
+        return Err(builder.wrong_with(word.place, "`--checksum` is of one URL or one Git repository".to_owned(), hint));
+    }
+    if elsewhere.is_empty() {
+        return Ok(Fetched::default());
+    }
+    let work = builder.work.clone();
+    let scratch = work.images.draft(None)?;
+    let mut fetched = Fetched::default();
+    for (number, source) in elsewhere.into_iter().enumerate() {
+        let path = scratch.folder().join(format!("fetched-{number}"));
+        if GitSource::is_one(&source) {
+            let mut parsed = GitSource::parse(&source)?;
+            if let Some(checksum) = &checksum {
+                parsed = parsed.with_checksum(checksum)?;
+            }
+            let (keep, access) = (add.keep_git_dir.unwrap_or(false), super::plan::git_access(&work.request));
+            let selected = tokio::task::spawn_blocking(move || {
+                let checkout = git::fetch(&parsed, &path, keep, &access)?;
+                let none = Ignore::default();
+                let all = ["/".to_owned()];
+                let selection = Selection::of(&checkout.tree, &Select { sources: &all, exclude: &none, parents: false })?;
+                Ok::<_, BuildError>((checkout.digest(), selection))
+            });
+            let (digest, selection) = selected.await??;
+            fetched.facts.push(digest);
+            fetched.checkouts.push(selection);
+        } else {
+            let wanted = match &checksum {
+                None => None,
+                Some(text) => Some(text.parse::<Digest>().map_err(|error| {
+                    builder.wrong_with(order.place, format!("`--checksum={text}`: {error}"), None)
+                })?),
+            };
+            let download = Download::fetch(&work.images, &source, path, wanted.as_ref()).await?;
+            fetched.facts.push(download.digest());
+            fetched.downloads.push(download);
+        }
+    }
+    fetched._scratch = Some(scratch);
+    Ok(fetched)
+}
+
+/// All files of a context, for a stage that begins with them.
+pub(super) async fn whole(builder: &mut Builder, tree: Tree) -> Result<(), BuildError> {
+    let running = builder.begin("the files of the context");
+    let order = Order {
+        sources: vec!["/".to_owned()],
+        documents: Vec::new(),
+        exclude: Vec::new(),
+        parents: false,
+        destination: "/".to_owned(),
+        to_folder: true,
+        chown: None,
+        chmod: None,
+        link: false,
+        unpacks: None,
+        place: builder.stage.place,
+        created_by: "the files of a context".to_owned(),
+    };
+    let outcome = layer(builder, order, Origin::Tree(tree), Fetched::default()).await;
+    finish(builder, running, outcome)
+}
+
+/// A layer that is done: what it is known by and from.
+struct Done {
+    key: Option<Digest>,
+    created_by: String,
+    layer: DraftLayer,
+    known: bool,
+}
+
+fn finish(builder: &mut Builder, running: Running, outcome: Result<Done, BuildError>) -> Result<(), BuildError> {
+    match outcome {
+        Ok(Done { key, created_by, layer, known }) => {
+            // What changed while it was copied is not what its key says; it is known by its own content only.
+            let key = key.unwrap_or_else(|| builder.key("once", json!({"layer": layer.diff_id, "of": created_by})));
+            builder.take(key, &created_by, layer, running, known);
+            Ok(())
+        }
+        Err(error) => running.ended(Err(error), false),
+    }
+}
+
+/// Replaces the variables.
+fn order(
+    builder: &Builder,
+    step: &Step,
+    files: &Transfer,
+    parents: bool,
+    instruction: &'static str,
+) -> Result<Order, BuildError> {
+    let place = step.instruction.place;
+    let sources = files.sources.iter().map(|word| builder.word(word)).collect::<Result<Vec<_>, _>>()?;
+    let written = builder.word(&files.destination)?;
+    let to_folder = written.is_empty() || written.ends_with('/') || written == "." || written.ends_with("/.");
+    let folder = if written.starts_with('/') { "" } else { builder.image.working_dir() };
+    let destination = super::config::clean(&format!("{folder}/{written}"));
+    if sources.len() + files.documents.len() > 1 && !to_folder {
+        let hint = Some(format!("write `{written}/`"));
+        return Err(builder.wrong_with(files.destination.place, "several sources need a folder to go to".to_owned(), hint));
+    }
+    let chown = files.chown.as_ref().map(|word| builder.word(word)).transpose()?;
+    let chmod = match &files.chmod {
+        None => None,
+        Some(word) => {
+            let text = builder.word(word)?;
+            let parsed = text.parse::<Permissions>();
+            Some(parsed.map_err(|error| builder.wrong_with(word.place, format!("`--chmod`: {error}"), None))?)
+        }
+    };
+    let mut documents = Vec::new();
+    for document in &files.documents {
+        let content = match document.expand {
+            true => {
+                let expanded = builder.image.scope.document(&document.content);
+                expanded.map_err(|error| builder.wrong_with(document.place, error.to_string(), error.hint()))?.value
+            }
+            false => document.content.clone(),
+        };
+        documents.push((document.name.clone(), content));
+    }
+    let mut told = sources.clone();
+    told.extend(documents.iter().map(|(name, _)| format!("<<{name}")));
+    let flags = chown.iter().map(|owner| format!("--chown={owner} ")).collect::<String>();
+    let created_by = format!("{instruction} {flags}{} {written}", told.join(" "));
+    Ok(Order {
+        sources,
+        documents,
+        exclude: files.exclude.clone(),
+        parents,
+        destination,
+        to_folder,
+        chown,
+        chmod,
+        link: files.link,
+        unpacks: None,
+        place,
+        created_by,
+    })
+}
+
+async fn transfer(
+    builder: &mut Builder,
+    step: &Step,
+    order: Order,
+    source: Option<Source>,
+    fetched: Fetched,
+) -> Result<Done, BuildError> {
+    let origin = builder.origin(source.as_ref(), &step.instruction)?;
+    layer(builder, order, origin, fetched).await
+}
+
+/// Selects, looks whether it is known, and copies.
+async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fetched) -> Result<Done, BuildError> {
+    let order = std::sync::Arc::new(order);
+    let (selection, content) = select(builder, &order, &origin).await?;
+    let owner = owner(builder, &order).await?;
+    let facts = json!({
+        "content": content, "documents": order.documents, "to": order.destination, "folder": order.to_folder, "owner": owner,
+        "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link, "fetched": fetched.facts,
+        "unpacks": order.unpacks,
+    });
+    let key = match order.link {
+        // It does not look at what it goes on top of.
+        true => super::key::of_step("copy", "", builder.work.request.epoch, facts),
+        false => builder.key("copy", facts),
+    };
+    let created_by = order.created_by.clone();
+    if let Some(layer) = builder.known(&key)? {
+        return Ok(Done { key: Some(key), created_by, layer, known: true });
+    }
+    let work = builder.work.clone();
+    let layers = if order.link { super::layers::Layers::default() } else { builder.layers.clone() };
+    let again = order.clone();
+    let (copied, layer) = tokio::task::spawn_blocking(move || {
+        let draft = layers.draft(&work.images)?;
+        let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
+        let copied = write(&work, &again, selection.as_ref(), &fetched, owner, &root)?;
+        drop(root);
+        Ok::<_, BuildError>((copied, work.images.seal(draft, work.request.epoch)?))
+    })
+    .await?
+    .map_err(|error| told_at(builder, order.place, error))?;
+    for doubt in &copied.doubts {
+        let problem = builder.work.stages.source().problem(order.place, doubt.to_string(), None);
+        builder.work.events.warn(problem.render(false));
+    }
+    Ok(Done { key: (!copied.changed).then_some(key), created_by, layer, known: false })
+}
+
+/// What is wrong with files is shown where the instruction stands.
+fn told_at(builder: &Builder, place: Place, error: BuildError) -> BuildError {
+    match error {
+        BuildError::Files(error) => builder.wrong_with(place, error.to_string(), error.hint()),
+        other => other,
+    }
+}
+
+async fn select(
+    builder: &Builder,
+    order: &std::sync::Arc<Order>,
+    origin: &Origin,
+) -> Result<(Option<Selection>, Option<Digest>), BuildError> {
+    if order.sources.is_empty() {
+        return Ok((None, None));
+    }
+    let (work, origin, wanted) = (builder.work.clone(), origin.share(), order.clone());
+    let selected = tokio::task::spawn_blocking(move || {
+        let tree = match &origin {
+            Origin::Tree(tree) => tree.clone(),
+            Origin::Layers(layers) => Tree::of_root(work.view(layers)?, "the stage"),
+        };
+        let exclude = Ignore::of_patterns(wanted.exclude.iter().map(String::as_str));
+        let exclude = exclude.map_err(|source| BuildError::Ignore { file: "--exclude".to_owned(), source })?;
+        let select = Select { sources: &wanted.sources, exclude: &exclude, parents: wanted.parents };
+        let selection = Selection::of(&tree, &select)?;
+        let content = selection.digest(&work.known)?;
+        Ok::<_, BuildError>((Some(selection), Some(content)))
+    });
+    selected.await?.map_err(|error| told_at(builder, order.place, error))
+}
+
+/// The user and the group of `--chown`, looked up in the stage's own files.
+async fn owner(builder: &Builder, order: &Order) -> Result<Option<(u32, u32)>, BuildError> {
+    let Some(text) = order.chown.clone() else { return Ok(None) };
+    if let Some(numbers) = numeric(&text) {
+        return Ok(Some(numbers));
+    }
+    let (work, layers, named) = (builder.work.clone(), builder.layers.clone(), text.clone());
+    let found = tokio::task::spawn_blocking(move || Ok::<_, BuildError>(look_up_at(&work.view(&layers)?, &named))).await??;
+    match found {
+        Ok(owner) => Ok(Some(owner)),
+        Err(error) => {
+            let hint = Some("it is looked for in the stage's own /etc/passwd and /etc/group; numbers need neither".to_owned());
+            Err(builder.wrong_with(order.place, format!("`--chown={text}`: {error}"), hint))
+        }
+    }
+}
+
+/// `user:group` or `user` by number; a user alone is also the group, as with Docker.
+fn numeric(text: &str) -> Option<(u32, u32)> {
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    Some((user.parse().ok()?, group.parse().ok()?))
+}
+
+fn write(
+    work: &Work,
+    order: &Order,
+    selection: Option<&Selection>,
+    fetched: &Fetched,
+    owner: Option<(u32, u32)>,
+    root: &std::os::fd::OwnedFd,
+) -> Result<Copied, BuildError> {
+    let to = CopyOrder {
+        destination: order.destination.clone(),
+        to_folder: order.to_folder,
+        owner,
+        mode: order.chmod.clone(),
+        epoch: work.request.epoch,
+    };
+    let mut all = Copied::default();
+    let mut take = |one: Copied| {
+        all.entries += one.entries;
+        all.bytes += one.bytes;
+        all.doubts.extend(one.doubts);
+        all.changed |= one.changed;
+    };
+    if let Some(selection) = selection {
+        take(match order.unpacks {
+            Some((unpacks, _)) => files::add(selection, root.as_fd(), &to, unpacks)?,
+            None => files::copy(selection, root.as_fd(), &to)?,
+        });
+    }
+    for download in &fetched.downloads {
+        take(download.put(root.as_fd(), &to, order.unpacks.is_some_and(|(_, fetched)| fetched))?);
+    }
+    for checkout in &fetched.checkouts {
+        take(files::copy(checkout, root.as_fd(), &to)?);
+    }
+    for (name, content) in &order.documents {
+        take(write_document(root.as_fd(), &to, name, content.as_bytes())?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_by_number() {
+        assert_eq!(numeric("5:7"), Some((5, 7)));
+        assert_eq!(numeric("5"), Some((5, 5)));
+        assert_eq!(numeric("app"), None);
+        assert_eq!(numeric("5:app"), None);
+    }
+}

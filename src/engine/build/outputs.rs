@@ -1,0 +1,121 @@
+//! Where the result of a build goes: registries, archives and folders.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::BuildError;
+use super::files::{CopyOrder, Select, Selection, Tree, copy};
+use super::ignore::Ignore;
+use super::stage::StageDone;
+use super::work::Work;
+use crate::engine::images::{ArchiveFormat, Images, ImagesError, PushOptions, Saved};
+use crate::files::{self, FileError};
+use crate::model::Digest;
+use crate::model::build::BuildOutput;
+
+/// Whether an output is made of an image in the store.
+pub(super) const fn needs_image(output: &BuildOutput) -> bool {
+    matches!(output, BuildOutput::Image { .. } | BuildOutput::Oci { .. } | BuildOutput::Docker { .. })
+}
+
+/// Makes one output. `image` is there where an output needs it.
+pub(super) async fn make(
+    work: &Arc<Work>,
+    output: &BuildOutput,
+    stage: &Arc<StageDone>,
+    image: Option<Digest>,
+) -> Result<(), BuildError> {
+    match output {
+        BuildOutput::Image { push: false } => Ok(()),
+        BuildOutput::Image { push: true } => {
+            let digest = image.ok_or(BuildError::Interrupted)?;
+            for tag in &work.request.tags {
+                let running = work.events.begin(format!("pushing {tag}"));
+                let pushed = work.images.push(digest, tag, &PushOptions::default(), running.progress()).await;
+                running.ended(pushed, false)?;
+            }
+            Ok(())
+        }
+        BuildOutput::Local { path } => {
+            let (path, title) = (path.clone(), format!("copying the files to {}", path.display()));
+            written(work, stage, title, move |work, stage| local(work, stage, &path)).await
+        }
+        BuildOutput::Tar { path } => {
+            let (path, title) = (path.clone(), format!("writing {}", path.display()));
+            written(work, stage, title, move |work, stage| {
+                whole(&path, |file| {
+                    let root = work.view(&stage.layers)?;
+                    Ok(Images::export(Path::new(&format!("/proc/self/fd/{}/.", root.as_raw_fd())), file)?)
+                })
+            })
+            .await
+        }
+        BuildOutput::Oci { tar: false, path } => {
+            let what = format!("an OCI layout as the folder {}", path.display());
+            Err(BuildError::Unsupported { what, hint: "write a tar (`tar=true`, the default) and unpack it".to_owned() })
+        }
+        BuildOutput::Oci { path, tar: true } => archive(work, stage, path.clone(), ArchiveFormat::Oci, image).await,
+        BuildOutput::Docker { path } => archive(work, stage, path.clone(), ArchiveFormat::Docker, image).await,
+    }
+}
+
+async fn written(
+    work: &Arc<Work>,
+    stage: &Arc<StageDone>,
+    title: String,
+    make: impl FnOnce(&Work, &StageDone) -> Result<(), BuildError> + Send + 'static,
+) -> Result<(), BuildError> {
+    let running = work.events.begin(title);
+    let (work, stage) = (work.clone(), stage.clone());
+    let made = tokio::task::spawn_blocking(move || make(&work, &stage)).await?;
+    running.ended(made, false)
+}
+
+async fn archive(
+    work: &Arc<Work>,
+    stage: &Arc<StageDone>,
+    path: PathBuf,
+    format: ArchiveFormat,
+    image: Option<Digest>,
+) -> Result<(), BuildError> {
+    let digest = image.ok_or(BuildError::Interrupted)?;
+    let saved = Saved { digest, references: work.request.tags.clone() };
+    let title = format!("writing {}", path.display());
+    written(work, stage, title, move |work, _| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
+}
+
+/// All files of the stage, into a folder that is made if it is not there.
+fn local(work: &Work, stage: &StageDone, path: &Path) -> Result<(), BuildError> {
+    let tree = Tree::of_root(work.view(&stage.layers)?, "the result");
+    let (none, all) = (Ignore::default(), ["/".to_owned()]);
+    let selection = Selection::of(&tree, &Select { sources: &all, exclude: &none, parents: false })?;
+    files::create_dirs(path, 0o755)?;
+    let folder = File::open(path).map_err(|e| FileError::new("open folder", path, e))?;
+    let epoch = work.request.epoch;
+    let order = CopyOrder { destination: "/".to_owned(), to_folder: true, owner: None, mode: None, epoch };
+    copy(&selection, folder.as_fd(), &order)?;
+    Ok(())
+}
+
+/// A file that is whole or absent.
+fn whole(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), BuildError>) -> Result<(), BuildError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}.new", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
+    let fail = |action, e| BuildError::File(FileError::new(action, path, e));
+    let made = (|| {
+        let file = File::create(&unfinished).map_err(|e| fail("create", e))?;
+        let mut output = BufWriter::with_capacity(256 << 10, &file);
+        write(&mut output)?;
+        output.flush().map_err(|e| BuildError::Images(ImagesError::Save(e)))?;
+        drop(output);
+        std::fs::rename(&unfinished, path).map_err(|e| fail("rename to", e))
+    })();
+    if made.is_err() {
+        files::remove_all(&unfinished)?;
+    }
+    made
+}

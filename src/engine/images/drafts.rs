@@ -1,0 +1,245 @@
+//! What a build makes of images: layers that are the upper folders of overlays, the steps that they came of, and an image on top.
+//! Knows nothing of Dockerfiles.
+//!
+//! Layers of a build that is under way are in the store's work folder, and have no row. All of a build becomes visible
+//! in one publication, after one sync.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::layer::{self, TreeError};
+use super::publish::Package;
+use super::rows::{self, Record};
+use super::store::{Scratch, Staged};
+use super::{Freed, Images, ImagesError, manifests, steps};
+use crate::files::{self, FileError};
+use crate::model::{Digest, ImageRef};
+
+/// A folder that is to become a layer: an overlay writes its changes there.
+#[derive(Debug)]
+pub struct Draft(Scratch);
+
+impl Draft {
+    /// Empty at first, with the mode of a root.
+    pub fn upper(&self) -> PathBuf {
+        self.0.root()
+    }
+
+    /// For the overlay's own use, on the same file system.
+    pub fn work(&self) -> PathBuf {
+        self.0.path().join("work")
+    }
+
+    /// For whatever else is needed meanwhile. All of it goes with the draft.
+    pub fn folder(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// A layer of a build, published or not. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DraftLayer {
+    pub diff_id: Digest,
+    /// The folder for overlayfs.
+    pub folder: PathBuf,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// `None`: it has a row.
+    staged: Option<Arc<Staged>>,
+}
+
+/// What a stage can begin with.
+#[derive(Clone, Debug)]
+pub struct Base {
+    pub image: Digest,
+    /// Lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// Folders for overlayfs, the top one first; with completions, so not one for each layer.
+    pub folders: Vec<PathBuf>,
+    /// The image's configuration as it was published.
+    pub config: Vec<u8>,
+}
+
+/// A step of a build whose result is to be found again.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub key: Digest,
+    pub about: String,
+    pub layer: DraftLayer,
+    /// It was found, and not done.
+    pub known: bool,
+}
+
+/// An image that is to be made.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    /// Its configuration, with the diff ids of `layers`.
+    pub config: Vec<u8>,
+    /// Lowest first.
+    pub layers: Vec<Digest>,
+    pub created: OffsetDateTime,
+    pub references: Vec<ImageRef>,
+    /// Of its manifest.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// What is kept of one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepUsage {
+    pub key: Digest,
+    pub diff_id: Digest,
+    /// The instruction.
+    pub about: String,
+    /// In seconds since 1970, as `used`.
+    pub created: i64,
+    pub used: i64,
+    pub uses: u64,
+    /// Bytes of its layer, unpacked.
+    pub size: u64,
+    /// An image has the layer too, so that forgetting the step frees nothing.
+    pub shared: bool,
+}
+
+impl Images {
+    /// An empty folder for a layer on top of others, of which `top` is the topmost: its root is as theirs.
+    pub fn draft(&self, top: Option<&Path>) -> Result<Draft, ImagesError> {
+        let draft = Draft(self.inner.store.scratch()?);
+        files::create_dirs(&draft.work(), 0o700)?;
+        if let Some(top) = top {
+            let fail = |action| move |e| FileError::new(action, top, e);
+            let (root, wanted) = (draft.upper(), fs::metadata(top).map_err(fail("read"))?);
+            chown(&root, Some(wanted.uid()), Some(wanted.gid())).map_err(fail("take the owner of"))?;
+            fs::set_permissions(&root, fs::Permissions::from_mode(wanted.mode() & 0o7777)).map_err(fail("take the mode of"))?;
+        }
+        Ok(draft)
+    }
+
+    /// Makes a layer of what is in a draft's upper folder, which no overlay may have any more. Blocks the thread.
+    pub fn seal(&self, draft: Draft, epoch: Option<i64>) -> Result<DraftLayer, ImagesError> {
+        let Draft(scratch) = draft;
+        let root = scratch.root();
+        let sealed = layer::seal(&root, scratch.recorder()?, epoch).map_err(|source| match source {
+            TreeError::File(error) => error.into(),
+            source => ImagesError::Import { path: root.clone(), source },
+        })?;
+        files::remove_all(&scratch.path().join("work"))?;
+        let created = epoch.unwrap_or_else(|| OffsetDateTime::now_utc().unix_timestamp());
+        let staged = Arc::new(scratch.into_staged(sealed, None));
+        Ok(DraftLayer { diff_id: sealed.diff_id, folder: root, created, staged: Some(staged) })
+    }
+
+    /// What a stage that begins with this image begins with.
+    pub fn base(&self, image: Digest) -> Result<Base, ImagesError> {
+        let (config, diff_ids) = self.content_of(&image)?;
+        let folders = self.folders(&image, &diff_ids)?;
+        Ok(Base { image, diff_ids, folders, config: self.inner.store.blob(&config)? })
+    }
+
+    /// What a step came to when it was done before, if that is still here.
+    pub fn known_step(&self, key: &Digest) -> Result<Option<DraftLayer>, ImagesError> {
+        let found = self.inner.db.read(|t| steps::find(t, key))?;
+        Ok(found.and_then(|(diff_id, created)| {
+            let folder = self.inner.store.layer_path(&diff_id);
+            folder.is_dir().then_some(DraftLayer { diff_id, folder, created, staged: None })
+        }))
+    }
+
+    /// Publishes what a build has made: all layers of its steps, and the image. `None` when something that was here
+    /// has been removed meanwhile; then nothing has been recorded. Blocks the thread.
+    pub fn publish_build(&self, done: &[Step], image: Option<BuiltImage>) -> Result<Option<Digest>, ImagesError> {
+        let staged: Vec<&Staged> = done.iter().filter_map(|step| step.layer.staged.as_deref()).collect();
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let record = |t: &rusqlite::Transaction<'_>| {
+            for step in done {
+                match step.known {
+                    true => steps::touch(t, &step.key, now)?,
+                    false => steps::insert(t, &step.key, &step.layer.diff_id, &step.about, step.layer.created)?,
+                }
+            }
+            Ok(())
+        };
+        let Some(image) = image else {
+            let whole = if staged.is_empty() {
+                self.inner.db.write(record)?;
+                true
+            } else {
+                self.publish_with(None, &staged, record)?
+            };
+            // There is no image, so its digest says no more than that it went well.
+            return Ok(whole.then(|| Digest::of(b"")));
+        };
+        let package = self.package(image, &staged)?;
+        let digest = package.record.digest;
+        if staged.is_empty() && self.is_whole(&package.record)? {
+            self.inner.db.write(|t| {
+                record(t)?;
+                package.references.iter().try_for_each(|reference| rows::tag(t, reference, &digest))
+            })?;
+            return Ok(Some(digest));
+        }
+        Ok(self.publish_with(Some(&package), &staged, record)?.then_some(digest))
+    }
+
+    /// Whether an image is here with all its layers, so that a name is all that it may lack.
+    fn is_whole(&self, record: &Record) -> Result<bool, ImagesError> {
+        Ok(self.has(&record.digest)? && record.layers.iter().all(|diff_id| self.inner.store.layer_path(diff_id).is_dir()))
+    }
+
+    fn package(&self, image: BuiltImage, staged: &[&Staged]) -> Result<Package, ImagesError> {
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for diff_id in &image.layers {
+            let size = match staged.iter().find(|staged| staged.layer.diff_id == *diff_id) {
+                Some(staged) => staged.layer.tar_size,
+                None => self.layer_tar(diff_id)?.size(),
+            };
+            layers.push((*diff_id, size));
+        }
+        let manifest = manifests::annotated(&image.config, &layers, &image.annotations);
+        let record = Record {
+            digest: Digest::of(&manifest),
+            config: Digest::of(&image.config),
+            created: image.created,
+            layers: image.layers,
+            imported_from: None,
+        };
+        Ok(Package {
+            record,
+            manifest,
+            config: image.config,
+            references: image.references,
+            blobs: layers.iter().map(|(diff_id, size)| manifests::plain_blob(*diff_id, *size)).collect(),
+            place: None,
+        })
+    }
+
+    /// Removes an image if it has no name. Blocks the thread.
+    pub fn collect_one(&self, digest: Digest) -> Result<Freed, ImagesError> {
+        self.sweep(|t| {
+            let named = rows::by_digest(t, &digest)?.is_none_or(|image| !image.references.is_empty());
+            Ok(if named { Vec::new() } else { vec![digest] })
+        })
+    }
+
+    /// What is kept of steps of builds, that which was needed last at the end.
+    pub fn steps(&self) -> Result<Vec<StepUsage>, ImagesError> {
+        Ok(self.inner.db.read(steps::all)?)
+    }
+
+    /// Forgets steps, and removes the layers that nobody needs then. Blocks the thread.
+    pub fn forget_steps(&self, keys: &BTreeSet<Digest>) -> Result<Freed, ImagesError> {
+        self.sweep(|t| keys.iter().try_for_each(|key| steps::remove(t, key)).map(|()| Vec::new()))
+    }
+}
+
+impl DraftLayer {
+    /// Bytes of its tar and of its files, where it was made just now.
+    pub fn made(&self) -> Option<(u64, u64)> {
+        self.staged.as_ref().map(|staged| (staged.layer.tar_size, staged.layer.size))
+    }
+}

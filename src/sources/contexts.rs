@@ -1,0 +1,198 @@
+//! What builds are made of on this host: which files of a context are part of it, and a fingerprint that tells when they have
+//! changed. Files are looked at, not read: but for the Dockerfile and the rules, which are small.
+
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::build::ignore::{Ignore, IgnoreError, Verdict};
+use crate::files::{self, FileError};
+use crate::model::Digest;
+use crate::model::build::{ContextSource, DockerfileSource};
+use crate::model::spec::Build;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("there is no Dockerfile {}", path.display())]
+    NoDockerfile { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Ignore { path: PathBuf, source: IgnoreError },
+}
+
+/// The name of a Dockerfile that has none of its own.
+pub const DOCKERFILE: &str = "Dockerfile";
+
+/// The rules of a context, as they are written and as they are read. A file beside the Dockerfile that is called after it goes
+/// before the context's own.
+pub fn rules(folder: &Path, dockerfile: &DockerfileSource) -> Result<(Vec<u8>, Ignore), ContextError> {
+    let named = match dockerfile {
+        DockerfileSource::InContext(inside) => Some(folder.join(inside.as_deref().unwrap_or(DOCKERFILE))),
+        DockerfileSource::File(path) => Some(path.clone()),
+        DockerfileSource::Text { .. } => None,
+    };
+    let beside = named.map(|path| {
+        let mut name = path.into_os_string();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in beside.into_iter().chain([folder.join(".dockerignore")]) {
+        if let Some(bytes) = files::read_if_there(&path)? {
+            let rules = Ignore::parse(&bytes).map_err(|source| ContextError::Ignore { path, source })?;
+            return Ok((bytes, rules));
+        }
+    }
+    Ok((Vec::new(), Ignore::default()))
+}
+
+/// Digest over what tells that the files changed that an image is built of: the Dockerfile's bytes; of the context and of each
+/// further folder every entry's path, kind, mode, size, time of change and target. What the context's rules leave out counts
+/// for nothing, and neither does when a folder changed.
+pub fn fingerprint(build: &Build) -> Result<Digest, ContextError> {
+    let mut hash = Sha256::new();
+    let mut part = |name: &str, bytes: &[u8]| {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    let folder = match &build.context {
+        ContextSource::Folder(folder) => Some(folder),
+        _ => None,
+    };
+    let path = match (&build.dockerfile, folder) {
+        (DockerfileSource::InContext(inside), Some(folder)) => Some(folder.join(inside.as_deref().unwrap_or(DOCKERFILE))),
+        (DockerfileSource::File(path), _) => Some(path.clone()),
+        (DockerfileSource::InContext(_) | DockerfileSource::Text { .. }, _) => None,
+    };
+    if let Some(path) = path {
+        let bytes = files::read_if_there(&path)?.ok_or(ContextError::NoDockerfile { path })?;
+        part("Dockerfile", &bytes);
+    }
+    if let Some(folder) = folder {
+        let (bytes, ignore) = rules(folder, &build.dockerfile)?;
+        part(".dockerignore", &bytes);
+        walk(folder, &ignore, &mut part)?;
+    }
+    for (name, context) in &build.contexts {
+        if let ContextSource::Folder(path) | ContextSource::Layout { path, .. } = context {
+            part("context", name.as_bytes());
+            walk(path, &Ignore::default(), &mut part)?;
+        }
+    }
+    Ok(Digest::from_bytes(hash.finalize().into()))
+}
+
+/// Hands on what is to be known of every entry, in an order of its own.
+fn walk(root: &Path, ignore: &Ignore, part: &mut impl FnMut(&str, &[u8])) -> Result<(), ContextError> {
+    let mut open = vec![(PathBuf::new(), Verdict::default())];
+    while let Some((inside, verdict)) = open.pop() {
+        let path = root.join(&inside);
+        let fail = |e| FileError::new("read", &path, e);
+        let entries = fs::read_dir(&path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let mut names: Vec<_> = entries.into_iter().map(|entry| entry.file_name()).collect();
+        names.sort();
+        for name in names {
+            let inside = inside.join(&name);
+            let text = inside.to_string_lossy();
+            let said = ignore.look(&text, &verdict);
+            let path = root.join(&inside);
+            // What goes away while it is looked at was not there.
+            let meta = match fs::symlink_metadata(&path) {
+                Ok(meta) => meta,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(FileError::new("look at", &path, e).into()),
+            };
+            if !said.ignored {
+                part(&text, &facts(&path, &meta));
+            }
+            if meta.is_dir() && (!said.ignored || ignore.may_keep_below(&text)) {
+                open.push((inside, said));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn facts(path: &Path, meta: &Metadata) -> Vec<u8> {
+    let mut facts = Vec::with_capacity(32);
+    facts.extend(meta.mode().to_le_bytes());
+    if meta.is_dir() {
+        return facts;
+    }
+    facts.extend(meta.len().to_le_bytes());
+    facts.extend(meta.mtime().to_le_bytes());
+    facts.extend(meta.mtime_nsec().to_le_bytes());
+    if meta.is_symlink() {
+        // One that went away meanwhile leads nowhere.
+        facts.extend(fs::read_link(path).unwrap_or_default().as_os_str().as_bytes());
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_change_of_what_is_built_of_shows_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, lib) = (folder.path().join("app"), folder.path().join("lib"));
+        write(&app, &[("Dockerfile", "FROM scratch"), (".dockerignore", "*.log\nbuild\n!build/keep"), ("src/main.go", "1")]);
+        write(&app, &[("a.log", ""), ("build/x", ""), ("build/keep", "")]);
+        write(&lib, &[("lib.go", "")]);
+        let mut build = Build::new(ContextSource::Folder(app.clone()), DockerfileSource::InContext(None));
+        build.contexts.insert("lib".into(), ContextSource::Folder(lib.clone()));
+        let mut last = fingerprint(&build).unwrap();
+        let mut changes = |what: &str, expected: bool| {
+            let now = fingerprint(&build).unwrap();
+            assert_eq!(now != last, expected, "{what}");
+            last = now;
+        };
+        changes("nothing", false);
+        write(&app, &[("b.log", "new"), ("a.log", "changed"), ("build/y", "new"), ("src/c.log", "is not left out")]);
+        changes("a file below, which the rules do not mean", true);
+        write(&app, &[("b.log", "changed"), ("build/y", "changed")]);
+        changes("what is left out", false);
+        write(&app, &[("build/keep", "changed")]);
+        changes("what is kept after all", true);
+        write(&app, &[("src/main.go", "22")]);
+        changes("a source", true);
+        write(&app, &[("Dockerfile", "FROM scratch\n")]);
+        changes("the Dockerfile", true);
+        write(&lib, &[("lib.go", "changed")]);
+        changes("another context", true);
+        fs::create_dir(app.join("empty")).unwrap();
+        changes("a folder", true);
+        std::os::unix::fs::symlink("a", app.join("link")).unwrap();
+        changes("a link", true);
+        write(&app, &[("Dockerfile.dockerignore", "src")]);
+        changes("other rules", true);
+        write(&app, &[("src/main.go", "333")]);
+        changes("what these leave out", false);
+    }
+
+    #[test]
+    fn without_a_dockerfile_there_is_no_fingerprint() {
+        let folder = tempfile::tempdir().unwrap();
+        let build = Build::new(ContextSource::Folder(folder.path().to_owned()), DockerfileSource::InContext(Some("x".into())));
+        assert!(matches!(fingerprint(&build), Err(ContextError::NoDockerfile { path }) if path == folder.path().join("x")));
+        let inline = DockerfileSource::Text { name: "x".into(), text: "FROM scratch".into() };
+        let build = Build { dockerfile: inline, ..build };
+        assert!(fingerprint(&build).is_ok());
+        let remote = Build::new(ContextSource::Git("https://example.com/x.git".into()), DockerfileSource::InContext(None));
+        assert!(fingerprint(&remote).is_ok());
+    }
+}
