@@ -1,5 +1,5 @@
 //! What was selected into a root. Goes through the selection with one descriptor for each folder on the way, so no path is
-//! walked again for a file; two threads share the files of large selections.
+//! walked again for a file; several threads share the files of large selections.
 //! Source: Dockerfile reference, "COPY"; BuildKit's copy of files for who gets which permissions: the destination itself, where
 //! it is made, is 0755, and every folder below it gets those of its source even if it was there.
 
@@ -41,6 +41,8 @@ pub struct Copied {
 const AT_ONCE: usize = 32;
 /// Below this many items a second thread costs more than it helps.
 const WORTH_A_THREAD: usize = 256;
+/// Names in one folder are made one after the other anyway.
+const MOST_THREADS: usize = 4;
 /// Handed over and not yet done.
 const WAITING: usize = 32;
 
@@ -176,7 +178,9 @@ impl<'a> Run<'a> {
             let (feed, batches) = mpsc::sync_channel::<Batch<'_>>(WAITING);
             let batches = Mutex::new(batches);
             thread::scope(|scope| {
-                scope.spawn(|| self.work(&batches));
+                for _ in 1..threads.min(MOST_THREADS) {
+                    scope.spawn(|| self.work(&batches));
+                }
                 let mut copier = Copier::new(&self.means);
                 let walked = self.walk(base, times, &mut |batch| match feed.try_send(batch) {
                     Ok(()) => Ok(()),
