@@ -170,6 +170,26 @@ fn a_build_ends_when_nobody_waits_for_it() {
     daemon.stop();
 }
 
+/// The engine ends with the command: what it was at is over, and the next command finds nothing of it.
+#[test]
+fn a_build_without_a_daemon_ends_with_its_command() {
+    let host = Host::new().with_busybox();
+    let word = format!("{}", 4_000_000 + std::process::id());
+    host.write("app/Dockerfile", &format!("FROM {BUSYBOX}\nRUN exec sleep {word}\n"));
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let mut running = host.start(&["build", "app"]);
+        wait_until("the step sleeps", PATIENCE, || {
+            assert!(!running.has_ended(), "{}", running.stderr());
+            processes_with(&word) > 0
+        });
+        running.signal(signal);
+        running.wait(PATIENCE).fails_with(128 + signal as i32);
+        wait_until("it has ended", PATIENCE, || processes_with(&word) == 0);
+    }
+    host.write("app/Dockerfile", &format!("FROM {BUSYBOX}\nRUN true\n"));
+    host.sp(&["build", "app"]).ok();
+}
+
 #[test]
 fn results_that_are_no_images() {
     let host = Host::new().with_busybox();
