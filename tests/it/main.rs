@@ -7,6 +7,8 @@ mod attach;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod build_peers;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod copy;
