@@ -23,10 +23,48 @@ const BASE: &str = "localhost/base:1";
 /// What differs and may: the Dockerfile, what of it, what we make of it, and why that is right.
 struct Known(&'static str, &'static str, &'static str, &'static str);
 
-const KNOWN: &[Known] = &[];
+const KNOWN: &[Known] = &[
+    Known("archives", "tree gzip", "folder 755 0:0", "Docker leaves a folder that is there as it is, whatever the archive says of `.`"),
+    Known(
+        "build-args",
+        "tree still",
+        "file 644 0:0 6 sha256:33a1d7b83f04a982e823e119aea63d1f652caf00e09a5516296fc8ad8713c374",
+        "BuildKit: of ENV and ARG the last one counts, and what --build-arg says counts for each ARG",
+    ),
+    Known(
+        "contexts",
+        "tree jars/lib.jar",
+        "file 644 0:0 4 sha256:a325dcacb80b202a014b420b93fc19061900018f8ce216d0a0cb00d610ec7f97",
+        "COPY gives files of any context to root, where no --chown says otherwise",
+    ),
+    Known(
+        "escape",
+        "config Env",
+        r#"["BACKSLASH=C:\\Windows","PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","TICK=a$b"]"#,
+        "the escape character of the directive is that of words too",
+    ),
+    Known("ignore", "tree all/scripts", "folder 2755 0:0", "Docker keeps all bits of the mode"),
+    Known(
+        "ignore",
+        "tree all/scripts/setuid",
+        "file 4755 0:0 8 sha256:33a7b215065f2ee8635efb72620bc269a1efb889ba3026560334da7366742374",
+        "Docker keeps all bits of the mode",
+    ),
+    Known(
+        "owners",
+        "tree scripts/setuid",
+        "file 4755 3:4 8 sha256:33a7b215065f2ee8635efb72620bc269a1efb889ba3026560334da7366742374",
+        "Docker keeps all bits of the mode",
+    ),
+    Known("mount-cache", "tree var/cache", "nothing", "what a mount needs is no part of the image"),
+    Known("shell", "config Cmd", r#"["/bin/sh","-e","-x","-c","echo started"]"#, "SHELL is for CMD too"),
+    Known("shell", "config Entrypoint", r#"["/bin/busybox","ash","-c","echo entered"]"#, "SHELL is for ENTRYPOINT too"),
+    Known("volumes", "tree variable", "nothing", "VOLUME makes no folder"),
+    Known("workdir", "config WorkingDir", r#""/a/b""#, "BuildKit cleans the path"),
+];
 
 /// What buildah leaves in every image in which it has run something, or has only looked.
-const LEFT_BY_BUILDAH: &[&str] = &["dev", "proc", "sys", "run", "etc", "etc/hosts", "etc/resolv.conf", "etc/hostname"];
+const LEFT_BY_BUILDAH: &[&str] = &["dev", "proc", "sys", "run", "etc", "etc/hosts", "etc/resolv.conf", "etc/hostname", "run/secrets"];
 
 #[test]
 fn buildah_makes_the_same_of_dockerfiles() {
@@ -222,13 +260,19 @@ fn make_context(folder: &Path) {
     fs::hard_link(content.join("script"), content.join("deep/same")).unwrap();
     symlink("deep/er/file", content.join("link")).unwrap();
     let archives = folder.join("archives");
-    for (flag, name) in [("-c", "plain.tar"), ("-cz", "tree.tar.gz"), ("-cj", "tree.tar.bz2"), ("-cJ", "tree.tgx")] {
+    // One of them says something of the folder itself.
+    let all = "deep link script";
+    for (flag, name, what) in
+        [("-c", "plain.tar", all), ("-cz", "tree.tar.gz", "."), ("-cj", "tree.tar.bz2", all), ("-cJ", "tree.tgx", all)]
+    {
         let archive = archives.join(name);
-        let (folder, archive) = (content.to_str().unwrap(), archive.to_str().unwrap());
-        tool("tar", &["-C", folder, "--owner=21", "--group=22", "--numeric-owner", "--sort=name", flag, "-f", archive, "."]);
+        let own = ["-C", content.to_str().unwrap(), "--owner=21", "--group=22", "--numeric-owner", "--sort=name"];
+        let what: Vec<&str> = what.split(' ').collect();
+        tool("tar", &[&own[..], &[flag, "-f", archive.to_str().unwrap()], &what].concat());
     }
     // Compressed, and no archive.
-    tool("sh", &["-c", "gzip -n <\"$0\" >\"$1\"", content.join("script").to_str().unwrap(), archives.join("not.tar.gz").to_str().unwrap()]);
+    let (text, packed) = (content.join("script"), archives.join("not.tar.gz"));
+    tool("sh", &["-c", "gzip -n <\"$0\" >\"$1\"", text.to_str().unwrap(), packed.to_str().unwrap()]);
     fs::remove_dir_all(content).unwrap();
 }
 
@@ -247,6 +291,10 @@ fn config(inspected: &Value) -> Map<String, Value> {
         let mut value = config.get(key).cloned().unwrap_or_default();
         if key == "Labels" && let Value::Object(labels) = &mut value {
             labels.remove("io.buildah.version");
+        }
+        // Their order has no meaning. Buildah moves what is set again to the end.
+        if key == "Env" && let Value::Array(lines) = &mut value {
+            lines.sort_by_key(|line| line.as_str().unwrap_or_default().to_owned());
         }
         (key.to_owned(), value)
     });
