@@ -113,7 +113,7 @@ impl Story {
         }
         building.failures.tell(said);
         if let (Some(running), Some(title)) = (self.running.get(&id), building.failures.running()) {
-            running.bar.set_message(format!("{} {title}", steps::running(step)));
+            running.bar.set_message(format!("{} {}", steps::running(step), table::shorten(title, TITLE)));
         }
         Ok(())
     }
@@ -176,6 +176,8 @@ impl Parts {
     }
 }
 
+/// As much of the title of a build's step as fits on a line beside the image's name.
+const TITLE: usize = 40;
 const TICK: Duration = Duration::from_millis(100);
 
 const fn phase(phase: Phase) -> &'static str {

@@ -96,7 +96,13 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     let build = match build {
         // What could not be read of either has been told.
         Some(None) => return None,
-        Some(Some(read)) if !unread => Some(for_container(reader, read, image, platform.as_ref())),
+        Some(Some(read)) if !unread => {
+            if let Some(reference) = image.as_ref().filter(|reference| reference.digest().is_some()) {
+                let message = format!("`{reference}` has a digest: that cannot be chosen");
+                reader.error_hint(image_at, message, "write a tag only");
+            }
+            Some(for_container(reader, read, image, platform.as_ref()))
+        }
         _ => {
             image?;
             None

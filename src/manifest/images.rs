@@ -56,6 +56,10 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             reader.error_hint(at, "this reference names one image already", hint);
         }
     }
+    if matches!(source, ImageSource::Build(_)) && reference.digest().is_some() {
+        let at = f.get("reference").map_or(at, |node| node.at);
+        reader.error_hint(at, format!("`{reference}` has a digest: that cannot be chosen"), "write a tag only");
+    }
     for (target, at) in &push {
         if *target == reference && matches!(source, ImageSource::Pull(_)) {
             reader.error_hint(*at, format!("`{target}` is where the image is pulled from"), "remove it");

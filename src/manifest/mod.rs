@@ -38,7 +38,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use desired::{Desired, Placed};
@@ -46,7 +46,7 @@ pub use problem::{LoadErrors, Problem};
 pub use schema::schemas;
 
 use crate::model::spec::Build;
-use crate::model::{Digest, Name};
+use crate::model::{Digest, ImageRef, Name};
 
 use declared::Declared;
 use problem::{Place, Problems};
@@ -68,11 +68,25 @@ pub struct LoadOptions<'a> {
     pub stack: Option<Name>,
     /// Variables for `${VAR}` and for environment variables without a value, over those of `.env`.
     pub environment: BTreeMap<String, String>,
-    /// Takes the fingerprint of what an image is made of.
+    /// Looks at what an image is made of.
     pub fingerprint: &'a Fingerprint,
 }
 
-pub type Fingerprint = dyn Fn(Source<'_>) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>>;
+/// What was found at a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub fingerprint: Digest,
+    /// The images that a Dockerfile begins with and copies from, as far as it can be read.
+    pub bases: BTreeSet<ImageRef>,
+}
+
+impl From<Digest> for Found {
+    fn from(fingerprint: Digest) -> Self {
+        Self { fingerprint, bases: BTreeSet::new() }
+    }
+}
+
+pub type Fingerprint = dyn Fn(Source<'_>) -> Result<Found, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A stack that was loaded without an error.
 #[derive(Clone, Debug)]

@@ -121,9 +121,18 @@ fn stale(draft: &Draft<'_>, image: &ImageSpec, here: &Image, wanted: Digest, fie
     })
 }
 
-/// The cause to build an image again: it is to be built otherwise, or of other files.
+/// The cause to build an image again: it is to be built otherwise, of other files, or on another base.
 fn rebuild(draft: &Draft<'_>, image: &ImageSpec, build: &Build, here: &Image) -> Option<Cause> {
-    let wanted = origin::of_build(build);
+    let mut bases = BTreeMap::new();
+    for base in declared_bases(draft.desired, image, build) {
+        match becomes(draft, base) {
+            Becomes::Is(digest) => drop(bases.insert(base.clone(), digest)),
+            Becomes::Open(action) => return follows(draft, base, action),
+            // Then the build says what is missing.
+            Becomes::Absent => {}
+        }
+    }
+    let wanted = origin::of_build(build, &bases);
     let known = draft.observed.known.origins.get(&image.reference);
     let field = match known {
         Some(known) if origin::is_built_so(known.origin, build) => "spec.build.context",
@@ -174,26 +183,48 @@ fn push(draft: &mut Draft<'_>, name: &Name, image: &ImageSpec) {
     }
 }
 
-/// The images, each after the one that the container which it is committed from is made of.
+/// The bases of a build that the stack declares itself, which therefore come first.
+pub(super) fn declared_bases<'a>(
+    desired: &'a Desired,
+    image: &ImageSpec,
+    build: &'a Build,
+) -> impl Iterator<Item = &'a ImageRef> {
+    let own = image.reference.clone();
+    let declared = move |base: &&ImageRef| **base != own && desired.images.values().any(|other| other.reference == **base);
+    build.bases.iter().filter(declared)
+}
+
+/// The images, each after those that it is made of: the one that the container which it is committed from is made of, or those
+/// that it is built on.
 fn sources_first(desired: &Desired) -> Vec<(&Name, &ImageSpec)> {
     let by_reference: BTreeMap<&ImageRef, &Name> = desired.images.iter().map(|(name, image)| (&image.reference, name)).collect();
-    let source = |image: &ImageSpec| match &image.source {
-        ImageSource::Commit(commit) => by_reference.get(&desired.containers.get(&commit.container)?.spec.image).copied(),
-        ImageSource::Pull(_) | ImageSource::Build(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => None,
+    let sources = |image: &ImageSpec| -> Vec<&Name> {
+        match &image.source {
+            ImageSource::Commit(commit) => {
+                let container = desired.containers.get(&commit.container);
+                container.and_then(|container| by_reference.get(&container.spec.image).copied()).into_iter().collect()
+            }
+            ImageSource::Build(build) => {
+                declared_bases(desired, image, build).filter_map(|base| by_reference.get(base).copied()).collect()
+            }
+            ImageSource::Pull(_) | ImageSource::Load { .. } | ImageSource::Import { .. } => Vec::new(),
+        }
     };
     let mut order = Vec::with_capacity(desired.images.len());
     let mut seen = HashSet::new();
     for start in desired.images.keys() {
-        // An image has one source, so that its sources are a chain. A circle ends where it began; the graph tells of it.
-        let mut chain = Vec::new();
-        let mut next = Some(start);
-        while let Some((name, image)) = next.and_then(|name| desired.images.get_key_value(name))
-            && seen.insert(name)
-        {
-            chain.push((name, image));
-            next = source(image);
+        // Depth first without recursion: an image comes out when all that it is made of has. A circle ends where it began; the
+        // graph tells of it.
+        let mut open = vec![(start, false)];
+        while let Some((name, done)) = open.pop() {
+            let Some((name, image)) = desired.images.get_key_value(name) else { continue };
+            if done {
+                order.push((name, image));
+            } else if seen.insert(name) {
+                open.push((name, true));
+                open.extend(sources(image).into_iter().map(|source| (source, false)));
+            }
         }
-        order.extend(chain.into_iter().rev());
     }
     order
 }

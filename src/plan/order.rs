@@ -8,6 +8,7 @@ use crate::model::spec::{Condition, ImageSource, Mount};
 use crate::observed::Container;
 
 use super::draft::Draft;
+use super::images::declared_bases;
 use super::step::{Action, Kind, WaitFor};
 use super::steps::FIREWALL;
 
@@ -43,6 +44,13 @@ pub(super) fn references(draft: &mut Draft<'_>) {
         {
             let completed = Action::Wait(WaitFor::Completed);
             draft.need((Kind::Image, reference, Action::Commit), (C, &container.engine_name, completed));
+        }
+        if let ImageSource::Build(build) = &image.source {
+            for base in declared_bases(draft.desired, image, build) {
+                for obtain in OBTAIN {
+                    draft.need((Kind::Image, reference, Action::Build), (Kind::Image, base, obtain));
+                }
+            }
         }
         for target in &image.push {
             for obtain in OBTAIN {

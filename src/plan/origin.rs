@@ -1,5 +1,7 @@
 //! What images that are made on the host come from, as digests: an image whose origin is still the same is not made again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::spec::{Build, Commit, ContainerSpec, Pull, ResourceLimits};
 use crate::model::{Digest, ImageRef, RestartPolicy};
 
@@ -24,11 +26,13 @@ pub fn of_commit(container: &ContainerSpec, image: Digest, commit: &Commit) -> D
     Digest::of(format!("{container} {image} {spec} {changes:?} {author:?} {message:?}").as_bytes())
 }
 
-/// Of a build: in the first half how it is built, in the second one of what. So it can be told which of both has changed.
-pub fn of_build(build: &Build) -> Digest {
+/// Of a build: in the first half how it is built, in the second one of what, the bases that the stack declares among it. So it
+/// can be told which of both has changed.
+pub fn of_build(build: &Build, bases: &BTreeMap<ImageRef, Digest>) -> Digest {
     let mut bytes = *described(build).bytes();
-    let files = build.fingerprint.unwrap_or_else(|| Digest::of(b""));
-    bytes[16..].copy_from_slice(&files.bytes()[..16]);
+    let files = build.fingerprint.map(|digest| digest.to_string()).unwrap_or_default();
+    let bases: Vec<String> = bases.iter().map(|(reference, digest)| format!("{reference} {digest}")).collect();
+    bytes[16..].copy_from_slice(&Digest::of(format!("{files} {}", bases.join(" ")).as_bytes()).bytes()[..16]);
     Digest::from_bytes(bytes)
 }
 
@@ -38,7 +42,7 @@ pub fn is_built_so(origin: Digest, build: &Build) -> bool {
 }
 
 fn described(build: &Build) -> Digest {
-    let plain = Build { fingerprint: None, ..build.clone() };
+    let plain = Build { fingerprint: None, bases: BTreeSet::new(), ..build.clone() };
     // Plain data always has a JSON form.
     Digest::of(serde_json::to_string(&plain).unwrap_or_default().as_bytes())
 }

@@ -1,5 +1,6 @@
 //! How an image comes to be on the host, and from there to other registries: the effects of its steps.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tokio::io::AsyncReadExt;
@@ -48,6 +49,15 @@ async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &B
     for (id, file) in &source.secrets {
         request.secrets.push(BuildSecret { id: id.clone(), content: secret(file).await? });
     }
+    // As they are before: what becomes of them meanwhile is seen by the next look.
+    let declared =
+        |base: &&ImageRef| **base != image.reference && context.desired.images.values().any(|other| other.reference == **base);
+    let mut bases = BTreeMap::new();
+    for base in source.bases.iter().filter(declared) {
+        if let Ok(here) = engine.image(base) {
+            bases.insert(base.clone(), here.digest);
+        }
+    }
     let (sink, pass) = told.build();
     let passing = tokio::spawn(pass);
     let built = engine.build(request, None, sink).await;
@@ -55,7 +65,7 @@ async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &B
     passing.await.map_err(|_| EngineError::Interrupted)?;
     // No output is named, so it is an image that is made.
     let digest = built?.digest.ok_or(EngineError::Interrupted)?;
-    let origin = Origin { origin: origin::of_build(source), digest };
+    let origin = Origin { origin: origin::of_build(source, &bases), digest };
     Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
 }
 

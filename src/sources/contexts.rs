@@ -1,6 +1,7 @@
 //! What builds are made of on this host: which files of a context are part of it, and a fingerprint that tells when they have
 //! changed. Files are looked at, not read: but for the Dockerfile and the rules, which are small.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::engine::build::dockerfile as syntax;
 use crate::engine::build::ignore::{Ignore, IgnoreError, Verdict};
+use crate::engine::build::stages::{self, BuildSettings};
 use crate::files::{self, FileError};
-use crate::model::Digest;
+use crate::manifest::Found;
 use crate::model::build::{ContextSource, DockerfileSource};
 use crate::model::spec::Build;
+use crate::model::{Digest, ImageRef, Platform};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
@@ -64,12 +68,7 @@ pub fn fingerprint(build: &Build) -> Result<Digest, ContextError> {
         ContextSource::Folder(folder) => Some(folder),
         _ => None,
     };
-    let path = match (&build.dockerfile, folder) {
-        (DockerfileSource::InContext(inside), Some(folder)) => Some(folder.join(inside.as_deref().unwrap_or(DOCKERFILE))),
-        (DockerfileSource::File(path), _) => Some(path.clone()),
-        (DockerfileSource::InContext(_) | DockerfileSource::Text { .. }, _) => None,
-    };
-    if let Some(path) = path {
+    if let Some(path) = dockerfile(build) {
         let bytes = files::read_if_there(&path)?.ok_or(ContextError::NoDockerfile { path })?;
         part("Dockerfile", &bytes);
     }
@@ -85,6 +84,48 @@ pub fn fingerprint(build: &Build) -> Result<Digest, ContextError> {
         }
     }
     Ok(Digest::from_bytes(hash.finalize().into()))
+}
+
+/// The fingerprint of a build's files, and the images that it is built on, as far as its Dockerfile can be read here: what is
+/// wrong with that is told when it is built.
+pub fn look(build: &Build) -> Result<Found, ContextError> {
+    let fingerprint = fingerprint(build)?;
+    let text = match (&build.dockerfile, dockerfile(build)) {
+        (DockerfileSource::Text { text, .. }, _) => Some(text.clone().into_bytes()),
+        (_, Some(path)) => files::read_if_there(&path)?,
+        (_, None) => None,
+    };
+    let bases = text.and_then(|text| bases(build, &text)).unwrap_or_default();
+    Ok(Found { fingerprint, bases })
+}
+
+fn bases(build: &Build, text: &[u8]) -> Option<BTreeSet<ImageRef>> {
+    let file = syntax::parse(Path::new(DOCKERFILE), text).ok()?;
+    let host = Platform::host();
+    let settings = BuildSettings {
+        target: build.target.clone(),
+        arguments: build.arguments.clone(),
+        target_platform: build.platforms.first().cloned().unwrap_or_else(|| host.clone()),
+        build_platform: host,
+        contexts: build.contexts.keys().cloned().collect(),
+    };
+    let stages = stages::plan(&file, &settings).ok()?;
+    let contexts = build.contexts.values().filter_map(|context| match context {
+        ContextSource::Image(reference) => Some(reference.clone()),
+        _ => None,
+    });
+    Some(stages.images().into_iter().map(|image| image.reference).chain(contexts).collect())
+}
+
+/// Where the Dockerfile is, where it is a file of this host.
+fn dockerfile(build: &Build) -> Option<PathBuf> {
+    match (&build.dockerfile, &build.context) {
+        (DockerfileSource::InContext(inside), ContextSource::Folder(folder)) => {
+            Some(folder.join(inside.as_deref().unwrap_or(DOCKERFILE)))
+        }
+        (DockerfileSource::File(path), _) => Some(path.clone()),
+        (DockerfileSource::InContext(_) | DockerfileSource::Text { .. }, _) => None,
+    }
 }
 
 /// Hands on what is to be known of every entry, in an order of its own.
@@ -182,6 +223,24 @@ mod tests {
         changes("other rules", true);
         write(&app, &[("src/main.go", "333")]);
         changes("what these leave out", false);
+    }
+
+    #[test]
+    fn the_images_that_it_is_built_on_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            "ARG BASE=base\nFROM $BASE AS one\nCOPY --from=tools:2 /x /\nFROM one\nRUN --mount=from=mounted true\nFROM unused\n";
+        write(folder.path(), &[("Dockerfile", text)]);
+        let mut build = Build::new(ContextSource::Folder(folder.path().to_owned()), DockerfileSource::InContext(None));
+        let found = |build: &Build| look(build).unwrap().bases.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found(&build), ["unused:latest"]);
+        build.target = Some("1".into());
+        assert_eq!(found(&build), ["base:latest", "mounted:latest", "tools:2"]);
+        build.arguments.insert("BASE".into(), "localhost/own:1".into());
+        build.contexts.insert("mounted".into(), ContextSource::Image("other".parse().unwrap()));
+        assert_eq!(found(&build), ["other:latest", "tools:2", "localhost/own:1"]);
+        write(folder.path(), &[("Dockerfile", "RUNN")]);
+        assert_eq!(found(&build), Vec::<String>::new());
     }
 
     #[test]

@@ -35,8 +35,8 @@ impl Folder {
     pub fn load(&self, environment: BTreeMap<String, String>) -> Result<Loaded, LoadErrors> {
         let fingerprints = self.fingerprints.clone();
         let fingerprint = move |source: Source<'_>| match source {
-            Source::Path(path) => Ok(fingerprints.take(path)?),
-            Source::Build(build) => Ok(contexts::fingerprint(build)?),
+            Source::Path(path) => Ok(fingerprints.take(path)?.into()),
+            Source::Build(build) => Ok(contexts::look(build)?),
         };
         let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &fingerprint };
         manifest::load(&self.path, &options)

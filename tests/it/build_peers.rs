@@ -24,7 +24,12 @@ const BASE: &str = "localhost/base:1";
 struct Known(&'static str, &'static str, &'static str, &'static str);
 
 const KNOWN: &[Known] = &[
-    Known("archives", "tree gzip", "folder 755 0:0", "Docker leaves a folder that is there as it is, whatever the archive says of `.`"),
+    Known(
+        "archives",
+        "tree gzip",
+        "folder 755 0:0",
+        "Docker leaves a folder that is there as it is, whatever the archive says of `.`",
+    ),
     Known(
         "build-args",
         "tree still",
@@ -64,7 +69,8 @@ const KNOWN: &[Known] = &[
 ];
 
 /// What buildah leaves in every image in which it has run something, or has only looked.
-const LEFT_BY_BUILDAH: &[&str] = &["dev", "proc", "sys", "run", "etc", "etc/hosts", "etc/resolv.conf", "etc/hostname", "run/secrets"];
+const LEFT_BY_BUILDAH: &[&str] =
+    &["dev", "proc", "sys", "run", "etc", "etc/hosts", "etc/resolv.conf", "etc/hostname", "run/secrets"];
 
 #[test]
 fn buildah_makes_the_same_of_dockerfiles() {
@@ -279,8 +285,18 @@ fn make_context(folder: &Path) {
 /// What is compared of a configuration. That something is empty and that it is not there are the same.
 fn config(inspected: &Value) -> Map<String, Value> {
     const KEYS: [&str; 12] = [
-        "Env", "Cmd", "Entrypoint", "WorkingDir", "User", "ExposedPorts", "Volumes", "Labels", "OnBuild", "StopSignal",
-        "Healthcheck", "Shell",
+        "Env",
+        "Cmd",
+        "Entrypoint",
+        "WorkingDir",
+        "User",
+        "ExposedPorts",
+        "Volumes",
+        "Labels",
+        "OnBuild",
+        "StopSignal",
+        "Healthcheck",
+        "Shell",
     ];
     let whole = ["Author", "Os", "Architecture"].map(|key| {
         let value = inspected.get(key).or_else(|| inspected.get(key.to_lowercase()));
@@ -289,11 +305,15 @@ fn config(inspected: &Value) -> Map<String, Value> {
     let config = inspected.get("Config").or_else(|| inspected.get("config")).unwrap_or_else(|| panic!("{inspected}"));
     let of_config = KEYS.map(|key| {
         let mut value = config.get(key).cloned().unwrap_or_default();
-        if key == "Labels" && let Value::Object(labels) = &mut value {
+        if key == "Labels"
+            && let Value::Object(labels) = &mut value
+        {
             labels.remove("io.buildah.version");
         }
         // Their order has no meaning. Buildah moves what is set again to the end.
-        if key == "Env" && let Value::Array(lines) = &mut value {
+        if key == "Env"
+            && let Value::Array(lines) = &mut value
+        {
             lines.sort_by_key(|line| line.as_str().unwrap_or_default().to_owned());
         }
         (key.to_owned(), value)
@@ -443,7 +463,8 @@ impl Buildah {
 impl Drop for Buildah {
     fn drop(&mut self) {
         let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-        let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(&self.folder));
+        let below =
+            mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(&self.folder));
         for path in below.collect::<Vec<_>>().into_iter().rev() {
             nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH).ok();
         }

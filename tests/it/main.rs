@@ -7,7 +7,13 @@ mod attach;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod build;
+#[cfg(test)]
+mod build_manifests;
+#[cfg(test)]
 mod build_peers;
+#[cfg(test)]
+mod build_stages;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

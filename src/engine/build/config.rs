@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::dockerfile::{Command, CommandLine, HealthcheckInstruction, Pair, Word};
 use super::expand::{ExpandError, Expanded};
 use super::stages::{Globals, Scope};
+use crate::engine::runtime::DEFAULT_PATH;
 use crate::model::spec::Exposed;
 use crate::model::{Digest, Platform, Signal};
 
@@ -56,8 +57,12 @@ pub struct Image {
 impl Image {
     /// An empty image for `platform`.
     pub fn scratch(platform: Platform, escape: char) -> Self {
+        let mut run = Map::new();
+        with_path(&mut run);
         let scope = Scope::new([], escape);
-        Self { whole: Map::new(), run: Map::new(), scope, history: Vec::new(), has_command: false, escape, platform }
+        let mut image = Self { whole: Map::new(), run, scope, history: Vec::new(), has_command: false, escape, platform };
+        image.scope = Scope::new(image.environment(), escape);
+        image
     }
 
     /// The image whose configuration is `content`, and the triggers that it has for whoever begins with it.
@@ -82,6 +87,7 @@ impl Image {
             whole.remove(key);
         }
         let triggers = strings(run.remove("OnBuild").as_ref());
+        with_path(&mut run);
         let environment = strings(run.get("Env")).into_iter().filter_map(|line| {
             let (name, value) = line.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
@@ -345,11 +351,6 @@ impl Image {
         }
     }
 
-    /// What of the configuration a RUN could see or depend on, for the keys of steps.
-    pub fn run_config(&self) -> &Map<String, Value> {
-        &self.run
-    }
-
     /// The configuration of the image as it is published, with these layers, and when it was made: when the last layer was, so
     /// that a build that finds everything done gives the same image. `epoch` is for all, where it is given.
     pub fn finish(&self, diff_ids: &[Digest], created: Option<i64>, epoch: Option<i64>) -> (Vec<u8>, OffsetDateTime) {
@@ -390,6 +391,15 @@ impl Image {
         let untold = layers.saturating_sub(told);
         history.splice(0..0, (0..untold).map(|_| json!({"created_by": ""})));
         history
+    }
+}
+
+/// Where programs are looked for, where the base does not say it: programs that read an image's variables expect it there.
+fn with_path(run: &mut Map<String, Value>) {
+    let mut lines = strings(run.get("Env"));
+    if !lines.iter().any(|line| line.starts_with("PATH=")) {
+        lines.insert(0, format!("PATH={DEFAULT_PATH}"));
+        run.insert("Env".to_owned(), lines.into());
     }
 }
 
@@ -467,10 +477,18 @@ mod tests {
         Ok(image)
     }
 
+    /// Without the default path, which every image has.
     #[track_caller]
     fn becomes(before: Value, text: &str, after: Value) {
         let image = built(before, text).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(Value::Object(image.run_config().clone()), after, "{text}");
+        let mut found = image.run.clone();
+        let lines: Vec<String> =
+            strings(found.get("Env")).into_iter().filter(|line| *line != format!("PATH={DEFAULT_PATH}")).collect();
+        match lines.is_empty() {
+            true => drop(found.remove("Env")),
+            false => drop(found.insert("Env".to_owned(), lines.into())),
+        }
+        assert_eq!(Value::Object(found), after, "{text}");
     }
 
     #[test]

@@ -112,9 +112,10 @@ async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<F
         } else {
             let wanted = match &checksum {
                 None => None,
-                Some(text) => Some(text.parse::<Digest>().map_err(|error| {
-                    builder.wrong_with(order.place, format!("`--checksum={text}`: {error}"), None)
-                })?),
+                Some(text) => Some(
+                    text.parse::<Digest>()
+                        .map_err(|error| builder.wrong_with(order.place, format!("`--checksum={text}`: {error}"), None))?,
+                ),
             };
             let download = Download::fetch(&work.images, &source, path, wanted.as_ref()).await?;
             fetched.facts.push(download.digest());

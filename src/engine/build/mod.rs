@@ -133,12 +133,20 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
     drop(building);
     let keeps = keeps_image(&work.request);
     let before = if keeps { Vec::new() } else { work.images.list()? };
+    // Layers that are published move; what is mounted of them stays as it is.
+    let files = match work.request.outputs.iter().any(outputs::needs_files) {
+        true => {
+            let (work, stage) = (work.clone(), stage.clone());
+            Some(Arc::new(tokio::task::spawn_blocking(move || work.view(&stage.layers)).await??))
+        }
+        false => None,
+    };
     let published = publish(work, &stage, done).await;
     finish(closing).await;
     save(work);
     let Some(digest) = published? else { return Ok(None) };
     for output in &work.request.outputs {
-        outputs::make(work, output, &stage, digest).await?;
+        outputs::make(work, output, files.as_ref(), digest).await?;
     }
     if let (Some(digest), false) = (digest, keeps || before.iter().any(|image| digest == Some(image.digest))) {
         // It was made for an archive only. Another one may have made the same meanwhile, and named it.

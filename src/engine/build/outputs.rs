@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::BuildError;
 use super::files::{CopyOrder, Select, Selection, Tree, copy};
 use super::ignore::Ignore;
-use super::stage::StageDone;
 use super::work::Work;
 use crate::engine::images::{ArchiveFormat, Images, ImagesError, PushOptions, Saved};
 use crate::files::{self, FileError};
@@ -21,11 +20,16 @@ pub(super) const fn needs_image(output: &BuildOutput) -> bool {
     matches!(output, BuildOutput::Image { .. } | BuildOutput::Oci { .. } | BuildOutput::Docker { .. })
 }
 
-/// Makes one output. `image` is there where an output needs it.
+/// Whether an output is made of the files of the result.
+pub(super) const fn needs_files(output: &BuildOutput) -> bool {
+    matches!(output, BuildOutput::Local { .. } | BuildOutput::Tar { .. })
+}
+
+/// Makes one output. `files`, the root of the result, and `image` are there where an output needs them.
 pub(super) async fn make(
     work: &Arc<Work>,
     output: &BuildOutput,
-    stage: &Arc<StageDone>,
+    files: Option<&Arc<OwnedFd>>,
     image: Option<Digest>,
 ) -> Result<(), BuildError> {
     match output {
@@ -40,16 +44,15 @@ pub(super) async fn make(
             Ok(())
         }
         BuildOutput::Local { path } => {
+            let root = files.ok_or(BuildError::Interrupted)?.clone();
             let (path, title) = (path.clone(), format!("copying the files to {}", path.display()));
-            written(work, stage, title, move |work, stage| local(work, stage, &path)).await
+            written(work, title, move |work| local(work, &root, &path)).await
         }
         BuildOutput::Tar { path } => {
+            let root = files.ok_or(BuildError::Interrupted)?.clone();
             let (path, title) = (path.clone(), format!("writing {}", path.display()));
-            written(work, stage, title, move |work, stage| {
-                whole(&path, |file| {
-                    let root = work.view(&stage.layers)?;
-                    Ok(Images::export(Path::new(&format!("/proc/self/fd/{}/.", root.as_raw_fd())), file)?)
-                })
+            written(work, title, move |_| {
+                whole(&path, |file| Ok(Images::export(Path::new(&format!("/proc/self/fd/{}/.", root.as_raw_fd())), file)?))
             })
             .await
         }
@@ -57,39 +60,33 @@ pub(super) async fn make(
             let what = format!("an OCI layout as the folder {}", path.display());
             Err(BuildError::Unsupported { what, hint: "write a tar (`tar=true`, the default) and unpack it".to_owned() })
         }
-        BuildOutput::Oci { path, tar: true } => archive(work, stage, path.clone(), ArchiveFormat::Oci, image).await,
-        BuildOutput::Docker { path } => archive(work, stage, path.clone(), ArchiveFormat::Docker, image).await,
+        BuildOutput::Oci { path, tar: true } => archive(work, path.clone(), ArchiveFormat::Oci, image).await,
+        BuildOutput::Docker { path } => archive(work, path.clone(), ArchiveFormat::Docker, image).await,
     }
 }
 
 async fn written(
     work: &Arc<Work>,
-    stage: &Arc<StageDone>,
     title: String,
-    make: impl FnOnce(&Work, &StageDone) -> Result<(), BuildError> + Send + 'static,
+    make: impl FnOnce(&Work) -> Result<(), BuildError> + Send + 'static,
 ) -> Result<(), BuildError> {
     let running = work.events.begin(title);
-    let (work, stage) = (work.clone(), stage.clone());
-    let made = tokio::task::spawn_blocking(move || make(&work, &stage)).await?;
+    let work = work.clone();
+    let made = tokio::task::spawn_blocking(move || make(&work)).await?;
     running.ended(made, false)
 }
 
-async fn archive(
-    work: &Arc<Work>,
-    stage: &Arc<StageDone>,
-    path: PathBuf,
-    format: ArchiveFormat,
-    image: Option<Digest>,
-) -> Result<(), BuildError> {
+async fn archive(work: &Arc<Work>, path: PathBuf, format: ArchiveFormat, image: Option<Digest>) -> Result<(), BuildError> {
     let digest = image.ok_or(BuildError::Interrupted)?;
     let saved = Saved { digest, references: work.request.tags.clone() };
     let title = format!("writing {}", path.display());
-    written(work, stage, title, move |work, _| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
+    written(work, title, move |work| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
 }
 
 /// All files of the stage, into a folder that is made if it is not there.
-fn local(work: &Work, stage: &StageDone, path: &Path) -> Result<(), BuildError> {
-    let tree = Tree::of_root(work.view(&stage.layers)?, "the result");
+fn local(work: &Work, root: &OwnedFd, path: &Path) -> Result<(), BuildError> {
+    let root = root.try_clone().map_err(BuildError::step("open the result"))?;
+    let tree = Tree::of_root(root, "the result");
     let (none, all) = (Ignore::default(), ["/".to_owned()]);
     let selection = Selection::of(&tree, &Select { sources: &all, exclude: &none, parents: false })?;
     files::create_dirs(path, 0o755)?;

@@ -1,6 +1,7 @@
 //! What a crash or a power cut left half-made is finished or undone. What a living process is at work on is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::Path;
 
 use super::records::Phase;
@@ -86,7 +87,7 @@ impl Containers {
         names.extend(entries(&self.instance.run_dir().join("containers"))?);
         names.extend(entries(&self.locks_dir())?.into_iter().filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)));
         names.extend(self.cgroups()?);
-        Ok(names)
+        Ok(whole(names))
     }
 
     /// The names of all cgroups below the instance's own parents. What is elsewhere has a row as long as it is there.
@@ -115,6 +116,16 @@ impl Containers {
     }
 }
 
+/// Without beginnings of other names. A lock has the whole name, and is made before what has the beginning only: whoever holds
+/// it is at work on both.
+fn whole(names: BTreeSet<String>) -> BTreeSet<String> {
+    let begins_another = |name: &String| {
+        let mut after = names.range::<String, _>((Bound::Excluded(name), Bound::Unbounded));
+        after.next().is_some_and(|next| next.starts_with(name.as_str()))
+    };
+    names.iter().filter(|name| !begins_another(name)).cloned().collect()
+}
+
 /// The names in a folder, none when there is no such folder.
 pub(super) fn entries(folder: &Path) -> Result<Vec<String>, ContainersError> {
     let listing = match std::fs::read_dir(folder) {
@@ -128,4 +139,15 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<String>, ContainersError> {
         names.extend(entry.file_name().into_string());
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_stands_for_the_whole_name_where_that_is_there() {
+        let names = ["aa", "aab", "ab", "b", "ba"].map(str::to_owned);
+        assert_eq!(whole(names.into()), ["aab", "ab", "ba"].map(str::to_owned).into());
+    }
 }

@@ -22,7 +22,7 @@ use super::{capabilities, cgroups, seccomp, small_init};
 use crate::sys;
 
 /// Where programs are looked for when the environment does not say. Docker's.
-pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// All that decides what the process becomes.
 pub(super) struct Becoming<'a> {

@@ -43,6 +43,7 @@ mod tests;
 
 pub use capabilities::grant_all;
 pub use cgroups::CgroupPath;
+pub use enter::DEFAULT_PATH;
 pub use error::RuntimeError;
 pub use exec::{exec, open_terminal};
 pub use failure::Stage;

@@ -8,7 +8,7 @@ use crate::manifest::builds::NamedSecret;
 use crate::manifest::declared::{Container, ContainerBuild, Declared, Image, Resource};
 use crate::manifest::desired::Desired;
 use crate::manifest::problem::{Place, Problems, did_you_mean};
-use crate::manifest::{Fingerprint, Source};
+use crate::manifest::{Fingerprint, Found, Source};
 use crate::model::spec::{Build, ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy};
 
@@ -81,9 +81,10 @@ pub(super) fn images(
             ImageSource::Build(build) => {
                 secrets.find(named, build, problems);
                 match fingerprint(Source::Build(build)) {
-                    Ok(digest) => {
+                    Ok(Found { fingerprint, bases }) => {
                         let is_here = build.folders().next().is_some();
-                        build.fingerprint = is_here.then_some(digest);
+                        build.fingerprint = is_here.then_some(fingerprint);
+                        build.bases = bases;
                     }
                     Err(error) => problems.error(source_at, error.to_string()),
                 }
@@ -101,7 +102,7 @@ pub(super) fn images(
                 continue;
             }
             match fingerprint(Source::Path(&path)) {
-                Ok(digest) => spec.source = with_fingerprint(spec.source, digest),
+                Ok(found) => spec.source = with_fingerprint(spec.source, found.fingerprint),
                 Err(_) if away => {
                     let message = format!("the archive {} is not there now", path.display());
                     problems.warn(source_at, message, Some("the image is not loaded again until it is".to_owned()));

@@ -174,6 +174,7 @@ fn errors_of_builds() {
         "build: {context: app, contexts: {}}",
         "build: app\npull: {}",
         "build: app\nverify: {keys: [x]}",
+        "build: app\nreference: a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     ] {
         all.push_str(&format!("{}\n", spec.replace('\n', " ⏎ ")));
         for error in errors_of(&with_files("i.yaml", &manifest(spec))) {
@@ -187,6 +188,7 @@ fn errors_of_builds() {
         "build: {context: app, secrets: [tokne]}",
         "pull_policy: build",
         "image: \"A B\", build: app",
+        "image: a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855, build: app",
     ] {
         let text = format!("services: {{a: {{{service}}}}}\nsecrets: {{token: {{file: token}}}}\n");
         all.push_str(&format!("{service}\n"));

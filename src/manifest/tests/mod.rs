@@ -24,10 +24,10 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn load_in(dir: &Path, variables: &[(&str, &str)]) -> Result<Loaded, LoadErrors> {
-    let fingerprint = |source: Source<'_>| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
+    let fingerprint = |source: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> {
         match source {
-            Source::Path(path) => Ok(Digest::of(&std::fs::read(path)?)),
-            Source::Build(_) => Ok(Digest::of(b"context")),
+            Source::Path(path) => Ok(Digest::of(&std::fs::read(path)?).into()),
+            Source::Build(_) => Ok(Digest::of(b"context").into()),
         }
     };
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -300,7 +300,7 @@ fn a_folder_of_manifests_becomes_a_stack() {
 
 #[test]
 fn stacks_are_named() {
-    let fingerprint = |_: Source<'_>| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"")) };
+    let fingerprint = |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
     let name = |dir: &Path| {
         let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
         load(dir, &options).map(|loaded| loaded.desired.stack.to_string()).map_err(|e| e.to_string())

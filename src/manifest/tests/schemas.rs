@@ -74,7 +74,8 @@ fn examples_load_and_obey_the_schemas() {
             continue;
         }
         // What is imported may be made by the example's own script.
-        let fingerprint = |_: Source<'_>| -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"")) };
+        let fingerprint =
+            |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
         let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
         if let Err(errors) = load(&path, &options) {
             panic!("{errors}");

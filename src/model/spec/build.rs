@@ -21,6 +21,9 @@ pub struct Build {
     /// they have been looked at. What is fetched is built once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
+    /// The images that it is known to be built on.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub bases: BTreeSet<ImageRef>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, ContextSource>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,7 @@ impl Build {
             context,
             dockerfile,
             fingerprint: None,
+            bases: BTreeSet::new(),
             contexts: BTreeMap::new(),
             target: None,
             arguments: BTreeMap::new(),

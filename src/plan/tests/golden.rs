@@ -445,3 +445,38 @@ fn an_image_is_built_again_when_it_is_to_be_another_one() {
     let shown = render(&plan(&built(1, Some("web")), &host.observed).unwrap(), false);
     assert!(shown.contains("is another image than the one that was made"), "{shown}");
 }
+
+#[test]
+fn what_is_built_on_another_image_of_the_stack_comes_after_it() {
+    let built = |files: u8| {
+        let mut desired = Desired::empty(stack());
+        let source = |files: Option<u8>, bases: &[&str]| {
+            let mut build = Build::new(ContextSource::Folder("/x".into()), DockerfileSource::InContext(None));
+            build.fingerprint = files.map(|files| Digest::of(&[files]));
+            build.bases = bases.iter().map(|base| base.parse().unwrap()).collect();
+            ImageSource::Build(Box::new(build))
+        };
+        for (image, source) in [
+            ("a-app", source(Some(0), &["z-base", "debian"])),
+            ("b-tool", source(Some(0), &["a-app"])),
+            ("z-base", source(Some(files), &["debian"])),
+        ] {
+            desired.images.insert(name(image), ImageSpec::new(image.parse().unwrap(), source));
+        }
+        desired
+    };
+    let order = |plan: &Plan| plan.steps.iter().map(|step| step.resource.name.to_string()).collect::<Vec<_>>();
+    let mut host = Host::default();
+    let first = plan(&built(0), &host.observed).unwrap();
+    assert_eq!(order(&first), ["z-base", "a-app", "b-tool"]);
+    assert!(first.steps[1].needs.contains(&0) && first.steps[2].needs.contains(&1));
+    host.apply(&built(0), &first);
+    assert!(plan(&built(0), &host.observed).unwrap().is_empty());
+    let next = plan(&built(7), &host.observed).unwrap();
+    assert_eq!(order(&next), ["z-base", "a-app", "b-tool"], "what is built on it follows");
+    assert!(render(&next, false).contains("because image/z-base is built"));
+    // Broken off after the first: the next plan goes on.
+    host.step(&built(7), &next.steps[0]);
+    host.apply(&built(7), &plan(&built(7), &host.observed).unwrap());
+    assert!(plan(&built(7), &host.observed).unwrap().is_empty());
+}

@@ -246,7 +246,10 @@ impl Host {
             }
             // A change of what is built of need not change what comes of it.
             ImageSource::Build(build) => {
-                let origin = origin::of_build(build);
+                let here = |base: &ImageRef| self.observed.images.iter().find(|i| i.references.contains(base)).map(|i| i.digest);
+                let declared = images::declared_bases(desired, image, build);
+                let bases = declared.filter_map(|base| Some((base.clone(), here(base)?))).collect();
+                let origin = origin::of_build(build, &bases);
                 (Digest::of(format!("built {}", &origin.hex()[32..33]).as_bytes()), None, Some(origin))
             }
             ImageSource::Load { fingerprint, reference, .. } => {

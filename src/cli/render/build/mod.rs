@@ -163,10 +163,11 @@ impl Failures {
     pub fn tell(&mut self, event: &BuildEvent) {
         let (number, news) = self.steps.take(event, Duration::ZERO, false);
         if let (News::Ended { end: End { error: Some(error), .. }, .. }, Some(step)) = (news, self.steps.all.get(&number)) {
-            self.lines.push(step.title.clone());
+            // What the error says itself is not said twice.
             if tells(&error, step) {
                 return;
             }
+            self.lines.push(step.title.clone());
             self.lines.extend(step.last.iter().map(|line| format!("  {line}")));
         }
     }

@@ -171,13 +171,12 @@ fn failures_are_told_of_a_build_that_was_not_shown() {
     assert_eq!(failures.lines().last().unwrap(), "  no newline");
     assert_eq!(failures.lines().len(), 6);
     assert_eq!(failures.running(), None);
-    // What the error says itself is not said twice.
     let mut failures = Failures::default();
     failures.tell(&started(1, "RUN x"));
     failures.tell(&output(1, Stdout, "the last word\n\n"));
     assert_eq!(failures.running(), Some("RUN x"));
     failures.tell(&finished(1, false, Some("exit code 1\n  the last word"), 1));
-    assert_eq!(failures.lines(), ["RUN x"]);
+    assert!(failures.lines().is_empty(), "the error says it itself");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What was selected into a root. Goes through the selection with one descriptor for each folder on the way, so no path is
-//! walked again for a file; two threads share the files of large selections.
+//! walked again for a file; several threads share the files of large selections.
 //! Source: Dockerfile reference, "COPY"; BuildKit's copy of files for who gets which permissions: the destination itself, where
 //! it is made, is 0755, and every folder below it gets those of its source even if it was there.
 
@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, chmodat, chownat, fchmod, fchown, futimens, linkat, mknodat, openat, symlinkat,
-    utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat, futimens, linkat, mknodat, openat,
+    symlinkat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::content::{Copier, Means};
 use super::digest;
@@ -40,6 +41,8 @@ pub struct Copied {
 const AT_ONCE: usize = 32;
 /// Below this many items a second thread costs more than it helps.
 const WORTH_A_THREAD: usize = 256;
+/// Names in one folder are made one after the other anyway.
+const MOST_THREADS: usize = 4;
 /// Handed over and not yet done.
 const WAITING: usize = 32;
 
@@ -84,6 +87,7 @@ pub(super) fn copy_but(
             skipped,
             target: &target,
             base: path,
+            own: (geteuid(), getegid()),
             rename: rename.as_deref(),
             means: Means::default(),
             bytes: AtomicU64::new(0),
@@ -123,6 +127,8 @@ struct Run<'a> {
     target: &'a Target<'a>,
     /// The folder that places are relative to.
     base: PathBuf,
+    /// Of this process.
+    own: (Uid, Gid),
     /// What the only item is called there.
     rename: Option<&'a OsStr>,
     means: Means,
@@ -134,9 +140,23 @@ struct Run<'a> {
 }
 
 /// A folder that is being filled.
+struct Filled {
+    fd: OwnedFd,
+    /// What is made in it belongs to its own group.
+    hands_down: bool,
+}
+
+impl Filled {
+    fn of(fd: OwnedFd) -> Result<Self, Errno> {
+        let hands_down = fstat(&fd)?.st_mode & 0o2000 != 0;
+        Ok(Self { fd, hands_down })
+    }
+}
+
+/// Where a copy is.
 struct Frame<'a> {
     place: &'a Path,
-    target: Arc<OwnedFd>,
+    target: Arc<Filled>,
     /// The folders that its content is from, by their indices. They are several where sources are merged.
     sources: Vec<(u32, Arc<OwnedFd>)>,
 }
@@ -144,7 +164,7 @@ struct Frame<'a> {
 /// Files of one folder.
 struct Batch<'a> {
     source: Arc<OwnedFd>,
-    target: Arc<OwnedFd>,
+    target: Arc<Filled>,
     items: Vec<&'a Item>,
 }
 
@@ -158,7 +178,9 @@ impl<'a> Run<'a> {
             let (feed, batches) = mpsc::sync_channel::<Batch<'_>>(WAITING);
             let batches = Mutex::new(batches);
             thread::scope(|scope| {
-                scope.spawn(|| self.work(&batches));
+                for _ in 1..threads.min(MOST_THREADS) {
+                    scope.spawn(|| self.work(&batches));
+                }
                 let mut copier = Copier::new(&self.means);
                 let walked = self.walk(base, times, &mut |batch| match feed.try_send(batch) {
                     Ok(()) => Ok(()),
@@ -202,6 +224,8 @@ impl<'a> Run<'a> {
         hand_on: &mut dyn FnMut(Batch<'a>) -> Result<(), FilesError>,
     ) -> Result<(), FilesError> {
         let mut copier = Copier::new(&self.means);
+        let base = base.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE)).and_then(Filled::of);
+        let base = Arc::new(base.map_err(|e| self.target.error("open folder", &self.base, e))?);
         let mut stack = vec![Frame { place: Path::new(""), target: base, sources: Vec::new() }];
         let mut batch: Option<(u32, Batch<'a>)> = None;
         // Where the first name of each file with several names is.
@@ -239,7 +263,7 @@ impl<'a> Run<'a> {
                     if let Some((_, batch)) = batch.take() {
                         hand_on(batch)?;
                     }
-                    let entered = self.folder(item, &source, &frame.target, times)?;
+                    let entered = self.folder(item, &source, &frame.target.fd, times)?;
                     stack.push(entered);
                 }
                 FileType::RegularFile => match firsts.get(&(item.meta.device, item.meta.inode)) {
@@ -249,8 +273,8 @@ impl<'a> Run<'a> {
                         self.file(item, &source, &frame.target, &mut copier)?;
                     }
                 },
-                FileType::Symlink => self.symlink(item, &source, &frame.target)?,
-                _ => self.node(item, &frame.target)?,
+                FileType::Symlink => self.symlink(item, &source, &frame.target.fd)?,
+                _ => self.node(item, &frame.target.fd)?,
             }
         }
         batch.map_or(Ok(()), |(_, batch)| hand_on(batch))
@@ -285,7 +309,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn owner(&self, item: &Item) -> (rustix::fs::Uid, rustix::fs::Gid) {
+    fn owner(&self, item: &Item) -> (Uid, Gid) {
         self.target.owner(self.selection.tree.keeps_owners().then_some((item.meta.uid, item.meta.gid)))
     }
 
@@ -313,8 +337,9 @@ impl<'a> Run<'a> {
                 xattrs::give(&entered, &item.xattrs)
             };
             attempt().map_err(|e| self.target.error("set the owner of", &path, e))?;
-            times.push((path, item.meta.modified));
+            times.push((path.clone(), item.meta.modified));
         }
+        let entered = Filled::of(entered).map_err(|e| self.target.error("look at", &path, e))?;
         Ok(Frame { place: &item.place, target: Arc::new(entered), sources: vec![(item.inside, Arc::new(inside))] })
     }
 
@@ -322,7 +347,8 @@ impl<'a> Run<'a> {
         batch.items.iter().try_for_each(|item| self.file(item, &batch.source, &batch.target, copier))
     }
 
-    fn file(&self, item: &Item, source: &OwnedFd, target: &OwnedFd, copier: &mut Copier<'_>) -> Result<(), FilesError> {
+    fn file(&self, item: &Item, source: &OwnedFd, filled: &Filled, copier: &mut Copier<'_>) -> Result<(), FilesError> {
+        let target = &filled.fd;
         let (from, meta) = digest::open(self.selection, item, source)?;
         let name = self.name(item);
         let failed = |action, e| self.target.error(action, &self.path(item), e);
@@ -339,7 +365,10 @@ impl<'a> Run<'a> {
             xattrs::of_file(&from).map_err(|e| self.selection.tree.error("read attributes of", &self.selection.path(item), e))?;
         let attempt = || {
             let (uid, gid) = self.owner(item);
-            fchown(&to, Some(uid), Some(gid))?;
+            // Whoever makes a file is its owner.
+            if (uid, gid) != self.own || filled.hands_down {
+                fchown(&to, Some(uid), Some(gid))?;
+            }
             // After the owner: a change of owner takes bits and capabilities away.
             fchmod(&to, self.target.mode(meta.mode, false))?;
             xattrs::give(&to, &noted)?;
@@ -360,9 +389,10 @@ impl<'a> Run<'a> {
         first: &Item,
         item: &Item,
         source: &OwnedFd,
-        target: &OwnedFd,
+        filled: &Filled,
         copier: &mut Copier<'_>,
     ) -> Result<(), FilesError> {
+        let target = &filled.fd;
         let (path, name) = (self.path(item), self.name(item));
         let there = self.path(first);
         let folder = there.parent().unwrap_or(Path::new(""));
@@ -374,7 +404,7 @@ impl<'a> Run<'a> {
                 other => other.map(|()| true),
             }
         })?;
-        if linked { Ok(()) } else { self.file(item, source, target, copier) }
+        if linked { Ok(()) } else { self.file(item, source, filled, copier) }
     }
 
     fn symlink(&self, item: &Item, source: &OwnedFd, target: &OwnedFd) -> Result<(), FilesError> {

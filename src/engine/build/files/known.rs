@@ -1,5 +1,6 @@
-//! What the contents of files were when they were last read, so that a file that has not changed is not read again. One file
-//! for an instance; to lose it costs time and nothing else.
+//! What the contents of files were when they were last read, so that a file that has not changed is not read again; and the
+//! digests of what never changes, such as a folder of a stage that is known by its layers. One file for an instance; to lose it
+//! costs time and nothing else.
 //!
 //! A file is known by device, number, size and both times. Whoever changes a file changes the last of these, unless it is done
 //! within one tick of the clock: so files that were changed just before they were read are not remembered, as Git does it.
@@ -14,15 +15,19 @@ use sha2::{Digest as _, Sha256};
 use super::FilesError;
 use super::tree::Meta;
 use crate::files;
+use crate::model::Digest;
 
 /// The first bytes of the file; the last of them is the version.
-const MAGIC: &[u8; 8] = b"spfiles\x01";
+const MAGIC: &[u8; 8] = b"spfiles\x02";
 /// Bytes of one record: what a file is known by, its digest, and the day when it was last asked for.
 const RECORD: usize = 8 * 3 + 12 * 2 + 32 + 4;
+/// Bytes of a question, its answer, and the day when it was last asked.
+const ANSWER: usize = 32 * 2 + 4;
 /// Bytes of the checksum at the end.
 const CHECKSUM: usize = 32;
-/// Files that are remembered at most: about 17 MB.
+/// Files that are remembered at most, and answers: about 18 MB.
 const MOST: usize = 200_000;
+const MOST_ANSWERS: usize = 10_000;
 /// How much older than its reading the last change of a file must be, in seconds.
 const CLEARLY_OLDER: i64 = 2;
 
@@ -38,6 +43,7 @@ pub struct FileDigests {
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<Key, Known>,
+    answers: HashMap<[u8; 32], Known>,
     /// Whether it differs from what the file has.
     changed: bool,
 }
@@ -64,35 +70,30 @@ impl FileDigests {
     /// # Errors
     /// When it is there and cannot be read.
     pub fn open(path: &Path) -> Result<Self, FilesError> {
-        let known = files::read_if_there(path)?.and_then(|bytes| parse(&bytes)).unwrap_or_default();
-        Ok(Self { path: Some(path.to_owned()), ..Self::with(known) })
+        let (known, answers) = files::read_if_there(path)?.and_then(|bytes| parse(&bytes)).unwrap_or_default();
+        Ok(Self { path: Some(path.to_owned()), ..Self::with(known, answers) })
     }
 
     /// Remembers nothing beyond its own life.
     pub fn in_memory() -> Self {
-        Self::with(HashMap::new())
+        Self::with(HashMap::new(), HashMap::new())
     }
 
-    fn with(known: HashMap<Key, Known>) -> Self {
+    fn with(known: HashMap<Key, Known>, answers: HashMap<[u8; 32], Known>) -> Self {
         let today = u32::try_from(now().div_euclid(86_400)).unwrap_or(0);
-        Self { path: None, most: MOST, today, table: Mutex::new(Table { known, changed: false }) }
+        Self { path: None, most: MOST, today, table: Mutex::new(Table { known, answers, changed: false }) }
     }
 
     /// Writes it where it came from, if there is anything new. What others have written meanwhile is lost.
     pub fn save(&self) -> Result<(), FilesError> {
         let mut table = self.lock();
         let Some(path) = self.path.as_ref().filter(|_| table.changed) else { return Ok(()) };
-        if table.known.len() > self.most {
-            let mut by_day: Vec<(u32, Key)> = table.known.iter().map(|(key, known)| (known.asked, *key)).collect();
-            by_day.sort_unstable_by_key(|(asked, _)| *asked);
-            for (_, key) in &by_day[..by_day.len() - self.most] {
-                table.known.remove(key);
-            }
-        }
+        forget(&mut table.known, self.most);
+        forget(&mut table.answers, MOST_ANSWERS);
         if let Some(folder) = path.parent() {
             files::create_dirs(folder, 0o700)?;
         }
-        files::publish(path, &written(&table.known), 0o600)?;
+        files::publish(path, &written(&table), 0o600)?;
         table.changed = false;
         Ok(())
     }
@@ -100,7 +101,7 @@ impl FileDigests {
     /// The digest of a file's content and attributes, if it is remembered.
     pub(super) fn get(&self, meta: &Meta) -> Option<[u8; 32]> {
         let mut table = self.lock();
-        let Table { known, changed } = &mut *table;
+        let Table { known, changed, .. } = &mut *table;
         let known = known.get_mut(&Key::of(meta))?;
         if known.asked != self.today {
             known.asked = self.today;
@@ -116,6 +117,25 @@ impl FileDigests {
         }
         let mut table = self.lock();
         table.known.insert(Key::of(meta), Known { digest, asked: self.today });
+        table.changed = true;
+    }
+
+    /// The answer to a question whose answer never changes, if it is remembered. Who asks makes the question of all that the
+    /// answer depends on.
+    pub fn answer(&self, question: &Digest) -> Option<Digest> {
+        let mut table = self.lock();
+        let Table { answers, changed, .. } = &mut *table;
+        let known = answers.get_mut(question.bytes())?;
+        if known.asked != self.today {
+            known.asked = self.today;
+            *changed = true;
+        }
+        Some(Digest::from_bytes(known.digest))
+    }
+
+    pub fn remember(&self, question: &Digest, answer: &Digest) {
+        let mut table = self.lock();
+        table.answers.insert(*question.bytes(), Known { digest: *answer.bytes(), asked: self.today });
         table.changed = true;
     }
 
@@ -140,10 +160,24 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }
 
-fn written(known: &HashMap<Key, Known>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + known.len() * RECORD + CHECKSUM);
+/// Drops what was not asked for the longest.
+fn forget<K: Copy + Eq + std::hash::Hash>(table: &mut HashMap<K, Known>, most: usize) {
+    if table.len() <= most {
+        return;
+    }
+    let mut by_day: Vec<(u32, K)> = table.iter().map(|(key, known)| (known.asked, *key)).collect();
+    by_day.sort_unstable_by_key(|(asked, _)| *asked);
+    for (_, key) in &by_day[..by_day.len() - most] {
+        table.remove(key);
+    }
+}
+
+fn written(table: &Table) -> Vec<u8> {
+    let length = MAGIC.len() + 8 + table.known.len() * RECORD + table.answers.len() * ANSWER + CHECKSUM;
+    let mut bytes = Vec::with_capacity(length);
     bytes.extend(MAGIC);
-    for (key, known) in known {
+    bytes.extend((table.known.len() as u64).to_le_bytes());
+    for (key, known) in &table.known {
         for number in [key.device, key.inode, key.size] {
             bytes.extend(number.to_le_bytes());
         }
@@ -154,31 +188,50 @@ fn written(known: &HashMap<Key, Known>) -> Vec<u8> {
         bytes.extend(known.digest);
         bytes.extend(known.asked.to_le_bytes());
     }
+    for (question, known) in &table.answers {
+        bytes.extend(question);
+        bytes.extend(known.digest);
+        bytes.extend(known.asked.to_le_bytes());
+    }
     let checksum: [u8; CHECKSUM] = Sha256::digest(&bytes).into();
     bytes.extend(checksum);
     bytes
 }
 
+type Tables = (HashMap<Key, Known>, HashMap<[u8; 32], Known>);
+
 /// `None`: it is damaged.
-fn parse(bytes: &[u8]) -> Option<HashMap<Key, Known>> {
+fn parse(bytes: &[u8]) -> Option<Tables> {
     let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    let records = body.strip_prefix(MAGIC)?;
+    let mut records = body.strip_prefix(MAGIC)?;
     if <[u8; CHECKSUM]>::from(Sha256::digest(body)) != *checksum {
         return None;
     }
-    let (records, rest) = records.as_chunks::<RECORD>();
+    let files = usize::try_from(long(&mut records)?).ok()?;
+    let files = records.split_off(..files.checked_mul(RECORD)?)?;
+    let (files, (answers, rest)) = (files.as_chunks::<RECORD>().0, records.as_chunks::<ANSWER>());
     if !rest.is_empty() {
         return None;
     }
-    records.iter().map(|record| one(record)).collect()
+    let files = files.iter().map(|record| one(record)).collect::<Option<_>>()?;
+    Some((files, answers.iter().map(|record| answer(record)).collect::<Option<_>>()?))
+}
+
+fn answer(mut record: &[u8]) -> Option<([u8; 32], Known)> {
+    let (question, digest) = (digest(&mut record)?, digest(&mut record)?);
+    Some((question, Known { digest, asked: short(&mut record)? }))
 }
 
 fn one(mut record: &[u8]) -> Option<(Key, Known)> {
     let (device, inode, size) = (long(&mut record)?, long(&mut record)?, long(&mut record)?);
     let modified = (long(&mut record)?.cast_signed(), short(&mut record)?);
     let changed = (long(&mut record)?.cast_signed(), short(&mut record)?);
-    let digest = *record.split_off(..32)?.first_chunk()?;
+    let digest = digest(&mut record)?;
     Some((Key { device, inode, size, modified, changed }, Known { digest, asked: short(&mut record)? }))
+}
+
+fn digest(bytes: &mut &[u8]) -> Option<[u8; 32]> {
+    bytes.split_off(..32)?.first_chunk().copied()
 }
 
 fn long(bytes: &mut &[u8]) -> Option<u64> {
@@ -219,10 +272,14 @@ mod tests {
         // One that was changed just now, and one that comes from the future.
         digests.put(&meta(3, now()), [3; 32]);
         digests.put(&meta(4, now() + 1000), [4; 32]);
+        let (question, answer) = (Digest::of(b"question"), Digest::of(b"answer"));
+        assert_eq!(digests.answer(&question), None);
+        digests.remember(&question, &answer);
         digests.save().unwrap();
         let again = FileDigests::open(&path).unwrap();
         assert_eq!((again.get(&meta(1, 100)), again.get(&meta(2, 100))), (Some([1; 32]), Some([2; 32])));
         assert_eq!((again.get(&meta(1, 101)), again.len()), (None, 2));
+        assert_eq!((again.answer(&question), again.answer(&answer)), (Some(answer), None));
         let whole = std::fs::read(&path).unwrap();
         for damaged in [&whole[..0], &whole[..whole.len() - 1], &whole[1..], &[whole.as_slice(), b"x"].concat()] {
             std::fs::write(&path, damaged).unwrap();

@@ -3,19 +3,22 @@
 //! Guarantees: nothing outside the root is made, changed or removed. What is replaced is taken away and made anew, so neither a
 //! link nor another name of a file is written through. Folders that are links are followed in the root.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown, fstat, futimens, openat, statat,
-    unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown, fstat, futimens, openat,
+    readlinkat, statat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::FilesError;
+use super::tree::MOST_LINKS;
 use crate::engine::build::glob::clean;
 use crate::engine::build::permissions::Permissions;
 use crate::files::{Beneath, FileError, Inside};
@@ -111,30 +114,63 @@ impl<'o> Target<'o> {
     }
 
     fn make(&mut self, path: &Path, name: &Path) -> Result<Arc<OwnedFd>, FilesError> {
+        match self.make_at(path) {
+            // A link that leads to where nothing is yet: its target is made.
+            Err(error) if error.source.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {
+                let followed = self.followed(path)?;
+                self.make_at(&followed).map_err(FilesError::from)
+            }
+            Err(error) if error.source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {
+                let (path, name) = (error.path.display().to_string(), name.display().to_string());
+                Err(FilesError::NoFolderInTheWay { path, name, tree: self.from.clone() })
+            }
+            other => other.map_err(FilesError::from),
+        }
+    }
+
+    fn make_at(&mut self, path: &Path) -> Result<Arc<OwnedFd>, FileError> {
         let (uid, gid) = self.owner(None);
         let made = &mut self.made;
         let folder = self.root.make_folder_as(path, &mut |folder| {
             chownat(folder, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
             made.push(folder.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?);
             Ok(())
-        });
-        match folder {
-            Ok(folder) => {
-                // What is made in it changes its time, whether it was there or not.
-                if self.order.epoch.is_some() {
-                    made.push(folder.try_clone().map_err(|e| FileError::new("open folder", self.root.show(path), e))?);
-                }
-                Ok(folder)
-            }
-            Err(error) if error.source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {
-                Err(FilesError::NoFolderInTheWay {
-                    path: error.path.display().to_string(),
-                    name: name.display().to_string(),
-                    tree: self.from.clone(),
-                })
-            }
-            Err(error) => Err(error.into()),
+        })?;
+        // What is made in it changes its time, whether it was there or not.
+        if self.order.epoch.is_some() {
+            made.push(folder.try_clone().map_err(|e| FileError::new("open folder", self.root.show(path), e))?);
         }
+        Ok(folder)
+    }
+
+    /// A path without links on the way, as far as there is anything. Whoever exchanges something meanwhile only has it made
+    /// elsewhere in the root.
+    fn followed(&self, path: &Path) -> Result<PathBuf, FilesError> {
+        let mut real = PathBuf::new();
+        let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
+            match name.as_encoded_bytes() {
+                b"/" => real.clear(),
+                b"." => {}
+                b".." => drop(real.pop()),
+                _ => {
+                    let here = real.join(&name);
+                    let link = self.root.resolve(&here, OFlags::PATH | OFlags::NOFOLLOW);
+                    match link.and_then(|link| readlinkat(&link, "", Vec::new())) {
+                        Ok(target) if links < MOST_LINKS => {
+                            links += 1;
+                            let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                            target.iter().rev().for_each(|part| left.push_front(part.to_owned()));
+                        }
+                        Ok(_) => return Err(self.error("follow links to", path, Errno::LOOP)),
+                        // No link, or nothing yet.
+                        Err(_) => real = here,
+                    }
+                }
+            }
+        }
+        Ok(real)
     }
 
     /// Whose something is that had this owner.

@@ -25,7 +25,7 @@ use crate::sys::resolve::open_by;
 /// More folders within each other than this are a trap: each one is held open while what is in it is copied.
 pub(super) const DEEPEST: usize = 250;
 /// As many as the kernel follows.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 /// What a file of rules may have, in bytes.
 const MAX_RULES: u64 = 4 << 20;
 

@@ -87,13 +87,10 @@ fn links_in_the_root_stay_in_it() {
     let tree = Tree::open(&outer.path().join("context"), "the context").unwrap();
     let selection = select(&tree, &["."]).unwrap();
     let root = open(&outer.path().join("root"));
-    for destination in ["/", "/up/", "/absolute/a/", "/far", "/sub/"] {
-        copy(&selection, root.as_fd(), &order(destination)).unwrap_err();
-    }
-    // In the root there may be a folder where the links lead to.
-    fs::create_dir(outer.path().join("root/secret")).unwrap();
-    for destination in ["/up/", "/absolute/a/", "/far"] {
-        copy(&selection, root.as_fd(), &order(destination)).unwrap();
+    // What a link leads to in the root is made there, but nothing is made through a link in the place of a folder.
+    copy(&selection, root.as_fd(), &order("/")).unwrap_err();
+    for destination in ["/up/", "/absolute/a/", "/far", "/sub/"] {
+        copy(&selection, root.as_fd(), &order(destination)).unwrap_or_else(|e| panic!("{destination}: {e}"));
     }
     write_document(root.as_fd(), &order("/x"), "EOF", b"new").unwrap();
     assert_eq!(listing(&outer.path().join("secret")), [""; 0]);

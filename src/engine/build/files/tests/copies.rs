@@ -33,6 +33,8 @@ fn where_files_go() {
             &["a/", "a/in=i", "a/link -> in", "a/sub -> /real", "real/", "real/deep=d"],
         ),
         (&[("x", "x"), ("y -> x", "")], &["file"], "/y", &["x=x", "y=f"]),
+        // A link on the way to where nothing is yet.
+        (&[("y -> /a/../../b", "")], &["file"], "/y/c/", &["b/", "b/c/", "b/c/file=f", "y -> /a/../../b"]),
         (&[("x", "x")], &["file"], "/./a/../x", &["x=f"]),
     ] {
         let to = folder(there);

@@ -171,6 +171,59 @@ fn nothing_of_the_repository_or_of_the_host_is_run() {
 }
 
 #[test]
+fn by_the_protocol_of_git() {
+    let repository = Repository::new();
+    let base = repository.root.path().to_owned();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = std::os::fd::OwnedFd::from(stream.unwrap());
+            let mut daemon = Command::new("git");
+            daemon.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", &base);
+            let base = format!("--base-path={}", base.display());
+            daemon.args(["-c", "safe.directory=*", "daemon", "--inetd", "--export-all", &base]);
+            daemon.stdin(stream.try_clone().unwrap()).stdout(stream).stderr(std::process::Stdio::null());
+            daemon.status().unwrap();
+        }
+    });
+    let first = repository.git(&["rev-parse", "v1"]);
+    for (rest, content) in [("", "FROM two"), ("#v1", "FROM one"), (&format!("#{first}"), "FROM one")] {
+        let source = GitSource::parse(&format!("git://127.0.0.1:{port}/repo{rest}")).unwrap();
+        let scratch = folder(&[]);
+        fetch(&source, &scratch.path().join("s"), false, &GitAccess::default()).unwrap_or_else(|e| panic!("{rest}: {e}"));
+        assert_eq!(fs::read_to_string(scratch.path().join("s/Dockerfile")).unwrap(), content);
+    }
+}
+
+/// A server that only has files lets itself be asked for no single commit.
+#[test]
+fn by_a_server_of_mere_files() {
+    let repository = Repository::new();
+    repository.git(&["update-server-info"]);
+    let root = repository.path().join(".git");
+    let mut answers = Vec::new();
+    let mut waiting = vec![root.clone()];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let name = format!("/r.git/{}", path.strip_prefix(&root).unwrap().display());
+        let name = if name == "/r.git/info/refs" { format!("{name}?service=git-upload-pack") } else { name };
+        answers.push((&*name.leak(), String::new(), fs::read(&path).unwrap()));
+    }
+    let port = super::receives::serve(answers);
+    let first = repository.git(&["rev-parse", "v1"]);
+    for (rest, content) in [("", "FROM two"), ("#v1", "FROM one"), (&format!("#{first}"), "FROM one")] {
+        let source = GitSource::parse(&format!("http://127.0.0.1:{port}/r.git{rest}")).unwrap();
+        let scratch = folder(&[]);
+        fetch(&source, &scratch.path().join("s"), false, &GitAccess::default()).unwrap_or_else(|e| panic!("{rest}: {e}"));
+        assert_eq!(fs::read_to_string(scratch.path().join("s/Dockerfile")).unwrap(), content);
+    }
+}
+
+#[test]
 fn passwords_are_not_shown() {
     let source = GitSource::parse("http://user:hidden@127.0.0.1:1/repo.git").unwrap();
     let scratch = folder(&[]);

@@ -5,6 +5,7 @@ mod attacks;
 mod copies;
 mod digests;
 mod gits;
+mod overlays;
 mod receives;
 mod selections;
 
