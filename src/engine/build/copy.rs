@@ -326,7 +326,22 @@ async fn select(
         let exclude = exclude.map_err(|source| BuildError::Ignore { file: "--exclude".to_owned(), source })?;
         let select = Select { sources: &wanted.sources, exclude: &exclude, parents: wanted.parents };
         let selection = Selection::of(&tree, &select)?;
-        let content = selection.digest(&work.known)?;
+        let content = match &origin {
+            Origin::Tree(_) => selection.digest(&work.known)?,
+            // What layers show never changes, so it is read once.
+            Origin::Layers(layers) => {
+                let what = json!([wanted.sources, wanted.exclude, wanted.parents]);
+                let question = super::key::of_step("content", &layers.chain(), None, what);
+                match work.known.answer(&question) {
+                    Some(content) => content,
+                    None => {
+                        let content = selection.digest(&work.known)?;
+                        work.known.remember(&question, &content);
+                        content
+                    }
+                }
+            }
+        };
         Ok::<_, BuildError>((Some(selection), Some(content)))
     });
     selected.await?.map_err(|error| told_at(builder, order.place, error))
