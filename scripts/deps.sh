@@ -40,8 +40,11 @@ test)
     need docker-registry docker-registry "the registry that tests pull from"
     need skopeo skopeo "pushes images into it"
     need git git "fetches contexts, and makes the repositories that tests fetch"
+    need bzip2 bzip2 "packs archives that ADD unpacks"
+    need xz xz-utils "the same"
     need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"
     need podman podman "the same"
+    need buildah buildah "builds the Dockerfiles that setpoint builds, to compare"
     need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"
@@ -63,6 +66,7 @@ bench)
     need docker-registry docker-registry "images are pulled from it and pushed to it"
     need skopeo skopeo "fills it"
     need docker-compose docker-compose "measured beside setpoint"
+    need buildah buildah "measured beside setpoint"
     need crun crun "measured beside setpoint"
     ;;
 conformance)
