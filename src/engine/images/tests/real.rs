@@ -116,7 +116,8 @@ async fn pulls_the_platform_with_every_compression() {
     let rootfs = images.rootfs(digest).unwrap();
     let tops: Vec<_> = rootfs.layers.iter().map(|l| names(l)).collect();
     assert_eq!(tops[0], BTreeSet::from(["gone".to_owned(), "top".to_owned()]));
-    assert_eq!((tops.len(), tops[1].len(), tops[3].len()), (5, 0, 0));
+    // Of five layers one is there twice, and counts where it is topmost.
+    assert_eq!((tops.len(), tops[1].len()), (4, 0));
     assert_eq!(names(&rootfs.layers[2].join("usr/lib")).len(), 500);
     assert_eq!(rootfs.config.config().as_ref().unwrap().exposed_ports().clone().unwrap(), ["80/tcp"]);
     assert_eq!(fixture.names("layers").len(), 4);
