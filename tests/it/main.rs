@@ -11,6 +11,8 @@ mod build;
 #[cfg(test)]
 mod build_manifests;
 #[cfg(test)]
+mod build_peers;
+#[cfg(test)]
 mod build_stages;
 #[cfg(test)]
 mod cli;

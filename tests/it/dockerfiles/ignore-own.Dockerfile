@@ -1,0 +1,3 @@
+#: -f own/Dockerfile
+FROM localhost/base:1
+COPY . /all/

@@ -1,0 +1,3 @@
+FROM localhost/base:1
+COPY . /all/
+COPY conf /conf

@@ -1,0 +1,4 @@
+FROM localhost/base:1
+ARG PORT=9000
+EXPOSE 8000-8003 53/udp ${PORT}/tcp 7000-7001/udp
+EXPOSE 80
