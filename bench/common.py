@@ -16,6 +16,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 IMAGE = "localhost/bench:1"
 # setpoint's run folder, docker's exec root, and the roots of `oci` and of crun.
 VOLATILE = ("run", "exec", "oci", "crun")
+# Seconds between two measurements.
+REST = 0.3
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 
 
@@ -87,6 +89,8 @@ class Bench:
             for name, argv in commands.items():
                 if before:
                     before(name)
+                # What the last program left to be done in the background is not to count against the next one.
+                time.sleep(REST)
                 ms = self.crun_thread.submit(self.timed, argv).result() if name == "crun" else self.timed(argv)
                 after = (between or {}).get(name)
                 if callable(after):

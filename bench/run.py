@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""Measures setpoint beside docker, docker-compose, podman and crun, all in one run on one machine.
+"""Measures setpoint beside docker, docker-compose, podman, crun and buildah, all in one run on one machine.
 
-usage: run.py SETPOINT [--floor FLOOR] [--only containers|images] [--rounds N] [--json FILE]
+usage: run.py SETPOINT [--floor FLOOR] [--only containers|images|builds] [--rounds N] [--json FILE]
 
 Runs in mount and network namespaces of its own, with a dockerd and roots of its own below /var/tmp, and removes all of it
 at the end. Every row alternates between the programs, so that what else the machine does hits all of them alike; a figure
@@ -20,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 
+import builds
 import containers
 import images
 from common import CLONE_NEWNET, CLONE_NEWNS, VOLATILE, Bench, unshare
 
-PEERS = ["docker", "podman", "crun", "floor"]
+PEERS = ["docker", "podman", "crun", "buildah", "floor"]
 
 
 def report(bench):
@@ -48,7 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setpoint", type=os.path.abspath)
     parser.add_argument("--floor", type=os.path.abspath)
-    parser.add_argument("--only", choices=["containers", "images"])
+    parser.add_argument("--only", choices=["containers", "images", "builds"])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=os.path.abspath)
     args = parser.parse_args()
@@ -61,10 +62,12 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="spbench", dir="/var/tmp"))
     bench = Bench(args.setpoint, args.rounds, folder)
     try:
-        if args.only != "images":
+        if args.only in (None, "containers"):
             containers.measure(bench)
-        if args.only != "containers":
+        if args.only in (None, "images"):
             images.measure(bench, args.floor)
+        if args.only in (None, "builds"):
+            builds.measure(bench)
         report(bench)
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps({"rows": bench.rows, "facts": bench.facts}, indent=1))

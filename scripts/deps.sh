@@ -66,6 +66,7 @@ bench)
     need docker-registry docker-registry "images are pulled from it and pushed to it"
     need skopeo skopeo "fills it"
     need docker-compose docker-compose "measured beside setpoint"
+    need buildah buildah "measured beside setpoint"
     need crun crun "measured beside setpoint"
     ;;
 conformance)

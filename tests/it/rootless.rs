@@ -133,6 +133,23 @@ fn page(address: &str) -> Option<String> {
 const SERVE: &str = "mkdir /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www";
 
 #[test]
+fn builds() {
+    let host = Host::of_user().with_busybox();
+    let text = format!(
+        "FROM {BUSYBOX} AS a\nRUN echo built > /made && chown 7:8 /made && rm -r /var && ip route | grep -q default\nFROM {BUSYBOX}\n\
+         COPY --from=a /made /made\nCOPY --chown=5:6 file /file\nWORKDIR /w\nRUN --network=none rm /bin/vi; test ! -e /bin/vi\n"
+    );
+    host.write("c/Dockerfile", &text);
+    host.write("c/file", "of the context");
+    chown_all(&host);
+    host.sp(&["build", "-t", "built:1", "c"]).ok();
+    let seen = host.sp(&["run", "--rm", "built:1", "sh", "-c", "cat /made /file; stat -c %u:%g /made /file; pwd; ls /bin/vi"]);
+    assert_eq!(seen.stdout, "built\nof the context7:8\n5:6\n/w\n", "{}", seen.stderr);
+    host.sp(&["build", "--progress", "plain", "-t", "built:1", "c"]).ok().says(&["#7 CACHED"]);
+    host.sp(&["check"]).ok();
+}
+
+#[test]
 fn networks_and_ports() {
     let host = Host::of_user().with_busybox();
     // An address of the host beside the loopback, as hosts have.

@@ -41,13 +41,13 @@ pub struct BuildArgs {
     pub platform: Vec<Platform>,
 
     /// Do every step, though the cache has it
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub no_cache: bool,
     /// Do every step of this stage
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
     /// Ask registries for newer bases
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub pull: bool,
     /// Take steps from this cache too: an image, type=registry,ref=IMAGE or type=local,src=FOLDER
     #[arg(long, value_name = "CACHE")]
@@ -79,10 +79,10 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the image to the registries of its names
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub push: bool,
     /// Keep the image among those here. This is so unless --output says otherwise
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub load: bool,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
@@ -107,7 +107,7 @@ pub struct BuildArgs {
     )]
     pub progress: ProgressWhen,
     /// Build nothing: check the Dockerfile
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub check: bool,
 
     #[command(flatten)]

@@ -114,10 +114,10 @@ fn single_part(place: &Path) -> bool {
 
 /// Several sources need a folder to go to.
 pub(super) fn several(selection: &Selection, target: &Target<'_>) -> Option<FilesError> {
-    let written = selection.words > 1;
-    let many = written || (selection.found > 1 && !target.is_folder());
-    let count = selection.found.max(selection.words);
-    (many && !target.order.to_folder).then(|| FilesError::Several { count, destination: target.order.destination.clone() })
+    let several = selection.several.filter(|_| !target.order.to_folder)?;
+    // What patterns mean may go to a folder that is there.
+    let fits = !several.written && target.is_folder();
+    (!fits).then(|| FilesError::Several { count: several.count, destination: target.order.destination.clone() })
 }
 
 /// One copy on its way; shared by its threads.

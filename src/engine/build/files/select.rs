@@ -37,13 +37,19 @@ pub struct Selection {
     pub(super) folders: Vec<PathBuf>,
     /// In the order of their places, a folder before what is in it. Every folder on the way to an item is one too.
     pub(super) items: Vec<Item>,
-    /// How many sources were written.
-    pub(super) words: usize,
-    /// How many files and folders they mean.
-    pub(super) found: usize,
+    /// Where there must be a folder that all goes to.
+    pub(super) several: Option<Several>,
     /// Whether the destination is a folder in any case, because a folder's content goes there.
     pub(super) holds_folder: bool,
     pub(super) doubts: Vec<Doubt>,
+}
+
+/// More than one source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Several {
+    pub(super) count: usize,
+    /// They are written one by one, and not only meant by a pattern.
+    pub(super) written: bool,
 }
 
 /// One file, folder, link or device.
@@ -99,7 +105,13 @@ impl Selection {
                 None => kept.push(item),
             }
         }
-        Ok(Self { tree: tree.clone(), folders, items: kept, words: what.sources.len(), found, holds_folder, doubts })
+        // With --parents the destination is the root of what is kept.
+        let holds_folder = holds_folder || (what.parents && found > 0);
+        let files = kept.iter().filter(|item| item.top && !item.is_folder()).count();
+        let several = what.sources.len() > 1 || (found > 1 && files > 0 && !what.parents);
+        let count = found.max(what.sources.len());
+        let several = several.then_some(Several { count, written: what.sources.len() > 1 });
+        Ok(Self { tree: tree.clone(), folders, items: kept, several, holds_folder, doubts })
     }
 
     pub fn tree(&self) -> &Tree {

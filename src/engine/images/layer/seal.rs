@@ -84,7 +84,8 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) -> Result<(), FileError
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| FileError::new("set the time of", path, e))
 }
 
-/// What the overlay noted for itself is for that overlay only; that a folder hides what is below is for all.
+/// What the overlay noted for itself is for that overlay only, and what a layer below noted for that layer; that a folder hides
+/// what is below is for all.
 fn forget_overlay(path: &Path) -> Result<bool, FileError> {
     let mut names = [0u8; 4096];
     let length = match llistxattr(path, &mut names) {
@@ -105,7 +106,9 @@ fn forget_by(path: &Path, names: &mut [u8]) -> Result<bool, FileError> {
 fn forget(path: &Path, names: &[u8]) -> Result<bool, FileError> {
     let mut changed = false;
     for name in names.split(|byte| *byte == 0) {
-        if name.starts_with(marks::of_overlay()) && name != marks::opaque().as_bytes() {
+        let is_note = name.starts_with(marks::of_overlay()) && name != marks::opaque().as_bytes();
+        // What the layer below takes from those below it comes along with a copy, and this layer says all of its entries itself.
+        if is_note || name.starts_with(marks::prefix()) {
             lremovexattr(path, name).map_err(|e| FileError::new("remove an extended attribute of", path, e))?;
             changed = true;
         }

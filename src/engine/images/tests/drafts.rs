@@ -28,6 +28,9 @@ async fn base(fixture: &Fixture) -> Base {
 
 /// Changes the tree in every way that an overlay notes somehow.
 fn change(root: &std::path::Path) {
+    // As a folder of which the layer below says nothing.
+    let mark = std::str::from_utf8(crate::engine::images::layer::marks()).unwrap();
+    setxattr(root.join("var"), format!("{mark}implied"), b"", XattrFlags::empty()).unwrap();
     fs::remove_file(root.join("etc/hosts")).unwrap();
     fs::remove_file(root.join("var/cache/x")).unwrap();
     fs::remove_dir_all(root.join("var/lib/old")).unwrap();

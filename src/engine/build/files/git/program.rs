@@ -71,7 +71,9 @@ impl Git<'_> {
         let mut command = Command::new("git");
         command.env_clear().envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_SYSTEM", "/dev/null").env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("GIT_ATTR_NOSYSTEM", "1").env("HOME", self.folder).env("LC_ALL", "C");
+        command.env("GIT_ATTR_NOSYSTEM", "1").env("LC_ALL", "C");
+        // Not what is checked out: a repository could bring what is looked for in it.
+        command.env("HOME", self.folder.join(".git"));
         if let Some(outside) = self.folder.parent() {
             command.env("GIT_CEILING_DIRECTORIES", outside);
         }

@@ -21,6 +21,9 @@ fn where_files_go() {
         (&[], &["fil*"], "/x", &["x=f"]),
         (&[], &["file", "other"], "/a/", &["a/", "a/file=f", "a/other=o"]),
         (&[("a/", "")], &["[fo]*"], "/a", &["a/", "a/file=f", "a/other=o"]),
+        (&[], &["d*", "file"], "/a/", &["a/", "a/file=f", "a/in=i", "a/link -> in", "a/sub/", "a/sub/deep=d"]),
+        (&[], &["*r*"], "/a/", &["a/", "a/in=i", "a/link -> in", "a/other=o", "a/sub/", "a/sub/deep=d"]),
+        (&[], &["dir/s*"], "/a", &["a/", "a/deep=d"]),
         // A folder's content, and not the folder itself.
         (&[], &["dir"], "/a", &["a/", "a/in=i", "a/link -> in", "a/sub/", "a/sub/deep=d"]),
         (&[("a/sub/kept", "k")], &["dir"], "/a", &["a/", "a/in=i", "a/link -> in", "a/sub/", "a/sub/deep=d", "a/sub/kept=k"]),
@@ -40,6 +43,22 @@ fn where_files_go() {
         let to = folder(there);
         put(&tree, sources, to.path(), &order(destination)).unwrap_or_else(|e| panic!("{sources:?} {destination}: {e}"));
         assert_eq!(listing(to.path()), expected, "{sources:?} to {destination}");
+    }
+}
+
+#[test]
+fn with_parents_the_destination_is_a_folder() {
+    let root = folder(&[("a/b/file", "f"), ("a/c/file", "g"), ("top", "t")]);
+    for (sources, expected) in [
+        (&["top"][..], &["to/", "to/top=t"][..]),
+        (&["a/b/file"], &["to/", "to/a/", "to/a/b/", "to/a/b/file=f"]),
+        (&["a/./b/file"], &["to/", "to/b/", "to/b/file=f"]),
+        (&["a/*/file"], &["to/", "to/a/", "to/a/b/", "to/a/b/file=f", "to/a/c/", "to/a/c/file=g"]),
+    ] {
+        let to = folder(&[]);
+        let selection = select_but(&context(&root), sources, &[], true).unwrap();
+        copy(&selection, open(to.path()).as_fd(), &order("/to")).unwrap_or_else(|e| panic!("{sources:?}: {e}"));
+        assert_eq!(listing(to.path()), expected, "{sources:?}");
     }
 }
 
