@@ -13,7 +13,7 @@ use super::expand::{ExpandError, Expanded};
 use super::stages::{Globals, Scope};
 use crate::engine::runtime::DEFAULT_PATH;
 use crate::model::spec::Exposed;
-use crate::model::{Digest, Platform, Signal};
+use crate::model::{Digest, Platform, PortMapping, Signal};
 
 /// What runs lines of a shell where no SHELL says otherwise.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -227,10 +227,11 @@ impl Image {
                 let mut told = Vec::new();
                 for word in words {
                     for text in take(self.scope.words(&word.text), word, unset)? {
-                        let ports =
-                            Exposed::parse_all(&text).map_err(|_| wrong(word.place, ConfigError::Port { text: text.clone() }))?;
-                        for port in ports {
-                            let port = port.to_string();
+                        // Of what is written as for publishing, the container's port counts, and the case never does: so
+                        // Docker, and Dockerfiles have it.
+                        let ports = PortMapping::parse_all(&text.to_ascii_lowercase());
+                        for port in ports.map_err(|_| wrong(word.place, ConfigError::Port { text: text.clone() }))? {
+                            let port = Exposed { port: port.container_port, protocol: port.protocol }.to_string();
                             told.push(port.clone());
                             self.object("ExposedPorts").insert(port, json!({}));
                         }
@@ -506,8 +507,8 @@ mod tests {
         becomes(json!({}), "USER ${NOBODY:-app}:app", json!({"User": "app:app"}));
         becomes(
             json!({}),
-            "ENV P=80\nEXPOSE $P 53/udp 9-10",
-            json!({"Env": ["P=80"], "ExposedPorts": {"80/tcp": {}, "53/udp": {}, "9/tcp": {}, "10/tcp": {}}}),
+            "ENV P=80\nEXPOSE $P 53/UDP 9-10 1:7",
+            json!({"Env": ["P=80"], "ExposedPorts": {"80/tcp": {}, "53/udp": {}, "9/tcp": {}, "10/tcp": {}, "7/tcp": {}}}),
         );
         becomes(json!({}), "VOLUME [\"/a\", \"/b\"]\nVOLUME /c", json!({"Volumes": {"/a": {}, "/b": {}, "/c": {}}}));
         becomes(json!({}), "STOPSIGNAL SIGQUIT", json!({"StopSignal": "SIGQUIT"}));
