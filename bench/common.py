@@ -16,6 +16,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 IMAGE = "localhost/bench:1"
 # setpoint's run folder, docker's exec root, and the roots of `oci` and of crun.
 VOLATILE = ("run", "exec", "oci", "crun")
+# Who runs by crun.
+CRUN = ("crun", "buildah")
 # Seconds between two measurements.
 REST = 0.3
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -91,7 +93,7 @@ class Bench:
                     before(name)
                 # What the last program left to be done in the background is not to count against the next one.
                 time.sleep(REST)
-                ms = self.crun_thread.submit(self.timed, argv).result() if name == "crun" else self.timed(argv)
+                ms = self.crun_thread.submit(self.timed, argv).result() if name in CRUN else self.timed(argv)
                 after = (between or {}).get(name)
                 if callable(after):
                     after()
