@@ -160,7 +160,7 @@ impl Parts {
         let bar = self.bars.entry(progress.part.clone()).or_insert_with(|| {
             live.add(ProgressBar::new(0).with_style(bytes_bar()).with_prefix(table::shorten(&progress.part, 20)))
         });
-        bar.set_message(phase(progress.phase));
+        bar.set_message(progress.phase.said());
         if let Some(total) = progress.total {
             bar.set_length(total);
         }
@@ -179,18 +179,6 @@ impl Parts {
 /// As much of the title of a build's step as fits on a line beside the image's name.
 const TITLE: usize = 40;
 const TICK: Duration = Duration::from_millis(100);
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Waiting => "waiting",
-        Phase::Downloading => "downloading",
-        Phase::Unpacking => "unpacking",
-        Phase::Compressing => "compressing",
-        Phase::Uploading => "uploading",
-        Phase::Exists => "already here",
-        Phase::Done => "done",
-    }
-}
 
 /// `3.2MB of 12.1MB`, over all parts whose length is known.
 fn total(parts: &BTreeMap<String, Progress>) -> String {

@@ -1,12 +1,13 @@
 //! Builds, as they are asked of the engine, and what is kept of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
 use super::build::{self, Built, Upload};
 use super::images::{Freed, StepUsage};
 use super::{Engine, EngineError};
+use crate::model::Digest;
 use crate::model::build::{BuildRequest, BuildSink};
 
 /// Which steps of builds are forgotten. A step that is forgotten is done again by the next build that has it.
@@ -45,7 +46,14 @@ impl Engine {
         let images = self.0.images.clone();
         let work = move || {
             let steps = images.steps()?;
-            let mut kept: u64 = steps.iter().filter(|step| !step.shared).map(|step| step.size).sum();
+            // Several steps may have come to the same layer, which takes its room once.
+            let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+            let mut kept = 0;
+            for step in steps.iter().filter(|step| !step.shared) {
+                let count = users.entry(step.diff_id).or_default();
+                kept += if *count == 0 { step.size } else { 0 };
+                *count += 1;
+            }
             let mut doomed = BTreeSet::new();
             for step in &steps {
                 let old = filter.until.is_none_or(|until| step.used < until.unix_timestamp());
@@ -53,7 +61,10 @@ impl Engine {
                 let over = filter.keep_bytes.is_none_or(|most| kept > most);
                 if old && wanted && over {
                     doomed.insert(step.key);
-                    kept = kept.saturating_sub(if step.shared { 0 } else { step.size });
+                    if let Some(count) = users.get_mut(&step.diff_id) {
+                        *count -= 1;
+                        kept -= if *count == 0 { step.size } else { 0 };
+                    }
                 }
             }
             let freed = images.forget_steps(&doomed)?;

@@ -40,6 +40,7 @@ pub use change::{Change, Unneeded, WantedLabel};
 pub use details::{Details, Sizes};
 pub use diff::{Difference, DifferenceKind};
 pub use error::{EngineError, Kind};
+pub use networks::DEFAULT_NETWORK;
 pub use outgoing::Outgoing;
 pub use processes::Processes;
 pub use transfer::Commit;
@@ -79,9 +80,6 @@ pub struct NewContainer {
     /// Removed as soon as it has finally exited.
     pub auto_remove: bool,
 }
-
-/// The network of containers that name none and belong to no stack.
-pub const DEFAULT_NETWORK: &str = "bridge";
 
 impl Engine {
     /// Opens the roots and creates them where they are missing. Starts nothing and repairs nothing.

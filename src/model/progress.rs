@@ -27,5 +27,20 @@ pub enum Phase {
     Done,
 }
 
+impl Phase {
+    /// In words, for people.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Downloading => "downloading",
+            Self::Unpacking => "unpacking",
+            Self::Compressing => "compressing",
+            Self::Uploading => "uploading",
+            Self::Exists => "already here",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// Where progress goes. Called from any thread, and must not block.
 pub type ProgressSink = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;

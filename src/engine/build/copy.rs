@@ -239,16 +239,6 @@ async fn transfer(
 /// Selects, looks whether it is known, and copies.
 async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fetched) -> Result<Done, BuildError> {
     let order = std::sync::Arc::new(order);
-    // Of what the same stage has in the same place the content need not be looked at.
-    let short = match &origin {
-        Origin::Layers(from) if !order.sources.is_empty() => Some(short_key(builder, &order, from)),
-        Origin::Layers(_) | Origin::Tree(_) => None,
-    };
-    if let Some(key) = short
-        && let Some(layer) = builder.known(&key)?
-    {
-        return Ok(Done { key: Some(key), created_by: order.created_by.clone(), layer, known: true });
-    }
     let (selection, content) = select(builder, &order, &origin).await?;
     let owner = owner(builder, &order).await?;
     let facts = json!({
@@ -263,9 +253,6 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
     };
     let created_by = order.created_by.clone();
     if let Some(layer) = builder.known(&key)? {
-        if let Some(short) = short {
-            builder.work.record(short, created_by.clone(), layer.clone(), false);
-        }
         return Ok(Done { key: Some(key), created_by, layer, known: true });
     }
     let work = builder.work.clone();
@@ -284,20 +271,7 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
         let problem = builder.work.stages.source().problem(order.place, doubt.to_string(), None);
         builder.work.events.warn(problem.render(false));
     }
-    if let Some(short) = short.filter(|_| !copied.changed) {
-        builder.work.record(short, created_by.clone(), layer.clone(), false);
-    }
     Ok(Done { key: (!copied.changed).then_some(key), created_by, layer, known: false })
-}
-
-/// What a copy from a stage or an image is known by without a look at the files: by the layers that they are in.
-fn short_key(builder: &Builder, order: &Order, from: &super::layers::Layers) -> Digest {
-    let facts = json!({
-        "from": from.chain(), "sources": order.sources, "exclude": order.exclude, "parents": order.parents,
-        "documents": order.documents, "to": order.destination, "folder": order.to_folder, "owner": order.chown,
-        "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link,
-    });
-    builder.key("copy of layers", facts)
 }
 
 /// What is wrong with files is shown where the instruction stands.

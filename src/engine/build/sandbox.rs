@@ -8,13 +8,10 @@ use std::sync::{Arc, PoisonError};
 use super::error::BuildError;
 use super::work::Work;
 use crate::engine::containers::Workshop;
-use crate::engine::networks::{Attached, Join};
+use crate::engine::networks::{Attached, DEFAULT_NETWORK, Join};
 use crate::files;
 use crate::model::Name;
 use crate::model::spec::{HostAddress, NetworkSpec};
-
-/// The network of containers that name none.
-const NETWORK: &str = "bridge";
 
 /// Closes itself in the background when it is dropped, as a build does that is given up.
 pub(super) struct Sandbox {
@@ -48,7 +45,7 @@ impl Sandbox {
         if inner.attached.is_some() {
             return Ok(());
         }
-        let network: Name = NETWORK.parse().map_err(|_| BuildError::Interrupted)?;
+        let network: Name = DEFAULT_NETWORK.parse().map_err(|_| BuildError::Interrupted)?;
         let networks = &self.work.networks;
         networks.create(&network, None, &NetworkSpec::default()).await?;
         let join = Join { network, names: BTreeSet::new(), ipv4_address: None, mac: None };

@@ -104,7 +104,7 @@ fn on_own_streams(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     // The ends of the pipes are to be the command's alone, so that closing them means something.
     replace_streams(&null()?)?;
     wait(&process, signals, None).map_err(ExecError::Wait)?;
-    exit_code(&process)
+    exit_code(&process).map_err(ExecError::Wait)
 }
 
 /// Nobody reads or writes them from here on.
@@ -137,7 +137,7 @@ fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
     }
     rustix::io::ioctl_fionbio(&controller, true).map_err(|e| ExecError::Terminal(e.into()))?;
     relay(&controller, &process, signals).map_err(ExecError::Streams)?;
-    exit_code(&process)
+    exit_code(&process).map_err(ExecError::Wait)
 }
 
 /// Carries bytes between the own streams and the terminal until the command has ended.
@@ -234,14 +234,15 @@ fn pass_on(signals: &SignalFd, process: &Process, controller: Option<&OwnedFd>) 
     }
 }
 
-fn exit_code(process: &Process) -> Result<i32, ExecError> {
+/// Waits for a process, and gives its code as a shell has it.
+pub(super) fn exit_code(process: &Process) -> Result<i32, Errno> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Err(Errno::INTR) | Ok(None) => {}
             Ok(Some(status)) => {
                 return Ok(status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255));
             }
-            Err(e) => return Err(ExecError::Wait(e)),
+            Err(e) => return Err(e),
         }
     }
 }

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
+use super::exec_role::exit_code;
 use super::workshop::Order;
 use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError};
@@ -89,13 +90,5 @@ fn wait(process: &Process) -> Result<i32, Errno> {
             pidfd_send_signal(&process.pidfd, Signal::KILL).ok();
         }
     }
-    loop {
-        match rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Err(Errno::INTR) | Ok(None) => {}
-            Ok(Some(status)) => {
-                return Ok(status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255));
-            }
-            Err(e) => return Err(e),
-        }
-    }
+    exit_code(process)
 }

@@ -44,6 +44,9 @@ use crate::observed;
 
 type Result<T, E = NetworkError> = std::result::Result<T, E>;
 
+/// The network of containers that name none and belong to no stack, and of the commands of builds.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
 /// The networks of an instance. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Networks(Arc<Inner>);

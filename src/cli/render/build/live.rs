@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::text::{clean, fit, width};
-use super::{News, Step, Steps, Tally, phase, time};
+use super::{News, Step, Steps, Tally, time};
 use crate::cli::output::{Tone, paint};
 use crate::model::Phase;
 use crate::model::build::BuildEvent;
@@ -113,7 +113,7 @@ impl Live {
             return lines[lines.len().saturating_sub(most)..].iter().map(|line| self.output(line, columns)).collect();
         }
         let moving = step.parts.values().filter(|part| !matches!(part.phase, Phase::Done | Phase::Exists | Phase::Waiting));
-        let said = moving.map(|part| format!("{} {}", clean(&part.part, false), phase(part.phase)));
+        let said = moving.map(|part| format!("{} {}", clean(&part.part, false), part.phase.said()));
         said.take(most).map(|line| self.output(&line, columns)).collect()
     }
 

@@ -239,15 +239,3 @@ fn time(time: Duration) -> String {
         seconds => format!("{}m{:02}s", seconds / 60, seconds % 60),
     }
 }
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Waiting => "waiting",
-        Phase::Downloading => "downloading",
-        Phase::Unpacking => "unpacking",
-        Phase::Compressing => "compressing",
-        Phase::Uploading => "uploading",
-        Phase::Exists => "already here",
-        Phase::Done => "done",
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{News, Steps, Tally, phase, time};
+use super::{News, Steps, Tally, time};
 use crate::cli::output::{Tone, paint};
 use crate::model::build::BuildEvent;
 use crate::model::size::human_bytes;
@@ -38,7 +38,7 @@ impl Plain {
                 let size = progress.total.unwrap_or(progress.current);
                 let size = if size == 0 { String::new() } else { format!("{} ", human_bytes(size)) };
                 let part = super::clean(&progress.part, false);
-                lines.push(format!("{part} {size}{}", phase(progress.phase)));
+                lines.push(format!("{part} {size}{}", progress.phase.said()));
             }
             News::Ended { lines: output, end } => {
                 self.output(number, now, &output, &mut lines);
