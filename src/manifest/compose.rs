@@ -2,7 +2,9 @@
 //! reads manifests.
 //! Source: the Compose Specification.
 
-use std::path::PathBuf;
+mod extends;
+mod merge;
+pub(super) mod project;
 
 use crate::model::Name;
 
@@ -48,20 +50,10 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
         let resource = resources::config(reader, name.clone(), key.at, &node);
         declared.note("config", &name, resource, |all| &mut all.configs);
     }
-    for (name, _, node) in section(reader, &f, "secrets", false) {
-        match secret(reader, &node) {
-            Some(file) => drop(declared.secrets.insert(name, file)),
-            None => declared.broken.push(("secret", name)),
-        }
+    for (name, key, node) in section(reader, &f, "secrets", false) {
+        let resource = resources::secret(reader, name.clone(), key.at, &node);
+        declared.note("secret", &name, resource, |all| &mut all.secrets);
     }
-}
-
-/// The file of a secret. Its content is read when something is built with it.
-fn secret(reader: &mut Reader, node: &Node) -> Option<PathBuf> {
-    let f = reader.fields(node, &fields::SECRET)?;
-    let file = f.get("file")?;
-    let text = reader.text(file)?;
-    reader.host_path(file.at, text)
 }
 
 /// The named entries of a section. An entry without a value is an empty mapping where that is a whole description.

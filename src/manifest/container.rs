@@ -1,9 +1,9 @@
 //! Reads a container: a manifest's `spec` and a compose file's service alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::spec::{Condition, ContainerSpec, Dependency, NetworkMode};
-use crate::model::{ImageRef, Name, Platform, PullPolicy};
+use crate::model::{ImageRef, Name, Platform, PullPolicy, RestartPolicy};
 
 use super::declared::{Container, ContainerBuild, Resource};
 use super::problem::Place;
@@ -81,6 +81,38 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
     let mut depends_on: Vec<(Name, Place)> =
         f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on)).unwrap_or_default();
+    let optional = f.get("depends_on").map(|node| optional(reader, node)).unwrap_or_default();
+    let mut links = Vec::new();
+    for item in f.get("links").map(|node| reader.list(node)).unwrap_or_default() {
+        let Some(text) = reader.text(item) else { continue };
+        let (name, alias) = text.split_once(':').map_or((text, None), |(name, alias)| (name, Some(alias)));
+        let Some(name) = reader.parse_text::<Name>(item.at, name) else { continue };
+        if let Some(alias) = alias.filter(|alias| *alias != name.as_str()) {
+            links.push((name.clone(), alias.to_owned()));
+        }
+        if !spec.depends_on.contains_key(&name) {
+            spec.depends_on.insert(name.clone(), Dependency { condition: Condition::default() });
+            depends_on.push((name, item.at));
+        }
+    }
+    let profiles = f.get("profiles").map(|node| reader.list(node)).unwrap_or_default();
+    let profiles = profiles.iter().filter_map(|item| reader.text(item).map(str::to_owned)).collect();
+    let deploy = f.get("deploy").and_then(|node| reader.fields(node, &fields::DEPLOY));
+    if let Some(deploy) = &deploy {
+        if let Some(node) = deploy.get("mode") {
+            reader.choice(node, &[("replicated", ()), ("global", ())]);
+        }
+        if let Some(policy) = deploy.get("restart_policy").and_then(|node| restart_policy(reader, node))
+            && f.get("restart").is_none()
+        {
+            spec.restart = policy;
+        }
+    }
+    for node in [f.get("scale"), deploy.as_ref().and_then(|f| f.get("replicas"))].into_iter().flatten() {
+        if reader.integer(node).is_some_and(|number| number != 1) {
+            reader.error_hint(node.at, "there is one of each container", "declare each container by a name of its own");
+        }
+    }
     for (name, at) in shared {
         if !spec.depends_on.contains_key(&name) {
             spec.depends_on.insert(name.clone(), Dependency { condition: Condition::default() });
@@ -114,7 +146,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         at,
         engine_name,
         external: false,
-        body: Container { spec, image_at, build, pull_policy, platform, networks, mounts, depends_on },
+        body: Container { spec, image_at, build, pull_policy, platform, networks, mounts, depends_on, optional, links, profiles },
     })
 }
 
@@ -156,6 +188,43 @@ fn restart(reader: &mut Reader, node: &Node) -> Option<crate::model::RestartPoli
         return None;
     }
     reader.parse(node)
+}
+
+/// Compose's other place for it.
+fn restart_policy(reader: &mut Reader, node: &Node) -> Option<RestartPolicy> {
+    let f = reader.fields(node, &fields::RESTART)?;
+    let conditions = [("none", "no"), ("on-failure", "on-failure"), ("any", "always")];
+    let condition = f.get("condition").map_or(Some("always"), |node| reader.choice(node, &conditions))?;
+    let attempts = f.get("max_attempts").map(|node| Some((reader.integer(node)?, node.at)));
+    match (condition, attempts) {
+        ("on-failure", Some(attempts)) => {
+            let (attempts, at) = attempts?;
+            reader.parse_text(at, &format!("on-failure:{attempts}"))
+        }
+        (_, Some(attempts)) => {
+            let (_, at) = attempts?;
+            reader.error_hint(at, "only restarts after failures can be counted", "write `condition: on-failure`, or remove it");
+            None
+        }
+        (condition, None) => condition.parse().ok(),
+    }
+}
+
+/// The dependencies that need not be there.
+fn optional(reader: &mut Reader, node: &Node) -> BTreeSet<Name> {
+    let Value::Map(entries) = &node.value else { return BTreeSet::new() };
+    let mut optional = BTreeSet::new();
+    for (key, value) in entries {
+        // The rest of it is read, and its problems are told, with the conditions.
+        let Value::Map(fields) = &value.value else { continue };
+        let Some((_, required)) = fields.iter().find(|(field, _)| field.text == "required") else { continue };
+        if reader.boolean(required) == Some(false)
+            && let Ok(name) = key.text.parse()
+        {
+            optional.insert(name);
+        }
+    }
+    optional
 }
 
 fn depends_on(reader: &mut Reader, node: &Node, found: &mut BTreeMap<Name, Dependency>) -> Vec<(Name, Place)> {

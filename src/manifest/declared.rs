@@ -1,7 +1,7 @@
 //! What manifests and compose files say, read but not yet joined: names are those of the stack, and each remembers its
 //! place, so that one that leads nowhere can be reported there. The seam between reading and resolving.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
@@ -19,8 +19,7 @@ pub(super) struct Declared {
     pub(super) networks: Vec<Resource<NetworkSpec>>,
     pub(super) volumes: Vec<Resource<VolumeSpec>>,
     pub(super) configs: Vec<Resource<ConfigSpec>>,
-    /// Files of secrets, for builds.
-    pub(super) secrets: BTreeMap<Name, PathBuf>,
+    pub(super) secrets: Vec<Resource<Secret>>,
     /// What is declared, but so wrong that it could not be read: names lead there all the same.
     pub(super) broken: Vec<(&'static str, Name)>,
 }
@@ -49,6 +48,14 @@ pub(super) struct Resource<T> {
     pub(super) engine_name: Option<Name>,
     pub(super) external: bool,
     pub(super) body: T,
+}
+
+/// Where a secret's content is. A file is only read when a container has it.
+#[derive(Debug)]
+pub(super) enum Secret {
+    File(PathBuf, Place),
+    /// That of a variable.
+    Content(Vec<u8>),
 }
 
 /// An image whose source's fingerprint, where it has one, is still to be taken.
@@ -84,4 +91,10 @@ pub(super) struct Container {
     pub(super) mounts: Vec<Place>,
     /// Where each of `spec.depends_on` stands.
     pub(super) depends_on: Vec<(Name, Place)>,
+    /// Those of them that need not be there.
+    pub(super) optional: BTreeSet<Name>,
+    /// Further names that it knows another container by.
+    pub(super) links: Vec<(Name, String)>,
+    /// Those that bring it in; none for one that is always there.
+    pub(super) profiles: Vec<String>,
 }

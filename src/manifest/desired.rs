@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Name;
-use crate::model::spec::{ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
+use crate::model::spec::{ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, SecretSpec, VolumeSpec};
 
 /// A stack's resources by the names its manifests give them.
 ///
@@ -20,6 +20,9 @@ pub struct Desired {
     pub networks: BTreeMap<Name, Placed<NetworkSpec>>,
     pub volumes: BTreeMap<Name, Placed<VolumeSpec>>,
     pub configs: BTreeMap<Name, ConfigSpec>,
+    /// Those that a container has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<Name, SecretSpec>,
 }
 
 impl Desired {
@@ -32,7 +35,23 @@ impl Desired {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             configs: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
+    }
+
+    /// The content of what a container mounts as a config or as a secret.
+    pub fn content(&self, source: &Name, secret: bool) -> Option<&[u8]> {
+        match secret {
+            true => self.secrets.get(source).map(|secret| secret.content.as_slice()),
+            false => self.configs.get(source).map(|config| config.content.as_slice()),
+        }
+    }
+
+    /// To be shown: the same without the content of secrets.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.secrets.values_mut().for_each(|secret| secret.content.clear());
+        self
     }
 }
 

@@ -11,7 +11,7 @@ use super::tree::{Node, Value};
 use super::{container, images, resources};
 
 pub(super) const API_VERSION: &str = "setpoint/v1";
-pub(super) const KINDS: [&str; 6] = ["Image", "Container", "Network", "Volume", "Config", "Stack"];
+pub(super) const KINDS: [&str; 7] = ["Image", "Container", "Network", "Volume", "Config", "Secret", "Stack"];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -20,6 +20,7 @@ enum Kind {
     Network,
     Volume,
     Config,
+    Secret,
     Stack,
 }
 
@@ -34,14 +35,8 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
     if let Some(node) = f.get("apiVersion") {
         reader.choice(node, &[(API_VERSION, ())]);
     }
-    let kinds = [Kind::Image, Kind::Container, Kind::Network, Kind::Volume, Kind::Config, Kind::Stack];
+    let kinds = [Kind::Image, Kind::Container, Kind::Network, Kind::Volume, Kind::Config, Kind::Secret, Kind::Stack];
     let kind = f.get("kind").and_then(|node| {
-        if let Value::Scalar(scalar) = &node.value
-            && scalar.text == "Secret"
-        {
-            reader.error_hint(node.at, "secrets are not supported yet", "use a Config, mounted with `mode: 0400`");
-            return None;
-        }
         let choices: Vec<(&str, Kind)> = KINDS.into_iter().zip(kinds).collect();
         reader.choice(node, &choices)
     });
@@ -95,6 +90,10 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
         Kind::Config => {
             let config = resources::config(reader, name.clone(), at, spec);
             declared.note("config", &name, config, |all| &mut all.configs);
+        }
+        Kind::Secret => {
+            let secret = resources::secret(reader, name.clone(), at, spec);
+            declared.note("secret", &name, secret, |all| &mut all.secrets);
         }
         Kind::Stack => {
             reader.fields(spec, &fields::STACK);

@@ -195,7 +195,6 @@ pub(super) static NETWORK: Table = Table {
     ],
     unsupported: &[
         ("driver_opts", "remove it"),
-        ("attachable", "remove it: every network is attachable"),
         ("enable_ipv4", "remove it: networks are IPv4"),
         ("enable_ipv6", "remove it: networks are IPv4"),
     ],
@@ -236,10 +235,10 @@ pub(super) static CONFIG: Table = Table {
     fields: &[
         field("file", Form::Text, "A file whose content it is, relative to the manifest"),
         field("content", Form::Text, "Its content"),
+        field("environment", Form::Text, "The variable whose content it is"),
     ],
     unsupported: &[
-        ("environment", "use `content: ${VARIABLE}`"),
-        ("external", "use `file` or `content`"),
+        ("external", "use `file`, `content` or `environment`"),
         ("name", "remove it: a config belongs to its stack"),
         ("labels", "remove it"),
         ("template_driver", "remove it"),
@@ -251,14 +250,50 @@ pub(super) static COMPOSE: Table = Table {
     fields: &[
         field("name", Form::Text, "The stack's name"),
         field("version", Form::Word, "Obsolete, without effect"),
+        field(
+            "include",
+            Form::Either(&[Form::Text, Form::List(&Form::Either(&[Form::Text, Form::Object(&INCLUDE)]))]),
+            "Further compose files, each with paths relative to itself",
+        ),
         field("services", Form::Map(&Form::Object(&CONTAINER)), "The containers"),
         field("networks", Form::Named(&Form::Object(&NETWORK)), "The networks"),
         field("volumes", Form::Named(&Form::Object(&VOLUME)), "The volumes"),
         field("configs", Form::Map(&Form::Object(&CONFIG)), "The configs"),
-        field("secrets", Form::Map(&Form::Object(&SECRET)), "Secrets for builds"),
+        field("secrets", Form::Map(&Form::Object(&SECRET)), "The secrets"),
     ],
-    unsupported: &[("include", "put all services into one file"), ("models", "remove it")],
+    unsupported: &[("models", "remove it")],
 };
+
+pub(super) static INCLUDE: Table = Table {
+    what: "an `include`",
+    fields: &[
+        required(
+            "path",
+            Form::Either(&[Form::Text, Form::List(&Form::Text)]),
+            "The file, or files that are laid over each other",
+        ),
+        field("project_directory", Form::Text, "What its paths are relative to; the folder of the file unless given"),
+        field("env_file", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Files of variables, instead of its `.env`"),
+    ],
+    unsupported: &[],
+};
+
+/// Fields that are read and have no effect: what they are fields of, their name, and why.
+pub(super) const WITHOUT_EFFECT: &[(&str, &str, &str)] = &[
+    ("a container", "attach", "apply attaches to nothing; `setpoint logs -f` shows what it prints"),
+    ("a container", "develop", "it is for `docker compose watch`"),
+    ("`deploy`", "endpoint_mode", "it is for clusters, and there is one host"),
+    ("`deploy`", "labels", "they are a cluster's; `labels` are the container's"),
+    ("`deploy`", "placement", "there is one host"),
+    ("`deploy`", "rollback_config", "a container that is replaced is stopped first, and there is one of each"),
+    ("`deploy`", "update_config", "a container that is replaced is stopped first, and there is one of each"),
+    ("a mount", "consistency", "it has no meaning on Linux"),
+    ("a network", "attachable", "every network is attachable"),
+    ("a port", "app_protocol", "nothing here looks into what passes"),
+    ("a port", "mode", "ports are published at the host"),
+    ("a port", "name", "nothing here asks for it"),
+    ("a container's network", "priority", "networks are attached in one step"),
+];
 
 pub(super) static CONTAINER: Table = Table {
     what: "a container",
@@ -294,6 +329,11 @@ pub(super) static CONTAINER: Table = Table {
         field("tmpfs", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Folders in memory: target[:size=64m,mode=1777]"),
         field("configs", Form::List(&Form::Either(&[Form::Text, Form::Object(&CONFIG_MOUNT)])), "Configs, as files"),
         field(
+            "secrets",
+            Form::List(&Form::Either(&[Form::Text, Form::Object(&SECRET_MOUNT)])),
+            "Secrets, as files in memory: /run/secrets/<name>, or the long form",
+        ),
+        field(
             "networks",
             Form::Either(&[Form::List(&Form::Text), Form::Named(&Form::Object(&ATTACHMENT))]),
             "Networks; `default` unless given",
@@ -311,6 +351,13 @@ pub(super) static CONTAINER: Table = Table {
             Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
             "Containers that must be there before",
         ),
+        field("links", Form::List(&Form::Text), "Containers that must be there before: NAME, or NAME:ALIAS with a further name"),
+        field(
+            "profiles",
+            Form::List(&Form::Text),
+            "It is only there when one of these is active: `--profile`, or COMPOSE_PROFILES",
+        ),
+        field("scale", Form::Integer, "1: there is one of each container"),
         field("healthcheck", Form::Object(&super::health::HEALTHCHECK), "How to find out whether it is well"),
         field("restart", Form::Of(|g| g.subschema_for::<RestartPolicy>()), "When it is started again after it exited"),
         field("logging", Form::Object(&super::logging::LOGGING), "Where its output is recorded"),
@@ -391,28 +438,22 @@ pub(super) static CONTAINER: Table = Table {
         field("blkio_config", Form::Object(&BLKIO), "Its weight at disks, and their rates"),
     ],
     unsupported: &[
-        ("attach", "remove it; `setpoint logs` shows what you ask for"),
         ("cpu_count", "use `cpus`"),
         ("cpu_percent", "use `cpus`"),
         ("cpu_rt_period", "remove it, or use `ulimits: {rtprio: …}`"),
         ("cpu_rt_runtime", "remove it, or use `ulimits: {rtprio: …}`"),
         ("credential_spec", "remove it"),
-        ("develop", "remove it"),
         ("driver_opts", "remove it"),
-        ("extends", "use YAML anchors and `<<` merges"),
+        ("extends", "only a compose file has it; use YAML anchors and `<<` merges"),
         ("external_links", "put both containers in one network"),
         ("gpus", "give the container the devices of your GPU with `devices`, and its libraries with `volumes`"),
         ("isolation", "remove it"),
-        ("links", "containers of a network find each other by name; use `networks` with `aliases`"),
         ("mem_swappiness", "use `memswap_limit`"),
         ("models", "remove it"),
         ("post_start", "use a second container with `depends_on`"),
         ("pre_stop", "handle the stop signal in the container"),
-        ("profiles", "put optional services into a stack of their own"),
         ("provider", "remove it"),
         ("runtime", "remove it: setpoint is its own runtime"),
-        ("scale", "declare each container by a name of its own"),
-        ("secrets", "use `configs` with `mode: 0400`"),
         ("storage_opt", "remove it"),
         ("use_api_socket", "mount the socket as a volume of type `bind`"),
     ],
@@ -438,7 +479,7 @@ pub(super) static MOUNT: Table = Table {
         field("volume", Form::Object(&VOLUME_MOUNT), "Settings of a volume"),
         field("tmpfs", Form::Object(&TMPFS), "Settings of a tmpfs"),
     ],
-    unsupported: &[("image", "remove it"), ("consistency", "remove it: it has no meaning on Linux")],
+    unsupported: &[("image", "remove it")],
 };
 
 pub(super) static BIND: Table = Table {
@@ -473,6 +514,18 @@ pub(super) static CONFIG_MOUNT: Table = Table {
     unsupported: &[],
 };
 
+pub(super) static SECRET_MOUNT: Table = Table {
+    what: "a container's secret",
+    fields: &[
+        required("source", NAME, "The secret's name"),
+        field("target", Form::Text, "The file in the container, beside /run/secrets or absolute; its name unless given"),
+        field("uid", Form::Word, "The file's user, by number"),
+        field("gid", Form::Word, "The file's group, by number"),
+        field("mode", Form::Word, "The file's permissions in octal, such as 0440"),
+    ],
+    unsupported: &[],
+};
+
 pub(super) static ATTACHMENT: Table = Table {
     what: "a container's network",
     fields: &[
@@ -486,7 +539,6 @@ pub(super) static ATTACHMENT: Table = Table {
         ("ipv6_address", "remove it: networks are IPv4"),
         ("link_local_ips", "remove it"),
         ("mac_address", "remove it"),
-        ("priority", "remove it"),
     ],
 };
 
@@ -498,31 +550,38 @@ pub(super) static PORT: Table = Table {
         field("protocol", Form::Choice(&["tcp", "udp"]), "`tcp` unless given"),
         field("host_ip", Form::Text, "The host's IPv4 address; all unless given"),
     ],
-    unsupported: &[
-        ("app_protocol", "remove it"),
-        ("mode", "remove it: ports are published at the host"),
-        ("name", "write a YAML comment"),
-    ],
+    unsupported: &[],
 };
 
 pub(super) static DEPENDENCY: Table = Table {
     what: "`depends_on`",
-    fields: &[field("condition", Form::Of(|g| g.subschema_for::<Condition>()), "`service_started` unless given")],
-    unsupported: &[("restart", "remove it"), ("required", "remove it, or the dependency")],
+    fields: &[
+        field("condition", Form::Of(|g| g.subschema_for::<Condition>()), "`service_started` unless given"),
+        field("required", Form::Bool, "Whether it must be there and of an active profile; true unless given"),
+    ],
+    unsupported: &[("restart", "remove it")],
 };
 
 pub(super) static DEPLOY: Table = Table {
     what: "`deploy`",
-    fields: &[field("resources", Form::Object(&RESOURCES), "What it may use")],
+    fields: &[
+        field("resources", Form::Object(&RESOURCES), "What it may use"),
+        field("mode", Form::Choice(&["replicated", "global"]), "There is one host, so both are the same"),
+        field("replicas", Form::Integer, "1: there is one of each container"),
+        field("restart_policy", Form::Object(&RESTART), "When it is started again; `restart` counts more"),
+    ],
+    unsupported: &[],
+};
+
+pub(super) static RESTART: Table = Table {
+    what: "`restart_policy`",
+    fields: &[
+        field("condition", Form::Choice(&["none", "on-failure", "any"]), "`any` unless given"),
+        field("max_attempts", Form::Integer, "How often, of `on-failure`"),
+    ],
     unsupported: &[
-        ("endpoint_mode", "remove it"),
-        ("labels", "use the container's `labels`"),
-        ("mode", "remove it"),
-        ("placement", "remove it: there is one host"),
-        ("replicas", "declare each container by a name of its own"),
-        ("restart_policy", "use `restart`"),
-        ("rollback_config", "remove it"),
-        ("update_config", "remove it"),
+        ("delay", "remove it: the pause grows with each restart, and begins anew when the container has run for a while"),
+        ("window", "remove it: a container that has run for ten seconds is taken to have started"),
     ],
 };
 

@@ -27,6 +27,8 @@ pub(super) struct Sources {
     /// The folder that relative paths are relative to, and that the stack is named after.
     pub(super) folder: PathBuf,
     pub(super) files: Vec<PathBuf>,
+    /// Compose files that are laid over the one in `files`.
+    pub(super) over: Vec<PathBuf>,
 }
 
 /// A compose project is named so, whatever else is in its folder.
@@ -51,7 +53,7 @@ pub(super) fn discover(path: &Path, problems: &mut Problems, watched: &mut Vec<P
     watched.push(path_full.clone());
     if !meta.is_dir() {
         let folder = path_full.parent()?.to_owned();
-        return Some(Sources { folder, files: vec![path_full] });
+        return Some(Sources { folder, files: vec![path_full], over: Vec::new() });
     }
     let mut files = match list(&path_full) {
         Ok(files) => files,
@@ -64,6 +66,7 @@ pub(super) fn discover(path: &Path, problems: &mut Problems, watched: &mut Vec<P
         whole(problems, format!("there are more than {MAX_FILES} YAML files in this folder"), "is it the right one?");
         return None;
     }
+    let mut over = Vec::new();
     let composes: Vec<PathBuf> =
         COMPOSE_NAMES.iter().map(|name| path_full.join(name)).filter(|path| files.contains(path)).collect();
     if let Some(compose) = composes.first() {
@@ -72,10 +75,7 @@ pub(super) fn discover(path: &Path, problems: &mut Problems, watched: &mut Vec<P
             whole(problems, message, "a folder holds either manifests or a compose file: name the one that is meant");
             return None;
         }
-        if let Some(over) = files.iter().find(|file| OVERRIDE_NAMES.iter().any(|name| file.ends_with(name))) {
-            whole(problems, format!("override files ({}) are not supported yet", show(over)), "put both files into one");
-            return None;
-        }
+        over.extend(OVERRIDE_NAMES.iter().map(|name| path_full.join(name)).find(|path| files.contains(path)));
         for other in composes.iter().skip(1) {
             let file = problems.file(other, "");
             problems.warn(Place::whole(file), format!("this file is not read, because {} is there", show(compose)), None);
@@ -90,7 +90,7 @@ pub(super) fn discover(path: &Path, problems: &mut Problems, watched: &mut Vec<P
         );
         return None;
     }
-    Some(Sources { folder: path_full, files })
+    Some(Sources { folder: path_full, files, over })
 }
 
 fn show(path: &Path) -> String {
@@ -117,6 +117,17 @@ fn looks_native(path: &Path) -> bool {
         // What cannot be read is nobody's manifest here; were it the compose file, reading that will say so.
         Err(_) => false,
     }
+}
+
+/// Whether a file whose name does not say so is a compose file: its first document is one.
+pub(super) fn begins_as_compose(path: &Path) -> bool {
+    // What cannot be read is told of when it is.
+    let Ok(text) = read_limited(path, tree::MAX_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) else {
+        return false;
+    };
+    let mut unheard = Problems::default();
+    let file = unheard.file(path, &text);
+    tree::parse(file, &text, &mut unheard).first().is_some_and(super::is_compose)
 }
 
 /// Reads a regular file (or what a symbolic link leads to), unless it is larger than `limit`.
@@ -176,7 +187,7 @@ pub(super) fn variables(
     all
 }
 
-fn parse_variables(
+pub(super) fn parse_variables(
     path: &Path,
     bytes: &[u8],
     outer: &BTreeMap<String, String>,

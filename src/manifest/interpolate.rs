@@ -60,6 +60,7 @@ pub(super) fn interpolate(node: &mut Node, variables: &BTreeMap<String, String>,
         }
         Value::List(items) => items.iter_mut().for_each(|item| interpolate(item, variables, problems)),
         Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| interpolate(value, variables, problems)),
+        Value::Marked(_, inner) => interpolate(inner, variables, problems),
     }
 }
 

@@ -48,10 +48,14 @@ pub use schema::schemas;
 use crate::model::spec::Build;
 use crate::model::{Digest, ImageRef, Name};
 
+use compose::project::{Part, Project, Reading};
 use declared::Declared;
 use problem::{Place, Problems};
 use reader::Reader;
 use tree::{Node, Value};
+
+/// The variable with the profiles whose containers are wanted, separated by commas; `*` is all.
+pub const PROFILES: &str = "COMPOSE_PROFILES";
 
 /// What an image is made of on this host, and has to be looked at to find out whether it has changed.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +72,8 @@ pub struct LoadOptions<'a> {
     pub stack: Option<Name>,
     /// Variables for `${VAR}` and for environment variables without a value, over those of `.env`.
     pub environment: BTreeMap<String, String>,
+    /// Further compose files, each laid over those before it.
+    pub over: Vec<PathBuf>,
     /// Looks at what an image is made of.
     pub fingerprint: &'a Fingerprint,
 }
@@ -127,30 +133,40 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
     let sources = files::discover(path, problems, watched)?;
     let variables = files::variables(&sources.folder, &options.environment, problems, watched);
     let mut declared = Declared::default();
-    for file in &sources.files {
-        watched.push(file.clone());
-        // Paths are shown as the user wrote them.
-        let shown = match file.file_name() {
-            Some(name) if path.is_dir() => path.join(name),
-            _ => path.to_owned(),
-        };
-        let Some((number, mut documents)) = files::read_documents(file, &shown, problems) else { continue };
-        for document in &mut documents {
-            interpolate::interpolate(document, &variables, problems);
+    // Paths are shown as the user wrote them.
+    let shown = |file: &PathBuf| match file.file_name() {
+        Some(name) if path.is_dir() => path.join(name),
+        _ => path.to_owned(),
+    };
+    let is_project = match sources.files.as_slice() {
+        [one] => files::is_compose_name(one) || !options.over.is_empty() || files::begins_as_compose(one),
+        _ => false,
+    };
+    if is_project {
+        let mut parts: Vec<_> =
+            sources.files.iter().chain(&sources.over).map(|file| Part { path: file.clone(), shown: shown(file) }).collect();
+        for over in &options.over {
+            let full = std::path::absolute(over).map_or_else(|_| over.clone(), |path| reader::clean(&path));
+            parts.push(Part { path: full, shown: over.clone() });
         }
-        let mut reader = Reader { problems, base: sources.folder.clone(), variables: &variables, watched };
-        if files::is_compose_name(file) || (sources.files.len() == 1 && documents.first().is_some_and(is_compose)) {
-            if let Some(second) = documents.get(1) {
-                reader.error(second.at, "a compose file has one document only");
-            }
-            if documents.is_empty() && !reader.problems.any() {
-                reader.error(Place::whole(number), "the file is empty");
-            }
-            if let Some(document) = documents.first() {
-                compose::read(&mut reader, document, &mut declared);
-            }
-        } else {
-            for document in &documents {
+        let project = Project { folder: sources.folder.clone(), parts, variables: variables.clone() };
+        Reading { problems, watched, declared: &mut declared }.project(&project);
+    } else {
+        if let Some(over) = options.over.first() {
+            let file = problems.file(over, "");
+            let hint = "name a compose file first, or put the manifests into one folder";
+            problems.error_hint(Place::whole(file), "only compose files are laid over each other", hint);
+        }
+        for file in &sources.files {
+            watched.push(file.clone());
+            let Some((_, mut documents)) = files::read_documents(file, &shown(file), problems) else { continue };
+            for document in &mut documents {
+                if let Some(at) = tree::first_mark(document) {
+                    problems.error_hint(at, "only in compose files do `!reset` and `!override` have a meaning", "remove the tag");
+                }
+                tree::settle(document);
+                interpolate::interpolate(document, &variables, problems);
+                let mut reader = Reader { problems, base: sources.folder.clone(), variables: &variables, watched };
                 document::read(&mut reader, document, &mut declared);
             }
         }
@@ -166,7 +182,8 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
         problems.error_hint(Place::whole(file), "the stack has no name, and its folder's name does not make one", hint);
         return None;
     };
-    resolve::resolve(stack, declared, options.fingerprint, problems, watched)
+    let profiles = variables.get(PROFILES).map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+    resolve::resolve(stack, declared, &profiles.unwrap_or_default(), options.fingerprint, problems, watched)
 }
 
 /// Whether a document is a compose file's, where the file's name does not say so.

@@ -1,4 +1,4 @@
-//! Reads what a container mounts: `volumes`, `tmpfs` and `configs`, in their short and long forms.
+//! Reads what a container mounts: `volumes`, `tmpfs`, `configs` and `secrets`, in their short and long forms.
 
 use crate::model::spec::Mount;
 use crate::model::spec::mount_options::{self, MountWord};
@@ -35,7 +35,12 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, mounts: &mut Vec<Mount>) -> 
     }
     if let Some(node) = f.get("configs") {
         for item in reader.list(node) {
-            found.extend(config(reader, item).map(|mount| (mount, item.at)));
+            found.extend(config(reader, item, false).map(|mount| (mount, item.at)));
+        }
+    }
+    if let Some(node) = f.get("secrets") {
+        for item in reader.list(node) {
+            found.extend(config(reader, item, true).map(|mount| (mount, item.at)));
         }
     }
     found.sort_by_key(|(mount, _)| mount.target().matches('/').count());
@@ -195,18 +200,26 @@ fn tmpfs(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
     Some(Mount::Tmpfs { target: target?, size, mode, options: further })
 }
 
-fn config(reader: &mut Reader, node: &Node) -> Option<Mount> {
+/// Where secrets are in a container that says nothing else.
+const SECRETS: &str = "/run/secrets";
+
+/// A config, or a secret.
+fn config(reader: &mut Reader, node: &Node, secret: bool) -> Option<Mount> {
     // The digest of the content takes its place once the config is known.
     let digest = Digest::of(b"");
+    let usual = |source: &Name| if secret { format!("{SECRETS}/{source}") } else { format!("/{source}") };
     let Value::Map(_) = &node.value else {
         let source: Name = reader.parse(node)?;
-        return Some(Mount::Config { target: format!("/{source}"), source, digest, mode: 0o444, uid: 0, gid: 0 });
+        return Some(Mount::Config { target: usual(&source), source, digest, mode: 0o444, uid: 0, gid: 0, secret });
     };
-    let f = reader.fields(node, &fields::CONFIG_MOUNT)?;
+    let f = reader.fields(node, if secret { &fields::SECRET_MOUNT } else { &fields::CONFIG_MOUNT })?;
     let source = f.get("source").and_then(|node| reader.parse::<Name>(node));
     let target = f.get("target").map(|node| {
         let text = reader.text(node)?;
-        reader.container_path(node.at, text)
+        match secret && !text.starts_with('/') {
+            true => reader.container_path(node.at, &format!("{SECRETS}/{text}")),
+            false => reader.container_path(node.at, text),
+        }
     });
     let mut id = |name: &str| match f.get(name) {
         None => Some(0),
@@ -226,8 +239,8 @@ fn config(reader: &mut Reader, node: &Node) -> Option<Mount> {
     };
     let source = source?;
     let target = match target {
-        None => format!("/{source}"),
+        None => usual(&source),
         Some(target) => target?,
     };
-    Some(Mount::Config { source, digest, target, mode: mode?, uid: uid?, gid: gid? })
+    Some(Mount::Config { source, digest, target, mode: mode?, uid: uid?, gid: gid?, secret })
 }

@@ -92,6 +92,11 @@ impl Problems {
         self.spoiled.push(place);
     }
 
+    /// Says that the value at `place` is unknown because of an error that has been told.
+    pub(super) fn silence(&mut self, place: Place) {
+        self.spoiled.push(place);
+    }
+
     pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, hint: Option<String>) {
         let problem = self.problem(place, message.into(), hint);
         if self.warnings.len() < MOST && !self.warnings.contains(&problem) {

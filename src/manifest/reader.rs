@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use super::fields::Table;
+use super::fields::{Table, WITHOUT_EFFECT};
 use super::problem::{Place, Problems, did_you_mean};
 use super::tree::{Key, Node, ScalarKind, Style, Value};
 
@@ -72,6 +72,10 @@ impl Reader<'_> {
         for (key, value) in entries {
             if table.has(&key.text) {
                 accepted.push((key, value));
+            } else if let Some((.., why)) = WITHOUT_EFFECT.iter().find(|(what, name, _)| *what == table.what && *name == key.text)
+            {
+                let hint = Some(format!("remove it: {why}"));
+                self.problems.warn(key.at, format!("`{}` is without effect", key.text), hint);
             } else if let Some((_, hint)) = table.unsupported.iter().find(|(name, _)| *name == key.text) {
                 self.error_hint(key.at, format!("`{}` is not supported yet", key.text), *hint);
             } else if !key.text.starts_with("x-") && !key.text.is_empty() && !self.problems.full() {

@@ -2,8 +2,10 @@
 //! filled in. The last step of a load.
 
 mod images;
+mod profiles;
+mod secrets;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -18,6 +20,7 @@ use super::desired::{Desired, Placed};
 use super::problem::{Place, Problems, did_you_mean};
 use super::sharing;
 use images::{note_image, undeclared_images};
+use secrets::Secrets;
 
 /// The network of containers that name none.
 const DEFAULT_NETWORK: &str = "default";
@@ -25,11 +28,14 @@ const DEFAULT_NETWORK: &str = "default";
 pub(super) fn resolve(
     stack: Name,
     mut declared: Declared,
+    active: &BTreeSet<String>,
     fingerprint: &Fingerprint,
     problems: &mut Problems,
     watched: &mut Vec<PathBuf>,
 ) -> Option<Desired> {
     let default: Name = DEFAULT_NETWORK.parse().ok()?;
+    profiles::choose(&mut declared, active, problems);
+    profiles::link(&mut declared, &default);
     images::declare_builds(&stack, &mut declared, problems);
     let broken = declared.broken;
     let mut places = HashMap::new();
@@ -40,7 +46,12 @@ pub(super) fn resolve(
         once("config", &config.name, config.at, &mut places, problems);
         desired.configs.insert(config.name, config.body);
     }
-    let secrets = images::Secrets { files: declared.secrets, broken: &broken };
+    let mut secrets = BTreeMap::new();
+    for secret in declared.secrets {
+        once("secret", &secret.name, secret.at, &mut places, problems);
+        secrets.insert(secret.name, secret.body);
+    }
+    let secrets = Secrets { all: secrets, broken: &broken };
     let sources = images::images(declared.images, &secrets, fingerprint, &mut places, &mut desired, problems, watched);
     let mut containers = place(&stack, "container", declared.containers, &mut places, problems);
     sharing::link(&mut containers);
@@ -71,7 +82,8 @@ pub(super) fn resolve(
     for (name, placed) in containers {
         let Placed { engine_name, external, spec: container } = placed;
         note_image(&container, &mut wanted, problems);
-        let spec = join(&name, container, &default, &desired, &broken, &mut addresses, problems);
+        secrets.bring(&container.spec.mounts, &mut desired, problems, watched);
+        let spec = join(&name, container, &default, &desired, &secrets, &mut addresses, problems);
         desired.containers.insert(name, Placed { engine_name, external, spec });
     }
     undeclared_images(wanted, &mut desired, problems);
@@ -272,13 +284,13 @@ fn join(
     container: Container,
     default: &Name,
     desired: &Desired,
-    broken: &Broken,
+    secrets: &Secrets<'_>,
     addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
     problems: &mut Problems,
 ) -> ContainerSpec {
     let Container { mut spec, networks, mounts: places, image_at, .. } = container;
     let unknown = |problems: &mut Problems, at: Place, kind: &str, name: &Name, known: Vec<&str>| {
-        if is_broken(broken, kind, name) {
+        if is_broken(secrets.broken, kind, name) {
             return;
         }
         let hint = did_you_mean(name.as_str(), known).unwrap_or_else(|| match kind {
@@ -307,6 +319,11 @@ fn join(
             Mount::Volume { source, .. } => match desired.volumes.get(source) {
                 Some(placed) => *source = placed.engine_name.clone(),
                 None => unknown(problems, at, "volume", source, desired.volumes.keys().map(Name::as_str).collect()),
+            },
+            Mount::Config { source, digest, secret: true, .. } => match desired.secrets.get(source) {
+                Some(secret) => *digest = secret.digest(),
+                None if secrets.has(source) => {}
+                None => unknown(problems, at, "secret", source, secrets.names()),
             },
             Mount::Config { source, digest, .. } => match desired.configs.get(source) {
                 Some(config) => *digest = config.digest(),

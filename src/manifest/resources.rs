@@ -1,12 +1,14 @@
-//! Reads networks, volumes and configs: a manifest's `spec` and a compose file's sections alike.
+//! Reads networks, volumes, configs and secrets: a manifest's `spec` and a compose file's sections alike.
+
+use std::path::Path;
 
 use crate::model::Name;
 use crate::model::spec::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
 
-use super::declared::Resource;
+use super::declared::{Resource, Secret};
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
-use super::problem::Place;
+use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
 use super::tree::Node;
 
@@ -63,35 +65,76 @@ fn placing(reader: &mut Reader, f: &Fields, described: &[&str]) -> (Option<Name>
 
 pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<ConfigSpec>> {
     let f = reader.fields(node, &fields::CONFIG)?;
-    let content = match (f.get("file"), f.get("content")) {
-        (Some(_), Some(_)) => {
-            let at = f.place("content");
-            reader.error_hint(at, "a config has one source only", "remove `file` or `content`");
-            None
-        }
-        (None, None) => {
-            reader.error_hint(f.at, "a config needs its content", "give it `file` or `content`");
-            None
-        }
-        (None, Some(node)) => {
+    let content = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
+        ("content", node) => {
             let text = reader.text(node)?;
-            if text.len() as u64 > MAX_CONFIG_BYTES {
-                reader.error(node.at, format!("the content is larger than {} KiB", MAX_CONFIG_BYTES >> 10));
-            }
-            Some(text.as_bytes().to_vec())
+            limit(reader, node.at, text.len());
+            text.as_bytes().to_vec()
         }
-        (Some(node), None) => {
+        ("environment", node) => variable(reader, node)?,
+        (_, node) => {
             let text = reader.text(node)?;
             let path = reader.host_path(node.at, text)?;
             reader.watched.push(path.clone());
-            match read_limited(&path, MAX_CONFIG_BYTES) {
-                Ok(content) => Some(content),
-                Err(error) => {
-                    reader.error(node.at, format!("the file {} cannot be read: {error}", path.display()));
-                    None
-                }
-            }
+            read_content(&path, node.at, reader.problems)?
         }
     };
-    Some(Resource { name, at, engine_name: None, external: false, body: ConfigSpec { content: content? } })
+    Some(Resource { name, at, engine_name: None, external: false, body: ConfigSpec { content } })
+}
+
+pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Secret>> {
+    let f = reader.fields(node, &fields::SECRET)?;
+    let body = match one_source(reader, &f, "a secret", &["file", "environment"])? {
+        ("environment", node) => Secret::Content(variable(reader, node)?),
+        (_, node) => {
+            let text = reader.text(node)?;
+            Secret::File(reader.host_path(node.at, text)?, node.at)
+        }
+    };
+    Some(Resource { name, at, engine_name: None, external: false, body })
+}
+
+/// The one of these fields that is given.
+fn one_source<'n>(reader: &mut Reader, f: &Fields<'n>, what: &str, all: &[&'static str]) -> Option<(&'static str, &'n Node)> {
+    let given: Vec<(&'static str, &Node)> = all.iter().filter_map(|name| Some((*name, f.get(name)?))).collect();
+    let all: Vec<String> = all.iter().map(|name| format!("`{name}`")).collect();
+    match given.as_slice() {
+        [one] => Some(*one),
+        [] => {
+            reader.error_hint(f.at, format!("{what} needs its content"), format!("give it {}", all.join(" or ")));
+            None
+        }
+        [.., (second, _)] => {
+            let at = f.place(second);
+            let given: Vec<String> = given.iter().map(|(name, _)| format!("`{name}`")).collect();
+            reader.error_hint(at, format!("{what} has one source only"), format!("remove {}", given.join(" or ")));
+            None
+        }
+    }
+}
+
+/// The content of the variable that a node names.
+fn variable(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
+    let name = reader.text(node)?;
+    let Some(value) = reader.variables.get(name) else {
+        let hint = "set it in the environment or in a file `.env` beside the manifest";
+        reader.error_hint(node.at, format!("the variable `{name}` is not set"), hint);
+        return None;
+    };
+    let value = value.as_bytes().to_vec();
+    limit(reader, node.at, value.len());
+    Some(value)
+}
+
+fn limit(reader: &mut Reader, at: Place, length: usize) {
+    if length as u64 > MAX_CONFIG_BYTES {
+        reader.error(at, format!("the content is larger than {} KiB", MAX_CONFIG_BYTES >> 10));
+    }
+}
+
+/// The content of a config's or secret's file.
+pub(super) fn read_content(path: &Path, at: Place, problems: &mut Problems) -> Option<Vec<u8>> {
+    read_limited(path, MAX_CONFIG_BYTES)
+        .inspect_err(|error| problems.error(at, format!("the file {} cannot be read: {error}", path.display())))
+        .ok()
 }

@@ -25,11 +25,12 @@ fn manifest() -> Value {
             "Network" => &fields::NETWORK,
             "Volume" => &fields::VOLUME,
             "Config" => &fields::CONFIG,
+            "Secret" => &fields::SECRET,
             _ => &fields::STACK,
         };
         let mut schema = object(&fields::DOCUMENT, &mut generator);
         let mut spec = object(table, &mut generator);
-        let needed = matches!(kind, "Image" | "Container" | "Config");
+        let needed = matches!(kind, "Image" | "Container" | "Config" | "Secret");
         if !needed {
             spec["type"] = json!(["object", "null"]);
         }
@@ -38,7 +39,8 @@ fn manifest() -> Value {
                 let ways = super::images::WAYS.map(|way| json!({"required": [way]}));
                 spec["oneOf"] = json!(ways);
             }
-            "Config" => spec["oneOf"] = json!([{"required": ["file"]}, {"required": ["content"]}]),
+            "Config" => spec["oneOf"] = json!(["file", "content", "environment"].map(|source| json!({"required": [source]}))),
+            "Secret" => spec["oneOf"] = json!(["file", "environment"].map(|source| json!({"required": [source]}))),
             _ => {}
         }
         schema["title"] = json!(kind);
@@ -54,7 +56,24 @@ fn manifest() -> Value {
 
 fn compose() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let schema = object(&fields::COMPOSE, &mut generator);
+    let mut schema = object(&fields::COMPOSE, &mut generator);
+    let service = &mut schema["properties"]["services"]["anyOf"][0]["additionalProperties"];
+    service["properties"]["extends"] = json!({
+        "description": "A service to begin with, of this file or of another",
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "properties": {"service": {"type": "string"}, "file": {"type": "string"}},
+                "additionalProperties": false,
+                "required": ["service"],
+            },
+        ],
+    });
+    // A file may be laid over another that says what the image is, or that is extended.
+    if let Some(service) = service.as_object_mut() {
+        service.remove("anyOf");
+    }
     document("A compose file, as setpoint reads it", schema, generator)
 }
 
@@ -79,6 +98,9 @@ fn object(table: &Table, generator: &mut SchemaGenerator) -> Value {
         }
         schema["description"] = json!(field.about);
         properties.insert(field.name.to_owned(), schema);
+    }
+    for (_, name, why) in fields::WITHOUT_EFFECT.iter().filter(|(what, ..)| *what == table.what) {
+        properties.insert((*name).to_owned(), json!({"description": format!("Without effect: {why}")}));
     }
     let required: Vec<&str> = table.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
     let mut schema = json!({

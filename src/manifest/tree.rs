@@ -30,6 +30,17 @@ pub(super) enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
+    /// Says itself how it is laid over what another file says of the same. See [`settle`].
+    Marked(Mark, Box<Node>),
+}
+
+/// Compose's own tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// `!reset`: there is nothing.
+    Reset,
+    /// `!override`: there is this, and nothing of the other.
+    Override,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +72,7 @@ impl Node {
             Value::Null => "nothing",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+            Value::Marked(_, node) => node.describe(),
             Value::Scalar(scalar) => match scalar.kind() {
                 ScalarKind::Text => "a string",
                 ScalarKind::Bool => "a boolean",
@@ -80,6 +92,7 @@ impl Node {
         match &self.value {
             Value::Null => {}
             Value::Scalar(scalar) => whole.bytes = scalar.text.len(),
+            Value::Marked(_, node) => add(node.measure()),
             Value::List(items) => items.iter().for_each(|item| add(item.measure())),
             Value::Map(entries) => {
                 for (key, value) in entries {
@@ -175,10 +188,47 @@ pub(super) fn parse(file: u32, text: &str, problems: &mut Problems) -> Vec<Node>
     documents
 }
 
+fn marked(node: Node, mark: Option<Mark>) -> Node {
+    match mark {
+        Some(mark) => Node { at: node.at, value: Value::Marked(mark, Box::new(node)) },
+        None => node,
+    }
+}
+
+/// Takes the marks of what is not laid over anything any more: what is reset is gone, what overrides is what it is.
+pub(super) fn settle(node: &mut Node) {
+    while let Value::Marked(mark, inner) = &mut node.value {
+        let inner = std::mem::replace(&mut **inner, Node { at: node.at, value: Value::Null });
+        *node = if *mark == Mark::Reset { Node { at: node.at, value: Value::Null } } else { inner };
+    }
+    match &mut node.value {
+        Value::List(items) => {
+            items.retain(|item| !matches!(item.value, Value::Marked(Mark::Reset, _)));
+            items.iter_mut().for_each(settle);
+        }
+        Value::Map(entries) => {
+            entries.retain(|(_, value)| !matches!(value.value, Value::Marked(Mark::Reset, _)));
+            entries.iter_mut().for_each(|(_, value)| settle(value));
+        }
+        Value::Null | Value::Scalar(_) | Value::Marked(..) => {}
+    }
+}
+
+/// Where the first mark is.
+pub(super) fn first_mark(node: &Node) -> Option<Place> {
+    match &node.value {
+        Value::Marked(..) => Some(node.at),
+        Value::List(items) => items.iter().find_map(first_mark),
+        Value::Map(entries) => entries.iter().find_map(|(_, value)| first_mark(value)),
+        Value::Null | Value::Scalar(_) => None,
+    }
+}
+
 /// A collection whose end has not come yet.
 struct Open {
     at: Place,
     anchor: usize,
+    mark: Option<Mark>,
     kind: OpenKind,
 }
 
@@ -210,10 +260,17 @@ impl Builder {
 
     fn event(&mut self, event: Event<'_>, span: &Span, problems: &mut Problems) {
         let at = self.place(span);
+        let mut mark = None;
         if let Some(tag) = event.tag() {
-            let known = tag
-                .core_suffix()
-                .is_some_and(|suffix| matches!(suffix, "str" | "int" | "float" | "bool" | "null" | "map" | "seq" | "merge"));
+            mark = match tag.original().as_ref() {
+                "!reset" => Some(Mark::Reset),
+                "!override" => Some(Mark::Override),
+                _ => None,
+            };
+            let known = mark.is_some()
+                || tag
+                    .core_suffix()
+                    .is_some_and(|suffix| matches!(suffix, "str" | "int" | "float" | "bool" | "null" | "map" | "seq" | "merge"));
             if !known {
                 let place = span.tag_span().map_or(at, |span| self.place(&span));
                 problems.error_hint(place, format!("the tag `{}` is not supported", tag.original()), "remove the tag");
@@ -225,14 +282,14 @@ impl Builder {
                 let style = if style == ScalarStyle::Plain && !forced { Style::Plain } else { Style::Quoted };
                 let null = style == Style::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let value = if null { Value::Null } else { Value::Scalar(Scalar { text: text.into_owned(), style }) };
-                self.finish(Node { at, value }, anchor, problems);
+                self.finish(marked(Node { at, value }, mark), anchor, problems);
             }
             Event::SequenceStart(_, anchor, _) => {
-                self.stack.push(Open { at, anchor, kind: OpenKind::List(Vec::new()) });
+                self.stack.push(Open { at, anchor, mark, kind: OpenKind::List(Vec::new()) });
             }
             Event::MappingStart(_, anchor, _) => {
                 let kind = OpenKind::Map { entries: Vec::new(), merges: Vec::new(), key: None, keys: HashMap::new() };
-                self.stack.push(Open { at, anchor, kind });
+                self.stack.push(Open { at, anchor, mark, kind });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.stack.pop() else { return };
@@ -240,7 +297,7 @@ impl Builder {
                     OpenKind::List(items) => Value::List(items),
                     OpenKind::Map { entries, merges, .. } => Value::Map(self.merge(entries, merges, problems)),
                 };
-                self.finish(Node { at: open.at, value }, open.anchor, problems);
+                self.finish(marked(Node { at: open.at, value }, open.mark), open.anchor, problems);
             }
             Event::Alias(anchor) => {
                 let Some((node, measure)) = self.anchors.get(&anchor) else {
@@ -293,7 +350,7 @@ impl Builder {
                     let text = match &node.value {
                         Value::Scalar(scalar) => scalar.text.clone(),
                         Value::Null => "null".to_owned(),
-                        Value::List(_) | Value::Map(_) => {
+                        Value::List(_) | Value::Map(_) | Value::Marked(..) => {
                             problems.error(node.at, format!("a key must be a string, this is {}", node.describe()));
                             String::new()
                         }
@@ -361,6 +418,10 @@ mod tests {
         match &node.value {
             Value::Null => out.push('~'),
             Value::Scalar(scalar) => out.push_str(&scalar.text),
+            Value::Marked(mark, node) => {
+                write!(out, "{mark:?} ").unwrap();
+                show(node, out);
+            }
             Value::List(items) => {
                 out.push('[');
                 for item in items {

@@ -212,6 +212,7 @@ mod tests {
             mode: 0o444,
             uid: 0,
             gid: 0,
+            secret: false,
         };
         let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None, options: vec![] };
         let mut old = old;

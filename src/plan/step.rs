@@ -77,6 +77,7 @@ pub enum Kind {
     Network,
     Volume,
     Config,
+    Secret,
     Container,
     /// The packet filter's table, which belongs to the whole instance.
     Firewall,
@@ -89,6 +90,7 @@ impl fmt::Display for Kind {
             Self::Network => "network",
             Self::Volume => "volume",
             Self::Config => "config",
+            Self::Secret => "secret",
             Self::Container => "container",
             Self::Firewall => "firewall",
         })

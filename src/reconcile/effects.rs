@@ -153,7 +153,7 @@ async fn act(engine: &Engine, context: &Context, step: &Step, told: Told) -> Res
         (Kind::Volume, action) => volume(engine, desired, step, action),
         (Kind::Container, action) => container(engine, desired, step, action).await,
         (Kind::Firewall, Action::Repair) => Ok(engine.repair_firewall().await?),
-        (kind @ (Kind::Image | Kind::Config | Kind::Firewall), _) => Err(EffectError::Senseless { kind }),
+        (kind @ (Kind::Image | Kind::Config | Kind::Secret | Kind::Firewall), _) => Err(EffectError::Senseless { kind }),
     }
 }
 
@@ -237,9 +237,9 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
 async fn create(engine: &Engine, desired: &Desired, step: &Step) -> Result<(), EffectError> {
     let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
     for mount in &declared.spec.mounts {
-        if let Mount::Config { source, .. } = mount {
-            let config = desired.configs.get(source).ok_or_else(|| not_desired(step))?;
-            engine.put_config(&config.content)?;
+        if let Mount::Config { source, secret, .. } = mount {
+            let content = desired.content(source, *secret).ok_or_else(|| not_desired(step))?;
+            engine.put_config(content)?;
         }
     }
     let new = NewContainer {

@@ -90,10 +90,10 @@ fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
         let present = observed.volumes.iter().any(|v| v.name == volume.engine_name && v.present);
         add(Kind::Volume, name, volume.engine_name.to_string(), there(present), None);
     }
-    for (name, config) in &desired.configs {
-        let used = desired.containers.values().any(|container| mounted(&container.spec.mounts, name).next().is_some());
+    for (kind, name, digest) in contents(desired) {
+        let used = desired.containers.values().any(|container| mounted(&container.spec.mounts, kind, name).next().is_some());
         let state = if used { "mounted" } else { "not used" };
-        add(Kind::Config, name, config.digest().short(), state.to_owned(), None);
+        add(kind, name, digest.short(), state.to_owned(), None);
     }
     for (name, container) in &desired.containers {
         let found = observed.containers.iter().find(|c| c.name == container.engine_name);
@@ -109,28 +109,33 @@ fn resources(desired: &Desired, observed: &Observed) -> Vec<ResourceStatus> {
     all
 }
 
-/// The digests of a config that a container mounts.
-fn mounted<'a>(mounts: &'a [Mount], name: &'a Name) -> impl Iterator<Item = Digest> + 'a {
+/// Configs and secrets, with the digest of each.
+fn contents(desired: &Desired) -> impl Iterator<Item = (Kind, &Name, Digest)> {
+    let configs = desired.configs.iter().map(|(name, config)| (Kind::Config, name, config.digest()));
+    configs.chain(desired.secrets.iter().map(|(name, secret)| (Kind::Secret, name, secret.digest())))
+}
+
+/// The digests of a config or secret that a container mounts.
+fn mounted<'a>(mounts: &'a [Mount], kind: Kind, name: &'a Name) -> impl Iterator<Item = Digest> + 'a {
     mounts.iter().filter_map(move |mount| match mount {
-        Mount::Config { source, digest, .. } if source == name => Some(*digest),
+        Mount::Config { source, digest, secret, .. } if source == name && *secret == (kind == Kind::Secret) => Some(*digest),
         Mount::Config { .. } | Mount::Volume { .. } | Mount::Anonymous { .. } | Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
     })
 }
 
-/// A config is what it ought to be when every container that is to mount it has its content.
+/// A config or secret is what it ought to be when every container that is to mount it has its content.
 fn configs(desired: &Desired, observed: &Observed, differences: &mut BTreeMap<Resource, Vec<String>>) {
-    for (name, config) in &desired.configs {
-        let wanted = config.digest();
-        let users = desired.containers.iter().filter(|(_, user)| mounted(&user.spec.mounts, name).next().is_some());
+    for (kind, name, wanted) in contents(desired) {
+        let users = desired.containers.iter().filter(|(_, user)| mounted(&user.spec.mounts, kind, name).next().is_some());
         for (user, container) in users {
             let found = observed.containers.iter().find(|c| c.name == container.engine_name);
-            let has = found.and_then(|found| mounted(&found.spec.mounts, name).next());
+            let has = found.and_then(|found| mounted(&found.spec.mounts, kind, name).next());
             let text = match has {
                 Some(has) if has == wanted => continue,
                 Some(has) => format!("container/{user} has {}", has.short()),
                 None => format!("container/{user} does not have it"),
             };
-            let resource = Resource { kind: Kind::Config, name: name.clone() };
+            let resource = Resource { kind, name: name.clone() };
             differences.entry(resource).or_default().push(text);
         }
     }

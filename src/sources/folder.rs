@@ -13,13 +13,22 @@ use crate::sources::fingerprints::Fingerprints;
 pub struct Folder {
     path: PathBuf,
     stack: Option<Name>,
+    /// Further compose files, each laid over those before it.
+    over: Vec<PathBuf>,
     fingerprints: Fingerprints,
 }
 
 impl Folder {
     /// `stack` overrides the name that the manifests or the folder give.
     pub fn new(path: PathBuf, stack: Option<Name>) -> Self {
-        Self { path, stack, fingerprints: Fingerprints::default() }
+        Self { path, stack, over: Vec::new(), fingerprints: Fingerprints::default() }
+    }
+
+    /// The same with further compose files laid over the first.
+    #[must_use]
+    pub fn with_over(mut self, over: Vec<PathBuf>) -> Self {
+        self.over = over;
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -38,7 +47,7 @@ impl Folder {
             Source::Path(path) => Ok(fingerprints.take(path)?.into()),
             Source::Build(build) => Ok(contexts::look(build)?),
         };
-        let options = LoadOptions { stack: self.stack.clone(), environment, fingerprint: &fingerprint };
+        let options = LoadOptions { stack: self.stack.clone(), environment, over: self.over.clone(), fingerprint: &fingerprint };
         manifest::load(&self.path, &options)
     }
 }

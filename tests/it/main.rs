@@ -57,6 +57,8 @@ mod rootless;
 #[cfg(test)]
 mod run_flags;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod store;

@@ -72,7 +72,15 @@ async fn configs_become_files() {
     let id = bench
         .run("a", script, |new| {
             let source = "app".parse().unwrap();
-            new.spec.mounts.push(Mount::Config { source, digest, target: "/etc/app.conf".into(), mode: 0o440, uid: 5, gid: 6 });
+            new.spec.mounts.push(Mount::Config {
+                source,
+                digest,
+                target: "/etc/app.conf".into(),
+                mode: 0o440,
+                uid: 5,
+                gid: 6,
+                secret: false,
+            });
         })
         .await;
     bench.containers.wait(&id, false).await.unwrap();

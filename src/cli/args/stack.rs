@@ -1,6 +1,6 @@
 //! Arguments of the commands about stacks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -8,13 +8,37 @@ use crate::model::Name;
 
 /// Which manifests.
 #[derive(Clone, Debug, Args)]
-pub struct ValidateArgs {
-    /// A folder of manifests, one manifest, or a compose file
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
+pub struct StackFiles {
+    /// A folder of manifests, one manifest, or a compose file; `apply` takes a plan that `plan --out` saved, too
+    #[arg(value_name = "PATH", required_unless_present = "file")]
+    pub path: Option<PathBuf>,
+    /// A compose file; each further one is laid over those before it
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// A profile whose containers are wanted, too; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
     /// The stack's name [default: what the manifests say, else the folder's name]
     #[arg(long, value_name = "NAME")]
     pub stack: Option<Name>,
+}
+
+impl StackFiles {
+    /// The first file or folder, and those that are laid over it.
+    pub fn split(&self) -> (&Path, &[PathBuf]) {
+        match (&self.path, self.file.as_slice()) {
+            (Some(path), over) => (path, over),
+            (None, [first, over @ ..]) => (first, over),
+            // The grammar asks for one of the two.
+            (None, []) => (Path::new("."), &[]),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    pub files: StackFiles,
     /// Print the resolved stack as JSON
     #[arg(long)]
     pub json: bool,
@@ -22,12 +46,8 @@ pub struct ValidateArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
-    /// A folder of manifests, one manifest, or a compose file
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
-    /// The stack's name [default: what the manifests say, else the folder's name]
-    #[arg(long, value_name = "NAME")]
-    pub stack: Option<Name>,
+    #[command(flatten)]
+    pub files: StackFiles,
     /// Print the plan as JSON
     #[arg(long)]
     pub json: bool,
@@ -38,12 +58,9 @@ pub struct PlanArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
-    /// A folder of manifests, one manifest, a compose file, or a plan that `plan --out` saved
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
-    /// The stack's name [default: what the manifests say, else the folder's name]
-    #[arg(long, value_name = "NAME")]
-    pub stack: Option<Name>,
+    // The path may be a plan that `plan --out` saved, too.
+    #[command(flatten)]
+    pub files: StackFiles,
     /// Print one JSON event a line
     #[arg(long)]
     pub json: bool,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Prepared, registries};
-use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StatusArgs, ValidateArgs};
+use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Story;
@@ -43,9 +43,14 @@ enum Format {
 /// Content of configs may be secret.
 const PLAN_MODE: u32 = 0o600;
 
-fn load(path: &Path, stack: Option<Name>, output: Output) -> Result<Desired, CliError> {
-    let environment = Surroundings::of_this_process().map_err(CliError::Surroundings)?.environment;
-    let loaded = Folder::new(path.to_owned(), stack)
+fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
+    let mut environment = Surroundings::of_this_process().map_err(CliError::Surroundings)?.environment;
+    if !files.profile.is_empty() {
+        environment.insert(manifest::PROFILES.to_owned(), files.profile.join(","));
+    }
+    let (path, over) = files.split();
+    let loaded = Folder::new(path.to_owned(), files.stack.clone())
+        .with_over(over.to_vec())
         .load(environment)
         .map_err(|errors| CliError::Manifests { rendered: errors.render(output.error_colour) })?;
     for warning in &loaded.warnings {
@@ -55,9 +60,9 @@ fn load(path: &Path, stack: Option<Name>, output: Output) -> Result<Desired, Cli
 }
 
 pub(super) fn validate(args: &ValidateArgs, output: Output) -> Result<i32, CliError> {
-    let desired = load(&args.path, args.stack.clone(), output)?;
+    let desired = load(&args.files, output)?;
     if args.json {
-        output.json(&desired)?;
+        output.json(&desired.without_secrets())?;
         return Ok(0);
     }
     let counts = [
@@ -66,6 +71,7 @@ pub(super) fn validate(args: &ValidateArgs, output: Output) -> Result<i32, CliEr
         (desired.networks.len(), "network"),
         (desired.volumes.len(), "volume"),
         (desired.configs.len(), "config"),
+        (desired.secrets.len(), "secret"),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> =
@@ -93,7 +99,7 @@ pub(super) fn schema(args: &SchemaArgs, output: Output) -> Result<i32, CliError>
 }
 
 pub(super) fn prepare_plan(args: PlanArgs, output: Output) -> Result<Prepared, CliError> {
-    Ok(Prepared::Plan { desired: load(&args.path, args.stack, output)?, json: args.json, out: args.out })
+    Ok(Prepared::Plan { desired: load(&args.files, output)?, json: args.json, out: args.out })
 }
 
 /// Exit code 2 says that there is something to do.
@@ -120,15 +126,15 @@ pub(super) async fn plan(
 }
 
 pub(super) fn prepare_apply(args: &ApplyArgs, output: Output) -> Result<Prepared, CliError> {
-    let request = match saved(&args.path)? {
+    let request = match saved(args.files.split().0)? {
         Some(SavedPlan { plan, desired, .. }) => {
-            if let Some(asked) = args.stack.as_ref().filter(|asked| **asked != desired.stack) {
+            if let Some(asked) = args.files.stack.as_ref().filter(|asked| **asked != desired.stack) {
                 return Err(CliError::OtherStack { saved: desired.stack, asked: asked.clone() });
             }
             ApplyRequest { desired, expected: Some(plan), credentials: Vec::new() }
         }
         None => {
-            let desired = load(&args.path, args.stack.clone(), output)?;
+            let desired = load(&args.files, output)?;
             ApplyRequest { desired, expected: None, credentials: Vec::new() }
         }
     };
@@ -169,7 +175,10 @@ async fn credentials(client: &Client, desired: &Desired) -> Result<Vec<Credentia
 pub(super) fn prepare_destroy(args: DestroyArgs, output: Output) -> Result<Prepared, CliError> {
     let stack = match (args.stack, args.path) {
         (Some(stack), _) => stack,
-        (None, Some(path)) => load(&path, None, output)?.stack,
+        (None, Some(path)) => {
+            let files = StackFiles { path: Some(path), file: Vec::new(), profile: vec!["*".to_owned()], stack: None };
+            load(&files, output)?.stack
+        }
         // The grammar asks for one of the two.
         (None, None) => return Ok(Prepared::Done(1)),
     };

@@ -1,4 +1,4 @@
-//! Contents of configs: kept in the database by digest, written beside a container as files when it starts.
+//! Contents of configs and secrets: kept in the database by digest, written beside a container as files when it starts.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -48,9 +48,12 @@ impl Containers {
     /// Writes a container's configs as files of their mode and owner, and says where they are to be mounted.
     pub(super) fn place_configs(&self, record: &Record) -> Result<Vec<HostMount>, ContainersError> {
         let folder = self.instance.container_dir(&record.id).join("configs");
+        let secrets = self.instance.container_run_dir(&record.id).join("secrets");
         let mut mounts = Vec::new();
         for (number, mount) in record.spec.mounts.iter().enumerate() {
-            let Mount::Config { digest, target, mode, uid, gid, .. } = mount else { continue };
+            let Mount::Config { digest, target, mode, uid, gid, secret, .. } = mount else { continue };
+            // What is of this boot only is in memory.
+            let folder = if *secret { &secrets } else { &folder };
             let content: Option<Vec<u8>> = self.db.read(|t| {
                 t.prepare_cached("SELECT content FROM configs WHERE digest = ?1")?
                     .query_row([digest.to_string()], |row| row.get(0))
@@ -61,7 +64,7 @@ impl Containers {
                 digest: *digest,
                 target: target.clone(),
             })?;
-            files::create_dirs(&folder, 0o700)?;
+            files::create_dirs(folder, 0o700)?;
             let path = folder.join(number.to_string());
             files::publish(&path, &content, 0o600)?;
             chown(&path, Some(*uid), Some(*gid)).map_err(|e| FileError::new("set the owner of", &path, e))?;

@@ -1,6 +1,6 @@
 //! The fields of what is built.
 
-use super::{Form, NAME, PAIRS, PLATFORM, REFERENCE, SCALAR, SIZE, Table, ULIMIT, field, required};
+use super::{Form, NAME, PAIRS, PLATFORM, REFERENCE, SCALAR, SIZE, Table, ULIMIT, field};
 
 /// A mapping, or a list of words.
 const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
@@ -58,10 +58,13 @@ pub(in crate::manifest) static BUILD_SECRET: Table = Table {
 
 pub(in crate::manifest) static SECRET: Table = Table {
     what: "a secret",
-    fields: &[required("file", Form::Text, "The file that it is in, relative to the manifest")],
+    fields: &[
+        field("file", Form::Text, "The file that it is in, relative to the manifest"),
+        field("environment", Form::Text, "The variable that it is in"),
+    ],
     unsupported: &[
-        ("environment", "write it to a file, which only its user may read"),
-        ("external", "use `file`"),
+        ("content", "write it to a `file` that is not kept with the manifests, or take it from the `environment`"),
+        ("external", "use `file` or `environment`"),
         ("name", "remove it: a secret belongs to its stack"),
         ("labels", "remove it"),
         ("driver", "use `file`"),

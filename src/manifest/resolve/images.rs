@@ -4,35 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use crate::manifest::builds::NamedSecret;
 use crate::manifest::declared::{Container, ContainerBuild, Declared, Image, Resource};
 use crate::manifest::desired::Desired;
-use crate::manifest::problem::{Place, Problems, did_you_mean};
+use crate::manifest::problem::{Place, Problems};
 use crate::manifest::{Fingerprint, Found, Source};
-use crate::model::spec::{Build, ImageSource, ImageSpec, Pull};
+use crate::model::spec::{ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, Name, Platform, PullPolicy};
 
-use super::{Broken, Places, is_broken, once};
-
-/// The files of a stack's secrets.
-pub(super) struct Secrets<'a> {
-    pub(super) files: BTreeMap<Name, PathBuf>,
-    pub(super) broken: &'a Broken,
-}
-
-impl Secrets<'_> {
-    fn find(&self, named: Vec<NamedSecret>, build: &mut Build, problems: &mut Problems) {
-        for NamedSecret { id, source, at } in named {
-            if let Some(file) = self.files.get(&source) {
-                build.secrets.insert(id, file.clone());
-            } else if !is_broken(self.broken, "secret", &source) {
-                let hint = did_you_mean(source.as_str(), self.files.keys().map(Name::as_str))
-                    .unwrap_or_else(|| "declare it, or name its file: `{id: …, file: …}`".to_owned());
-                problems.error_hint(at, format!("there is no secret `{source}`"), hint);
-            }
-        }
-    }
-}
+use super::secrets::Secrets;
+use super::{Places, once};
 
 /// Declares the images that are built for a container, each under the container's name.
 pub(super) fn declare_builds(stack: &Name, declared: &mut Declared, problems: &mut Problems) {
@@ -79,7 +59,7 @@ pub(super) fn images(
         let path = match &mut spec.source {
             ImageSource::Import { path, .. } | ImageSource::Load { archive: path, .. } => Some(path.clone()),
             ImageSource::Build(build) => {
-                secrets.find(named, build, problems);
+                secrets.give(named, build, problems);
                 match fingerprint(Source::Build(build)) {
                     Ok(Found { fingerprint, bases }) => {
                         let is_here = build.folders().next().is_some();

@@ -10,6 +10,7 @@ use super::*;
 use crate::model::spec::{ImageSource, ImageSpec};
 
 mod builds;
+mod compose;
 mod schemas;
 mod wrong;
 
@@ -31,7 +32,7 @@ fn load_in(dir: &Path, variables: &[(&str, &str)]) -> Result<Loaded, LoadErrors>
         }
     };
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load(dir, &LoadOptions { stack: Some("s".parse().unwrap()), environment, fingerprint: &fingerprint })
+    load(dir, &LoadOptions { stack: Some("s".parse().unwrap()), environment, over: vec![], fingerprint: &fingerprint })
 }
 
 fn load_files(files: &[(&str, &str)]) -> Loaded {
@@ -280,7 +281,8 @@ fn a_folder_of_manifests_becomes_a_stack() {
         ("files/not-read.yaml", "{"),
         (".hidden.yaml", "{"),
     ]);
-    let Desired { stack, images, containers, networks, volumes, configs } = &loaded.desired;
+    let Desired { stack, images, containers, networks, volumes, configs, secrets } = &loaded.desired;
+    assert!(secrets.is_empty());
     assert_eq!(stack.as_str(), "s");
     assert_eq!(images.keys().map(Name::as_str).collect::<Vec<_>>(), ["app", "db-2"]);
     assert_eq!(networks.keys().map(Name::as_str).collect::<Vec<_>>(), ["front"]);
@@ -302,7 +304,7 @@ fn a_folder_of_manifests_becomes_a_stack() {
 fn stacks_are_named() {
     let fingerprint = |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
     let name = |dir: &Path| {
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
+        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], fingerprint: &fingerprint };
         load(dir, &options).map(|loaded| loaded.desired.stack.to_string()).map_err(|e| e.to_string())
     };
     let volume = "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\n";

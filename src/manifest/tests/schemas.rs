@@ -24,6 +24,7 @@ fn schemas_on_disk_are_fresh() {
 fn to_json(node: &Node) -> Value {
     match &node.value {
         super::super::tree::Value::Null => Value::Null,
+        super::super::tree::Value::Marked(_, node) => to_json(node),
         super::super::tree::Value::List(items) => items.iter().map(to_json).collect(),
         super::super::tree::Value::Map(entries) => {
             entries.iter().map(|(key, value)| (key.text.clone(), to_json(value))).collect()
@@ -76,7 +77,7 @@ fn examples_load_and_obey_the_schemas() {
         // What is imported may be made by the example's own script.
         let fingerprint =
             |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), fingerprint: &fingerprint };
+        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], fingerprint: &fingerprint };
         if let Err(errors) = load(&path, &options) {
             panic!("{errors}");
         }

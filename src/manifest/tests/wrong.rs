@@ -105,7 +105,7 @@ fn single_errors() {
         "cpuset: 3-1",
         "blkio_config: {weight: 5, device_read_bps: [{path: sda, rate: 1m}]}",
         "runtime: runc",
-        "links: [b]",
+        "external_links: [b]",
         "working_dir: srv",
         "labels: {a: b, a: c}",
         "pull_policy: build",
@@ -213,7 +213,6 @@ fn folders_that_are_no_stack() {
     for (files, wanted) in [
         (vec![("readme.txt", "")], "there are no manifests in this folder"),
         (vec![("compose.yaml", "services: {}"), ("v.yaml", volume)], "v.yaml is a manifest, and stands beside"),
-        (vec![("compose.yaml", "services: {}"), ("compose.override.yaml", "")], "override files"),
         (vec![("a.yaml", volume), ("b.yaml", "services: {}")], "a compose file does not stand among manifests"),
         (vec![("compose.yaml", "")], "the file is empty"),
         (vec![("v.yaml", "[]")], "expected a mapping, found a list"),

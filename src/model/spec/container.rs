@@ -238,7 +238,17 @@ pub enum Mount {
         options: Vec<String>,
     },
     /// A config's content as a read-only file. The digest makes a change of content a change of the container.
-    Config { source: Name, digest: Digest, target: String, mode: u32, uid: u32, gid: u32 },
+    Config {
+        source: Name,
+        digest: Digest,
+        target: String,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        /// It is a secret's content: the file is on no disk.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        secret: bool,
+    },
 }
 
 impl Mount {

@@ -28,7 +28,7 @@ pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
 pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
 pub use logging::{InvalidLogging, LogDriver, Logging};
-pub use resources::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
+pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
 pub use users::{InvalidUsers, UserRange, UsersMode};

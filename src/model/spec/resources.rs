@@ -1,6 +1,7 @@
-//! What networks, volumes and configs are to be.
+//! What networks, volumes, configs and secrets are to be.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,27 @@ pub struct ConfigSpec {
 impl ConfigSpec {
     pub fn digest(&self) -> Digest {
         Digest::of(&self.content)
+    }
+}
+
+/// The same of what nobody is to see: it is in memory only where a container has it, and is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    /// Base64 in JSON, because content need not be text.
+    #[serde(with = "base64_bytes")]
+    pub content: Vec<u8>,
+}
+
+impl SecretSpec {
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.content)
+    }
+}
+
+impl fmt::Debug for SecretSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSpec { .. }")
     }
 }
 
