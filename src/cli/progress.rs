@@ -48,6 +48,7 @@ impl Story {
     /// Tells one event; the last one gives the outcome.
     pub fn tell(&mut self, event: Event) -> Result<Option<Outcome>, CliError> {
         match event {
+            Event::Waits => self.output.note("waiting until what else is at work on this stack has ended"),
             Event::Planned { plan } => self.plan = Some(plan),
             Event::StepStarted { step } => self.started(step),
             Event::StepProgress { step, progress } => self.progressed(step, progress),
