@@ -1,6 +1,7 @@
 //! What is attested of images: how they were built and which software is in them, read back from a registry as others would.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -97,11 +98,31 @@ fn attestations_are_beside_the_image_and_secrets_in_none_of_them() {
         let (from, to) = (format!("docker://{name}"), format!("dir:{}/{to}", host.dir.display()));
         tool("skopeo", &[&["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"], more, &[&from, &to]].concat())
     };
+    podman_takes(&host, &name);
     copy("one", &[]);
     copy("all", &["--all"]);
     assert!(read_manifest(&host, "one")["layers"].is_array());
     assert_eq!(read_manifest(&host, "all")["manifests"].as_array().unwrap().len(), 2);
     host.sp(&["check"]).ok();
+}
+
+/// Podman pulls the image, and not what is attested of it.
+fn podman_takes(host: &Host, name: &str) {
+    let at = |name: &str| host.dir.join("podman").join(name).to_str().unwrap().to_owned();
+    host.write("podman/policy.json", "{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}\n");
+    host.write("podman/containers.conf", "[engine]\nlock_type = \"file\"\n");
+    // Its locks, and what it knows of this boot. The mount is seen by this test alone.
+    tool("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+    let podman = |args: &[&str]| {
+        let mut command = Command::new("podman");
+        command.args(["--root", &at("root"), "--runroot", &at("runroot"), "--tmpdir", &at("tmp"), "--storage-driver", "vfs"]);
+        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]).args(args).current_dir(&host.dir);
+        command.env("HOME", host.dir.join("podman")).env("CONTAINERS_CONF", at("containers.conf"));
+        Running::spawn(command).wait(PATIENCE).ok().stdout
+    };
+    podman(&["pull", "--quiet", "--tls-verify=false", "--signature-policy", &at("policy.json"), name]);
+    let ours = host.sp(&["inspect", name]).ok().json()[0]["Id"].as_str().unwrap().to_owned();
+    assert_eq!(format!("sha256:{}", podman(&["image", "inspect", "--format", "{{.Id}}", name]).trim()), ours);
 }
 
 fn read_manifest(host: &Host, folder: &str) -> Value {

@@ -72,10 +72,18 @@ fn an_image_for_several_platforms_is_an_index() {
     host.sp(&["build", "--platform", "linux/arm64", "-o", "based", "app"]).ok();
     assert_eq!(read(&host, "based/arch"), "arm64\n");
     let count = || host.sp(&["images", "-q"]).ok().stdout.lines().count();
-    let before = count();
+    assert_eq!(count(), 4);
     host.sp(&["rmi", &name]).ok();
     host.sp(&["rmi", &again]).ok();
-    assert_eq!(count(), before - 4, "two names of one, and the two others: {}", host.sp(&["images"]).stdout);
+    assert_eq!(count(), 1, "the others go with the last name: {}", host.sp(&["images"]).stdout);
+
+    // A base for another platform is brought, and does not take the name from what may have it.
+    host.write("app/Dockerfile", &format!("FROM {again}\n"));
+    host.sp(&["build", "--platform", "linux/arm64", "-o", "pulled", "app"]).ok();
+    assert_eq!(read(&host, "pulled/arch"), "arm64\n");
+    host.sp(&["inspect", &again]).fails_with(1);
+    let known = host.sp(&["build", "--platform", "linux/arm64", "--progress", "plain", "-o", "here", "app"]).ok();
+    assert!(!known.stderr.contains("[internal] pull"), "{}", known.stderr);
 
     host.sp(&["pull", "--platform", "linux/arm64", &again]).ok();
     host.sp(&["check"]).ok();

@@ -49,9 +49,9 @@ pub(super) fn apk(tree: &Tree, distribution: &Distribution) -> Result<Vec<Packag
         let Some(content) = bytes(tree, path, LARGEST)? else { continue };
         let text = String::from_utf8_lossy(&content);
         found.extend(text.split("\n\n").filter_map(|one| alpine(one, distribution, path)));
+        // The other one is the same by way of a link.
+        break;
     }
-    // One of both may be a link to the other.
-    found.dedup_by(|one, other| one.url == other.url);
     Ok(found)
 }
 

@@ -37,8 +37,9 @@ pub(super) fn packages(tree: &Tree, distribution: &Distribution, scratch: &Path)
             Err(error) => tracing::warn!(%error, path, "a database of rpm cannot be read, so its packages are not listed"),
         }
         files::remove_all(&copy)?;
+        // The other one is the same by way of a link.
+        break;
     }
-    found.dedup_by(|one, other| one.url == other.url);
     Ok(found)
 }
 
