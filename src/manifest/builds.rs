@@ -97,16 +97,15 @@ pub(super) fn build(reader: &mut Reader, node: &Node) -> Option<Read> {
         }
     }
     let mut attest = Attest::default();
-    let read: [(&str, fn(&mut Attest, &str) -> Result<(), InvalidWords>); 2] =
-        [("provenance", Attest::provenance), ("sbom", Attest::sbom)];
-    for (name, read) in read {
+    for name in ["provenance", "sbom"] {
         let Some(node) = f.get(name) else { continue };
         let text = match &node.value {
             Value::Scalar(scalar) if scalar.kind() == ScalarKind::Bool => reader.boolean(node).map(|wanted| wanted.to_string()),
             _ => reader.text(node).map(str::to_owned),
         };
         let Some(text) = text else { continue };
-        if let Err(error) = read(&mut attest, &text) {
+        let read = if name == "sbom" { attest.sbom(&text) } else { attest.provenance(&text) };
+        if let Err(error) = read {
             wrong(reader, node.at, &error);
         }
     }

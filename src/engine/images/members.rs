@@ -194,7 +194,7 @@ mod tests {
     fn attestations_are_of_one_image() {
         let attestation = Attestation { predicate_type: "https://spdx.dev/Document".to_owned(), predicate: json!({"name": "x"}) };
         let subject = Digest::of(b"image");
-        let made = attest(&[attestation.clone()], &subject, &["pkg:docker/app".to_owned()]);
+        let made = attest(std::slice::from_ref(&attestation), &subject, &["pkg:docker/app".to_owned()]);
         let manifest: Value = serde_json::from_slice(&made.manifest).unwrap();
         assert_eq!(manifest["layers"][0]["annotations"][PREDICATE_TYPE], "https://spdx.dev/Document");
         assert_eq!(manifest["layers"][0]["digest"], Digest::of(&made.blobs[0]).to_string());
