@@ -45,6 +45,7 @@ test)
     need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"
     need podman podman "the same"
     need buildah buildah "builds the Dockerfiles that setpoint builds, to compare"
+    need qemu-aarch64-static qemu-user-static "runs a program of another platform in a build"
     need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"

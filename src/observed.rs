@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::model::spec::{ContainerSpec, NetworkSpec, Subnet, VolumeSpec};
+use crate::model::spec::{Build, ContainerSpec, NetworkSpec, Subnet, VolumeSpec};
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, PortMapping, Span};
 
 /// One look at the host.
@@ -31,8 +31,19 @@ pub struct Known {
     pub answers: BTreeMap<ImageRef, Answer>,
     /// What the image under a reference came from.
     pub origins: BTreeMap<ImageRef, Origin>,
+    /// What an image was built of, as far as that was recorded.
+    #[serde(default)]
+    pub made: BTreeMap<ImageRef, Made>,
     /// What was pushed to a reference last.
     pub pushed: BTreeMap<ImageRef, Digest>,
+}
+
+/// How an image was built, and on which images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    pub build: Build,
+    /// The bases that its stack declares, as they were then.
+    pub bases: BTreeMap<ImageRef, Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,6 +48,7 @@ impl Story {
     /// Tells one event; the last one gives the outcome.
     pub fn tell(&mut self, event: Event) -> Result<Option<Outcome>, CliError> {
         match event {
+            Event::Waits => self.output.note("waiting until what else is at work on this stack has ended"),
             Event::Planned { plan } => self.plan = Some(plan),
             Event::StepStarted { step } => self.started(step),
             Event::StepProgress { step, progress } => self.progressed(step, progress),
@@ -79,6 +80,23 @@ impl Story {
             }
         }
         Ok(None)
+    }
+
+    /// Whether something is to be told as time goes by.
+    pub fn ticks(&self) -> bool {
+        self.live.is_none() && !self.builds.is_empty()
+    }
+
+    /// Tells what builds have begun to say and not ended, as a question that waits for its answer.
+    pub fn tick(&mut self) -> Result<(), CliError> {
+        for (id, building) in &mut self.builds {
+            let text = building.plain.tick(building.began.elapsed());
+            let Some(step) = self.plan.as_ref().and_then(|plan| plan.steps.get(*id)) else { continue };
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                self.output.line(format!("{}: {line}", step.resource))?;
+            }
+        }
+        Ok(())
     }
 
     fn started(&mut self, id: StepId) {
@@ -178,7 +196,7 @@ impl Parts {
 
 /// As much of the title of a build's step as fits on a line beside the image's name.
 const TITLE: usize = 40;
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// `3.2MB of 12.1MB`, over all parts whose length is known.
 fn total(parts: &BTreeMap<String, Progress>) -> String {

@@ -57,8 +57,13 @@ impl Engine {
     /// Removes images that neither a container nor `keep` needs and that the filter takes.
     pub async fn prune_images(&self, filter: PruneFilter, keep: impl Keep) -> Result<Pruned, EngineError> {
         let images = self.0.images.clone();
-        let pruned = tokio::task::spawn_blocking(move || images.prune(&filter, |t| live_images(t, keep))).await;
-        Ok(pruned.map_err(|_| EngineError::Interrupted)??)
+        let work = move || {
+            let members = images.all_members()?;
+            let mut pruned = images.prune(&filter, |t| live_images(t, keep))?;
+            pruned.bytes += images.collect_among(&members, containers::images_in_use)?.bytes;
+            Ok(pruned)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Interrupted)?
     }
 
     /// Deletes what neither an image with a name, nor a container, nor `keep` needs.

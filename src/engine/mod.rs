@@ -356,15 +356,17 @@ impl Engine {
         Ok(self.0.images.pull_with(reference, options, progress).await?)
     }
 
-    /// Pushes an image of this host to where `reference` says.
+    /// Pushes an image of this host, and all else that its name means, to where `reference` says.
     pub async fn push_image(
         &self,
         digest: Digest,
+        name: &ImageRef,
         reference: &ImageRef,
         credentials: Option<Given>,
         progress: ProgressSink,
     ) -> Result<(), EngineError> {
-        let options = PushOptions { credentials, ..PushOptions::default() };
+        let members = self.0.images.members(name)?;
+        let options = PushOptions { credentials, members, ..PushOptions::default() };
         self.0.images.push(digest, reference, &options, progress).await?;
         Ok(())
     }
@@ -397,7 +399,8 @@ impl Engine {
     ) -> Result<Digest, EngineError> {
         let image = self.image(reference)?;
         let with = with.iter().map(|text| Ok(self.resolve_image(text)?.digest)).collect::<Result<_, EngineError>>()?;
-        let options = PushOptions { with, credentials };
+        let members = self.0.images.members(reference)?;
+        let options = PushOptions { with, members, credentials };
         Ok(self.0.images.push(image.digest, reference, &options, progress).await?.digest)
     }
 
@@ -452,7 +455,9 @@ impl Engine {
             return Err(EngineError::ImageInUse { reference: text.to_owned(), by: user.name.clone() });
         }
         let mut removed = Vec::new();
+        let mut members = Vec::new();
         for reference in &references {
+            members.extend(self.0.images.members(reference)?.into_iter().map(|member| member.digest));
             self.0.images.untag(reference)?;
             removed.push(format!("Untagged: {reference}"));
         }
@@ -461,6 +466,8 @@ impl Engine {
             let freed = self.0.images.remove_unless(image.digest, containers::images_in_use)?;
             removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));
         }
+        members.retain(|member| *member != image.digest);
+        self.0.images.collect_among(&members, containers::images_in_use)?;
         Ok(removed)
     }
 

@@ -47,7 +47,10 @@ impl Engine {
                     known.references.sort();
                     known.references.dedup();
                 }
-                None => wanted.push(Saved { digest: image.digest, references }),
+                None => {
+                    let members = references.first().map_or(Ok(Vec::new()), |name| self.0.images.members(name))?;
+                    wanted.push(Saved { digest: image.digest, references, members });
+                }
             }
         }
         let images = self.0.images.clone();
@@ -96,7 +99,11 @@ impl Engine {
 
     /// Gives an image one more name.
     pub fn tag_image(&self, text: &str, reference: &ImageRef) -> Result<(), EngineError> {
-        Ok(self.0.images.tag(self.resolve_image(text)?.digest, reference)?)
+        let (image, names) = self.named(text)?;
+        match names.first() {
+            Some(name) if name != reference => Ok(self.0.images.tag_like(name, image.digest, reference)?),
+            _ => Ok(self.0.images.tag(image.digest, reference)?),
+        }
     }
 
     /// Makes an image of what a container has changed.

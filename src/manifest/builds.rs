@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::model::attest_words::Attest;
 use crate::model::build::{BuildNetwork, CachePlace, ContextSource, DockerfileSource, Entitlement};
 use crate::model::build_words::{self, InvalidWords};
 use crate::model::spec::Build;
@@ -11,7 +12,7 @@ use crate::model::{ImageRef, Name};
 
 use super::problem::Place;
 use super::reader::{Fields, Reader, clean};
-use super::tree::{Node, Value};
+use super::tree::{Node, ScalarKind, Value};
 use super::{connections, fields, limits};
 
 /// A build whose secrets of the compose file are still to be found.
@@ -95,11 +96,21 @@ pub(super) fn build(reader: &mut Reader, node: &Node) -> Option<Read> {
             reader.error(item.at, format!("`{tag}` is given twice"));
         }
     }
+    let mut attest = Attest::default();
     for name in ["provenance", "sbom"] {
-        if f.get(name).and_then(|node| reader.boolean(node)) == Some(true) {
-            reader.error_hint(f.place(name), "there are no attestations yet", format!("remove `{name}`"));
+        let Some(node) = f.get(name) else { continue };
+        let text = match &node.value {
+            Value::Scalar(scalar) if scalar.kind() == ScalarKind::Bool => reader.boolean(node).map(|wanted| wanted.to_string()),
+            _ => reader.text(node).map(str::to_owned),
+        };
+        let Some(text) = text else { continue };
+        let read = if name == "sbom" { attest.sbom(&text) } else { attest.provenance(&text) };
+        if let Err(error) = read {
+            wrong(reader, node.at, &error);
         }
     }
+    build.provenance = attest.provenance;
+    build.sbom = attest.sbom;
     let mut named = Vec::new();
     for item in f.get("secrets").map(|node| reader.list(node)).unwrap_or_default() {
         secret(reader, item, &mut build.secrets, &mut named);

@@ -84,11 +84,13 @@ pub struct Found {
     pub fingerprint: Digest,
     /// The images that a Dockerfile begins with and copies from, as far as it can be read.
     pub bases: BTreeSet<ImageRef>,
+    /// What the fingerprint is of, by the names by which changes are told.
+    pub files: BTreeMap<String, String>,
 }
 
 impl From<Digest> for Found {
     fn from(fingerprint: Digest) -> Self {
-        Self { fingerprint, bases: BTreeSet::new() }
+        Self { fingerprint, bases: BTreeSet::new(), files: BTreeMap::new() }
     }
 }
 

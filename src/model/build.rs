@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::spec::{HostAddress, ResourceLimits, Ulimit};
+use crate::model::spec::{CgroupParent, HostAddress, ResourceLimits, Ulimit};
 use crate::model::{ByteSize, ImageRef, Platform, Progress};
 
 /// Where files come from that a build copies. Everything but an upload is of the host that the engine runs on, or fetched by it.
@@ -124,6 +124,35 @@ pub struct CacheTo {
     pub all: bool,
 }
 
+/// Which version of SLSA a provenance is told in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Slsa {
+    #[default]
+    #[serde(rename = "v1")]
+    V1,
+    #[serde(rename = "v0.2")]
+    V02,
+}
+
+/// How it is attested how an image was built.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// `mode=max`: with arguments, labels, the names of secrets, and the Dockerfile.
+    pub max: bool,
+    #[serde(default)]
+    pub version: Slsa,
+    /// Who builds, as an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builder_id: Option<String>,
+    /// Whether somebody says that the same sources give the same bytes.
+    #[serde(default)]
+    pub reproducible: bool,
+    /// Only beside images, and not beside files.
+    #[serde(default)]
+    pub inline_only: bool,
+}
+
 /// All that is asked of a build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BuildRequest {
@@ -168,12 +197,21 @@ pub struct BuildRequest {
     /// Of every RUN.
     #[serde(default)]
     pub limits: ResourceLimits,
+    /// Where the control groups of RUNs are made. A slice of systemd cannot be had.
+    #[serde(default)]
+    pub cgroup_parent: Option<CgroupParent>,
     #[serde(default)]
     pub allow: BTreeSet<Entitlement>,
     #[serde(default)]
     pub cache_from: Vec<CachePlace>,
     #[serde(default)]
     pub cache_to: Vec<CacheTo>,
+    /// Whether it is attested how the image was built.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
+    /// Whether it is attested which software is in it.
+    #[serde(default)]
+    pub sbom: bool,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: nothing in the image is newer, and the same sources give the same bytes.
     #[serde(default)]
     pub epoch: Option<i64>,
@@ -206,9 +244,12 @@ impl BuildRequest {
             shm_size: None,
             ulimits: BTreeMap::new(),
             limits: ResourceLimits::default(),
+            cgroup_parent: None,
             allow: BTreeSet::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
+            provenance: None,
+            sbom: false,
             epoch: None,
             tags: Vec::new(),
             outputs: Vec::new(),

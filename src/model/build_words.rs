@@ -16,11 +16,11 @@ pub struct InvalidWords {
 }
 
 impl InvalidWords {
-    fn new(why: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), hint: None }
     }
 
-    fn hinted(why: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn hinted(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { why: why.into(), hint: Some(hint.into()) }
     }
 }

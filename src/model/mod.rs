@@ -1,6 +1,7 @@
 //! The words of setpoint, as types: digests, references, names, sizes, durations, ports, and the resolved
 //! specifications that are stored, compared and executed. Knows nothing of files, the kernel or the network.
 
+pub mod attest_words;
 pub mod build;
 pub mod build_words;
 pub mod change;

@@ -8,6 +8,7 @@ use crate::model::spec::{Build, Commit, ImageSource, ImageSpec, Pull};
 use crate::model::{Digest, ImageRef, Name, PullPolicy};
 use crate::observed::{Answer, Container, Image, Origin};
 
+use super::built;
 use super::classes::changed;
 use super::draft::Draft;
 use super::order::OBTAIN;
@@ -20,8 +21,8 @@ pub(super) const DIGEST: &str = "digest";
 
 pub(super) fn images(draft: &mut Draft<'_>) {
     for (name, image) in sources_first(draft.desired) {
-        if let Some((action, cause)) = obtain(draft, image) {
-            draft.add(action, resource(Kind::Image, name), &image.reference, None, vec![cause]);
+        if let Some((action, causes)) = obtain(draft, image) {
+            draft.add(action, resource(Kind::Image, name), &image.reference, None, causes);
         }
         push(draft, name, image);
     }
@@ -79,12 +80,19 @@ fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Ca
     Some(Cause::Follows { resource: resource(Kind::Image, name), why: why.to_owned() })
 }
 
-fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Cause)> {
+fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Vec<Cause>)> {
     let here = draft.image(&image.reference);
+    if let (ImageSource::Build(build), Some(here)) = (&image.source, here) {
+        return Some((Action::Build, rebuild(draft, image, build, here)?));
+    }
+    let (action, cause) = obtain_otherwise(draft, image, here)?;
+    Some((action, vec![cause]))
+}
+
+fn obtain_otherwise(draft: &Draft<'_>, image: &ImageSpec, here: Option<&Image>) -> Option<(Action, Cause)> {
     match (&image.source, here) {
         (ImageSource::Pull(pull), _) => Some((Action::Pull, self::pull(draft, image, pull, here)?)),
         (ImageSource::Build(_), None) => Some((Action::Build, Cause::Missing)),
-        (ImageSource::Build(build), Some(here)) => Some((Action::Build, rebuild(draft, image, build, here)?)),
         (ImageSource::Import { .. }, None) => Some((Action::Import, Cause::Missing)),
         (ImageSource::Load { .. }, None) => Some((Action::Load, Cause::Missing)),
         // Two trees may be the same image, which then remembers only the one that it was made from last.
@@ -98,7 +106,7 @@ fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Cause)> {
             Some((Action::Load, stale(draft, image, here, wanted, "spec.load.archive")?))
         }
         // An archive that is away cannot have changed.
-        (ImageSource::Load { .. } | ImageSource::Import { .. }, Some(_)) => None,
+        (ImageSource::Load { .. } | ImageSource::Import { .. } | ImageSource::Build(_), Some(_)) => None,
         (ImageSource::Commit(commit), here) => Some((Action::Commit, self::commit(draft, image, commit, here)?)),
     }
 }
@@ -121,13 +129,13 @@ fn stale(draft: &Draft<'_>, image: &ImageSpec, here: &Image, wanted: Digest, fie
     })
 }
 
-/// The cause to build an image again: it is to be built otherwise, of other files, or on another base.
-fn rebuild(draft: &Draft<'_>, image: &ImageSpec, build: &Build, here: &Image) -> Option<Cause> {
+/// The causes to build an image again: it is to be built otherwise, of other files, or on another base.
+fn rebuild(draft: &Draft<'_>, image: &ImageSpec, build: &Build, here: &Image) -> Option<Vec<Cause>> {
     let mut bases = BTreeMap::new();
     for base in declared_bases(draft.desired, image, build) {
         match becomes(draft, base) {
             Becomes::Is(digest) => drop(bases.insert(base.clone(), digest)),
-            Becomes::Open(action) => return follows(draft, base, action),
+            Becomes::Open(action) => return follows(draft, base, action).map(|cause| vec![cause]),
             // Then the build says what is missing.
             Becomes::Absent => {}
         }
@@ -138,7 +146,12 @@ fn rebuild(draft: &Draft<'_>, image: &ImageSpec, build: &Build, here: &Image) ->
         Some(known) if origin::is_built_so(known.origin, build) => "spec.build.context",
         _ => "spec.build",
     };
-    stale(draft, image, here, wanted, field)
+    let cause = stale(draft, image, here, wanted, field)?;
+    let told = match (&cause, draft.observed.known.made.get(&image.reference)) {
+        (Cause::Changed { .. }, Some(made)) => built::changes(made, build, &bases),
+        _ => Vec::new(),
+    };
+    Some(if told.is_empty() { vec![cause] } else { told })
 }
 
 fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>) -> Option<Cause> {

@@ -9,6 +9,7 @@
 //! What a tag means at its registry cannot be known without asking: whoever plans asks before, where the pull policy says
 //! so, and hands the answers in with what was observed. Without an answer, an image that is here is the one that is meant.
 
+mod built;
 mod classes;
 mod draft;
 mod images;

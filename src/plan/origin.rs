@@ -1,6 +1,6 @@
 //! What images that are made on the host come from, as digests: an image whose origin is still the same is not made again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::spec::{Build, Commit, ContainerSpec, Pull, ResourceLimits};
 use crate::model::{Digest, ImageRef, RestartPolicy};
@@ -42,9 +42,8 @@ pub fn is_built_so(origin: Digest, build: &Build) -> bool {
 }
 
 fn described(build: &Build) -> Digest {
-    let plain = Build { fingerprint: None, bases: BTreeSet::new(), ..build.clone() };
     // Plain data always has a JSON form.
-    Digest::of(serde_json::to_string(&plain).unwrap_or_default().as_bytes())
+    Digest::of(serde_json::to_string(&build.without_files()).unwrap_or_default().as_bytes())
 }
 
 /// What is asked of a registry: another question needs an answer of its own, whatever the last answer's age.

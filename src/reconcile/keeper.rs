@@ -292,7 +292,8 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
                         error!(%stack, resource = %step.resource, action = ?step.action, %error, "failed");
                     }
                 }
-                Event::StepStarted { .. }
+                Event::Waits
+                | Event::StepStarted { .. }
                 | Event::StepSpared { .. }
                 | Event::StepProgress { .. }
                 | Event::StepBuild { .. }

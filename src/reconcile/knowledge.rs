@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::record::RecordError;
 use crate::engine::state::Db;
 use crate::model::{Digest, ImageRef, Name};
-use crate::observed::{Known, Origin, Resolved};
+use crate::observed::{Known, Made, Origin, Resolved};
 
 /// The last time that a registry was asked what a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,10 @@ pub fn record_lookups(db: &Db, stack: &Name, lookups: &BTreeMap<ImageRef, Lookup
 /// Where images came from and where they went, for the planner; answers of registries are left to whoever asks.
 pub fn known(db: &Db, stack: &Name) -> Result<Known, RecordError> {
     let (origins, pushed) = db.read(|t| {
-        let mut query = t.prepare_cached("SELECT reference, origin, digest FROM image_origins WHERE stack = ?1")?;
-        let origins = query.query_map([stack.as_str()], |r| Ok([r.get::<_, String>(0)?, r.get(1)?, r.get(2)?]))?;
+        let mut query = t.prepare_cached("SELECT reference, origin, digest, made FROM image_origins WHERE stack = ?1")?;
+        let origins = query.query_map([stack.as_str()], |r| {
+            Ok(([r.get::<_, String>(0)?, r.get(1)?, r.get(2)?], r.get::<_, Option<String>>(3)?))
+        })?;
         let origins = origins.collect::<Result<Vec<_>, _>>()?;
         let mut query = t.prepare_cached("SELECT target, digest FROM image_pushes WHERE stack = ?1")?;
         let pushed = query.query_map([stack.as_str()], |r| Ok([r.get::<_, String>(0)?, r.get(1)?]))?;
@@ -91,20 +93,38 @@ pub fn known(db: &Db, stack: &Name) -> Result<Known, RecordError> {
     let origin = |[reference, origin, digest]: [String; 3]| {
         Some((reference.parse().ok()?, Origin { origin: origin.parse().ok()?, digest: digest.parse().ok()? }))
     };
+    // What an older setpoint has written may be of another form, and is only for telling.
+    let made = |([reference, ..], made): &([String; 3], Option<String>)| {
+        Some((reference.parse().ok()?, serde_json::from_str(made.as_deref()?).ok()?))
+    };
     let push = |[target, digest]: [String; 2]| Some((target.parse().ok()?, digest.parse().ok()?));
     Ok(Known {
         answers: BTreeMap::new(),
-        origins: origins.into_iter().filter_map(origin).collect(),
+        made: origins.iter().filter_map(made).collect(),
+        origins: origins.into_iter().filter_map(|(row, _)| origin(row)).collect(),
         pushed: pushed.into_iter().filter_map(push).collect(),
     })
 }
 
 /// Records what an image was made of.
 pub fn record_origin(db: &Db, stack: &Name, reference: &ImageRef, origin: Origin) -> Result<(), RecordError> {
-    let row = [stack.as_str().to_owned(), reference.to_string(), origin.origin.to_string(), origin.digest.to_string()];
+    record(db, stack, reference, origin, None)
+}
+
+/// Records what an image was built of.
+pub fn record_build(db: &Db, stack: &Name, reference: &ImageRef, origin: Origin, made: &Made) -> Result<(), RecordError> {
+    let made = serde_json::to_string(made).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
+    record(db, stack, reference, origin, Some(made))
+}
+
+fn record(db: &Db, stack: &Name, reference: &ImageRef, origin: Origin, made: Option<String>) -> Result<(), RecordError> {
+    let Origin { origin, digest } = origin;
+    let row = params![stack.as_str(), reference.to_string(), origin.to_string(), digest.to_string(), made];
     db.write(|t| {
-        t.prepare_cached("INSERT OR REPLACE INTO image_origins (stack, reference, origin, digest) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(rusqlite::params_from_iter(row))
+        t.prepare_cached(
+            "INSERT OR REPLACE INTO image_origins (stack, reference, origin, digest, made) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(row)
     })?;
     Ok(())
 }

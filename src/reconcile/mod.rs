@@ -193,7 +193,7 @@ impl Reconciler {
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        let _lock = self.lock(&desired.stack).await?;
+        let _lock = self.lock(&desired.stack, &events).await?;
         self.engine.recover().await?;
         self.recall(&mut desired)?;
         let db = self.engine.db();
@@ -230,7 +230,7 @@ impl Reconciler {
 
     /// Removes all that a stack owns. Volumes stay unless `volumes`.
     pub async fn destroy(&self, stack: &Name, volumes: bool, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
-        let _lock = self.lock(stack).await?;
+        let _lock = self.lock(stack, &events).await?;
         self.engine.recover().await?;
         let plan = self.plan_destroy(stack, volumes).await?;
         tell(&events, Event::Planned { plan: plan.clone() }).await;
@@ -250,11 +250,13 @@ impl Reconciler {
     }
 
     /// One writer of a stack at a time, in all processes.
-    async fn lock(&self, stack: &Name) -> Result<Lock, ReconcileError> {
+    async fn lock(&self, stack: &Name, events: &mpsc::Sender<Event>) -> Result<Lock, ReconcileError> {
         let path = self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"));
         if let Some(lock) = Lock::try_take(&path)? {
             return Ok(lock);
         }
+        // It may be at a long build.
+        tell(events, Event::Waits).await;
         tokio::task::spawn_blocking(move || Lock::wait(&path)).await.map_err(|_| ReconcileError::Interrupted)?.map_err(Into::into)
     }
 }

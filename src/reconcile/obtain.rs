@@ -13,7 +13,7 @@ use crate::files::FileError;
 use crate::model::build::BuildSecret;
 use crate::model::spec::{Build, Commit, ImageSource, ImageSpec, Pull};
 use crate::model::{ImageRef, ProgressSink};
-use crate::observed::{Answer, ContainerState, Origin};
+use crate::observed::{Answer, ContainerState, Made, Origin};
 use crate::plan::{Step, origin};
 
 pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
@@ -66,7 +66,8 @@ async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &B
     // No output is named, so it is an image that is made.
     let digest = built?.digest.ok_or(EngineError::Interrupted)?;
     let origin = Origin { origin: origin::of_build(source, &bases), digest };
-    Ok(knowledge::record_origin(engine.db(), &context.desired.stack, &image.reference, origin)?)
+    let made = Made { build: source.clone(), bases };
+    Ok(knowledge::record_build(engine.db(), &context.desired.stack, &image.reference, origin, &made)?)
 }
 
 /// More than any secret has.
@@ -159,7 +160,7 @@ pub(super) async fn push(engine: &Engine, context: &Context, step: &Step, progre
     if knowledge::known(db, stack)?.pushed.get(target) == Some(&digest) {
         return Ok(());
     }
-    engine.push_image(digest, target, Given::of(&context.given, target).cloned(), progress).await?;
+    engine.push_image(digest, &image.reference, target, Given::of(&context.given, target).cloned(), progress).await?;
     Ok(knowledge::record_push(db, stack, target, digest)?)
 }
 
@@ -181,6 +182,7 @@ async fn pull(
     };
     let keys = image.verify.iter().flat_map(|verify| &verify.keys);
     let options = PullOptions {
+        pinned: false,
         name: Some(reference.clone()),
         platform: pull.platform.clone(),
         keep_blobs: pull.keep_blobs,

@@ -13,6 +13,8 @@ use crate::plan::{Plan, Resource, StepId};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Before all others, where another one is at work on the stack: this one waits for it to end.
+    Waits,
     /// First: the plan that is being executed.
     Planned {
         plan: Plan,

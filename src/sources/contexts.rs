@@ -1,7 +1,7 @@
 //! What builds are made of on this host: which files of a context are part of it, and a fingerprint that tells when they have
 //! changed. Files are looked at, not read: but for the Dockerfile and the rules, which are small.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -57,12 +57,19 @@ pub fn rules(folder: &Path, dockerfile: &DockerfileSource) -> Result<(Vec<u8>, I
 /// further folder every entry's path, kind, mode, size, time of change and target. What the context's rules leave out counts
 /// for nothing, and neither does when a folder changed.
 pub fn fingerprint(build: &Build) -> Result<Digest, ContextError> {
+    Ok(fingerprint_with(build)?.0)
+}
+
+/// The fingerprint, and digests of its parts by the names by which their changes are told.
+fn fingerprint_with(build: &Build) -> Result<(Digest, BTreeMap<String, String>), ContextError> {
     let mut hash = Sha256::new();
-    let mut part = |name: &str, bytes: &[u8]| {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+    let mut parts = Parts::default();
+    let mut part = |told: &dyn Fn(&str) -> String, name: &str, bytes: &[u8]| {
+        let own = parts.hash(told(name));
+        for bytes in [&(name.len() as u64).to_le_bytes(), name.as_bytes(), &(bytes.len() as u64).to_le_bytes(), bytes] {
+            hash.update(bytes);
+            own.update(bytes);
+        }
     };
     let folder = match &build.context {
         ContextSource::Folder(folder) => Some(folder),
@@ -70,33 +77,60 @@ pub fn fingerprint(build: &Build) -> Result<Digest, ContextError> {
     };
     if let Some(path) = dockerfile(build) {
         let bytes = files::read_if_there(&path)?.ok_or(ContextError::NoDockerfile { path })?;
-        part("Dockerfile", &bytes);
+        part(&|_| "dockerfile".to_owned(), "Dockerfile", &bytes);
     }
     if let Some(folder) = folder {
         let (bytes, ignore) = rules(folder, &build.dockerfile)?;
-        part(".dockerignore", &bytes);
-        walk(folder, &ignore, &mut part)?;
+        part(&|_| "context/.dockerignore".to_owned(), ".dockerignore", &bytes);
+        walk(folder, &ignore, &mut |path, facts| part(&|path| format!("context/{}", top(path)), path, facts))?;
     }
     for (name, context) in &build.contexts {
         if let ContextSource::Folder(path) | ContextSource::Layout { path, .. } = context {
-            part("context", name.as_bytes());
-            walk(path, &Ignore::default(), &mut part)?;
+            let told = |path: &str| format!("additional_contexts.{name}/{}", top(path));
+            part(&told, "context", name.as_bytes());
+            walk(path, &Ignore::default(), &mut |path, facts| part(&told, path, facts))?;
         }
     }
-    Ok(Digest::from_bytes(hash.finalize().into()))
+    Ok((Digest::from_bytes(hash.finalize().into()), parts.end()))
+}
+
+/// The first name of a path.
+fn top(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
+}
+
+/// Digests of parts.
+#[derive(Default)]
+struct Parts(BTreeMap<String, Sha256>);
+
+/// So many parts are kept apart; the rest is one.
+const MOST_PARTS: usize = 128;
+/// Digits that are kept of the digest of a part: it only tells that it is another one.
+const DIGITS: usize = 12;
+
+impl Parts {
+    fn hash(&mut self, name: String) -> &mut Sha256 {
+        let name = if self.0.len() < MOST_PARTS || self.0.contains_key(&name) { name } else { "context".to_owned() };
+        self.0.entry(name).or_default()
+    }
+
+    fn end(self) -> BTreeMap<String, String> {
+        let digest = |hash: Sha256| Digest::from_bytes(hash.finalize().into()).hex().to_string().chars().take(DIGITS).collect();
+        self.0.into_iter().map(|(name, hash)| (name, digest(hash))).collect()
+    }
 }
 
 /// The fingerprint of a build's files, and the images that it is built on, as far as its Dockerfile can be read here: what is
 /// wrong with that is told when it is built.
 pub fn look(build: &Build) -> Result<Found, ContextError> {
-    let fingerprint = fingerprint(build)?;
+    let (fingerprint, files) = fingerprint_with(build)?;
     let text = match (&build.dockerfile, dockerfile(build)) {
         (DockerfileSource::Text { text, .. }, _) => Some(text.clone().into_bytes()),
         (_, Some(path)) => files::read_if_there(&path)?,
         (_, None) => None,
     };
     let bases = text.and_then(|text| bases(build, &text)).unwrap_or_default();
-    Ok(Found { fingerprint, bases })
+    Ok(Found { fingerprint, bases, files })
 }
 
 fn bases(build: &Build, text: &[u8]) -> Option<BTreeSet<ImageRef>> {

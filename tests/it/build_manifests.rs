@@ -45,7 +45,7 @@ fn a_service_is_built_and_built_again_when_its_files_change() {
     host.write("shop/app/debug.log", "noise");
     host.sp(&["plan", "shop"]).ok();
     host.write("shop/app/hello", "second\n");
-    host.sp(&["plan", "shop"]).fails_with(2).says(&["spec.build.context", "because image/web is built"]);
+    host.sp(&["plan", "shop"]).fails_with(2).says(&["spec.build.context/hello: ", "because image/web is built"]);
     host.sp(&["apply", "shop"]).ok();
     prints(&host, "shop-web", "second\n");
     assert_ne!(id(&host, "shop-web"), first);
@@ -57,7 +57,7 @@ fn a_service_is_built_and_built_again_when_its_files_change() {
     assert_eq!(id(&host, "shop-web"), second);
     // Another argument.
     host.write("shop/compose.yaml", &COMPOSE.replace("world", "you"));
-    host.sp(&["plan", "shop"]).fails_with(2).says(&["spec.build: "]);
+    host.sp(&["plan", "shop"]).fails_with(2).says(&["spec.build.args.", "world → you"]);
     host.sp(&["apply", "shop"]).ok();
     prints(&host, "shop-web", "hello you\n");
     let found = std::process::Command::new("grep")

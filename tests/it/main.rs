@@ -9,9 +9,15 @@ mod attacks;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod build_attest;
+#[cfg(test)]
+mod build_forms;
+#[cfg(test)]
 mod build_manifests;
 #[cfg(test)]
 mod build_peers;
+#[cfg(test)]
+mod build_platforms;
 #[cfg(test)]
 mod build_stages;
 #[cfg(test)]

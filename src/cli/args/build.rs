@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use crate::cli::select::Filter;
-use crate::model::spec::{IdList, SwapLimit};
+use crate::model::spec::{CgroupParent, IdList, SwapLimit};
 use crate::model::{ByteSize, Cpus, ImageRef, Platform};
 
 #[derive(Clone, Debug, Args)]
@@ -68,6 +68,9 @@ pub struct BuildArgs {
     /// Allow what not every Dockerfile may: network.host, security.insecure
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
+    /// Where the control group of each RUN is made: a path such as /batch
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<CgroupParent>,
     /// A line of /etc/hosts for RUN: NAME:ADDRESS
     #[arg(long, value_name = "HOST")]
     pub add_host: Vec<String>,
@@ -84,6 +87,15 @@ pub struct BuildArgs {
     /// Keep the image among those here. This is so unless --output says otherwise
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub load: bool,
+    /// Attest how the image was built: mode=min, or mode=max with arguments and the Dockerfile. Nothing is attested unless asked
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Attest which software is in the image
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// The same: type=provenance[,mode=min|max][,version=v0.2] or type=sbom
+    #[arg(long, value_name = "WHAT")]
+    pub attest: Vec<String>,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
@@ -165,14 +177,6 @@ pub struct BuildLimitArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub struct RefusedBuildArgs {
     #[arg(long, hide = true)]
-    provenance: Option<String>,
-    #[arg(long, hide = true)]
-    sbom: Option<String>,
-    #[arg(long, hide = true)]
-    attest: Vec<String>,
-    #[arg(long, hide = true)]
-    cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
     squash: bool,
     #[arg(long, hide = true)]
     isolation: Option<String>,
@@ -199,18 +203,6 @@ impl RefusedBuildArgs {
     pub fn first(&self) -> Option<(&'static str, &'static str)> {
         let unless = |given: &Option<String>, usual: &str| given.as_deref().is_some_and(|value| value != usual);
         [
-            (
-                unless(&self.provenance, "false"),
-                "--provenance",
-                "leave it out, or write --provenance=false: there are no attestations yet",
-            ),
-            (unless(&self.sbom, "false"), "--sbom", "leave it out, or write --sbom=false: there are no attestations yet"),
-            (!self.attest.is_empty(), "--attest", "leave it out: there are no attestations yet"),
-            (
-                self.cgroup_parent.is_some(),
-                "--cgroup-parent",
-                "leave it out: each RUN has a control group of its own below the engine's; --memory and --cpus bound it",
-            ),
             (self.squash, "--squash", "leave it out, or copy the files into a last stage: `FROM scratch` and `COPY --from`"),
             (unless(&self.isolation, "default"), "--isolation", "leave it out: it is for Windows"),
             (

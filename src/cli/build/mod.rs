@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use super::args::BuildArgs;
 use super::spec::{self, SpecError, Surroundings, flag};
+use crate::model::attest_words::Attest;
 use crate::model::build::{BuildNetwork, BuildOutput, BuildRequest, CachePlace, Entitlement};
 use crate::model::build_words;
 use crate::model::spec::ResourceLimits;
@@ -92,6 +93,16 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
         to.place = absolute(to.place);
         cache_to.push(to);
     }
+    let mut attest = Attest::default();
+    for text in &args.attest {
+        words("--attest", text, attest.attest(text))?;
+    }
+    if let Some(text) = &args.provenance {
+        words("--provenance", text, attest.provenance(text))?;
+    }
+    if let Some(text) = &args.sbom {
+        words("--sbom", text, attest.sbom(text))?;
+    }
     let allow = args.allow.iter().map(|text| words("--allow", text, build_words::entitlement(text)));
     let mut allow = allow.collect::<Result<BTreeSet<_>, _>>()?;
     let network = network(&args.network)?;
@@ -131,9 +142,12 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
     request.shm_size = args.limits.shm_size.filter(|size| size.0 != 0);
     request.ulimits = ulimits;
     request.limits = limits;
+    request.cgroup_parent = args.cgroup_parent.clone();
     request.allow = allow;
     request.cache_from = cache_from;
     request.cache_to = cache_to;
+    request.provenance = attest.provenance;
+    request.sbom = attest.sbom;
     request.epoch = epoch;
     request.tags = tags;
     request.outputs = outputs.all;

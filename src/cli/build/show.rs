@@ -62,10 +62,6 @@ impl Show {
         Ok(Self { output, began: Instant::now(), tally: Counter::default(), way })
     }
 
-    pub const fn is_live(&self) -> bool {
-        matches!(self.way, Way::Live { .. })
-    }
-
     /// Whether people are told what came of it.
     pub const fn sums_up(&self) -> bool {
         matches!(self.way, Way::Plain(_) | Way::Live { .. })
@@ -105,9 +101,22 @@ impl Show {
         if above.is_empty() { Ok(()) } else { self.draw(&above, size) }
     }
 
-    /// Draws the picture as it is now.
+    /// Whether something is to be shown as time goes by.
+    pub const fn ticks(&self) -> bool {
+        matches!(self.way, Way::Live { .. } | Way::Plain(_))
+    }
+
+    /// Draws the picture as it is now, or tells of what waits.
     pub fn tick(&mut self) -> Result<(), CliError> {
-        if self.is_live() { self.draw(&[], screen()) } else { Ok(()) }
+        let now = self.began.elapsed();
+        match &mut self.way {
+            Way::Live { .. } => self.draw(&[], screen()),
+            Way::Plain(plain) => match plain.tick(now) {
+                text if text.is_empty() => Ok(()),
+                text => self.output.error_bytes(text.as_bytes()),
+            },
+            Way::Quiet(_) | Way::Json { .. } => Ok(()),
+        }
     }
 
     /// Takes the picture away: the build is over. What failed is told where nothing else was.

@@ -115,6 +115,11 @@ fn flags_are_what_they_ask_for() {
                 "arguments": {"SOURCE_DATE_EPOCH": "1700000000"}}),
         ),
         ("--provenance=false --sbom=false --rm --force-rm=true app", json!({})),
+        (
+            "--provenance --sbom=1 --cgroup-parent /x app",
+            json!({"provenance": {"max": true, "version": "v1", "reproducible": false, "inline_only": false}, "sbom": true,
+                "cgroup_parent": "x"}),
+        ),
         // Outputs.
         ("--push -t a app", json!({"tags": ["a:latest"], "outputs": [{"image": {"push": true}}]})),
         ("--load app", json!({"outputs": [{"image": {"push": false}}]})),
@@ -264,17 +269,13 @@ fn what_is_wrong_is_said() {
             "",
             "--squash is not supported (leave it out, or copy the files into a last stage: `FROM scratch` and `COPY --from`)",
         ),
+        ("--provenance=mode=most app", "", "--provenance \"mode=most\": `mode` is `min` or `max`"),
         (
-            "--provenance=mode=max app",
+            "--sbom=generator=x app",
             "",
-            "--provenance is not supported (leave it out, or write --provenance=false: there are no attestations yet)",
+            "--sbom \"generator=x\": a generator of the list of software cannot be chosen (leave it out: setpoint looks for software itself)",
         ),
         ("--rm=false app", "", "--rm is not supported (leave it out: nothing is left of a RUN but its layer)"),
-        (
-            "--cgroup-parent /x app",
-            "",
-            "--cgroup-parent is not supported (leave it out: each RUN has a control group of its own below the engine's; --memory and --cpus bound it)",
-        ),
     ] {
         let words: Vec<&str> = line.split_whitespace().collect();
         let Err(said) = host.asked_of(&words, stdin.as_bytes()) else { panic!("{line} is accepted") };

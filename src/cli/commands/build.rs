@@ -122,7 +122,7 @@ async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut 
     let result = loop {
         let line = tokio::select! {
             line = events.next() => line,
-            _ = ticks.tick(), if show.is_live() => {
+            _ = ticks.tick(), if show.ticks() => {
                 show.tick()?;
                 continue;
             }

@@ -12,7 +12,7 @@ use super::{Prepared, registries};
 use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
-use crate::cli::progress::Story;
+use crate::cli::progress::{Story, TICK};
 use crate::cli::render;
 use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
@@ -193,8 +193,17 @@ pub(super) async fn destroy(client: &Client, stack: &Name, volumes: bool, json: 
 async fn follow(mut events: impl Events<Event>, json: bool, output: Output) -> Result<i32, CliError> {
     let mut story = Story::new(output);
     let mut outcome = None;
-    while let Some(event) = events.next().await {
-        let event = event?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = ticks.tick(), if !json && story.ticks() => {
+                story.tick()?;
+                continue;
+            }
+        };
+        let Some(event) = event.transpose()? else { break };
         if json {
             output.json_line(&event)?;
             if let Event::Finished { outcome: last } = event {

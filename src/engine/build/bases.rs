@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::config::Image;
+use super::emulation::is_native;
 use super::error::BuildError;
 use super::events::Events;
-use super::stages::{NeededImage, Stages};
+use super::stages::{NeededImage, Stages, normal};
 use super::work::{BaseKey, base_key};
 use crate::engine::images::{Base, Images, PullOptions};
 use crate::model::{ImageRef, Platform};
@@ -53,17 +54,41 @@ pub(super) async fn get(
     pull: bool,
     events: &Events,
 ) -> Result<Base, BuildError> {
-    if !pull && let Some(found) = images.find(reference)? {
-        let base = images.base(found.digest)?;
-        if fits(&base, platform) {
-            return Ok(base);
-        }
+    if !pull && let Some(base) = here(images, reference, platform)? {
+        return Ok(base);
     }
-    let running = events.begin(format!("[internal] pull {reference}"));
-    let options = PullOptions { platform: Some(platform.clone()), ..PullOptions::default() };
+    let host = Platform::host();
+    let is_foreign = !is_native(platform, &host);
+    let about = if is_foreign { format!(" for {platform}") } else { String::new() };
+    let running = events.begin(format!("[internal] pull {reference}{about}"));
+    // The name is that of the image that runs here.
+    let options = PullOptions { platform: Some(platform.clone()), pinned: is_foreign, ..PullOptions::default() };
     let pulled = images.pull_with(reference, &options, running.progress()).await;
     let digest = running.ended(pulled, false)?;
     Ok(images.base(digest)?)
+}
+
+/// What the store has of a name for a platform: the image itself, one of those that it means too, or one that a build has
+/// pulled.
+fn here(images: &Images, reference: &ImageRef, platform: &Platform) -> Result<Option<Base>, BuildError> {
+    let named = images.find(reference)?.map(|image| image.digest);
+    let members = images.members(reference)?.into_iter().map(|member| member.digest);
+    let mut candidates: Vec<_> = named.into_iter().chain(members).collect();
+    if reference.digest().is_none() && !is_native(platform, &Platform::host()) {
+        let is_same =
+            |known: &ImageRef| known.digest().is_some() && known.tag().is_some() && known.tagged() == reference.tagged();
+        // The newest first.
+        candidates.extend(
+            images.list()?.into_iter().rev().filter(|image| image.references.iter().any(is_same)).map(|image| image.digest),
+        );
+    }
+    for digest in candidates {
+        let base = images.base(digest)?;
+        if fits(&base, platform) {
+            return Ok(Some(base));
+        }
+    }
+    Ok(None)
 }
 
 fn fits(base: &Base, wanted: &Platform) -> bool {
@@ -75,5 +100,6 @@ fn fits(base: &Base, wanted: &Platform) -> bool {
         variant: Some(text("variant")).filter(|variant| !variant.is_empty()),
     };
     // Images made from scratch often leave it out.
-    found.architecture.is_empty() || found.runs_on(wanted) || found == *wanted
+    let (found, wanted) = (normal(found), normal(wanted.clone()));
+    found.architecture.is_empty() || found.runs_on(&wanted)
 }

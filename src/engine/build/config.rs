@@ -12,7 +12,6 @@ use super::dockerfile::{Command, CommandLine, HealthcheckInstruction, Pair, Word
 use super::expand::{ExpandError, Expanded};
 use super::stages::{Globals, Scope};
 use crate::engine::runtime::DEFAULT_PATH;
-use crate::model::spec::Exposed;
 use crate::model::{Digest, Platform, PortMapping, Signal};
 
 /// What runs lines of a shell where no SHELL says otherwise.
@@ -50,7 +49,6 @@ pub struct Image {
     history: Vec<Value>,
     /// Whether this Dockerfile's stage has set the command.
     has_command: bool,
-    escape: char,
     platform: Platform,
 }
 
@@ -60,7 +58,7 @@ impl Image {
         let mut run = Map::new();
         with_path(&mut run);
         let scope = Scope::new([], escape);
-        let mut image = Self { whole: Map::new(), run, scope, history: Vec::new(), has_command: false, escape, platform };
+        let mut image = Self { whole: Map::new(), run, scope, history: Vec::new(), has_command: false, platform };
         image.scope = Scope::new(image.environment(), escape);
         image
     }
@@ -93,15 +91,17 @@ impl Image {
             Some((name.to_owned(), value.to_owned()))
         });
         let scope = Scope::new(environment, escape);
-        Ok((Self { whole, run, scope, history, has_command: false, escape, platform }, triggers))
+        Ok((Self { whole, run, scope, history, has_command: false, platform }, triggers))
     }
 
-    /// The same for a stage that begins with this one: triggers are the stage's own business, ARGs are not handed down.
+    /// The same for a stage that begins with this one: triggers are the stage's own business. ARGs are handed down, and where
+    /// ENV has the same name, it counts again: so BuildKit has it.
     pub fn handed_down(&self) -> Self {
         let mut image = self.clone();
         image.run.remove("OnBuild");
-        let environment: Vec<(String, String)> = self.environment();
-        image.scope = Scope::new(environment, self.escape);
+        for (name, value) in self.environment() {
+            image.scope.set(&name, value);
+        }
         image.has_command = false;
         image
     }
@@ -229,9 +229,14 @@ impl Image {
                     for text in take(self.scope.words(&word.text), word, unset)? {
                         // Of what is written as for publishing, the container's port counts, and the case never does: so
                         // Docker, and Dockerfiles have it.
-                        let ports = PortMapping::parse_all(&text.to_ascii_lowercase());
+                        let lower = text.to_ascii_lowercase();
+                        // It can be told that a port is for SCTP, though nothing publishes it.
+                        let (ports, protocol) = match lower.strip_suffix("/sctp").filter(|ports| !ports.contains('/')) {
+                            Some(ports) => (PortMapping::parse_all(ports), Some("sctp")),
+                            None => (PortMapping::parse_all(&lower), None),
+                        };
                         for port in ports.map_err(|_| wrong(word.place, ConfigError::Port { text: text.clone() }))? {
-                            let port = Exposed { port: port.container_port, protocol: port.protocol }.to_string();
+                            let port = format!("{}/{}", port.container_port, protocol.unwrap_or(port.protocol.as_str()));
                             told.push(port.clone());
                             self.object("ExposedPorts").insert(port, json!({}));
                         }
@@ -507,8 +512,10 @@ mod tests {
         becomes(json!({}), "USER ${NOBODY:-app}:app", json!({"User": "app:app"}));
         becomes(
             json!({}),
-            "ENV P=80\nEXPOSE $P 53/UDP 9-10 1:7",
-            json!({"Env": ["P=80"], "ExposedPorts": {"80/tcp": {}, "53/udp": {}, "9/tcp": {}, "10/tcp": {}, "7/tcp": {}}}),
+            "ENV P=80\nEXPOSE $P 53/UDP 9-10 1:7 5-6/SCTP",
+            json!({"Env": ["P=80"], "ExposedPorts": {
+                "80/tcp": {}, "53/udp": {}, "9/tcp": {}, "10/tcp": {}, "7/tcp": {}, "5/sctp": {}, "6/sctp": {},
+            }}),
         );
         becomes(json!({}), "VOLUME [\"/a\", \"/b\"]\nVOLUME /c", json!({"Volumes": {"/a": {}, "/b": {}, "/c": {}}}));
         becomes(json!({}), "STOPSIGNAL SIGQUIT", json!({"StopSignal": "SIGQUIT"}));
@@ -535,6 +542,8 @@ mod tests {
     fn what_is_wrong_has_its_place() {
         for (text, expected) in [
             ("EXPOSE ${P:-99999}", "2:8: `99999` is not a port"),
+            ("EXPOSE 80/sctp/tcp", "2:8: `80/sctp/tcp` is not a port"),
+            ("EXPOSE 80/udp/sctp", "2:8: `80/udp/sctp` is not a port"),
             ("STOPSIGNAL ${S:-NOPE}", "2:12: "),
             ("USER $NOBODY", "2:6: USER: \"$NOBODY\" is nothing"),
             ("ENV A=${B:?needed}", "2:7: the variable `B` is required: needed"),

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use serde_json::json;
 
+use super::attest::{Material, without_user};
 use super::dockerfile::{AddFiles, CopyFiles, Place, Transfer};
 use super::error::BuildError;
 use super::events::Running;
@@ -104,9 +105,10 @@ async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<F
                 let none = Ignore::default();
                 let all = ["/".to_owned()];
                 let selection = Selection::of(&checkout.tree, &Select { sources: &all, exclude: &none, parents: false })?;
-                Ok::<_, BuildError>((checkout.digest(), selection))
+                Ok::<_, BuildError>((checkout.digest(), checkout.commit, selection))
             });
-            let (digest, selection) = selected.await??;
+            let (digest, commit, selection) = selected.await??;
+            work.fetched(Material { uri: without_user(&source), digest: Some(("sha1", commit)) });
             fetched.facts.push(digest);
             fetched.checkouts.push(selection);
         } else {
@@ -118,6 +120,8 @@ async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<F
                 ),
             };
             let download = Download::fetch(&work.images, &source, path, wanted.as_ref()).await?;
+            let digits = download.digest().hex().to_string();
+            work.fetched(Material { uri: without_user(&source), digest: Some(("sha256", digits)) });
             fetched.facts.push(download.digest());
             fetched.downloads.push(download);
         }

@@ -11,10 +11,13 @@
 //! Guarantees: nothing of a build is visible before all that it says is on the disk; what a failed build had done is found by
 //! the next one; one that is given up or killed leaves nothing that a recovery does not remove.
 
+mod agents;
+mod attest;
 mod bases;
 pub mod config;
 mod copy;
 pub mod dockerfile;
+mod emulation;
 mod error;
 mod events;
 pub mod expand;
@@ -27,20 +30,25 @@ mod mounts;
 mod outputs;
 pub mod permissions;
 mod plan;
+mod publish;
 mod run;
 mod sandbox;
+mod sbom;
 mod stage;
 pub mod stages;
 mod stubs;
+mod told;
 pub mod wildcard;
 mod work;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use time::OffsetDateTime;
 use tokio::io::AsyncRead;
 
 pub use error::BuildError;
@@ -49,7 +57,7 @@ use self::events::Events;
 use self::stage::StageDone;
 use self::work::Work;
 use crate::engine::containers::Containers;
-use crate::engine::images::{BuiltImage, Images};
+use crate::engine::images::Images;
 use crate::engine::networks::Networks;
 use crate::model::Digest;
 use crate::model::build::{BuildOutput, BuildRequest, BuildSink};
@@ -85,17 +93,91 @@ type Building = Shared<BoxFuture<'static, Result<Arc<StageDone>, Arc<BuildError>
 /// What is wrong with the Dockerfile, with its place; what a command ended with, and its last words; what the host refuses.
 pub async fn build(parts: Parts, request: BuildRequest, upload: Option<Upload>, sink: BuildSink) -> Result<Built, BuildError> {
     let events = Events::new(sink);
-    let work = Arc::new(plan::prepare(parts, request, upload, events).await?);
+    let began = OffsetDateTime::now_utc();
+    let all = plan::prepare(parts, request, upload, events).await?;
+    let all: Vec<Arc<Work>> = all.into_iter().map(Arc::new).collect();
     for _ in 0..ATTEMPTS {
-        if let Some(built) = attempt(&work).await? {
+        if let Some(built) = attempt(&all, began).await? {
             return Ok(built);
         }
     }
     Err(BuildError::Contended)
 }
 
-/// Builds once. `None` when something that was known has been removed meanwhile.
-async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
+/// Builds once, one platform after the other: so what they have in common is done once. `None` when something that was known has
+/// been removed meanwhile.
+async fn attempt(all: &[Arc<Work>], began: OffsetDateTime) -> Result<Option<Built>, BuildError> {
+    let Some(first) = all.first() else { return Err(BuildError::Interrupted) };
+    let mut finished = Vec::with_capacity(all.len());
+    let mut failure = None;
+    for work in all {
+        match build_stages(work).await {
+            Ok(stage) => finished.push(stage),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    let done = std::mem::take(&mut *first.done.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(error) = failure {
+        finish(all).await;
+        // What was done is kept all the same: the next build goes on from there.
+        let images = first.images.clone();
+        let kept = tokio::task::spawn_blocking(move || images.publish_build(&done, None)).await?;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the steps of a failed build are not kept");
+        }
+        save(first);
+        return Err(error);
+    }
+    let request = &first.request;
+    let keeps = keeps_image(request);
+    let before = if keeps { Vec::new() } else { first.images.list()? };
+    let mut results = Vec::with_capacity(all.len());
+    for (work, stage) in all.iter().zip(&finished) {
+        // Layers that are published move; what is mounted of them stays as it is.
+        let files = match request.outputs.iter().any(outputs::needs_files) || attest::needs_files(request) {
+            true => {
+                let (work, stage) = (work.clone(), stage.clone());
+                Some(Arc::new(tokio::task::spawn_blocking(move || work.view(&stage.layers)).await??))
+            }
+            false => None,
+        };
+        results.push(Finished { work: work.clone(), stage: stage.clone(), files });
+    }
+    let published = match attest::attest(&results, began).await {
+        Ok(attested) => publish::publish(&results, attested, done).await,
+        Err(error) => Err(error),
+    };
+    finish(all).await;
+    save(first);
+    let Some(published) = published? else { return Ok(None) };
+    for output in &request.outputs {
+        outputs::make(&results, output, &published).await?;
+    }
+    if !keeps {
+        // They were made for an archive only. Another one may have made the same meanwhile, and named it.
+        for digest in published.members.iter().map(|member| member.digest) {
+            if !before.iter().any(|image| image.digest == digest) {
+                let images = first.images.clone();
+                tokio::task::spawn_blocking(move || images.collect_one(digest)).await??;
+            }
+        }
+    }
+    Ok(Some(Built { digest: published.image.filter(|_| keeps) }))
+}
+
+/// What a build has come to for one platform.
+struct Finished {
+    work: Arc<Work>,
+    stage: Arc<StageDone>,
+    /// The root of the result, where an output needs its files.
+    files: Option<Arc<OwnedFd>>,
+}
+
+/// Builds the stages of one platform that are needed, those that do not need each other at the same time. Gives the target.
+async fn build_stages(work: &Arc<Work>) -> Result<Arc<StageDone>, BuildError> {
     let target = work.stages.target;
     let mut building: BTreeMap<usize, Building> = BTreeMap::new();
     for index in work.stages.needed() {
@@ -112,48 +194,15 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         building.insert(index, one.boxed().shared());
     }
     let outcome = futures_util::future::try_join_all(building.values().cloned()).await;
-    let done = std::mem::take(&mut *work.done.lock().unwrap_or_else(PoisonError::into_inner));
-    let closing = std::mem::take(&mut *work.closing.lock().unwrap_or_else(PoisonError::into_inner));
-    let stage = match (outcome, building.remove(&target)) {
-        (Ok(_), Some(stage)) => stage.await.map_err(own)?,
-        (Err(error), _) => {
-            drop(building);
-            finish(closing).await;
-            // What was done is kept all the same: the next build goes on from there.
-            let images = work.images.clone();
-            let kept = tokio::task::spawn_blocking(move || images.publish_build(&done, None)).await?;
-            if let Err(error) = kept {
-                tracing::warn!(%error, "the steps of a failed build are not kept");
-            }
-            save(work);
-            return Err(own(error));
-        }
-        (Ok(_), None) => return Err(BuildError::Interrupted),
-    };
-    drop(building);
-    let keeps = keeps_image(&work.request);
-    let before = if keeps { Vec::new() } else { work.images.list()? };
-    // Layers that are published move; what is mounted of them stays as it is.
-    let files = match work.request.outputs.iter().any(outputs::needs_files) {
-        true => {
-            let (work, stage) = (work.clone(), stage.clone());
-            Some(Arc::new(tokio::task::spawn_blocking(move || work.view(&stage.layers)).await??))
-        }
-        false => None,
-    };
-    let published = publish(work, &stage, done).await;
-    finish(closing).await;
-    save(work);
-    let Some(digest) = published? else { return Ok(None) };
-    for output in &work.request.outputs {
-        outputs::make(work, output, files.as_ref(), digest).await?;
+    if let Err(error) = outcome {
+        // Nobody else has it then.
+        drop(building);
+        return Err(own(error));
     }
-    if let (Some(digest), false) = (digest, keeps || before.iter().any(|image| digest == Some(image.digest))) {
-        // It was made for an archive only. Another one may have made the same meanwhile, and named it.
-        let images = work.images.clone();
-        tokio::task::spawn_blocking(move || images.collect_one(digest)).await??;
+    match building.remove(&target) {
+        Some(stage) => stage.await.map_err(own),
+        None => Err(BuildError::Interrupted),
     }
-    Ok(Some(Built { digest: digest.filter(|_| keeps) }))
 }
 
 /// Whether an image is to be in the store afterwards.
@@ -161,34 +210,10 @@ fn keeps_image(request: &BuildRequest) -> bool {
     request.outputs.is_empty() || request.outputs.iter().any(|output| matches!(output, BuildOutput::Image { .. }))
 }
 
-/// Makes what was done visible: the steps, and the image, where one is wanted or an output is made of one.
-async fn publish(
-    work: &Arc<Work>,
-    stage: &StageDone,
-    done: Vec<crate::engine::images::Step>,
-) -> Result<Option<Option<Digest>>, BuildError> {
-    let wanted = work.request.outputs.is_empty() || work.request.outputs.iter().any(outputs::needs_image);
-    let running = work.events.begin("exporting the image".to_owned());
-    let mut image = stage.image.clone();
-    for (name, value) in &work.request.labels {
-        image.label(name, value);
-    }
-    let (config, created) = image.finish(stage.layers.diff_ids(), stage.layers.created(), work.request.epoch);
-    let built = BuiltImage {
-        config,
-        layers: stage.layers.diff_ids().to_vec(),
-        created,
-        references: if keeps_image(&work.request) { work.request.tags.clone() } else { Vec::new() },
-        annotations: work.request.annotations.clone(),
-    };
-    let images = work.images.clone();
-    let published = tokio::task::spawn_blocking(move || images.publish_build(&done, wanted.then_some(built))).await?;
-    Ok(running.ended(published, false)?.map(|digest| wanted.then_some(digest)))
-}
-
 /// Waits until what was closed in the background is closed.
-async fn finish(closing: Vec<tokio::task::JoinHandle<()>>) {
-    for one in closing {
+async fn finish(all: &[Arc<Work>]) {
+    let take = |work: &Arc<Work>| std::mem::take(&mut *work.closing.lock().unwrap_or_else(PoisonError::into_inner));
+    for one in all.iter().flat_map(take) {
         if let Err(error) = one.await {
             tracing::warn!(%error, "a sandbox was not closed");
         }

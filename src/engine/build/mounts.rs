@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::agents::{Access, Agent};
 use super::dockerfile::{MountError, Place, Run, RunMount, Sharing};
 use super::error::BuildError;
 use super::expand::ExpandError;
@@ -42,7 +43,10 @@ impl Prepared {
             RunMount::Cache { id, .. } => json!(["cache", target, id, self.content]),
             RunMount::Tmpfs { size, .. } => json!(["tmpfs", target, size]),
             RunMount::Secret { id, env, .. } => json!(["secret", target, id, env]),
-            RunMount::Ssh { id, .. } => json!(["ssh", target, id]),
+            RunMount::Ssh { id, mode, uid, gid, .. } => match (*mode, *uid, *gid) {
+                (0o600, 0, 0) => json!(["ssh", target, id]),
+                access => json!(["ssh", target, id, access]),
+            },
         }
     }
 }
@@ -56,6 +60,7 @@ pub(super) struct Placed {
     /// What must not be told.
     pub(super) secrets: Vec<Vec<u8>>,
     locks: Vec<Lock>,
+    agents: Vec<Agent>,
     /// Files in memory, which go with the command.
     passing: Vec<PathBuf>,
 }
@@ -211,7 +216,7 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
                     placed.mounts.push(HostMount::Bind { source: memory, target, read_only: true });
                 }
             }
-            (RunMount::Ssh { id, required, uid, gid, .. }, Some(target)) => {
+            (RunMount::Ssh { id, required, mode, uid, gid, .. }, Some(target)) => {
                 let found = builder.work.request.ssh.iter().find(|agent| agent.id == *id);
                 let Some(agent) = found else {
                     if *required {
@@ -220,16 +225,11 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
                     }
                     continue;
                 };
-                if (*uid, *gid) != (0, 0) {
-                    let message = "an agent's socket cannot have another owner in the container".to_owned();
-                    return Err(builder.wrong_with(
-                        place,
-                        message,
-                        Some("remove `uid` and `gid`, and use it as root".to_owned()),
-                    ));
-                }
+                let access = Access { uid: *uid, gid: *gid, mode: *mode };
+                placed.passing.push(memory.clone());
+                placed.agents.push(Agent::serve(&memory, agent.socket.clone(), &access)?);
                 placed.environment.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
-                placed.mounts.push(HostMount::Bind { source: agent.socket.clone(), target, read_only: false });
+                placed.mounts.push(HostMount::Bind { source: memory, target, read_only: false });
             }
             (_, None) => return Err(BuildError::Interrupted),
         }

@@ -6,14 +6,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Finished;
+use super::attest;
 use super::error::BuildError;
 use super::files::{CopyOrder, Select, Selection, Tree, copy};
 use super::ignore::Ignore;
+use super::publish::Published;
 use super::work::Work;
-use crate::engine::images::{ArchiveFormat, Images, ImagesError, PushOptions, Saved};
+use crate::engine::images::{ArchiveFormat, Attestation, Images, ImagesError, PushOptions, Saved};
 use crate::files::{self, FileError};
-use crate::model::Digest;
-use crate::model::build::BuildOutput;
+use crate::model::build::{BuildOutput, BuildRequest};
 
 /// Whether an output is made of an image in the store.
 pub(super) const fn needs_image(output: &BuildOutput) -> bool {
@@ -25,43 +27,37 @@ pub(super) const fn needs_files(output: &BuildOutput) -> bool {
     matches!(output, BuildOutput::Local { .. } | BuildOutput::Tar { .. })
 }
 
-/// Makes one output. `files`, the root of the result, and `image` are there where an output needs them.
-pub(super) async fn make(
-    work: &Arc<Work>,
-    output: &BuildOutput,
-    files: Option<&Arc<OwnedFd>>,
-    image: Option<Digest>,
-) -> Result<(), BuildError> {
+/// Makes one output of all that the build has come to.
+pub(super) async fn make(results: &[Finished], output: &BuildOutput, published: &Published) -> Result<(), BuildError> {
+    let Some(Finished { work, .. }) = results.first() else { return Err(BuildError::Interrupted) };
     match output {
         BuildOutput::Image { push: false } => Ok(()),
         BuildOutput::Image { push: true } => {
-            let digest = image.ok_or(BuildError::Interrupted)?;
+            let digest = published.image.ok_or(BuildError::Interrupted)?;
             for tag in &work.request.tags {
                 let running = work.events.begin(format!("pushing {tag}"));
-                let pushed = work.images.push(digest, tag, &PushOptions::default(), running.progress()).await;
+                let options = PushOptions { members: published.members.clone(), ..PushOptions::default() };
+                let pushed = work.images.push(digest, tag, &options, running.progress()).await;
                 running.ended(pushed, false)?;
             }
             Ok(())
         }
         BuildOutput::Local { path } => {
-            let root = files.ok_or(BuildError::Interrupted)?.clone();
+            let all = roots(results, published)?;
             let (path, title) = (path.clone(), format!("copying the files to {}", path.display()));
-            written(work, title, move |work| local(work, &root, &path)).await
+            written(work, title, move |work| locals(work, &all, &path)).await
         }
         BuildOutput::Tar { path } => {
-            let root = files.ok_or(BuildError::Interrupted)?.clone();
+            let all = roots(results, published)?;
             let (path, title) = (path.clone(), format!("writing {}", path.display()));
-            written(work, title, move |_| {
-                whole(&path, |file| Ok(Images::export(Path::new(&format!("/proc/self/fd/{}/.", root.as_raw_fd())), file)?))
-            })
-            .await
+            written(work, title, move |work| tar(work, &all, &path)).await
         }
         BuildOutput::Oci { tar: false, path } => {
             let what = format!("an OCI layout as the folder {}", path.display());
             Err(BuildError::Unsupported { what, hint: "write a tar (`tar=true`, the default) and unpack it".to_owned() })
         }
-        BuildOutput::Oci { path, tar: true } => archive(work, path.clone(), ArchiveFormat::Oci, image).await,
-        BuildOutput::Docker { path } => archive(work, path.clone(), ArchiveFormat::Docker, image).await,
+        BuildOutput::Oci { path, tar: true } => archive(work, path.clone(), ArchiveFormat::Oci, published).await,
+        BuildOutput::Docker { path } => archive(work, path.clone(), ArchiveFormat::Docker, published).await,
     }
 }
 
@@ -76,11 +72,58 @@ async fn written(
     running.ended(made, false)
 }
 
-async fn archive(work: &Arc<Work>, path: PathBuf, format: ArchiveFormat, image: Option<Digest>) -> Result<(), BuildError> {
-    let digest = image.ok_or(BuildError::Interrupted)?;
-    let saved = Saved { digest, references: work.request.tags.clone() };
+async fn archive(work: &Arc<Work>, path: PathBuf, format: ArchiveFormat, published: &Published) -> Result<(), BuildError> {
+    let digest = published.image.ok_or(BuildError::Interrupted)?;
+    let saved = Saved { digest, references: work.request.tags.clone(), members: published.members.clone() };
     let title = format!("writing {}", path.display());
     written(work, title, move |work| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
+}
+
+/// The files of one platform.
+struct Root {
+    /// What its folder is called beside those of others; `None` where there are none.
+    folder: Option<String>,
+    files: Arc<OwnedFd>,
+    /// What is attested of it, by the names of files.
+    attested: Vec<(&'static str, Vec<u8>)>,
+}
+
+fn roots(results: &[Finished], published: &Published) -> Result<Vec<Root>, BuildError> {
+    let inline_only = |request: &BuildRequest| request.provenance.as_ref().is_some_and(|provenance| provenance.inline_only);
+    let root = |(result, attestations): (&Finished, &Vec<Attestation>)| {
+        let folder = result.work.is_one_of_several.then(|| result.work.platform.to_string().replace('/', "_"));
+        let attested = attestations.iter().map(|one| (attest::file_name(one), one.predicate.to_string().into_bytes()));
+        let wanted = |name: &str| name != attest::PROVENANCE_FILE || !inline_only(&result.work.request);
+        let attested = attested.filter(|(name, _)| wanted(name)).collect();
+        Ok(Root { folder, files: result.files.clone().ok_or(BuildError::Interrupted)?, attested })
+    };
+    results.iter().zip(&published.attested).map(root).collect()
+}
+
+/// The files of all platforms, each in a folder of its own where there are several.
+fn locals(work: &Work, all: &[Root], path: &Path) -> Result<(), BuildError> {
+    for Root { folder, files, attested } in all {
+        let path = folder.as_ref().map_or_else(|| path.to_owned(), |folder| path.join(folder));
+        local(work, files, &path)?;
+        for (name, content) in attested {
+            files::publish(&path.join(name), content, 0o644)?;
+        }
+    }
+    Ok(())
+}
+
+fn tar(work: &Work, all: &[Root], path: &Path) -> Result<(), BuildError> {
+    if let [Root { folder: None, files, attested }] = all
+        && attested.is_empty()
+    {
+        let root = format!("/proc/self/fd/{}/.", files.as_raw_fd());
+        return whole(path, |file| Ok(Images::export(Path::new(&root), file)?));
+    }
+    // What is not one tree is made one first.
+    let draft = work.images.draft(None)?;
+    let together = draft.folder().join("together");
+    locals(work, all, &together)?;
+    whole(path, |file| Ok(Images::export(&together, file)?))
 }
 
 /// All files of the stage, into a folder that is made if it is not there.

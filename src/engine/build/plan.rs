@@ -1,11 +1,13 @@
 //! The beginning of a build: contexts, the Dockerfile, its stages, and the images that they need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use super::attest::{Material, shown};
 use super::bases;
-use super::dockerfile;
+use super::dockerfile::{self, Command};
+use super::emulation::{self, Runs};
 use super::error::BuildError;
 use super::events::Events;
 use super::files::git::{self, GitAccess, GitSource};
@@ -17,17 +19,19 @@ use crate::engine::images::{Draft, Images};
 use crate::files;
 use crate::model::Platform;
 use crate::model::build::{BuildOutput, BuildRequest, CachePlace, ContextSource, DockerfileSource};
+use crate::model::spec::CgroupParent;
 
 /// More than this is no Dockerfile, in bytes.
 const LARGEST: u64 = 4 << 20;
 const USUAL: &str = "Dockerfile";
 
+/// What is to be built, once for each platform.
 pub(super) async fn prepare(
     parts: Parts,
     request: BuildRequest,
     upload: Option<Upload>,
     events: Events,
-) -> Result<Work, BuildError> {
+) -> Result<Vec<Work>, BuildError> {
     refuse(&request)?;
     let Parts { images, networks, containers, state_dir } = parts;
     let floor = images.draft(None)?;
@@ -36,7 +40,8 @@ pub(super) async fn prepare(
     let mut fetched = Vec::new();
     let mut request = request;
     let access = git_access(&request);
-    let mut fetch = Fetch { images: &images, access, upload, events: &events, drafts: &mut fetched };
+    let mut materials = BTreeSet::new();
+    let mut fetch = Fetch { images: &images, access, upload, events: &events, drafts: &mut fetched, materials: &mut materials };
     let main = match fetch.context(&request.context, "the build context").await? {
         Found::Files(tree) => tree,
         // What came is a Dockerfile, with no files beside it.
@@ -65,77 +70,146 @@ pub(super) async fn prepare(
     for warning in &parsed.warnings {
         events.warn(warning.problem.render(false));
     }
-    let target_platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
-    let settings = BuildSettings {
-        target: request.target.clone(),
-        arguments: request.arguments.clone(),
-        build_platform: Platform::host(),
-        target_platform: target_platform.clone(),
-        contexts: request.contexts.keys().cloned().collect(),
-    };
-    let mut stages = stages::plan(&parsed, &settings)?;
-    for name in &stages.unused_arguments {
-        events.warn(format!("the build argument `{name}` is used by no ARG"));
-    }
-    let mut all = BTreeMap::new();
-    let mut contexts = BTreeMap::new();
-    for (name, source) in &request.contexts {
-        let made = match source {
-            ContextSource::Image(reference) => {
-                let key = base_key(reference, &target_platform);
-                let base = bases::get(&images, reference, &target_platform, request.pull, &events).await?;
-                all.insert(key.clone(), base);
-                Context::Image(key)
+    let mut trees = BTreeMap::new();
+    for (name, source) in request.contexts.iter().filter(|(_, source)| !matches!(source, ContextSource::Image(_))) {
+        let about = format!("the context {name}");
+        let access = git_access(&request);
+        let (drafts, materials) = (&mut fetched, &mut materials);
+        let mut fetch = Fetch { images: &images, access, upload: None, events: &events, drafts, materials };
+        match fetch.context(source, &about).await? {
+            Found::Files(tree) => drop(trees.insert(name.clone(), tree.ignoring(None)?)),
+            Found::Dockerfile(_) => {
+                let hint = "it is a text; give a tar, or a folder".to_owned();
+                return Err(BuildError::Unsupported { what: format!("{about}, which is one file,"), hint });
             }
-            other => {
-                let name = format!("the context {name}");
-                let access = git_access(&request);
-                let mut fetch = Fetch { images: &images, access, upload: None, events: &events, drafts: &mut fetched };
-                match fetch.context(other, &name).await? {
-                    Found::Files(tree) => Context::Files(tree.ignoring(None)?),
-                    Found::Dockerfile(_) => {
-                        let hint = "it is a text; give a tar, or a folder".to_owned();
-                        return Err(BuildError::Unsupported { what: format!("{name}, which is one file,"), hint });
-                    }
+        }
+    }
+    let platforms = platforms(&request);
+    let is_one_of_several = platforms.len() > 1;
+    let (request, fetched, floor, known) = (Arc::new(request), Arc::new(fetched), Arc::new(floor), Arc::new(known));
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let materials = Arc::new(Mutex::new(materials));
+    let mut all = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        let settings = BuildSettings {
+            target: request.target.clone(),
+            arguments: request.arguments.clone(),
+            build_platform: Platform::host(),
+            target_platform: platform.clone(),
+            contexts: request.contexts.keys().cloned().collect(),
+        };
+        let mut stages = stages::plan(&parsed, &settings)?;
+        if all.is_empty() {
+            for name in &stages.unused_arguments {
+                events.warn(format!("the build argument `{name}` is used by no ARG"));
+            }
+        }
+        let (mut bases, mut contexts) = (BTreeMap::new(), BTreeMap::new());
+        for (name, source) in &request.contexts {
+            let context = match (source, trees.get(name)) {
+                (ContextSource::Image(reference), _) => {
+                    let key = base_key(reference, &platform);
+                    let base = bases::get(&images, reference, &platform, request.pull, &events).await?;
+                    bases.insert(key.clone(), base);
+                    Context::Image(key)
                 }
+                (_, Some(tree)) => Context::Files(tree.clone()),
+                // All others were fetched.
+                (_, None) => return Err(BuildError::Interrupted),
+            };
+            contexts.insert(name.clone(), context);
+        }
+        bases::resolve(&images, &mut stages, request.pull, &events, &mut bases).await?;
+        all.push(Work {
+            images: images.clone(),
+            networks: networks.clone(),
+            containers: containers.clone(),
+            state_dir: state_dir.clone(),
+            request: Arc::clone(&request),
+            platform,
+            is_one_of_several,
+            stages,
+            bases,
+            main: main.clone(),
+            contexts,
+            events: events.clone(),
+            known: Arc::clone(&known),
+            floor: Arc::clone(&floor),
+            _fetched: Arc::clone(&fetched),
+            materials: Arc::clone(&materials),
+            done: Arc::clone(&done),
+            closing: Mutex::new(Vec::new()),
+        });
+    }
+    for work in &all {
+        emulated(work)?;
+    }
+    Ok(all)
+}
+
+/// What is built for, each once: this host where nothing is said.
+fn platforms(request: &BuildRequest) -> Vec<Platform> {
+    let mut found: Vec<Platform> = Vec::new();
+    for platform in &request.platforms {
+        if !found.iter().any(|known| stages::normal(known.clone()) == stages::normal(platform.clone())) {
+            found.push(platform.clone());
+        }
+    }
+    if found.is_empty() {
+        found.push(Platform::host());
+    }
+    found
+}
+
+/// Refuses commands of stages that this host cannot run, before anything is built.
+fn emulated(work: &Work) -> Result<(), BuildError> {
+    for stage in work.stages.needed().into_iter().map(|index| &work.stages.stages[index]) {
+        let run = stage.steps.iter().find(|step| matches!(step.instruction.command, Command::Run(_)));
+        let Some(run) = run else { continue };
+        let (platform, host) = (&stage.platform, Platform::host());
+        let (why, hint) = match emulation::of(platform)? {
+            Runs::Natively | Runs::Emulated => continue,
+            Runs::No => {
+                let emulator = emulation::emulator(platform);
+                let hint = format!(
+                    "install an emulator for all containers, {emulator} (Debian and Ubuntu: `apt install qemu-user-static \
+                     binfmt-support`); or compile on this host: `FROM --platform=$BUILDPLATFORM`"
+                );
+                ("and the kernel has no emulator for it".to_owned(), hint)
+            }
+            Runs::Outside { handler, interpreter } => {
+                let why = format!("and containers do not see the emulator {interpreter} of the kernel's handler {handler}");
+                (
+                    why,
+                    format!(
+                        "register it with the flag F, as the package qemu-user-static does, in /proc/sys/fs/binfmt_misc/{handler}"
+                    ),
+                )
             }
         };
-        contexts.insert(name.clone(), made);
+        let message = format!("RUN of a stage for {platform} cannot run here: this host is {host}, {why}");
+        let problem = work.stages.source().problem(run.instruction.place, message, Some(hint));
+        return Err(BuildError::Instruction(Box::new(problem)));
     }
-    bases::resolve(&images, &mut stages, request.pull, &events, &mut all).await?;
-    Ok(Work {
-        images,
-        networks,
-        containers,
-        state_dir,
-        request,
-        stages,
-        bases: all,
-        main,
-        contexts,
-        events,
-        known,
-        floor,
-        _fetched: fetched,
-        done: Mutex::new(Vec::new()),
-        closing: Mutex::new(Vec::new()),
-    })
+    Ok(())
 }
 
 /// What cannot be done is said before anything is.
 fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
     let refused = |what: &str, hint: &str| Err(BuildError::Unsupported { what: what.to_owned(), hint: hint.to_owned() });
-    if request.platforms.len() > 1 {
-        return refused("an image for several platforms in one build", "build each by itself, and push them as one with `push`");
+    if let Some(platform) = request.platforms.iter().find(|platform| platform.os != "linux") {
+        return refused(&format!("a build for {platform}"), "name a platform such as linux/arm64");
     }
-    if let Some(platform) = request.platforms.first()
-        && !platform.runs_on(&Platform::host())
-    {
-        let what = format!("a build for {platform} on this host, which is {}", Platform::host());
-        return refused(&what, "build it on a host of that platform");
+    let is_docker = |output: &BuildOutput| matches!(output, BuildOutput::Docker { .. });
+    if platforms(request).len() > 1 && request.outputs.iter().any(is_docker) {
+        return refused("an archive of Docker's form with an image for several platforms", "write a layout: type=oci,dest=FILE");
     }
     if request.cache_from.iter().any(|place| !matches!(place, CachePlace::Inline)) || !request.cache_to.is_empty() {
         return refused("a cache in a registry or a folder", "leave it out: the store of this host is the cache");
+    }
+    if let Some(slice) = request.cgroup_parent.as_ref().and_then(CgroupParent::slice) {
+        let what = format!("a slice of systemd, {slice}, as the parent of a build's control groups");
+        return refused(&what, "name a path such as /batch; --memory and --cpus bound each RUN");
     }
     if request.tags.is_empty() && request.outputs.contains(&BuildOutput::Image { push: true }) {
         return refused("a push of an image without a name", "give it one with `-t`");
@@ -157,6 +231,8 @@ struct Fetch<'f> {
     events: &'f Events,
     /// What is fetched is in their folders.
     drafts: &'f mut Vec<Draft>,
+    /// What it was, for who asks how the image was built.
+    materials: &'f mut BTreeSet<Material>,
 }
 
 impl Fetch<'_> {
@@ -187,9 +263,14 @@ impl Fetch<'_> {
             ContextSource::Git(text) => {
                 let (parsed, access) = (GitSource::parse(text).map_err(wrong)?, self.access.clone());
                 let checkout = tokio::task::spawn_blocking(move || git::fetch(&parsed, &folder, false, &access)).await?;
-                return Ok(Found::Files(checkout.map_err(wrong)?.tree));
+                let checkout = checkout.map_err(wrong)?;
+                self.materials.insert(Material { uri: shown(source), digest: Some(("sha1", checkout.commit)) });
+                return Ok(Found::Files(checkout.tree));
             }
-            ContextSource::Url(url) => receive_url(self.images, url, folder.clone()).await.map_err(wrong)?,
+            ContextSource::Url(url) => {
+                self.materials.insert(Material { uri: shown(source), digest: None });
+                receive_url(self.images, url, folder.clone()).await.map_err(wrong)?
+            }
             _ => {
                 let Some(upload) = self.upload.take() else {
                     let hint = "send a tar with the request".to_owned();

@@ -1,11 +1,10 @@
 //! RUN: a command in a container of this engine, whose changes become a layer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::dockerfile::{Network, Run, SandboxMode, Script};
 use super::error::BuildError;
@@ -15,6 +14,7 @@ use super::sandbox::Sandbox;
 use super::stage::Builder;
 use super::stages::{Step, proxies};
 use super::stubs;
+use super::told::{Last, follow};
 use crate::engine::images::Draft;
 use crate::engine::runtime::spec::{self, HostMount, SpecInput};
 use crate::engine::runtime::{self, Launch, RootFs};
@@ -24,10 +24,6 @@ use crate::model::spec::{ContainerSpec, NetworkMode};
 
 /// What a command calls its host.
 const HOSTNAME: &str = "setpoint-build";
-/// Lines of output that the error of a failed command shows.
-const LAST: usize = 20;
-/// A line that is longer is told in pieces.
-const LONGEST: usize = 16 << 10;
 /// Where a script that is a heredoc with `#!` is while it runs.
 const SCRIPTS: &str = "/dev/pipes";
 
@@ -185,10 +181,10 @@ async fn execute(
         return Ok(draft);
     }
     let what: String = step.instruction.text.chars().take(200).collect();
-    let hint = match last.0.is_empty() {
+    let hint = match last.is_empty() {
         true => "it printed nothing".to_owned(),
         false => {
-            format!("the last it printed:\n{}", last.0.iter().map(|line| format!("     {line}")).collect::<Vec<_>>().join("\n"))
+            format!("the last it printed:\n{}", last.lines().map(|line| format!("     {line}")).collect::<Vec<_>>().join("\n"))
         }
     };
     let source = builder.work.stages.source();
@@ -274,83 +270,4 @@ async fn launch(
         init: false,
         shm_of: None,
     })
-}
-
-/// The last lines of a command's output.
-#[derive(Default)]
-struct Last(VecDeque<String>);
-
-impl Last {
-    fn push(&mut self, line: String) {
-        if self.0.len() == LAST {
-            self.0.pop_front();
-        }
-        self.0.push_back(line);
-    }
-
-    fn take(&mut self, other: Self) {
-        other.0.into_iter().for_each(|line| self.push(line));
-    }
-}
-
-/// Tells of what the command writes, line by line, without the secrets that it was given.
-async fn follow(
-    stream: Option<impl AsyncRead + Unpin>,
-    kind: BuildStream,
-    running: &Running,
-    secrets: &[Vec<u8>],
-) -> Result<Last, BuildError> {
-    let mut last = Last::default();
-    let Some(mut stream) = stream else { return Ok(last) };
-    let mut waiting: Vec<u8> = Vec::new();
-    let mut block = vec![0; 32 << 10];
-    loop {
-        let n = stream.read(&mut block).await.map_err(BuildError::step("read the command's output"))?;
-        waiting.extend_from_slice(&block[..n]);
-        let whole = match waiting.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => end + 1,
-            None if n == 0 || waiting.len() >= LONGEST => waiting.len(),
-            None => 0,
-        };
-        if whole > 0 {
-            let text = String::from_utf8_lossy(&hide(&waiting[..whole], secrets)).into_owned();
-            waiting.drain(..whole);
-            text.lines().for_each(|line| last.push(line.chars().take(500).collect()));
-            running.output(kind, text);
-        }
-        if n == 0 && waiting.is_empty() {
-            return Ok(last);
-        }
-    }
-}
-
-/// The bytes with stars in the place of secrets.
-fn hide<'b>(bytes: &'b [u8], secrets: &[Vec<u8>]) -> std::borrow::Cow<'b, [u8]> {
-    let mut hidden = std::borrow::Cow::Borrowed(bytes);
-    for secret in secrets {
-        let secret = secret.trim_ascii();
-        // What is shorter is found everywhere by chance.
-        if secret.len() < 4 {
-            continue;
-        }
-        let mut from = 0;
-        while let Some(at) = hidden[from..].windows(secret.len()).position(|window| window == secret) {
-            let at = from + at;
-            hidden.to_mut().splice(at..at + secret.len(), *b"****");
-            from = at + 4;
-        }
-    }
-    hidden
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_told() {
-        let secrets = [b"hunter22\n".to_vec(), b"x".to_vec()];
-        assert_eq!(&*hide(b"a hunter22 b hunter22", &secrets), b"a **** b ****");
-        assert_eq!(&*hide(b"nothing x", &secrets), b"nothing x");
-    }
 }

@@ -26,7 +26,7 @@ struct Inner {
 
 impl Sandbox {
     pub(super) async fn open(work: &Arc<Work>) -> Result<Self, BuildError> {
-        let workshop = work.containers.workshop().await?;
+        let workshop = work.containers.workshop(work.request.cgroup_parent.as_ref()).await?;
         Ok(Self { work: work.clone(), inner: Some(Inner { workshop, attached: None }) })
     }
 

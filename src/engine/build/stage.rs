@@ -233,8 +233,9 @@ impl Builder {
             None if self.work.stages.stages.len() > 1 => format!("stage-{} ", self.stage.index),
             None => String::new(),
         };
+        let platform = if self.work.is_one_of_several { format!("{} ", self.stage.platform) } else { String::new() };
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.work.events.begin(format!("[{name}{}/{}] {text}", self.position, self.total))
+        self.work.events.begin(format!("[{platform}{name}{}/{}] {text}", self.position, self.total))
     }
 
     pub(super) fn key(&self, kind: &str, facts: serde_json::Value) -> Digest {

@@ -1,10 +1,11 @@
 //! What all stages of a build have in common: the parts of the engine that they use, what was asked for, and what has been done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::attest::Material;
 use super::error::BuildError;
 use super::events::Events;
 use super::files::{FileDigests, Tree};
@@ -31,19 +32,25 @@ pub(super) struct Work {
     pub(super) networks: Networks,
     pub(super) containers: Containers,
     pub(super) state_dir: PathBuf,
-    pub(super) request: BuildRequest,
+    pub(super) request: Arc<BuildRequest>,
+    /// What is built here, and whether the same is built for others too.
+    pub(super) platform: Platform,
+    pub(super) is_one_of_several: bool,
     pub(super) stages: Stages,
     pub(super) bases: BTreeMap<BaseKey, Base>,
     pub(super) main: Tree,
     pub(super) contexts: BTreeMap<String, Context>,
     pub(super) events: Events,
     /// What files of the host are known to have.
-    pub(super) known: FileDigests,
+    pub(super) known: Arc<FileDigests>,
     /// Its upper folder is the empty folder that a stage without layers has below it.
-    pub(super) floor: Draft,
+    pub(super) floor: Arc<Draft>,
     /// Contexts that were fetched live in these folders.
-    pub(super) _fetched: Vec<Draft>,
-    pub(super) done: Mutex<Vec<Step>>,
+    pub(super) _fetched: Arc<Vec<Draft>>,
+    /// What was fetched, of all platforms.
+    pub(super) materials: Arc<Mutex<BTreeSet<Material>>>,
+    /// Of all platforms: what they have in common is done once.
+    pub(super) done: Arc<Mutex<Vec<Step>>>,
     /// Sandboxes that are being closed.
     pub(super) closing: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
@@ -84,6 +91,11 @@ impl Work {
         done.push(Step { key, about, layer, known });
     }
 
+    /// Notes that something was fetched.
+    pub(super) fn fetched(&self, material: Material) {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
+    }
+
     pub(super) fn base(&self, key: &BaseKey) -> Result<&Base, BuildError> {
         self.bases.get(key).ok_or_else(|| BuildError::BaseGone { reference: key.0.clone() })
     }
@@ -98,10 +110,7 @@ impl Work {
         Ok(Some(match source {
             None => Origin::Tree(self.main.clone()),
             Some(Source::Scratch) => Origin::Layers(Layers::default()),
-            Some(Source::Image(reference)) => {
-                let platform = self.target_platform();
-                Origin::Layers(Layers::of_base(self.base(&base_key(reference, &platform))?))
-            }
+            Some(Source::Image(reference)) => Origin::Layers(Layers::of_base(self.base(&base_key(reference, &self.platform))?)),
             Some(Source::Context(name)) => match self.contexts.get(name) {
                 Some(Context::Files(tree)) => Origin::Tree(tree.clone()),
                 Some(Context::Image(key)) => Origin::Layers(Layers::of_base(self.base(key)?)),
@@ -109,9 +118,5 @@ impl Work {
             },
             Some(Source::Stage(_)) => return Ok(None),
         }))
-    }
-
-    pub(super) fn target_platform(&self) -> Platform {
-        self.request.platforms.first().cloned().unwrap_or_else(Platform::host)
     }
 }

@@ -1,12 +1,15 @@
 //! Where the containers' cgroups are: below the instance's own parent, below the unit that systemd has for them where the
 //! instance is the host's own, or where a container's specification says.
 
+use std::path::PathBuf;
+
 use rusqlite::OptionalExtension;
 
 use super::records::invalid;
 use super::{Containers, ContainersError};
 use crate::engine::runtime::CgroupPath;
 use crate::engine::runtime::cgroups::{self, Cgroup};
+use crate::files;
 use crate::model::ContainerId;
 use crate::model::spec::CgroupParent;
 
@@ -41,14 +44,24 @@ impl Containers {
         }
     }
 
-    /// What the row of a container says, whatever its phase is. Whose row is gone has been cleared away.
+    /// What the row of a container says, whatever its phase is. Whose row is gone has been cleared away. A workshop has none, and
+    /// a file instead.
     fn wanted_parent(&self, id: &ContainerId) -> Result<Option<CgroupParent>, ContainersError> {
         let text: Option<String> = self.db.read(|t| {
             t.query_row("SELECT spec ->> 'cgroup_parent' FROM containers WHERE id = ?1", [id.as_str()], |row| row.get(0))
                 .optional()
                 .map(Option::flatten)
         })?;
+        let text = match text {
+            Some(text) => Some(text),
+            None => files::read_if_there(&self.parent_file(id))?.map(|text| String::from_utf8_lossy(&text).into_owned()),
+        };
         text.map(|text| text.parse().map_err(|e| invalid(id.as_str(), "spec", &e))).transpose()
+    }
+
+    /// Where it is written what a workshop's cgroup is below, where that is no parent of the instance's own.
+    pub(super) fn parent_file(&self, id: &ContainerId) -> PathBuf {
+        self.instance.container_run_dir(id).join("cgroup-parent")
     }
 
     /// The parents of cgroups that are this instance's, that in which new ones are made first.

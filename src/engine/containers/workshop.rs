@@ -13,7 +13,7 @@ use crate::engine::runtime::cgroups::{self, Cgroup};
 use crate::engine::runtime::{CgroupPath, Launch};
 use crate::files;
 use crate::model::ContainerId;
-use crate::model::spec::ResourceLimits;
+use crate::model::spec::{CgroupParent, ResourceLimits};
 use crate::sys;
 
 /// A place for commands, one at a time. [`Containers::close`] gives back what it holds; of one that is dropped, a recovery
@@ -49,13 +49,17 @@ pub(super) struct Order {
 }
 
 impl Containers {
-    /// Makes a workshop.
-    pub async fn workshop(&self) -> Result<Workshop, ContainersError> {
+    /// Makes a workshop, whose cgroup is below `parent`, which is no slice.
+    pub async fn workshop(&self, parent: Option<&CgroupParent>) -> Result<Workshop, ContainersError> {
         let id = ContainerId::from_random(sys::random_bytes().map_err(ContainersError::Random)?);
         let held = self.hold(&id).await?;
         let folder = self.instance.container_run_dir(&id);
         files::create_dirs(&folder, 0o700)?;
-        let cgroup = self.cgroup_below(&id, None)?;
+        if let Some(parent) = parent {
+            // For whoever clears it away, should this process not.
+            files::publish(&self.parent_file(&id), parent.to_string().as_bytes(), 0o600)?;
+        }
+        let cgroup = self.cgroup_below(&id, parent)?;
         Ok(Workshop { held, cgroup, folder })
     }
 

@@ -117,6 +117,7 @@ impl Images {
             record,
             manifest,
             config: content,
+            members: Vec::new(),
             references: reference.cloned().into_iter().collect(),
             blobs: layers.iter().map(|(diff_id, size)| manifests::plain_blob(*diff_id, *size)).collect(),
             place: None,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::layer::{self, TreeError};
+use super::members::{self, Attestation, Member};
 use super::publish::Package;
 use super::rows::{self, Record};
 use super::store::{Scratch, Staged};
@@ -85,6 +86,8 @@ pub struct BuiltImage {
     pub layers: Vec<Digest>,
     pub created: OffsetDateTime,
     pub references: Vec<ImageRef>,
+    /// What these mean besides. `None` in the place of a digest is this image.
+    pub members: Vec<(Option<Digest>, Vec<Attestation>)>,
     /// Of its manifest.
     pub annotations: std::collections::BTreeMap<String, String>,
 }
@@ -179,7 +182,10 @@ impl Images {
         if staged.is_empty() && self.is_whole(&package.record)? {
             self.inner.db.write(|t| {
                 record(t)?;
-                package.references.iter().try_for_each(|reference| rows::tag(t, reference, &digest))
+                package.references.iter().try_for_each(|reference| {
+                    rows::tag(t, reference, &digest)?;
+                    members::write(t, reference, &package.members)
+                })
             })?;
             return Ok(Some(digest));
         }
@@ -208,8 +214,12 @@ impl Images {
             layers: image.layers,
             imported_from: None,
         };
+        let own = record.digest;
+        let members = image.members.into_iter();
+        let members = members.map(|(digest, attestations)| Member { digest: digest.unwrap_or(own), attestations }).collect();
         Ok(Package {
             record,
+            members,
             manifest,
             config: image.config,
             references: image.references,
@@ -218,12 +228,9 @@ impl Images {
         })
     }
 
-    /// Removes an image if it has no name. Blocks the thread.
+    /// Removes an image if no name means it. Blocks the thread.
     pub fn collect_one(&self, digest: Digest) -> Result<Freed, ImagesError> {
-        self.sweep(|t| {
-            let named = rows::by_digest(t, &digest)?.is_none_or(|image| !image.references.is_empty());
-            Ok(if named { Vec::new() } else { vec![digest] })
-        })
+        self.sweep(|t| Ok(rows::unreferenced(t)?.into_iter().filter(|found| *found == digest).collect()))
     }
 
     /// What is kept of steps of builds, that which was needed last at the end.

@@ -263,5 +263,6 @@ fn package(
         layers: vec![layer.diff_id],
         imported_from: fingerprint,
     };
-    Ok(Package { record, manifest, config: image, references, blobs: Vec::new(), place: None })
+    let (blobs, members) = (Vec::new(), Vec::new());
+    Ok(Package { record, manifest, config: image, references, members, blobs, place: None })
 }

@@ -310,6 +310,7 @@ impl Contents {
                 manifest,
                 config: content,
                 references,
+                members: Vec::new(),
                 blobs: layers.iter().map(|(diff_id, size)| manifests::plain_blob(*diff_id, *size)).collect(),
                 place: None,
             });
@@ -371,7 +372,8 @@ impl Contents {
             imported_from: None,
         };
         let blobs = layer_blobs(&record.layers, &manifest.layers);
-        Ok(Package { record, manifest: content.to_vec(), config: config_content, references, blobs, place: None })
+        let (manifest, config, members) = (content.to_vec(), config_content, Vec::new());
+        Ok(Package { record, manifest, config, references, members, blobs, place: None })
     }
 }
 

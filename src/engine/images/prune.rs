@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Freed, Images, ImagesError, rows};
+use super::{Freed, Images, ImagesError, members, rows};
 use crate::model::{Digest, ImageRef};
 
 /// The images that somebody needs, as far as the database knows.
@@ -82,9 +82,12 @@ impl Images {
     /// thread.
     pub fn prune(&self, filter: &PruneFilter, live: impl FnOnce(&Transaction<'_>) -> Live) -> Result<Pruned, ImagesError> {
         let mut doomed = Vec::new();
+        // Images for other platforms go with those that have the name, by whoever calls.
+        let members = self.inner.db.read(members::all)?;
         for image in self.list()? {
             let old = filter.until.is_none_or(|until| image.created < until);
-            let fits = old && (filter.all || image.references.is_empty());
+            let is_nameless = image.references.is_empty();
+            let fits = old && (filter.all || is_nameless) && !(is_nameless && members.contains(&image.digest));
             if fits && (filter.labels.is_empty() || self.has_labels(&image.digest, &filter.labels)?) {
                 doomed.push(PrunedImage { digest: image.digest, references: image.references });
             }

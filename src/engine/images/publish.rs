@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rusqlite::Transaction;
 use tokio::sync::OnceCell;
 
+use super::members::{self, Member};
 use super::pull::Shared;
 use super::rows::{self, LayerBlob, Place, Record};
 use super::store::Staged;
@@ -21,6 +22,8 @@ pub(super) struct Package {
     pub(super) config: Vec<u8>,
     /// What it is to be called.
     pub(super) references: Vec<ImageRef>,
+    /// What these mean besides, where they do.
+    pub(super) members: Vec<Member>,
     /// What its layers were unpacked from, where that is something else than their tars.
     pub(super) blobs: Vec<LayerBlob>,
     /// Where the manifest and the blobs are from.
@@ -130,7 +133,8 @@ impl Images {
                 }
             }
             let completions: Vec<_> = chain.iter().map(|link| link.completion).collect();
-            rows::insert(t, &package.record, &completions, &package.references)
+            rows::insert(t, &package.record, &completions, &package.references)?;
+            package.references.iter().try_for_each(|reference| members::write(t, reference, &package.members))
         })?;
         Ok(true)
     }

@@ -35,6 +35,8 @@ pub(super) type Shared = Arc<OnceCell<Staged>>;
 pub struct PullOptions {
     /// What the image is called here; as it was asked for when absent.
     pub name: Option<ImageRef>,
+    /// Where it has no such name, it is called by its digest too, so that what has the reference keeps it.
+    pub pinned: bool,
     /// This host's when absent.
     pub platform: Option<Platform>,
     /// Whether to keep the layers' blobs, to push them again byte by byte; as the settings say when absent.
@@ -110,7 +112,12 @@ impl Images {
             record,
             manifest: raw.content,
             config: config_content,
-            references: vec![options.name.clone().unwrap_or_else(|| reference.clone())],
+            references: vec![match &options.name {
+                Some(name) => name.clone(),
+                None if options.pinned => reference.pinned(reference.tag(), raw.digest),
+                None => reference.clone(),
+            }],
+            members: Vec::new(),
             place: Some(Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() }),
         });
         // What one attempt has fetched, the next one finds.

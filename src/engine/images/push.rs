@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::documents;
+use super::members::{self, Attested, Member, attest};
 use super::progress::Meter;
 use super::registry::{Given, Piece, RegistryError, Source, Target, Written};
 use super::rows::{self, LayerBlob, Place};
@@ -38,6 +39,8 @@ const LEVEL: Compression = Compression::new(3);
 pub struct PushOptions {
     /// Images for other platforms: what is published is an index of all.
     pub with: Vec<Digest>,
+    /// All that is published, the image itself among it, with what is attested of each.
+    pub members: Vec<Member>,
     /// Credentials that come with the request, and go before those that are stored here.
     pub credentials: Option<Given>,
 }
@@ -98,8 +101,12 @@ impl Images {
     ) -> Result<Pushed, ImagesError> {
         let _trimmed = TrimmedAfter;
         let fail = |source| of_push(reference, source);
-        let all: Vec<Digest> = std::iter::once(digest).chain(options.with.iter().copied()).collect();
-        let outgoing = all.iter().map(|digest| self.outgoing(*digest, reference)).collect::<Result<Vec<_>, _>>()?;
+        let mut members = options.members.clone();
+        if members.is_empty() {
+            members.push(Member::of(digest));
+        }
+        members.extend(options.with.iter().copied().map(Member::of));
+        let outgoing = members.iter().map(|member| self.outgoing(member.digest, reference)).collect::<Result<Vec<_>, _>>()?;
         let neighbours: BTreeSet<String> = outgoing
             .iter()
             .flat_map(|image| &image.layers)
@@ -110,13 +117,13 @@ impl Images {
         let target = Target::open(&self.inner.http, reference, &neighbours, options.credentials.as_ref()).map_err(fail)?;
         let push = Push { images: self, reference, target, progress: &progress };
         let tag = reference.tag().ok_or_else(|| ImagesError::NoTag { reference: Box::new(reference.clone()) })?;
-        if let [image] = outgoing.as_slice() {
+        if let ([image], false) = (outgoing.as_slice(), members::need_index(&members)) {
             return push.image(image, Some(tag), &neighbours).await.map(|(pushed, _)| pushed);
         }
-        let mut entries: Vec<Value> = Vec::new();
-        for image in &outgoing {
+        let (mut entries, mut attested): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        for (image, member) in outgoing.iter().zip(&members) {
             let (pushed, media_type) = push.image(image, None, &neighbours).await?;
-            let platform = self.platform_of(image)?;
+            let platform = self.platform_of(&image.config)?;
             if entries.iter().any(|entry| entry["platform"] == platform) {
                 let (reference, image) = (Box::new(reference.clone()), image.digest.to_string());
                 return Err(ImagesError::SamePlatform { reference, image, platform: shown(&platform) });
@@ -124,7 +131,13 @@ impl Images {
             entries.push(json!({
                 "mediaType": media_type, "digest": pushed.digest, "size": pushed.size, "platform": platform,
             }));
+            if !member.attestations.is_empty() {
+                let name = members::package_url(reference, &shown(&platform));
+                attested.push(push.attested(attest(&member.attestations, &pushed.digest, &[name])).await?);
+            }
         }
+        // What is attested comes after all images.
+        entries.append(&mut attested);
         let index = json!({"schemaVersion": 2, "mediaType": documents::OCI_INDEX, "manifests": entries});
         let content = index.to_string().into_bytes();
         push.target.manifest(tag, documents::OCI_INDEX, &content).await.map_err(fail)?;
@@ -169,9 +182,9 @@ impl Images {
     }
 
     /// The platform of an image, as an index names it.
-    fn platform_of(&self, image: &Outgoing) -> Result<Value, ImagesError> {
-        let content = self.inner.store.blob(&image.config)?;
-        let config: Value = serde_json::from_slice(&content).map_err(|_| ImagesError::Damaged { digest: image.config })?;
+    pub(super) fn platform_of(&self, config: &Digest) -> Result<Value, ImagesError> {
+        let content = self.inner.store.blob(config)?;
+        let config: Value = serde_json::from_slice(&content).map_err(|_| ImagesError::Damaged { digest: *config })?;
         let fields = ["os", "architecture", "variant", "os.version"].into_iter();
         let given = fields.filter_map(|name| Some((name.to_owned(), config.get(name).filter(|v| !v.is_null())?.clone())));
         Ok(Value::Object(given.collect()))
@@ -234,6 +247,19 @@ impl Push<'_> {
         self.target.manifest(&name, &media_type, &content).await.map_err(|source| of_push(self.reference, source))?;
         images.remember(self.reference, digest, &sent)?;
         Ok((Pushed { digest, size: content.len() as u64 }, media_type))
+    }
+
+    /// Sends a manifest of attestations, and gives its entry in the index.
+    async fn attested(&self, attested: Attested) -> Result<Value, ImagesError> {
+        let fail = |source| of_push(self.reference, source);
+        for content in attested.blobs {
+            let (digest, size) = (Digest::of(&content), content.len() as u64);
+            let piece = Piece { digest, size, content: Source::Memory(content.into()) };
+            self.target.blob(&piece, None, |_| {}).await.map_err(fail)?;
+        }
+        let name = Digest::of(&attested.manifest).to_string();
+        self.target.manifest(&name, documents::OCI_MANIFEST, &attested.manifest).await.map_err(fail)?;
+        Ok(attested.entry)
     }
 
     /// Sees to it that the repository has one layer, in the cheapest form.
@@ -349,7 +375,7 @@ fn of_family(layer: &str, manifest: &str) -> String {
     }
 }
 
-fn shown(platform: &Value) -> String {
+pub(super) fn shown(platform: &Value) -> String {
     let parts = ["os", "architecture", "variant"].into_iter().filter_map(|name| platform[name].as_str());
     parts.collect::<Vec<_>>().join("/")
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::layer::Layer;
+use super::members;
 use crate::model::{Digest, ImageRef};
 use crate::observed;
 
@@ -84,7 +85,7 @@ pub(super) fn tag(t: &Transaction<'_>, reference: &ImageRef, digest: &Digest) ->
          ON CONFLICT (reference) DO UPDATE SET digest = excluded.digest",
         params![reference.to_string(), digest.to_string()],
     )?;
-    Ok(())
+    members::forget(t, reference)
 }
 
 /// `is_new`: its folder is what has just been unpacked; that of one which was there already stays as it was.
@@ -307,7 +308,9 @@ pub(super) fn remove(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<b
 }
 
 pub(super) fn unreferenced(t: &Transaction<'_>) -> rusqlite::Result<Vec<Digest>> {
-    let mut query = t.prepare_cached("SELECT digest FROM images WHERE digest NOT IN (SELECT digest FROM image_refs)")?;
+    let mut query = t.prepare_cached(
+        "SELECT digest FROM images WHERE digest NOT IN (SELECT digest FROM image_refs UNION SELECT digest FROM image_members)",
+    )?;
     query.query_map([], |row| parsed(row, 0))?.collect()
 }
 

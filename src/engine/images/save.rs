@@ -12,6 +12,8 @@ use tar::{EntryType, Header};
 
 use super::documents::{self, Document, OCI_INDEX, OCI_MANIFEST};
 use super::load::{CONTAINERD_NAME, OCI_NAME};
+use super::members::{self, Member, attest};
+use super::push::shown;
 use super::{Images, ImagesError, manifests, rows};
 use crate::model::{Digest, ImageRef};
 
@@ -26,10 +28,12 @@ pub enum ArchiveFormat {
 }
 
 /// An image to be saved, and by which names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
     pub digest: Digest,
     pub references: Vec<ImageRef>,
+    /// What these mean besides: images for other platforms, and what is attested. Only layouts have that.
+    pub members: Vec<Member>,
 }
 
 impl Images {
@@ -64,15 +68,16 @@ impl Images {
     fn save_oci(&self, images: &[Saved], archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
         let mut described = Vec::new();
         let mut manifests = Vec::new();
+        let mut documents = Vec::new();
         for image in images {
-            let manifest = self.manifest_to_save(&image.digest)?;
-            let mut descriptor = manifests::descriptor(OCI_MANIFEST, &Digest::of(&manifest), manifest.len() as u64);
-            if let Ok(Document::Manifest(_)) = documents::parse(&manifest, None)
-                && let Ok(said) = serde_json::from_slice::<Value>(&manifest)
-                && let Some(media_type) = said.get("mediaType")
-            {
-                descriptor["mediaType"] = media_type.clone();
-            }
+            let descriptor = if members::need_index(&image.members) {
+                self.index_to_save(image, &mut manifests, &mut documents)?
+            } else {
+                let manifest = self.manifest_to_save(&image.digest)?;
+                let descriptor = described_as(&manifest);
+                manifests.push((image.digest, manifest));
+                descriptor
+            };
             if image.references.is_empty() {
                 described.push(descriptor.clone());
             }
@@ -82,16 +87,18 @@ impl Images {
                 named["annotations"] = json!({CONTAINERD_NAME: name, OCI_NAME: name});
                 described.push(named);
             }
-            manifests.push(manifest);
         }
         archive.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": described});
         archive.document("index.json", &index.to_string().into_bytes())?;
-        for (image, manifest) in images.iter().zip(manifests) {
+        for document in documents {
+            archive.document(&blob_name(&Digest::of(&document)), &document)?;
+        }
+        for (image, manifest) in manifests {
             archive.document(&blob_name(&Digest::of(&manifest)), &manifest)?;
-            let (config, diff_ids) = self.content_of(&image.digest)?;
+            let (config, diff_ids) = self.content_of(&image)?;
             archive.document(&blob_name(&config), &self.inner.store.blob(&config)?)?;
-            for (diff_id, blob) in diff_ids.iter().zip(layers_of(&image.digest, &manifest)?) {
+            for (diff_id, blob) in diff_ids.iter().zip(layers_of(&image, &manifest)?) {
                 if blob.digest == *diff_id {
                     self.save_tar(diff_id, archive)?;
                 } else {
@@ -101,6 +108,38 @@ impl Images {
             }
         }
         Ok(())
+    }
+
+    /// The index of all that a name means. The images' manifests go to `manifests`, and all other documents to `documents`.
+    fn index_to_save(
+        &self,
+        image: &Saved,
+        manifests: &mut Vec<(Digest, Vec<u8>)>,
+        documents: &mut Vec<Vec<u8>>,
+    ) -> Result<Value, ImagesError> {
+        let (mut entries, mut attested) = (Vec::new(), Vec::new());
+        for member in &image.members {
+            let manifest = self.manifest_to_save(&member.digest)?;
+            let platform = self.platform_of(&self.content_of(&member.digest)?.0)?;
+            let mut entry = described_as(&manifest);
+            if !member.attestations.is_empty() {
+                let names: Vec<String> =
+                    image.references.iter().map(|reference| members::package_url(reference, &shown(&platform))).collect();
+                let made = attest(&member.attestations, &Digest::of(&manifest), &names);
+                attested.push(made.entry);
+                documents.extend(made.blobs);
+                documents.push(made.manifest);
+            }
+            entry["platform"] = platform;
+            entries.push(entry);
+            manifests.push((member.digest, manifest));
+        }
+        entries.append(&mut attested);
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+        let index = index.to_string().into_bytes();
+        let descriptor = manifests::descriptor(OCI_INDEX, &Digest::of(&index), index.len() as u64);
+        documents.push(index);
+        Ok(descriptor)
     }
 
     /// The image's own manifest where the store can bring all that it names, else one of plain tars.
@@ -133,6 +172,18 @@ impl Images {
     pub(super) fn content_of(&self, digest: &Digest) -> Result<(Digest, Vec<Digest>), ImagesError> {
         self.inner.db.read(|t| rows::content(t, digest))?.ok_or(ImagesError::Missing(*digest))
     }
+}
+
+/// The descriptor of a manifest, of the type that it says itself.
+fn described_as(manifest: &[u8]) -> Value {
+    let mut descriptor = manifests::descriptor(OCI_MANIFEST, &Digest::of(manifest), manifest.len() as u64);
+    if let Ok(Document::Manifest(_)) = documents::parse(manifest, None)
+        && let Ok(said) = serde_json::from_slice::<Value>(manifest)
+        && let Some(media_type) = said.get("mediaType")
+    {
+        descriptor["mediaType"] = media_type.clone();
+    }
+    descriptor
 }
 
 fn layers_of(digest: &Digest, manifest: &[u8]) -> Result<Vec<documents::Blob>, ImagesError> {

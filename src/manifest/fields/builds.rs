@@ -8,6 +8,8 @@ const TEXTS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 /// A folder alone, or all that is to be said.
 pub(in crate::manifest) const BUILDS: Form = Form::Either(&[Form::Text, Form::Object(&BUILD)]);
 
+const ATTEST: Form = Form::Either(&[Form::Bool, Form::Text]);
+
 pub(in crate::manifest) static BUILD: Table = Table {
     what: "`build`",
     fields: &[
@@ -32,8 +34,12 @@ pub(in crate::manifest) static BUILD: Table = Table {
         field("extra_hosts", PAIRS, "Lines of /etc/hosts for RUN: name to address, or to host-gateway"),
         field("tags", Form::List(&REFERENCE), "Further names of the image"),
         field("entitlements", Form::List(&Form::Choice(&["network.host", "security.insecure"])), "What not every Dockerfile may"),
-        field("provenance", Form::Bool, "There are no attestations: false"),
-        field("sbom", Form::Bool, "There are no attestations: false"),
+        field(
+            "provenance",
+            ATTEST,
+            "Whether it is attested how it was built: true, false, mode=min or mode=max; false unless given",
+        ),
+        field("sbom", ATTEST, "Whether it is attested which software is in it; false unless given"),
     ],
     unsupported: &[
         ("isolation", "remove it: it is for Windows"),

@@ -61,10 +61,11 @@ pub(super) fn images(
             ImageSource::Build(build) => {
                 secrets.give(named, build, problems);
                 match fingerprint(Source::Build(build)) {
-                    Ok(Found { fingerprint, bases }) => {
+                    Ok(Found { fingerprint, bases, files }) => {
                         let is_here = build.folders().next().is_some();
                         build.fingerprint = is_here.then_some(fingerprint);
                         build.bases = bases;
+                        build.files = files;
                     }
                     Err(error) => problems.error(source_at, error.to_string()),
                 }

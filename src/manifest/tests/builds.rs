@@ -87,6 +87,10 @@ fn builds_in_their_forms() {
         ("build: {context: app, ssh: [default=/run/agent]}", json!({"ssh": {"default": "/run/agent"}})),
         ("build: {context: app, ssh: {key: ./agent}}", json!({"ssh": {"key": "~/agent"}})),
         ("build: {context: app, provenance: false, sbom: false}", json!({})),
+        (
+            "build: {context: app, provenance: mode=min, sbom: true}",
+            json!({"provenance": {"max": false, "version": "v1", "reproducible": false, "inline_only": false}, "sbom": true}),
+        ),
         ("build: https://example.com/x.git#main:docker", json!({"context": {"git": "https://example.com/x.git#main:docker"}})),
         (
             "build: {context: \"https://example.com/x.tgz\", dockerfile: a/b}",
@@ -158,7 +162,7 @@ fn errors_of_builds() {
         "build: {context: app, network: mine}",
         "build: {context: app, privileged: true}",
         "build: {context: app, isolation: default}",
-        "build: {context: app, provenance: true, sbom: true}",
+        "build: {context: app, provenance: most, sbom: generator=x}",
         "build: {context: app, entitlements: [all]}",
         "build: {context: app, cache_from: [\"type=gha\"]}",
         "build: {context: app, cache_to: [\"type=inline,mode=max\"]}",

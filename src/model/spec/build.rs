@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostAddress, Ulimit};
 use crate::model::build::{
-    BuildNetwork, BuildRequest, BuildSsh, CachePlace, CacheTo, ContextSource, DockerfileSource, Entitlement,
+    BuildNetwork, BuildRequest, BuildSsh, CachePlace, CacheTo, ContextSource, DockerfileSource, Entitlement, Provenance,
 };
 use crate::model::{ByteSize, Digest, ImageRef, Platform};
 
@@ -21,6 +21,9 @@ pub struct Build {
     /// they have been looked at. What is fetched is built once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
+    /// What the fingerprint is of, by the names by which changes are told: `dockerfile`, `context/src`. Shortened digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// The images that it is known to be built on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub bases: BTreeSet<ImageRef>,
@@ -60,6 +63,12 @@ pub struct Build {
     pub cache_from: Vec<CachePlace>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_to: Vec<CacheTo>,
+    /// Whether it is attested how it was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+    /// Whether it is attested which software is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sbom: bool,
     /// `SOURCE_DATE_EPOCH` of the arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
@@ -74,6 +83,7 @@ impl Build {
             context,
             dockerfile,
             fingerprint: None,
+            files: BTreeMap::new(),
             bases: BTreeSet::new(),
             contexts: BTreeMap::new(),
             target: None,
@@ -92,6 +102,8 @@ impl Build {
             allow: BTreeSet::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
+            provenance: None,
+            sbom: false,
             epoch: None,
             tags: BTreeSet::new(),
         }
@@ -117,9 +129,16 @@ impl Build {
         request.allow = self.allow.clone();
         request.cache_from = self.cache_from.clone();
         request.cache_to = self.cache_to.clone();
+        request.provenance = self.provenance.clone();
+        request.sbom = self.sbom;
         request.epoch = self.epoch;
         request.tags = std::iter::once(reference).chain(self.tags.iter().filter(|tag| *tag != reference)).cloned().collect();
         request
+    }
+
+    /// The same without what was found where its files are.
+    pub fn without_files(&self) -> Self {
+        Self { fingerprint: None, files: BTreeMap::new(), bases: BTreeSet::new(), ..self.clone() }
     }
 
     /// The folders of this host that it is built of: the context's first.

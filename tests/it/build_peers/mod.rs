@@ -32,6 +32,12 @@ const KNOWN: &[Known] = &[
     ),
     Known(
         "build-args",
+        "tree second",
+        "file 644 0:0 24 sha256:901dc52f0ec08dc7a8ad0986548968cf35f14d5d573b03991417a2d087ae1755",
+        "BuildKit: a stage has the ARGs of the stage that it begins with",
+    ),
+    Known(
+        "build-args",
         "tree still",
         "file 644 0:0 6 sha256:33a1d7b83f04a982e823e119aea63d1f652caf00e09a5516296fc8ad8713c374",
         "BuildKit: of ENV and ARG the last one counts, and what --build-arg says counts for each ARG",

@@ -31,10 +31,20 @@ struct Step {
     title: String,
     began: Duration,
     lines: [Lines; 2],
+    /// What each of both streams has begun to say.
+    begun: [Option<Begun>; 2],
     /// The last lines of its output, whole and clean.
     last: VecDeque<String>,
     parts: BTreeMap<String, Progress>,
     end: Option<End>,
+}
+
+/// A line that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Begun {
+    text: String,
+    since: Duration,
+    told: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,20 +57,59 @@ struct End {
 impl Step {
     fn new(title: &str, began: Duration, colour: bool) -> Self {
         let title = one_line(title, colour);
-        Self { title, began, lines: Default::default(), last: VecDeque::new(), parts: BTreeMap::new(), end: None }
+        Self {
+            title,
+            began,
+            lines: Default::default(),
+            begun: Default::default(),
+            last: VecDeque::new(),
+            parts: BTreeMap::new(),
+            end: None,
+        }
     }
 
     /// The lines that are whole now, clean.
     fn output(&mut self, stream: BuildStream, text: &str, colour: bool) -> Vec<String> {
-        let lines = &mut self.lines[slot(stream)];
-        let whole = lines.take(text).iter().map(|line| clean(line, colour)).collect();
-        self.keep(whole)
+        let slot = slot(stream);
+        let whole = self.lines[slot].take(text).iter().map(|line| clean(line, colour)).collect();
+        let mut whole = self.keep(whole);
+        if !whole.is_empty() && self.begun[slot].take().is_some_and(|begun| begun.told && begun.text == whole[0]) {
+            whole.remove(0);
+        }
+        whole
+    }
+
+    /// Lines that have been begun, and where nothing has come since: perhaps a question that waits for its answer. Each is
+    /// given once.
+    fn waiting(&mut self, now: Duration, pause: Duration, colour: bool) -> Vec<String> {
+        let mut found = Vec::new();
+        for (lines, begun) in self.lines.iter().zip(&mut self.begun) {
+            let text = lines.open().map(|line| clean(line, colour));
+            match (text, begun.as_mut()) {
+                (None, _) => *begun = None,
+                (Some(text), Some(known)) if known.text == text => {
+                    if !known.told && now.saturating_sub(known.since) >= pause {
+                        known.told = true;
+                        found.push(text);
+                    }
+                }
+                (Some(text), _) => *begun = Some(Begun { text, since: now, told: false }),
+            }
+        }
+        found
     }
 
     /// What was left of lines when the step ended.
     fn rest(&mut self, colour: bool) -> Vec<String> {
-        let rest = self.lines.iter_mut().filter_map(Lines::end).map(|line| clean(&line, colour)).collect();
-        self.keep(rest)
+        let mut untold = Vec::new();
+        for (lines, begun) in self.lines.iter_mut().zip(&self.begun) {
+            let Some(line) = lines.end() else { continue };
+            let line = clean(&line, colour);
+            let told = begun.as_ref().is_some_and(|begun| begun.told && begun.text == line);
+            untold.push((line, told));
+        }
+        self.keep(untold.iter().map(|(line, _)| line.clone()).collect());
+        untold.into_iter().filter(|(_, told)| !told).map(|(line, _)| line).collect()
     }
 
     fn keep(&mut self, lines: Vec<String>) -> Vec<String> {

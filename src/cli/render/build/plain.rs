@@ -7,6 +7,9 @@ use crate::cli::output::{Tone, paint};
 use crate::model::build::BuildEvent;
 use crate::model::size::human_bytes;
 
+/// A line that has not ended is told when nothing has come of it for so long.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Steps that run at the same time come mixed: where another one speaks than before, there is an empty line, and its title
 /// again if it is not the first time.
 #[derive(Debug)]
@@ -54,6 +57,26 @@ impl Plain {
             }
             News::Warning(text) => return format!("{}: {text}\n", paint(self.colour, Tone::Warn, "warning")),
         }
+        self.written(number, &lines)
+    }
+
+    /// The lines that have been begun some time ago and have not gone on, each ended.
+    pub fn tick(&mut self, now: Duration) -> String {
+        let running = self.steps.all.iter_mut().filter(|(_, step)| step.end.is_none());
+        let waiting: Vec<_> = running
+            .map(|(number, step)| (*number, step.waiting(now, PAUSE, self.colour)))
+            .filter(|(_, lines)| !lines.is_empty())
+            .collect();
+        let mut text = String::new();
+        for (number, output) in waiting {
+            let mut lines = Vec::new();
+            self.output(number, now, &output, &mut lines);
+            text.push_str(&self.written(number, &lines));
+        }
+        text
+    }
+
+    fn written(&mut self, number: u32, lines: &[String]) -> String {
         let mut text = self.turn(number);
         let lead = paint(self.colour, Tone::Faint, &format!("#{number}"));
         for line in lines.iter().flat_map(|line| line.split('\n')) {

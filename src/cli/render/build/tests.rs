@@ -89,6 +89,29 @@ warning: no ARG asks for the build argument X
 }
 
 #[test]
+fn a_question_is_told_before_its_line_ends() {
+    let mut plain = Plain::new(false);
+    plain.tell(&started(1, "RUN ask"), at(0));
+    assert_eq!(plain.tell(&output(1, Stdout, "10%\rContinue? "), at(100)), "");
+    assert_eq!((plain.tick(at(200)), plain.tick(at(600))), (String::new(), String::new()));
+    assert_eq!(plain.tick(at(800)), "#1 0.800 Continue?\n");
+    assert_eq!(plain.tick(at(2000)), "", "it is told once");
+    assert_eq!(plain.tell(&output(1, Stdout, "yes\n"), at(3000)), "#1 3.000 Continue? yes\n");
+    plain.tell(&output(1, Stderr, "Sure? "), at(3100));
+    plain.tick(at(3200));
+    assert_eq!(plain.tick(at(4000)), "#1 4.000 Sure?\n");
+    assert_eq!(plain.tell(&output(1, Stderr, "\n"), at(4100)), "", "the line is what was told already");
+    plain.tell(&output(1, Stderr, "50%"), at(4200));
+    for now in (4300..9000).step_by(100) {
+        assert_eq!(plain.tick(at(now)), "", "what goes on is told when it ends");
+        plain.tell(&output(1, Stderr, &format!("\r{now}")), at(now));
+    }
+    plain.tick(at(9100));
+    assert_eq!(plain.tick(at(9900)), "#1 9.900 8900\n");
+    assert_eq!(plain.tell(&finished(1, false, None, 9950), at(9950)), "#1 DONE 10.0s\n");
+}
+
+#[test]
 fn colours_are_only_where_they_are_wanted() {
     let mut plain = Plain::new(true);
     let text: String = story().iter().map(|(now, event)| plain.tell(event, at(*now))).collect();

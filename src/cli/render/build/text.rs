@@ -25,6 +25,9 @@ impl Lines {
             lines.extend(self.rest[..end].split('\n').map(|line| last_of(line).to_owned()));
             self.rest = open;
         }
+        // What has been written over is not seen again: a line that only counts is never too long.
+        let seen = self.rest.trim_end_matches('\r').len() - last_of(&self.rest).len();
+        self.rest.drain(..seen);
         if self.rest.len() > LONGEST {
             lines.push(last_of(&std::mem::take(&mut self.rest)).to_owned());
         }
@@ -210,6 +213,10 @@ mod tests {
         assert_eq!(lines.end().as_deref(), Some("2%"));
         assert_eq!(lines.end(), None);
         assert_eq!(lines.take(&"x".repeat(LONGEST + 1)).len(), 1);
+        for percent in 0..=LONGEST {
+            assert_eq!(lines.take(&format!("{percent}%\r")), Vec::<String>::new());
+        }
+        assert_eq!(lines.take("\n"), [format!("{LONGEST}%")]);
     }
 
     #[test]

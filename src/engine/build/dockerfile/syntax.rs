@@ -67,6 +67,11 @@ impl SourceText {
         Self { file: file.to_owned(), lines: text.lines().map(str::to_owned).collect() }
     }
 
+    /// All of it, as it was read.
+    pub fn text(&self) -> String {
+        self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+    }
+
     /// What is wrong at a place of this text, to be shown to who wrote it.
     pub fn problem(&self, place: Place, message: String, hint: Option<String>) -> Problem {
         let snippet = (place.line as usize).checked_sub(1).and_then(|line| self.lines.get(line)).cloned().unwrap_or_default();

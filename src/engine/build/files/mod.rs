@@ -28,4 +28,4 @@ pub use self::known::FileDigests;
 pub use self::receive::{Received, receive, receive_now, receive_url};
 pub use self::select::{Select, Selected, Selection};
 pub use self::target::CopyOrder;
-pub use self::tree::{Meta, Tree};
+pub use self::tree::{Meta, Opened, Tree};

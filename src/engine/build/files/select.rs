@@ -77,6 +77,8 @@ pub struct Selected<'a> {
     /// Below the destination. A single file may get the destination's own name.
     pub place: &'a Path,
     pub kind: FileType,
+    /// A file that somebody may execute.
+    pub is_program: bool,
 }
 
 impl Selection {
@@ -119,7 +121,12 @@ impl Selection {
     }
 
     pub fn items(&self) -> impl Iterator<Item = Selected<'_>> {
-        self.items.iter().map(|item| Selected { path: self.path(item), place: &item.place, kind: item.meta.kind() })
+        self.items.iter().map(|item| Selected {
+            path: self.path(item),
+            place: &item.place,
+            kind: item.meta.kind(),
+            is_program: item.is_file() && item.meta.mode & 0o111 != 0,
+        })
     }
 
     /// Bytes of files.

@@ -120,6 +120,31 @@ impl Tree {
         if content.len() as u64 > limit { Err(too_long(content.len() as u64)) } else { Ok(Some(content)) }
     }
 
+    /// A file, to be read from where one likes; `None` when there is none, or something else. Links are followed in the tree.
+    pub fn open_file(&self, path: &str) -> Result<Option<Opened>, FilesError> {
+        let Some(place) = self.find(path, true)? else { return Ok(None) };
+        if place.meta.kind() != FileType::RegularFile {
+            return Ok(None);
+        }
+        let file = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*place.fd)));
+        let file = file.map_err(|e| FileError::new("open", self.shown(&place.path), e))?;
+        Ok(Some(Opened { file, size: place.meta.size }))
+    }
+
+    /// The names in a folder, sorted; none where it is no folder. Links are followed in the tree.
+    pub fn names_at(&self, path: &str) -> Result<Vec<String>, FilesError> {
+        match self.find(path, true)? {
+            Some(place) if place.meta.kind() == FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let folder =
+                    openat(&place.fd, ".", flags, Mode::empty()).map_err(|e| self.error("open folder", &place.path, e))?;
+                let names = self.names(folder, &place.path)?;
+                Ok(names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -234,6 +259,14 @@ impl Tree {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// A file of a tree.
+#[derive(Debug)]
+pub struct Opened {
+    pub file: File,
+    /// In bytes, when it was looked at.
+    pub size: u64,
 }
 
 /// Something in a tree.

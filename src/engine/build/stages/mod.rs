@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use error::{StageCause, StageErrors, StageFault};
 pub use graph::plan;
-pub use scope::{Globals, Scope, proxies};
+pub use platforms::normal;
+pub use scope::{Globals, Scope, is_proxy, proxies};
 
 use crate::engine::build::dockerfile::{Instruction, Place, SourceText};
 use crate::model::{ImageRef, Platform};

@@ -30,7 +30,7 @@ const ARCHITECTURES: [&str; 17] = [
 ];
 
 /// One spelling for what is the same.
-pub(super) fn normal(platform: Platform) -> Platform {
+pub fn normal(platform: Platform) -> Platform {
     let variant = platform.variant.as_deref();
     let (architecture, variant) = match (platform.architecture.as_str(), variant) {
         ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),

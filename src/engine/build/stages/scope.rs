@@ -185,7 +185,12 @@ pub fn proxies(given: &BTreeMap<String, String>) -> Vec<(String, String)> {
 
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
 
+/// Whether a build argument is one of those.
+pub fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
 /// Whether a build argument has a meaning without an ARG that asks for it.
 pub(super) fn is_predefined(name: &str) -> bool {
-    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+    is_proxy(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
 }

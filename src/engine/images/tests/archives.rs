@@ -9,7 +9,11 @@ use crate::engine::images::{ArchiveFormat, LoadOptions, Saved};
 fn saved(images: &Images, all: &[(Digest, &[&str])], format: ArchiveFormat) -> Vec<u8> {
     let all: Vec<_> = all
         .iter()
-        .map(|(digest, names)| Saved { digest: *digest, references: names.iter().map(|n| n.parse().unwrap()).collect() })
+        .map(|(digest, names)| Saved {
+            digest: *digest,
+            references: names.iter().map(|n| n.parse().unwrap()).collect(),
+            members: Vec::new(),
+        })
         .collect();
     let mut out = Vec::new();
     images.save(&all, format, &mut out).unwrap();

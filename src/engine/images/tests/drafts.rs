@@ -80,6 +80,7 @@ fn image(base: &Base, layer: &DraftLayer) -> BuiltImage {
         layers,
         created: time::OffsetDateTime::UNIX_EPOCH,
         references: vec!["built:1".parse().unwrap()],
+        members: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
     }
 }
