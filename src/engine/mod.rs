@@ -397,7 +397,7 @@ impl Engine {
     ) -> Result<Digest, EngineError> {
         let image = self.image(reference)?;
         let with = with.iter().map(|text| Ok(self.resolve_image(text)?.digest)).collect::<Result<_, EngineError>>()?;
-        let options = PushOptions { with, credentials };
+        let options = PushOptions { with, credentials, ..PushOptions::default() };
         Ok(self.0.images.push(image.digest, reference, &options, progress).await?.digest)
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::spec::{HostAddress, ResourceLimits, Ulimit};
-use crate::model::{ByteSize, ImageRef, Platform, Progress};
+use crate::model::{ByteSize, ImageRef, Packing, Platform, Progress};
 
 /// Where files come from that a build copies. Everything but an upload is of the host that the engine runs on, or fetched by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,11 +109,25 @@ pub enum CachePlace {
     Registry {
         reference: ImageRef,
     },
+    /// A folder with an OCI layout, and which cache of those in it, by tag or digest.
     Local {
         path: PathBuf,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// In the image's own configuration.
     Inline,
+}
+
+impl std::fmt::Display for CachePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry { reference } => write!(f, "{reference}"),
+            Self::Local { path, name: None } => write!(f, "{}", path.display()),
+            Self::Local { path, name: Some(name) } => write!(f, "{}:{name}", path.display()),
+            Self::Inline => f.write_str("the image"),
+        }
+    }
 }
 
 /// A place that a cache is written to.
@@ -122,6 +136,18 @@ pub struct CacheTo {
     pub place: CachePlace,
     /// `mode=max`: of all stages, and not only of what the result has.
     pub all: bool,
+    #[serde(default, skip_serializing_if = "Packing::is_default")]
+    pub packing: Packing,
+    /// A cache that cannot be written is no reason for the build to fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_error: bool,
+}
+
+impl CacheTo {
+    /// Of the result only.
+    pub fn new(place: CachePlace) -> Self {
+        Self { place, all: false, packing: Packing::default(), ignore_error: false }
+    }
 }
 
 /// All that is asked of a build.

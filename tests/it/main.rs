@@ -9,6 +9,8 @@ mod attacks;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod build_caches;
+#[cfg(test)]
 mod build_manifests;
 #[cfg(test)]
 mod build_peers;

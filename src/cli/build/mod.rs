@@ -5,6 +5,7 @@ mod archive;
 pub mod check;
 mod context;
 pub mod error;
+pub mod logins;
 mod outputs;
 mod secrets;
 pub mod show;
@@ -78,8 +79,12 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
         let (name, limit) = flag("--ulimit", text, spec::ulimit(text))?;
         ulimits.insert(name, limit);
     }
-    let absolute = |place| match place {
-        CachePlace::Local { path } => CachePlace::Local { path: inputs.around.cwd.join(path) },
+    let mut absolute = |place| match place {
+        CachePlace::Local { path, name } => {
+            let path = inputs.around.cwd.join(path);
+            paths.extend(path.ancestors().find(|folder| folder.is_dir()).map(PathBuf::from));
+            CachePlace::Local { path, name }
+        }
         other => other,
     };
     let mut cache_from = Vec::new();

@@ -11,6 +11,11 @@ use super::*;
 use crate::cli::args::{Cli, Command};
 use crate::model::build::{BuildSecret, ContextSource, DockerfileSource};
 
+/// An image that goes to its registry.
+pub(super) fn pushed() -> BuildOutput {
+    BuildOutput::Image { push: true }
+}
+
 /// A folder `app` with a Dockerfile, one outside of it, a secret and an agent.
 struct Host {
     folder: TempDir,

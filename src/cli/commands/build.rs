@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Prepared;
 use super::copy::BlockingWriter;
+use super::registries::credentials;
 use crate::cli::args::BuildArgs;
 use crate::cli::build::show::{Show, TICK};
 use crate::cli::build::upload::{self, UploadError};
@@ -22,11 +23,12 @@ use crate::cli::output::Output;
 use crate::cli::spec::Surroundings;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
+use crate::engine::images::Registries;
 use crate::files::{self, FileError};
 use crate::model::build::{BuildRequest, ContextSource, DockerfileSource};
 use crate::model::{Digest, Signal};
 use crate::wire::build::{Build as Request, BuildLine, Seen};
-use crate::wire::native::ErrorKind;
+use crate::wire::native::{Credentials, ErrorKind};
 
 /// A check needs no engine. For a build nothing is read yet: an ordinary user's command may have to begin anew elsewhere, and
 /// what was read of standard input by then would be lost.
@@ -81,7 +83,8 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
     let spool = to_stdout.then(|| Spool::make(folder)).transpose()?;
     let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
     let seen = paths.into_iter().map(|path| Seen::at(path.clone()).map_err(|e| FileError::new("look at", path, e)));
-    let request = Request { request, seen: seen.collect::<Result<_, _>>()? };
+    let logins = logins(client, &request).await?;
+    let request = Request { request, seen: seen.collect::<Result<_, _>>()?, logins };
     // A file that is there from an older build must not be taken for this one's.
     if let Some(path) = &args.iidfile {
         files::remove_all(path)?;
@@ -111,6 +114,24 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
         output.line(digest)?;
     }
     Ok(0)
+}
+
+/// What this user has stored for the registries that the build has to do with; all that is stored, where those cannot be told.
+async fn logins(client: &Client, request: &BuildRequest) -> Result<Vec<Credentials>, CliError> {
+    if client.is_embedded() {
+        return Ok(Vec::new());
+    }
+    let reached = build::logins::reached(request);
+    let mut registries = reached.registries;
+    if !reached.are_all {
+        let stored = Registries::from_environment().stored().map_err(|source| CliError::Registry(source.into()))?;
+        registries.extend(stored);
+    }
+    let mut all = Vec::new();
+    for registry in &registries {
+        all.extend(credentials(client, registry).await?);
+    }
+    Ok(all)
 }
 
 /// Shows the build until it is over.
@@ -154,7 +175,7 @@ fn is_elsewhere(error: &ClientError) -> bool {
 
 /// The engine does not see this host's folders: what can be sent of them is sent.
 async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show: &mut Show) -> Result<Option<Digest>, CliError> {
-    let Request { request, seen } = request;
+    let Request { request, seen, logins } = request;
     let ContextSource::Folder(folder) = request.context.clone() else { return Err(refusal.into()) };
     let (request, written) = sendable(request)?;
     // What is left must be the same there after all.
@@ -167,7 +188,7 @@ async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show
     let writer = BlockingWriter(tokio::runtime::Handle::current(), writer);
     let packing = tokio::task::spawn_blocking(move || upload::pack(&folder, &dockerfile, writer));
     let upload: ByteStream = Box::pin(reader);
-    let sent = client.build(&Request { request, seen }, Some(upload)).await;
+    let sent = client.build(&Request { request, seen, logins }, Some(upload)).await;
     let events = match sent {
         Ok(events) => events,
         Err(error) => return Err(error.into()),

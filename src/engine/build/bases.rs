@@ -8,7 +8,7 @@ use super::error::BuildError;
 use super::events::Events;
 use super::stages::{NeededImage, Stages};
 use super::work::{BaseKey, base_key};
-use crate::engine::images::{Base, Images, PullOptions};
+use crate::engine::images::{Base, Given, Images, PullOptions};
 use crate::model::{ImageRef, Platform};
 
 /// Gets all images that the needed stages name, and puts the triggers of bases into the stages that begin with them.
@@ -16,6 +16,7 @@ pub(super) async fn resolve(
     images: &Images,
     stages: &mut Stages,
     pull: bool,
+    given: &[Given],
     events: &Events,
     bases: &mut BTreeMap<BaseKey, Base>,
 ) -> Result<(), BuildError> {
@@ -24,7 +25,7 @@ pub(super) async fn resolve(
         let needed = stages.images();
         for image in &needed {
             if let Entry::Vacant(place) = bases.entry(base_key(&image.reference, &image.platform)) {
-                place.insert(get(images, &image.reference, &image.platform, pull, events).await?);
+                place.insert(get(images, &image.reference, &image.platform, pull, given, events).await?);
             }
         }
         // Triggers may need further stages and images.
@@ -51,6 +52,7 @@ pub(super) async fn get(
     reference: &ImageRef,
     platform: &Platform,
     pull: bool,
+    given: &[Given],
     events: &Events,
 ) -> Result<Base, BuildError> {
     if !pull && let Some(found) = images.find(reference)? {
@@ -60,7 +62,8 @@ pub(super) async fn get(
         }
     }
     let running = events.begin(format!("[internal] pull {reference}"));
-    let options = PullOptions { platform: Some(platform.clone()), ..PullOptions::default() };
+    let credentials = Given::of(given, reference).cloned();
+    let options = PullOptions { platform: Some(platform.clone()), credentials, ..PullOptions::default() };
     let pulled = images.pull_with(reference, &options, running.progress()).await;
     let digest = running.ended(pulled, false)?;
     Ok(images.base(digest)?)

@@ -12,6 +12,7 @@
 //! the next one; one that is given up or killed leaves nothing that a recovery does not remove.
 
 mod bases;
+mod caches;
 pub mod config;
 mod copy;
 pub mod dockerfile;
@@ -49,7 +50,7 @@ use self::events::Events;
 use self::stage::StageDone;
 use self::work::Work;
 use crate::engine::containers::Containers;
-use crate::engine::images::{BuiltImage, Images};
+use crate::engine::images::{BuiltImage, Given, Images, Step};
 use crate::engine::networks::Networks;
 use crate::model::Digest;
 use crate::model::build::{BuildOutput, BuildRequest, BuildSink};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub networks: Networks,
     pub containers: Containers,
     pub state_dir: PathBuf,
+    /// Credentials of whoever asks, which go before those that are stored here.
+    pub given: Vec<Given>,
 }
 
 /// A tar that comes with a request.
@@ -86,10 +89,16 @@ type Building = Shared<BoxFuture<'static, Result<Arc<StageDone>, Arc<BuildError>
 pub async fn build(parts: Parts, request: BuildRequest, upload: Option<Upload>, sink: BuildSink) -> Result<Built, BuildError> {
     let events = Events::new(sink);
     let work = Arc::new(plan::prepare(parts, request, upload, events).await?);
-    for _ in 0..ATTEMPTS {
-        if let Some(built) = attempt(&work).await? {
-            return Ok(built);
+    let mut attempts = 0;
+    while attempts < ATTEMPTS {
+        match attempt(&work).await {
+            Ok(Some(built)) => return Ok(built),
+            Ok(None) => attempts += 1,
+            // What is done by now is found again, and each cache is left out once.
+            Err(error) if work.goes_on_without(&error) => {}
+            Err(error) => return Err(error),
         }
+        work.caches.begin_anew();
     }
     Err(BuildError::Contended)
 }
@@ -111,11 +120,16 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         };
         building.insert(index, one.boxed().shared());
     }
-    let outcome = futures_util::future::try_join_all(building.values().cloned()).await;
+    let mut outcome = futures_util::future::try_join_all(building.values().cloned()).await.map(drop);
+    if let (Ok(()), Some(stage)) = (&outcome, building.get(&target).and_then(Shared::peek).and_then(|stage| stage.as_ref().ok()))
+    {
+        // The result is whole here, whatever of it was found elsewhere.
+        outcome = work.bring(&stage.layers).await.map_err(Arc::new);
+    }
     let done = std::mem::take(&mut *work.done.lock().unwrap_or_else(PoisonError::into_inner));
     let closing = std::mem::take(&mut *work.closing.lock().unwrap_or_else(PoisonError::into_inner));
     let stage = match (outcome, building.remove(&target)) {
-        (Ok(_), Some(stage)) => stage.await.map_err(own)?,
+        (Ok(()), Some(stage)) => stage.await.map_err(own)?,
         (Err(error), _) => {
             drop(building);
             finish(closing).await;
@@ -128,7 +142,7 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
             save(work);
             return Err(own(error));
         }
-        (Ok(_), None) => return Err(BuildError::Interrupted),
+        (Ok(()), None) => return Err(BuildError::Interrupted),
     };
     drop(building);
     let keeps = keeps_image(&work.request);
@@ -141,13 +155,14 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         }
         false => None,
     };
-    let published = publish(work, &stage, done).await;
+    let published = publish(work, &stage, &done).await;
     finish(closing).await;
     save(work);
     let Some(digest) = published? else { return Ok(None) };
     for output in &work.request.outputs {
         outputs::make(work, output, files.as_ref(), digest).await?;
     }
+    work.export_caches(&done, stage.layers.diff_ids()).await?;
     if let (Some(digest), false) = (digest, keeps || before.iter().any(|image| digest == Some(image.digest))) {
         // It was made for an archive only. Another one may have made the same meanwhile, and named it.
         let images = work.images.clone();
@@ -162,11 +177,7 @@ fn keeps_image(request: &BuildRequest) -> bool {
 }
 
 /// Makes what was done visible: the steps, and the image, where one is wanted or an output is made of one.
-async fn publish(
-    work: &Arc<Work>,
-    stage: &StageDone,
-    done: Vec<crate::engine::images::Step>,
-) -> Result<Option<Option<Digest>>, BuildError> {
+async fn publish(work: &Arc<Work>, stage: &StageDone, done: &[Step]) -> Result<Option<Option<Digest>>, BuildError> {
     let wanted = work.request.outputs.is_empty() || work.request.outputs.iter().any(outputs::needs_image);
     let running = work.events.begin("exporting the image".to_owned());
     let mut image = stage.image.clone();
@@ -174,6 +185,10 @@ async fn publish(
         image.label(name, value);
     }
     let (config, created) = image.finish(stage.layers.diff_ids(), stage.layers.created(), work.request.epoch);
+    let config = match work.configure_cache(config, stage.layers.diff_ids(), done) {
+        Ok(config) => config,
+        Err(error) => return running.ended(Err(error), false),
+    };
     let built = BuiltImage {
         config,
         layers: stage.layers.diff_ids().to_vec(),
@@ -181,7 +196,7 @@ async fn publish(
         references: if keeps_image(&work.request) { work.request.tags.clone() } else { Vec::new() },
         annotations: work.request.annotations.clone(),
     };
-    let images = work.images.clone();
+    let (images, done) = (work.images.clone(), done.to_vec());
     let published = tokio::task::spawn_blocking(move || images.publish_build(&done, wanted.then_some(built))).await?;
     Ok(running.ended(published, false)?.map(|digest| wanted.then_some(digest)))
 }

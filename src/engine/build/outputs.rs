@@ -10,7 +10,7 @@ use super::error::BuildError;
 use super::files::{CopyOrder, Select, Selection, Tree, copy};
 use super::ignore::Ignore;
 use super::work::Work;
-use crate::engine::images::{ArchiveFormat, Images, ImagesError, PushOptions, Saved};
+use crate::engine::images::{ArchiveFormat, Given, Images, ImagesError, PushOptions, Saved};
 use crate::files::{self, FileError};
 use crate::model::Digest;
 use crate::model::build::BuildOutput;
@@ -38,7 +38,8 @@ pub(super) async fn make(
             let digest = image.ok_or(BuildError::Interrupted)?;
             for tag in &work.request.tags {
                 let running = work.events.begin(format!("pushing {tag}"));
-                let pushed = work.images.push(digest, tag, &PushOptions::default(), running.progress()).await;
+                let options = PushOptions { credentials: Given::of(&work.given, tag).cloned(), ..PushOptions::default() };
+                let pushed = work.images.push(digest, tag, &options, running.progress()).await;
                 running.ended(pushed, false)?;
             }
             Ok(())

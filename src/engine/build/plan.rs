@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::bases;
+use super::caches::Caches;
 use super::dockerfile;
 use super::error::BuildError;
 use super::events::Events;
@@ -29,7 +30,7 @@ pub(super) async fn prepare(
     events: Events,
 ) -> Result<Work, BuildError> {
     refuse(&request)?;
-    let Parts { images, networks, containers, state_dir } = parts;
+    let Parts { images, networks, containers, state_dir, given } = parts;
     let floor = images.draft(None)?;
     files::create_dirs(&state_dir.join("build"), 0o700)?;
     let known = FileDigests::open(&state_dir.join("build/digests"))?;
@@ -83,7 +84,7 @@ pub(super) async fn prepare(
         let made = match source {
             ContextSource::Image(reference) => {
                 let key = base_key(reference, &target_platform);
-                let base = bases::get(&images, reference, &target_platform, request.pull, &events).await?;
+                let base = bases::get(&images, reference, &target_platform, request.pull, &given, &events).await?;
                 all.insert(key.clone(), base);
                 Context::Image(key)
             }
@@ -102,7 +103,8 @@ pub(super) async fn prepare(
         };
         contexts.insert(name.clone(), made);
     }
-    bases::resolve(&images, &mut stages, request.pull, &events, &mut all).await?;
+    bases::resolve(&images, &mut stages, request.pull, &given, &events, &mut all).await?;
+    let caches = Caches::open(&images, &request, &target_platform, &given, &events).await;
     Ok(Work {
         images,
         networks,
@@ -115,6 +117,8 @@ pub(super) async fn prepare(
         contexts,
         events,
         known,
+        caches,
+        given,
         floor,
         _fetched: fetched,
         done: Mutex::new(Vec::new()),
@@ -134,8 +138,8 @@ fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
         let what = format!("a build for {platform} on this host, which is {}", Platform::host());
         return refused(&what, "build it on a host of that platform");
     }
-    if request.cache_from.iter().any(|place| !matches!(place, CachePlace::Inline)) || !request.cache_to.is_empty() {
-        return refused("a cache in a registry or a folder", "leave it out: the store of this host is the cache");
+    if request.cache_from.contains(&CachePlace::Inline) {
+        return refused("a cache that is read from no image", "name the image that has it: type=registry,ref=IMAGE");
     }
     if request.tags.is_empty() && request.outputs.contains(&BuildOutput::Image { push: true }) {
         return refused("a push of an image without a name", "give it one with `-t`");

@@ -5,13 +5,14 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use super::caches::Caches;
 use super::error::BuildError;
 use super::events::Events;
 use super::files::{FileDigests, Tree};
 use super::layers::Layers;
 use super::stages::{Source, Stages};
 use crate::engine::containers::Containers;
-use crate::engine::images::{Base, Draft, DraftLayer, Images, Step};
+use crate::engine::images::{Base, Draft, DraftLayer, Given, Images, Step};
 use crate::engine::networks::Networks;
 use crate::model::build::BuildRequest;
 use crate::model::{Digest, Platform};
@@ -39,6 +40,10 @@ pub(super) struct Work {
     pub(super) events: Events,
     /// What files of the host are known to have.
     pub(super) known: FileDigests,
+    /// Caches elsewhere.
+    pub(super) caches: Caches,
+    /// Credentials of whoever asked for the build.
+    pub(super) given: Vec<Given>,
     /// Its upper folder is the empty folder that a stage without layers has below it.
     pub(super) floor: Draft,
     /// Contexts that were fetched live in these folders.
@@ -76,11 +81,16 @@ impl Work {
             let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
             done.iter().find(|step| step.key == *key).map(|step| step.layer.clone())
         };
-        here.map_or_else(|| Ok(self.images.known_step(key)?), |layer| Ok(Some(layer)))
+        if here.is_some() {
+            return Ok(here);
+        }
+        Ok(self.images.known_step(key)?.or_else(|| self.caches.find(key)))
     }
 
     pub(super) fn record(&self, key: Digest, about: String, layer: DraftLayer, known: bool) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was found elsewhere is new here.
+        let known = known && !layer.is_imported();
         done.push(Step { key, about, layer, known });
     }
 

@@ -39,6 +39,8 @@ pub enum ImagesError {
     Unpack { layer: String, source: Box<UnpackError> },
     #[error("layer {diff_id}: {source}")]
     Complete { diff_id: Digest, source: CompleteError },
+    #[error("{} has the digest {found}, and {expected} was promised", path.display())]
+    Blob { path: PathBuf, expected: Digest, found: Digest },
     #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]
     DiffId { blob: Digest, expected: Digest, found: Digest },
     #[error("import {}: {source}", path.display())]

@@ -3,6 +3,7 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
+mod cache;
 mod chain;
 mod check;
 mod commit;
@@ -13,9 +14,11 @@ mod error;
 mod history;
 mod import;
 mod layer;
+mod layout;
 mod load;
 mod lookup;
 mod manifests;
+mod packed;
 mod partial;
 mod progress;
 mod prune;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 
+pub use self::cache::{CacheDocumentError, CacheError, INLINE_OWN, INLINE_RECORDS, ImportedCache};
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::details::{ImageDetails, RootFsDetails};
@@ -49,6 +53,7 @@ pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub(super) use self::layer::opaque;
 pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
+pub use self::layout::LayoutError;
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
