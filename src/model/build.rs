@@ -91,15 +91,43 @@ pub enum BuildNetwork {
 #[serde(rename_all = "lowercase")]
 pub enum BuildOutput {
     /// The store of images, with the build's tags; these are pushed afterwards if `push`.
-    Image { push: bool },
+    Image {
+        push: bool,
+        /// To the tags' repositories, but with no tag there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_digest: bool,
+        /// Of what is pushed.
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
     /// The file system as a folder of the host.
     Local { path: PathBuf },
     /// The file system as a tar.
     Tar { path: PathBuf },
     /// An archive of an OCI layout; a folder with `tar: false`.
-    Oci { path: PathBuf, tar: bool },
+    Oci {
+        path: PathBuf,
+        tar: bool,
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
     /// An archive as `docker save` writes it.
-    Docker { path: PathBuf },
+    Docker {
+        path: PathBuf,
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
+}
+
+impl BuildOutput {
+    /// The store of images, and the registries of its names.
+    pub fn image(push: bool) -> Self {
+        Self::Image { push, by_digest: false, packing: Packing::default() }
+    }
+
+    pub const fn is_pushed(&self) -> bool {
+        matches!(self, Self::Image { push: true, .. })
+    }
 }
 
 /// Where a cache is taken from or kept beside the store's own.
@@ -168,6 +196,9 @@ pub struct BuildRequest {
     /// Of the manifest.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The image has Docker's media types instead of OCI's.
+    #[serde(default)]
+    pub docker_types: bool,
     /// What the image is for; none is this host. Several make an index.
     #[serde(default)]
     pub platforms: Vec<Platform>,
@@ -221,6 +252,7 @@ impl BuildRequest {
             arguments: BTreeMap::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            docker_types: false,
             platforms: Vec::new(),
             no_cache: false,
             no_cache_filter: BTreeSet::new(),

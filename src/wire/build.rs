@@ -1,12 +1,13 @@
 //! The request for a build and what is answered to it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::model::Digest;
 use crate::model::build::{BuildEvent, BuildRequest};
+use crate::model::{Digest, ImageRef};
 use crate::wire::native::Credentials;
 
 /// What is asked: the first line of the request's body, as JSON. The bytes of an upload follow it, if one of the contexts is
@@ -52,6 +53,9 @@ pub enum BuildLine {
     Done {
         /// Of the image's manifest, where an image was made.
         digest: Option<Digest>,
+        /// What was pushed, with the digest that it has there.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pushed: BTreeMap<ImageRef, Digest>,
     },
 }
 
@@ -122,8 +126,8 @@ mod tests {
         let output = BuildEvent::Output { step: 3, stream: BuildStream::Stderr, text: "a\nb".into() };
         for (line, json) in [
             (BuildLine::Alive, r#""alive""#.to_owned()),
-            (BuildLine::Done { digest: None }, r#"{"done":{"digest":null}}"#.into()),
-            (BuildLine::Done { digest }, format!(r#"{{"done":{{"digest":"{}"}}}}"#, Digest::of(b"x"))),
+            (BuildLine::Done { digest: None, pushed: BTreeMap::new() }, r#"{"done":{"digest":null}}"#.into()),
+            (BuildLine::Done { digest, pushed: BTreeMap::new() }, format!(r#"{{"done":{{"digest":"{}"}}}}"#, Digest::of(b"x"))),
             (BuildLine::Event(output), r#"{"event":{"output":{"step":3,"stream":"stderr","text":"a\nb"}}}"#.into()),
         ] {
             assert_eq!(serde_json::to_string(&Line::Value(line.clone())).unwrap(), json);

@@ -11,6 +11,8 @@ mod build;
 #[cfg(test)]
 mod build_caches;
 #[cfg(test)]
+mod build_layouts;
+#[cfg(test)]
 mod build_manifests;
 #[cfg(test)]
 mod build_peers;

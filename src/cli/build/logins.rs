@@ -26,7 +26,7 @@ pub fn reached(request: &BuildRequest) -> Reached {
         ContextSource::Image(reference) => Some(reference.clone()),
         _ => None,
     }));
-    if request.outputs.iter().any(|output| matches!(output, BuildOutput::Image { push: true, .. })) {
+    if request.outputs.iter().any(BuildOutput::is_pushed) {
         images.extend(request.tags.iter().cloned());
     }
     let bases = bases(request);

@@ -66,7 +66,10 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
     let epoch =
         arguments.get(EPOCH).map(|value| value.trim().parse::<i64>().map_err(|_| BuildArgsError::Epoch { value: value.clone() }));
     let epoch = epoch.transpose()?;
-    let annotations = annotations(&args.annotation)?;
+    outputs.check_times(epoch)?;
+    let mut annotations = annotations(&args.annotation)?;
+    annotations.extend(outputs.annotations.clone());
+    let docker_types = outputs.docker_types();
     let labels = spec::labels(&args.label)?;
     let limits = limits(args)?;
     let mut extra_hosts = BTreeMap::new();
@@ -111,7 +114,7 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
             flag("--tag", &tag.to_string(), Err::<(), _>("an image's digest cannot be chosen"))?;
         }
     }
-    if outputs.all.contains(&BuildOutput::Image { push: true }) && tags.is_empty() {
+    if outputs.all.iter().any(BuildOutput::is_pushed) && tags.is_empty() {
         return Err(BuildArgsError::PushWithoutName);
     }
     let context = context::read(&args.context, args.file.as_deref(), inputs)?;
@@ -125,6 +128,7 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
     request.arguments = arguments;
     request.labels = labels;
     request.annotations = annotations;
+    request.docker_types = docker_types;
     request.platforms = args.platform.clone();
     request.no_cache = args.no_cache;
     request.no_cache_filter = args.no_cache_filter.iter().cloned().collect();

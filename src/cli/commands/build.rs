@@ -1,5 +1,6 @@
 //! `build`: the request from the flags, the build as it is shown, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -26,7 +27,7 @@ use crate::client::{ByteStream, Client, ClientError, Events};
 use crate::engine::images::Registries;
 use crate::files::{self, FileError};
 use crate::model::build::{BuildRequest, ContextSource, DockerfileSource};
-use crate::model::{Digest, Signal};
+use crate::model::{Digest, ImageRef, Signal};
 use crate::wire::build::{Build as Request, BuildLine, Seen};
 use crate::wire::native::{Credentials, ErrorKind};
 
@@ -90,7 +91,7 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
         files::remove_all(path)?;
     }
     let upload = upload.map(rest_of_stdin).transpose()?;
-    let digest = match client.build(&request, upload).await {
+    let Built { digest, pushed } = match client.build(&request, upload).await {
         Ok(events) => follow(client, events, &mut show).await?,
         Err(error) if is_elsewhere(&error) => elsewhere(client, request, error, &mut show).await?,
         Err(error) => return Err(error.into()),
@@ -103,7 +104,9 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
         files::publish(path, digest.as_bytes(), 0o644)?;
     }
     if let Some(path) = &args.metadata_file {
-        let metadata = json!({"containerimage.digest": text, "image.name": names.join(",")});
+        // What others are to pull is what was pushed.
+        let digest = pushed.values().next().map(ToString::to_string).or_else(|| text.clone());
+        let metadata = json!({"containerimage.digest": digest, "image.name": names.join(",")});
         files::publish(path, &serde_json::to_vec_pretty(&metadata).map_err(CliError::Encode)?, 0o644)?;
     }
     if show.sums_up() {
@@ -134,8 +137,14 @@ async fn logins(client: &Client, request: &BuildRequest) -> Result<Vec<Credentia
     Ok(all)
 }
 
+/// What has come of a build.
+struct Built {
+    digest: Option<Digest>,
+    pushed: BTreeMap<ImageRef, Digest>,
+}
+
 /// Shows the build until it is over.
-async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut Show) -> Result<Option<Digest>, CliError> {
+async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut Show) -> Result<Built, CliError> {
     let caught = |kind| signal(kind).map_err(CliError::Signals);
     let (mut interrupted, mut terminated) = (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
     let mut ticks = tokio::time::interval(TICK);
@@ -153,7 +162,7 @@ async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut 
         match line.transpose() {
             Ok(Some(BuildLine::Event(event))) => show.tell(&event)?,
             Ok(Some(BuildLine::Alive)) => {}
-            Ok(Some(BuildLine::Done { digest })) => break Ok(digest),
+            Ok(Some(BuildLine::Done { digest, pushed })) => break Ok(Built { digest, pushed }),
             Ok(None) => break Err(ClientError::Ended.into()),
             Err(error) => break Err(error.into()),
         }
@@ -174,7 +183,7 @@ fn is_elsewhere(error: &ClientError) -> bool {
 }
 
 /// The engine does not see this host's folders: what can be sent of them is sent.
-async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show: &mut Show) -> Result<Option<Digest>, CliError> {
+async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show: &mut Show) -> Result<Built, CliError> {
     let Request { request, seen, logins } = request;
     let ContextSource::Folder(folder) = request.context.clone() else { return Err(refusal.into()) };
     let (request, written) = sendable(request)?;
@@ -193,10 +202,10 @@ async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show
         Ok(events) => events,
         Err(error) => return Err(error.into()),
     };
-    let digest = follow(client, events, show).await;
-    match (packing.await.map_err(|_| UploadError::Interrupted)?, digest) {
+    let built = follow(client, events, show).await;
+    match (packing.await.map_err(|_| UploadError::Interrupted)?, built) {
         // A pipe that breaks is what the engine's refusal looks like from here.
-        (Err(UploadError::Send(_)) | Ok(()), digest) => digest,
+        (Err(UploadError::Send(_)) | Ok(()), built) => built,
         (Err(error), _) => Err(error.into()),
     }
 }

@@ -52,14 +52,16 @@ use self::work::Work;
 use crate::engine::containers::Containers;
 use crate::engine::images::{BuiltImage, Given, Images, Step};
 use crate::engine::networks::Networks;
-use crate::model::Digest;
 use crate::model::build::{BuildOutput, BuildRequest, BuildSink};
+use crate::model::{Digest, ImageRef};
 
 /// What a build has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     /// Of the image's manifest, where an image was asked for.
     pub digest: Option<Digest>,
+    /// What was pushed, and the digest that it has there: layers are packed there, so that it is another manifest.
+    pub pushed: BTreeMap<ImageRef, Digest>,
 }
 
 /// The parts of the engine that builds use.
@@ -159,8 +161,9 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
     finish(closing).await;
     save(work);
     let Some(digest) = published? else { return Ok(None) };
+    let mut pushed = BTreeMap::new();
     for output in &work.request.outputs {
-        outputs::make(work, output, files.as_ref(), digest).await?;
+        outputs::make(work, output, files.as_ref(), digest, &mut pushed).await?;
     }
     work.export_caches(&done, stage.layers.diff_ids()).await?;
     if let (Some(digest), false) = (digest, keeps || before.iter().any(|image| digest == Some(image.digest))) {
@@ -168,7 +171,7 @@ async fn attempt(work: &Arc<Work>) -> Result<Option<Built>, BuildError> {
         let images = work.images.clone();
         tokio::task::spawn_blocking(move || images.collect_one(digest)).await??;
     }
-    Ok(Some(Built { digest: digest.filter(|_| keeps) }))
+    Ok(Some(Built { digest: digest.filter(|_| keeps), pushed }))
 }
 
 /// Whether an image is to be in the store afterwards.
@@ -195,6 +198,7 @@ async fn publish(work: &Arc<Work>, stage: &StageDone, done: &[Step]) -> Result<O
         created,
         references: if keeps_image(&work.request) { work.request.tags.clone() } else { Vec::new() },
         annotations: work.request.annotations.clone(),
+        docker_types: work.request.docker_types,
     };
     let (images, done) = (work.images.clone(), done.to_vec());
     let published = tokio::task::spawn_blocking(move || images.publish_build(&done, wanted.then_some(built))).await?;

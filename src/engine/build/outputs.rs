@@ -1,5 +1,6 @@
 //! Where the result of a build goes: registries, archives and folders.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -12,8 +13,8 @@ use super::ignore::Ignore;
 use super::work::Work;
 use crate::engine::images::{ArchiveFormat, Given, Images, ImagesError, PushOptions, Saved};
 use crate::files::{self, FileError};
-use crate::model::Digest;
 use crate::model::build::BuildOutput;
+use crate::model::{Digest, ImageRef, Packing};
 
 /// Whether an output is made of an image in the store.
 pub(super) const fn needs_image(output: &BuildOutput) -> bool {
@@ -25,22 +26,25 @@ pub(super) const fn needs_files(output: &BuildOutput) -> bool {
     matches!(output, BuildOutput::Local { .. } | BuildOutput::Tar { .. })
 }
 
-/// Makes one output. `files`, the root of the result, and `image` are there where an output needs them.
+/// Makes one output. `files`, the root of the result, and `image` are there where an output needs them. What is pushed, and the
+/// digest that it has where it went, is put into `gone`.
 pub(super) async fn make(
     work: &Arc<Work>,
     output: &BuildOutput,
     files: Option<&Arc<OwnedFd>>,
     image: Option<Digest>,
+    gone: &mut BTreeMap<ImageRef, Digest>,
 ) -> Result<(), BuildError> {
     match output {
-        BuildOutput::Image { push: false } => Ok(()),
-        BuildOutput::Image { push: true } => {
+        BuildOutput::Image { push: false, .. } => Ok(()),
+        BuildOutput::Image { push: true, by_digest, packing } => {
             let digest = image.ok_or(BuildError::Interrupted)?;
             for tag in &work.request.tags {
                 let running = work.events.begin(format!("pushing {tag}"));
-                let options = PushOptions { credentials: Given::of(&work.given, tag).cloned(), ..PushOptions::default() };
+                let credentials = Given::of(&work.given, tag).cloned();
+                let options = PushOptions { credentials, packing: *packing, by_digest: *by_digest, ..PushOptions::default() };
                 let pushed = work.images.push(digest, tag, &options, running.progress()).await;
-                running.ended(pushed, false)?;
+                gone.insert(tag.clone(), running.ended(pushed, false)?.digest);
             }
             Ok(())
         }
@@ -57,12 +61,13 @@ pub(super) async fn make(
             })
             .await
         }
-        BuildOutput::Oci { tar: false, path } => {
-            let what = format!("an OCI layout as the folder {}", path.display());
-            Err(BuildError::Unsupported { what, hint: "write a tar (`tar=true`, the default) and unpack it".to_owned() })
+        BuildOutput::Oci { tar: false, path, packing } => {
+            let saved = Saved { digest: image.ok_or(BuildError::Interrupted)?, references: work.request.tags.clone() };
+            let (path, packing, title) = (path.clone(), *packing, format!("writing the layout {}", path.display()));
+            written(work, title, move |work| Ok(work.images.save_layout(&saved, &packing, &path).map(drop)?)).await
         }
-        BuildOutput::Oci { path, tar: true } => archive(work, path.clone(), ArchiveFormat::Oci, image).await,
-        BuildOutput::Docker { path } => archive(work, path.clone(), ArchiveFormat::Docker, image).await,
+        BuildOutput::Oci { path, tar: true, packing } => archive(work, path.clone(), ArchiveFormat::Oci, *packing, image).await,
+        BuildOutput::Docker { path, packing } => archive(work, path.clone(), ArchiveFormat::Docker, *packing, image).await,
     }
 }
 
@@ -77,11 +82,17 @@ async fn written(
     running.ended(made, false)
 }
 
-async fn archive(work: &Arc<Work>, path: PathBuf, format: ArchiveFormat, image: Option<Digest>) -> Result<(), BuildError> {
+async fn archive(
+    work: &Arc<Work>,
+    path: PathBuf,
+    format: ArchiveFormat,
+    packing: Packing,
+    image: Option<Digest>,
+) -> Result<(), BuildError> {
     let digest = image.ok_or(BuildError::Interrupted)?;
     let saved = Saved { digest, references: work.request.tags.clone() };
     let title = format!("writing {}", path.display());
-    written(work, title, move |work| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
+    written(work, title, move |work| whole(&path, |file| Ok(work.images.save_packed(&[saved], format, &packing, file)?))).await
 }
 
 /// All files of the stage, into a folder that is made if it is not there.

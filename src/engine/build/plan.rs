@@ -12,9 +12,9 @@ use super::events::Events;
 use super::files::git::{self, GitAccess, GitSource};
 use super::files::{FileDigests, Received, Tree, receive, receive_url};
 use super::stages::{self, BuildSettings};
-use super::work::{Context, Work, base_key};
+use super::work::{BaseKey, Context, Passing, Work, base_key};
 use super::{Parts, Upload};
-use crate::engine::images::{Draft, Images};
+use crate::engine::images::{Base, Draft, Images};
 use crate::files;
 use crate::model::Platform;
 use crate::model::build::{BuildOutput, BuildRequest, CachePlace, ContextSource, DockerfileSource};
@@ -80,11 +80,17 @@ pub(super) async fn prepare(
     }
     let mut all = BTreeMap::new();
     let mut contexts = BTreeMap::new();
+    let mut passing = Vec::new();
     for (name, source) in &request.contexts {
         let made = match source {
             ContextSource::Image(reference) => {
                 let key = base_key(reference, &target_platform);
                 let base = bases::get(&images, reference, &target_platform, request.pull, &given, &events).await?;
+                all.insert(key.clone(), base);
+                Context::Image(key)
+            }
+            ContextSource::Layout { path, image } => {
+                let (key, base) = layout(&images, path, image.as_deref(), &target_platform, &events, &mut passing).await?;
                 all.insert(key.clone(), base);
                 Context::Image(key)
             }
@@ -121,9 +127,30 @@ pub(super) async fn prepare(
         given,
         floor,
         _fetched: fetched,
+        _passing: passing,
         done: Mutex::new(Vec::new()),
         closing: Mutex::new(Vec::new()),
     })
+}
+
+/// An image of a layout, which is in the store as long as it is built on.
+async fn layout(
+    images: &Images,
+    path: &Path,
+    image: Option<&str>,
+    platform: &Platform,
+    events: &Events,
+    passing: &mut Vec<Passing>,
+) -> Result<(BaseKey, Base), BuildError> {
+    let name = format!("oci-layout://{}{}", path.display(), image.map(|image| format!(":{image}")).unwrap_or_default());
+    let running = events.begin(format!("[internal] load {name}"));
+    let (store, path, image, wanted) = (images.clone(), path.to_owned(), image.map(str::to_owned), platform.clone());
+    let taken = tokio::task::spawn_blocking(move || store.take_in(&path, image.as_deref(), &wanted)).await?;
+    let taken = running.ended(taken, false)?;
+    if taken.is_new {
+        passing.push(Passing { images: images.clone(), digest: taken.digest });
+    }
+    Ok(((name, platform.to_string()), images.base(taken.digest)?))
 }
 
 /// What cannot be done is said before anything is.
@@ -141,7 +168,10 @@ fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
     if request.cache_from.contains(&CachePlace::Inline) {
         return refused("a cache that is read from no image", "name the image that has it: type=registry,ref=IMAGE");
     }
-    if request.tags.is_empty() && request.outputs.contains(&BuildOutput::Image { push: true }) {
+    if request.docker_types && !request.annotations.is_empty() {
+        return refused("annotations of an image with Docker's media types", "leave out `oci-mediatypes=false`");
+    }
+    if request.tags.is_empty() && request.outputs.iter().any(BuildOutput::is_pushed) {
         return refused("a push of an image without a name", "give it one with `-t`");
     }
     Ok(())

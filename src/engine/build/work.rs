@@ -27,6 +27,21 @@ pub(super) enum Context {
 /// An image by its reference and its platform.
 pub(super) type BaseKey = (String, String);
 
+/// An image that is in the store for a build only. It goes when this is dropped, unless somebody has named it meanwhile; what was
+/// built on it keeps the layers.
+pub(super) struct Passing {
+    pub(super) images: Images,
+    pub(super) digest: Digest,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Err(error) = self.images.collect_one(self.digest) {
+            tracing::warn!(%error, "an image without a name is left");
+        }
+    }
+}
+
 pub(super) struct Work {
     pub(super) images: Images,
     pub(super) networks: Networks,
@@ -48,6 +63,8 @@ pub(super) struct Work {
     pub(super) floor: Draft,
     /// Contexts that were fetched live in these folders.
     pub(super) _fetched: Vec<Draft>,
+    /// Images that go with the build.
+    pub(super) _passing: Vec<Passing>,
     pub(super) done: Mutex<Vec<Step>>,
     /// Sandboxes that are being closed.
     pub(super) closing: Mutex<Vec<tokio::task::JoinHandle<()>>>,

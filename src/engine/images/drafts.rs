@@ -94,6 +94,8 @@ pub struct BuiltImage {
     pub references: Vec<ImageRef>,
     /// Of its manifest.
     pub annotations: std::collections::BTreeMap<String, String>,
+    /// In Docker's words instead of OCI's.
+    pub docker_types: bool,
 }
 
 /// What is kept of one step.
@@ -209,7 +211,7 @@ impl Images {
             };
             layers.push((*diff_id, size));
         }
-        let manifest = manifests::annotated(&image.config, &layers, &image.annotations);
+        let manifest = manifests::annotated(&image.config, &layers, &image.annotations, image.docker_types);
         let record = Record {
             digest: Digest::of(&manifest),
             config: Digest::of(&image.config),

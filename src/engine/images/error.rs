@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::documents::DocumentError;
 use super::layer::{CompleteError, TreeError, UnpackError};
+use super::layout::LayoutError;
 use super::load::LoadError;
 use super::registry::{RegistryError, SettingsError};
 use super::verify::VerifyError;
@@ -53,6 +54,8 @@ pub enum ImagesError {
     Change(#[from] super::InvalidChange),
     #[error("load: {0}")]
     Load(Box<LoadError>),
+    #[error(transparent)]
+    Layout(Box<LayoutError>),
     #[error("write the archive: {0}")]
     Save(std::io::Error),
     #[error("no image {0} here")]

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::documents;
+use super::documents::{self, Blob};
+use super::manifests;
 use super::packed::{Packed, fits};
 use super::progress::Meter;
 use super::registry::{Given, Piece, RegistryError, Source, Target, Written};
@@ -32,6 +33,8 @@ pub struct PushOptions {
     pub credentials: Option<Given>,
     /// How layers are packed that are not there yet.
     pub packing: Packing,
+    /// One image is published by its digest alone.
+    pub by_digest: bool,
 }
 
 /// What a push has published.
@@ -96,6 +99,9 @@ impl Images {
         let neighbours = neighbours_of(outgoing.iter().flat_map(|image| &image.layers));
         let target = Target::open(&self.inner.http, reference, &neighbours, options.credentials.as_ref()).map_err(fail)?;
         let push = Push { images: self, reference, target, packing: options.packing, progress: &progress };
+        if let ([image], true) = (outgoing.as_slice(), options.by_digest) {
+            return push.image(image, None, &neighbours).await.map(|(pushed, _)| pushed);
+        }
         let tag = reference.tag().ok_or_else(|| ImagesError::NoTag { reference: Box::new(reference.clone()) })?;
         if let [image] = outgoing.as_slice() {
             return push.image(image, Some(tag), &neighbours).await.map(|(pushed, _)| pushed);
@@ -207,21 +213,16 @@ impl Push<'_> {
 
         let by_layer: BTreeMap<Digest, &Sent> = sent.iter().map(|layer| (layer.diff_id, layer)).collect();
         let media_type = image.manifest["mediaType"].as_str().unwrap_or(documents::OCI_MANIFEST).to_owned();
-        let mut manifest = image.manifest.clone();
-        let mut differs = false;
+        let mut changed: Vec<(usize, Blob)> = Vec::new();
         for (place, layer) in image.layers.iter().enumerate() {
             let Some(sent) = by_layer.get(&layer.diff_id).filter(|sent| sent.digest != layer.described.digest) else { continue };
-            differs = true;
-            let entry = &mut manifest["layers"][place];
-            entry["mediaType"] = of_family(&sent.media_type, &media_type).into();
-            entry["digest"] = sent.digest.to_string().into();
-            entry["size"] = sent.size.into();
-            if let Some(entry) = entry.as_object_mut() {
-                // Where the old blob could be had is not where the new one is.
-                entry.shift_remove("urls");
-            }
+            let Sent { digest, size, media_type, .. } = (*sent).clone();
+            changed.push((place, Blob { digest, size, media_type }));
         }
-        let content = if differs { manifest.to_string().into_bytes() } else { image.raw.clone() };
+        let content = match changed.is_empty() {
+            true => image.raw.clone(),
+            false => manifests::with_blobs(&image.manifest, changed.iter().map(|(place, blob)| (*place, blob))),
+        };
         let digest = Digest::of(&content);
         let name = tag.map_or_else(|| digest.to_string(), str::to_owned);
         self.target.manifest(&name, &media_type, &content).await.map_err(|source| of_push(self.reference, source))?;
@@ -285,17 +286,6 @@ impl Push<'_> {
 pub(super) fn neighbours_of<'l>(layers: impl Iterator<Item = &'l Layer>) -> BTreeSet<String> {
     let known = layers.flat_map(|layer| &layer.known);
     known.flat_map(|(_, from)| from.first().cloned()).take(MAX_NEIGHBOURS).collect()
-}
-
-/// A layer's media type in the words of the manifest that names it: OCI's and Docker's are not mixed.
-fn of_family(layer: &str, manifest: &str) -> String {
-    let suffix = ["gzip", "zstd"].into_iter().find(|suffix| layer.ends_with(suffix));
-    match (manifest.starts_with("application/vnd.docker."), suffix) {
-        (true, Some(suffix)) => format!("application/vnd.docker.image.rootfs.diff.tar.{suffix}"),
-        (true, None) => "application/vnd.docker.image.rootfs.diff.tar".to_owned(),
-        (false, Some(suffix)) => format!("{}+{suffix}", documents::OCI_TAR),
-        (false, None) => documents::OCI_TAR.to_owned(),
-    }
 }
 
 fn shown(platform: &Value) -> String {

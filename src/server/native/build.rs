@@ -51,7 +51,7 @@ async fn build(State(handles): State<Handles>, request: Request) -> Result<Respo
     stream::lines(lines, async move {
         let ended = |crash| ApiError::new(ErrorKind::Internal, format!("the build ended abnormally: {crash}"));
         let built = work.await.map_err(ended)??;
-        Ok(Some(BuildLine::Done { digest: built.digest }))
+        Ok(Some(BuildLine::Done { digest: built.digest, pushed: built.pushed }))
     })
     .await
 }

@@ -81,6 +81,7 @@ fn image(base: &Base, layer: &DraftLayer) -> BuiltImage {
         created: time::OffsetDateTime::UNIX_EPOCH,
         references: vec!["built:1".parse().unwrap()],
         annotations: std::collections::BTreeMap::new(),
+        docker_types: false,
     }
 }
 
