@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 use super::build::{self, Built, Upload};
-use super::images::{Freed, StepUsage};
+use super::images::{Freed, Given, StepUsage};
 use super::{Engine, EngineError};
 use crate::model::Digest;
 use crate::model::build::{BuildRequest, BuildSink};
@@ -22,16 +22,23 @@ pub struct StepFilter {
 }
 
 impl Engine {
-    /// Builds an image of a Dockerfile. Dropping the future gives the build up.
+    /// Builds an image of a Dockerfile. Dropping the future gives the build up. `given` are credentials of whoever asks.
     ///
     /// # Errors
     /// What is wrong with the Dockerfile, with its place; what a command ended with, and its last words; what the host refuses.
-    pub async fn build(&self, request: BuildRequest, upload: Option<Upload>, sink: BuildSink) -> Result<Built, EngineError> {
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        given: Vec<Given>,
+        upload: Option<Upload>,
+        sink: BuildSink,
+    ) -> Result<Built, EngineError> {
         let parts = build::Parts {
             images: self.0.images.clone(),
             networks: self.0.networks.clone(),
             containers: self.0.containers.clone(),
             state_dir: self.0.instance.state_dir().to_owned(),
+            given,
         };
         Ok(build::build(parts, request, upload, sink).await?)
     }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::engine::containers::ContainersError;
-use crate::engine::images::{ImagesError, Trouble};
+use crate::engine::images::{CacheError, ImagesError, RegistryError, Trouble};
 use crate::engine::monitor::logs::LogError;
 use crate::engine::networks::NetworkError;
 use crate::engine::state::StateError;
@@ -107,6 +107,7 @@ impl EngineError {
             Self::Volumes(error) => volume_kind(error),
             Self::Images(error) => image_kind(error),
             Self::Build(crate::engine::build::BuildError::Images(error)) => image_kind(error),
+            Self::Build(crate::engine::build::BuildError::CacheTo { source, .. }) => cache_kind(source),
             Self::Build(error) if error.is_of_request() => Kind::Invalid,
             Self::Build(_) => Kind::Internal,
             Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
@@ -241,18 +242,34 @@ fn volume_kind(error: &VolumeError) -> Kind {
     }
 }
 
+fn cache_kind(error: &CacheError) -> Kind {
+    match error {
+        CacheError::Registry(error) => registry_kind(error),
+        CacheError::Images(error) => image_kind(error),
+        CacheError::Layout(_) | CacheError::Document(_) | CacheError::Inline => Kind::Invalid,
+    }
+}
+
+fn registry_kind(error: &RegistryError) -> Kind {
+    match error.trouble() {
+        Trouble::NotFound => Kind::NotFound,
+        Trouble::Denied => Kind::Denied,
+        Trouble::Unreachable => Kind::Unreachable,
+        Trouble::Untrue | Trouble::Settings => Kind::Invalid,
+    }
+}
+
 fn image_kind(error: &ImagesError) -> Kind {
     match error {
         ImagesError::Missing(_) => Kind::NotFound,
         ImagesError::Ambiguous { .. } | ImagesError::NoSkeleton { .. } => Kind::Conflict,
-        ImagesError::Load(_) | ImagesError::Change(_) | ImagesError::Unpack { .. } | ImagesError::ImportRead(_) => Kind::Invalid,
+        ImagesError::Load(_)
+        | ImagesError::Change(_)
+        | ImagesError::Unpack { .. }
+        | ImagesError::ImportRead(_)
+        | ImagesError::Blob { .. } => Kind::Invalid,
         ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. } => {
-            match source.trouble() {
-                Trouble::NotFound => Kind::NotFound,
-                Trouble::Denied => Kind::Denied,
-                Trouble::Unreachable => Kind::Unreachable,
-                Trouble::Untrue | Trouble::Settings => Kind::Invalid,
-            }
+            registry_kind(source)
         }
         ImagesError::Verify { .. } => Kind::Denied,
         ImagesError::NotPushable { .. } => Kind::Conflict,

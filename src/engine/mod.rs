@@ -400,7 +400,7 @@ impl Engine {
         let image = self.image(reference)?;
         let with = with.iter().map(|text| Ok(self.resolve_image(text)?.digest)).collect::<Result<_, EngineError>>()?;
         let members = self.0.images.members(reference)?;
-        let options = PushOptions { with, members, credentials };
+        let options = PushOptions { with, members, credentials, ..PushOptions::default() };
         Ok(self.0.images.push(image.digest, reference, &options, progress).await?.digest)
     }
 

@@ -212,7 +212,9 @@ fn words<T>(reader: &mut Reader, node: &Node, read: fn(&str) -> Result<T, Invali
 /// A cache in a folder is relative to the manifest.
 fn beneath(reader: &mut Reader, at: Place, place: CachePlace) -> Option<CachePlace> {
     match place {
-        CachePlace::Local { path } => Some(CachePlace::Local { path: reader.host_path(at, &path.to_string_lossy())? }),
+        CachePlace::Local { path, name } => {
+            Some(CachePlace::Local { path: reader.host_path(at, &path.to_string_lossy())?, name })
+        }
         other => Some(other),
     }
 }

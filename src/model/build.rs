@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::spec::{CgroupParent, HostAddress, ResourceLimits, Ulimit};
-use crate::model::{ByteSize, ImageRef, Platform, Progress};
+use crate::model::{ByteSize, ImageRef, Packing, Platform, Progress};
 
 /// Where files come from that a build copies. Everything but an upload is of the host that the engine runs on, or fetched by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,15 +91,43 @@ pub enum BuildNetwork {
 #[serde(rename_all = "lowercase")]
 pub enum BuildOutput {
     /// The store of images, with the build's tags; these are pushed afterwards if `push`.
-    Image { push: bool },
+    Image {
+        push: bool,
+        /// To the tags' repositories, but with no tag there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_digest: bool,
+        /// Of what is pushed.
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
     /// The file system as a folder of the host.
     Local { path: PathBuf },
     /// The file system as a tar.
     Tar { path: PathBuf },
     /// An archive of an OCI layout; a folder with `tar: false`.
-    Oci { path: PathBuf, tar: bool },
+    Oci {
+        path: PathBuf,
+        tar: bool,
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
     /// An archive as `docker save` writes it.
-    Docker { path: PathBuf },
+    Docker {
+        path: PathBuf,
+        #[serde(default, skip_serializing_if = "Packing::is_default")]
+        packing: Packing,
+    },
+}
+
+impl BuildOutput {
+    /// The store of images, and the registries of its names.
+    pub fn image(push: bool) -> Self {
+        Self::Image { push, by_digest: false, packing: Packing::default() }
+    }
+
+    pub const fn is_pushed(&self) -> bool {
+        matches!(self, Self::Image { push: true, .. })
+    }
 }
 
 /// Where a cache is taken from or kept beside the store's own.
@@ -109,11 +137,25 @@ pub enum CachePlace {
     Registry {
         reference: ImageRef,
     },
+    /// A folder with an OCI layout, and which cache of those in it, by tag or digest.
     Local {
         path: PathBuf,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// In the image's own configuration.
     Inline,
+}
+
+impl std::fmt::Display for CachePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry { reference } => write!(f, "{reference}"),
+            Self::Local { path, name: None } => write!(f, "{}", path.display()),
+            Self::Local { path, name: Some(name) } => write!(f, "{}:{name}", path.display()),
+            Self::Inline => f.write_str("the image"),
+        }
+    }
 }
 
 /// A place that a cache is written to.
@@ -122,6 +164,18 @@ pub struct CacheTo {
     pub place: CachePlace,
     /// `mode=max`: of all stages, and not only of what the result has.
     pub all: bool,
+    #[serde(default, skip_serializing_if = "Packing::is_default")]
+    pub packing: Packing,
+    /// A cache that cannot be written is no reason for the build to fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_error: bool,
+}
+
+impl CacheTo {
+    /// Of the result only.
+    pub fn new(place: CachePlace) -> Self {
+        Self { place, all: false, packing: Packing::default(), ignore_error: false }
+    }
 }
 
 /// Which version of SLSA a provenance is told in.
@@ -171,6 +225,9 @@ pub struct BuildRequest {
     /// Of the manifest.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The image has Docker's media types instead of OCI's.
+    #[serde(default)]
+    pub docker_types: bool,
     /// What the image is for; none is this host. Several make an index.
     #[serde(default)]
     pub platforms: Vec<Platform>,
@@ -233,6 +290,7 @@ impl BuildRequest {
             arguments: BTreeMap::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            docker_types: false,
             platforms: Vec::new(),
             no_cache: false,
             no_cache_filter: BTreeSet::new(),

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use super::build::{CachePlace, CacheTo, ContextSource, Entitlement};
-use super::{ImageRef, did_you_mean};
+use super::packing::switch;
+use super::{Digest, ImageRef, Packing, did_you_mean};
 
 /// Why a part of a build cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -133,47 +134,94 @@ pub fn context(text: &str) -> Result<ContextSource, InvalidWords> {
     Ok(remote(text).unwrap_or_else(|| ContextSource::Folder(PathBuf::from(text))))
 }
 
-/// `type=registry,ref=…`, `type=local,src=…`, `type=inline`, or a reference alone.
+/// `type=registry,ref=…`, `type=local,src=…`, or a reference alone.
 pub fn cache_from(text: &str) -> Result<CachePlace, InvalidWords> {
-    let (place, all) = cache(text, "src")?;
-    if all.is_some() {
-        return Err(InvalidWords::hinted("a cache that is read has no `mode`", "give it where the cache is written"));
+    let read = cache(text, "src", &["digest"])?;
+    if read.place == CachePlace::Inline {
+        let hint = "name the image that has it: type=registry,ref=IMAGE";
+        return Err(InvalidWords::hinted("an inline cache is read from an image", hint));
     }
-    Ok(place)
+    Ok(read.place)
 }
 
 /// `type=registry,ref=…`, `type=local,dest=…`, `type=inline`, or a reference alone; `mode=min|max`.
 pub fn cache_to(text: &str) -> Result<CacheTo, InvalidWords> {
-    let (place, all) = cache(text, "dest")?;
-    if place == CachePlace::Inline && all == Some(true) {
-        let hint = "use type=registry for the cache of all stages";
-        return Err(InvalidWords::hinted("an inline cache is of the result only: `mode=max` cannot be had", hint));
-    }
-    Ok(CacheTo { place, all: all.unwrap_or_default() })
-}
-
-fn cache(text: &str, path_key: &str) -> Result<(CachePlace, Option<bool>), InvalidWords> {
-    let reference = |text: &str| text.parse::<ImageRef>().map_err(|error| InvalidWords::new(error.to_string()));
-    if !text.contains('=') {
-        return Ok((CachePlace::Registry { reference: reference(text)? }, None));
-    }
-    let (mut kind, mut name, mut path, mut all) = (None, None, None, None);
-    for (key, value) in fields(text)? {
-        let value = value.ok_or_else(|| InvalidWords::new(format!("`{key}` needs a value")))?;
+    let others = ["mode", "ignore-error", "image-manifest", "oci-mediatypes"];
+    let keys: Vec<&str> = others.into_iter().chain(Packing::KEYS).collect();
+    let Read { place, others } = cache(text, "dest", &keys)?;
+    let mut to = CacheTo::new(place);
+    let mut all = None;
+    for (key, value) in &others {
+        let value = value.as_deref();
         match key.as_str() {
-            "type" => kind = Some(value),
-            "ref" => name = Some(value),
-            key if key == path_key => path = Some(value),
             "mode" => {
-                all = Some(match value.as_str() {
+                all = Some(match value.unwrap_or_default() {
                     "max" => true,
                     "min" => false,
-                    _ => return Err(InvalidWords::new(format!("`mode` is `min` or `max`, and not {value:?}"))),
+                    other => return Err(InvalidWords::new(format!("`mode` is `min` or `max`, and not {other:?}"))),
                 });
             }
+            "ignore-error" => to.ignore_error = switch("ignore-error", value).map_err(unpackable)?,
+            "image-manifest" if !switch("image-manifest", value).map_err(unpackable)? => {
+                let hint = "leave it out: every registry takes them";
+                return Err(InvalidWords::hinted("caches are written as image manifests", hint));
+            }
+            "oci-mediatypes" if !switch("oci-mediatypes", value).map_err(unpackable)? => {
+                return Err(InvalidWords::hinted("caches are written with OCI's media types", "leave it out"));
+            }
+            key => drop(to.packing.field(key, value).map_err(unpackable)?),
+        }
+    }
+    to.packing.check().map_err(unpackable)?;
+    if to.place == CachePlace::Inline {
+        if all == Some(true) {
+            let hint = "use type=registry for the cache of all stages";
+            return Err(InvalidWords::hinted("an inline cache is of the result only: `mode=max` cannot be had", hint));
+        }
+        if let Some((key, _)) = others.iter().find(|(key, _)| key != "mode") {
+            let hint = "it is a part of the image: its layers are packed as the output says";
+            return Err(InvalidWords::hinted(format!("an inline cache has no `{key}`"), hint));
+        }
+    }
+    to.all = all.unwrap_or_default();
+    Ok(to)
+}
+
+fn unpackable(error: super::packing::InvalidPacking) -> InvalidWords {
+    InvalidWords::new(error.to_string())
+}
+
+/// A cache, and those of its fields that do not say where it is.
+struct Read {
+    place: CachePlace,
+    others: Vec<(String, Option<String>)>,
+}
+
+fn cache(text: &str, path_key: &str, known_others: &[&str]) -> Result<Read, InvalidWords> {
+    let reference = |text: &str| text.parse::<ImageRef>().map_err(|error| InvalidWords::new(error.to_string()));
+    if !text.contains('=') {
+        return Ok(Read { place: CachePlace::Registry { reference: reference(text)? }, others: Vec::new() });
+    }
+    let (mut kind, mut name, mut path, mut tag) = (None, None, None, None);
+    let mut others = Vec::new();
+    for (key, value) in fields(text)? {
+        let needed = |value: Option<String>| value.ok_or_else(|| InvalidWords::new(format!("`{key}` needs a value")));
+        match key.as_str() {
+            "type" => kind = Some(needed(value)?),
+            "ref" => name = Some(needed(value)?),
+            key if key == path_key => path = Some(needed(value)?),
+            "tag" => tag = Some(("tag", needed(value)?)),
+            "digest" if known_others.contains(&"digest") => {
+                let digest = needed(value)?.parse::<Digest>().map_err(|error| InvalidWords::new(error.to_string()))?;
+                tag = Some(("digest", digest.to_string()));
+            }
+            "mode" if !known_others.contains(&"mode") => {
+                return Err(InvalidWords::hinted("a cache that is read has no `mode`", "give it where the cache is written"));
+            }
+            key if known_others.contains(&key) => others.push((key.to_owned(), value)),
             _ => {
-                let known = ["type", "ref", path_key, "mode"];
-                let hint = did_you_mean(&key, known).unwrap_or_else(|| format!("there are {}", known.join(", ")));
+                let known: Vec<&str> = ["type", "ref", path_key, "tag"].into_iter().chain(known_others.iter().copied()).collect();
+                let hint = did_you_mean(&key, known.iter().copied()).unwrap_or_else(|| format!("there are {}", known.join(", ")));
                 return Err(InvalidWords::hinted(format!("a cache has no `{key}` here"), hint));
             }
         }
@@ -185,7 +233,7 @@ fn cache(text: &str, path_key: &str) -> Result<(CachePlace, Option<bool>), Inval
         }
         Some("local") => {
             let path = path.take().ok_or_else(|| InvalidWords::new(format!("a cache in a folder needs `{path_key}=FOLDER`")))?;
-            CachePlace::Local { path: path.into() }
+            CachePlace::Local { path: path.into(), name: tag.take().map(|(_, tag)| tag) }
         }
         Some("inline") => CachePlace::Inline,
         Some(other) => {
@@ -194,9 +242,10 @@ fn cache(text: &str, path_key: &str) -> Result<(CachePlace, Option<bool>), Inval
         }
         None => return Err(InvalidWords::new("a cache needs its type: registry, local or inline")),
     };
-    match name.map(|_| "ref").or_else(|| path.map(|_| path_key)) {
+    let left = name.map(|_| "ref").or_else(|| path.map(|_| path_key)).or_else(|| tag.map(|(key, _)| key));
+    match left {
         Some(key) => Err(InvalidWords::new(format!("a cache of this type has no `{key}`"))),
-        None => Ok((place, all)),
+        None => Ok(Read { place, others }),
     }
 }
 
@@ -216,6 +265,7 @@ pub fn entitlement(text: &str) -> Result<Entitlement, InvalidWords> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Compression;
 
     #[test]
     fn fields_and_quotes() {
@@ -283,12 +333,12 @@ mod tests {
     #[test]
     fn caches() {
         let registry = |text: &str| CachePlace::Registry { reference: text.parse().unwrap() };
-        let local = |path: &str| CachePlace::Local { path: path.into() };
+        let local = |path: &str| CachePlace::Local { path: path.into(), name: None };
         for (text, wanted) in [
             ("user/app:cache", registry("user/app:cache")),
             ("type=registry,ref=localhost:5000/c", registry("localhost:5000/c")),
             ("type=local,src=./c", local("./c")),
-            ("type=inline", CachePlace::Inline),
+            ("type=local,src=c,tag=main", CachePlace::Local { path: "c".into(), name: Some("main".to_owned()) }),
         ] {
             assert_eq!(cache_from(text), Ok(wanted), "{text}");
         }
@@ -297,8 +347,12 @@ mod tests {
             ("type=local,dest=/c", local("/c"), false),
             ("type=inline,mode=min", CachePlace::Inline, false),
         ] {
-            assert_eq!(cache_to(text), Ok(CacheTo { place, all }), "{text}");
+            assert_eq!(cache_to(text), Ok(CacheTo { all, ..CacheTo::new(place) }), "{text}");
         }
+        let to =
+            cache_to("type=registry,ref=a,compression=zstd,compression-level=9,ignore-error=true,image-manifest=true").unwrap();
+        let packing = Packing { compression: Some(Compression::Zstd), level: Some(9), force: false };
+        assert_eq!(to, CacheTo { packing, ignore_error: true, ..CacheTo::new(registry("a")) });
         for (bad, why) in [
             ("type=gha", "caches of the type `gha` are not supported"),
             ("type=local", "a cache in a folder needs `src=FOLDER`"),
@@ -306,10 +360,21 @@ mod tests {
             ("type=inline,ref=a", "a cache of this type has no `ref`"),
             ("type=registry,ref=a,mode=max", "a cache that is read has no `mode`"),
             ("ref=a", "a cache needs its type: registry, local or inline"),
+            ("type=inline", "an inline cache is read from an image"),
+            ("type=registry,ref=a,tag=b", "a cache of this type has no `tag`"),
         ] {
             assert_eq!(cache_from(bad).unwrap_err().to_string(), why, "{bad}");
         }
-        assert!(cache_to("type=inline,mode=max").is_err() && cache_to("type=local,src=/x").is_err());
+        for bad in [
+            "type=inline,mode=max",
+            "type=inline,compression=gzip",
+            "type=local,src=/x",
+            "type=registry,ref=a,image-manifest=false",
+            "type=registry,ref=a,compression=lz4",
+            "type=registry,ref=a,compression-level=10",
+        ] {
+            assert!(cache_to(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

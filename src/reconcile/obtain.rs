@@ -60,7 +60,7 @@ async fn build(engine: &Engine, context: &Context, image: &ImageSpec, source: &B
     }
     let (sink, pass) = told.build();
     let passing = tokio::spawn(pass);
-    let built = engine.build(request, None, sink).await;
+    let built = engine.build(request, context.given.clone(), None, sink).await;
     // All that is told of the build comes before its end.
     passing.await.map_err(|_| EngineError::Interrupted)?;
     // No output is named, so it is an image that is made.

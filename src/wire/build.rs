@@ -1,12 +1,14 @@
 //! The request for a build and what is answered to it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::model::Digest;
 use crate::model::build::{BuildEvent, BuildRequest};
+use crate::model::{Digest, ImageRef};
+use crate::wire::native::Credentials;
 
 /// What is asked: the first line of the request's body, as JSON. The bytes of an upload follow it, if one of the contexts is
 /// one. In the body, and not in the address, because of the secrets in it.
@@ -17,6 +19,9 @@ pub struct Build {
     /// What the request's paths are where it is made. The engine may see another host's file system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<Seen>,
+    /// Logins of whoever asks, for the registries of the build. They are kept nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logins: Vec<Credentials>,
 }
 
 /// A file or folder, and what it is to the kernel.
@@ -48,6 +53,9 @@ pub enum BuildLine {
     Done {
         /// Of the image's manifest, where an image was made.
         digest: Option<Digest>,
+        /// What was pushed, with the digest that it has there.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pushed: BTreeMap<ImageRef, Digest>,
     },
 }
 
@@ -94,7 +102,7 @@ pub struct PrunedCache {
 mod tests {
     use super::*;
     use crate::model::build::{BuildSecret, BuildStream, ContextSource, DockerfileSource};
-    use crate::wire::native::Line;
+    use crate::wire::native::{Line, Secret};
 
     #[test]
     fn requests_come_back_as_they_were_sent() {
@@ -102,11 +110,14 @@ mod tests {
         request.secrets.push(BuildSecret { id: "token".into(), content: vec![0, 255, b'\n'] });
         request.tags.push("app:1".parse().unwrap());
         request.contexts.insert("lib".into(), ContextSource::Nothing);
-        let build = Build { request, seen: vec![Seen { path: "/srv/app".into(), device: 1, inode: 2 }] };
+        let secret = Secret::Password { user: "me".into(), password: "pa55".into() };
+        let logins = vec![Credentials { registry: "r.example".into(), secret }];
+        let build = Build { request, seen: vec![Seen { path: "/srv/app".into(), device: 1, inode: 2 }], logins };
         let line = serde_json::to_string(&build).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Build>(&line).unwrap(), build);
-        assert!(!format!("{build:?}").contains("255"), "a secret is not for logs");
+        let shown = format!("{build:?}");
+        assert!(!shown.contains("255") && !shown.contains("pa55"), "secrets are not for logs");
     }
 
     #[test]
@@ -115,8 +126,8 @@ mod tests {
         let output = BuildEvent::Output { step: 3, stream: BuildStream::Stderr, text: "a\nb".into() };
         for (line, json) in [
             (BuildLine::Alive, r#""alive""#.to_owned()),
-            (BuildLine::Done { digest: None }, r#"{"done":{"digest":null}}"#.into()),
-            (BuildLine::Done { digest }, format!(r#"{{"done":{{"digest":"{}"}}}}"#, Digest::of(b"x"))),
+            (BuildLine::Done { digest: None, pushed: BTreeMap::new() }, r#"{"done":{"digest":null}}"#.into()),
+            (BuildLine::Done { digest, pushed: BTreeMap::new() }, format!(r#"{{"done":{{"digest":"{}"}}}}"#, Digest::of(b"x"))),
             (BuildLine::Event(output), r#"{"event":{"output":{"step":3,"stream":"stderr","text":"a\nb"}}}"#.into()),
         ] {
             assert_eq!(serde_json::to_string(&Line::Value(line.clone())).unwrap(), json);

@@ -11,7 +11,11 @@ mod build;
 #[cfg(test)]
 mod build_attest;
 #[cfg(test)]
+mod build_caches;
+#[cfg(test)]
 mod build_forms;
+#[cfg(test)]
+mod build_layouts;
 #[cfg(test)]
 mod build_manifests;
 #[cfg(test)]

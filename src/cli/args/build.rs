@@ -78,7 +78,8 @@ pub struct BuildArgs {
     pub limits: BuildLimitArgs,
 
     /// Where the result goes: a folder for its files, `-` for a tar of them, or
-    /// type=image|registry|tar|local|oci|docker[,dest=PATH][,name=IMAGE][,push=true] [default: the images here]
+    /// type=image|registry|tar|local|oci|docker[,dest=PATH][,name=IMAGE][,push=true][,compression=gzip|zstd|uncompressed]
+    /// [default: the images here]
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the image to the registries of its names

@@ -49,7 +49,7 @@ pub fn check(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Findings, Buil
 }
 
 /// The Dockerfile's content, and what errors call it: a path from the current folder, as its reader would type it.
-fn text(request: &BuildRequest) -> Result<(PathBuf, Vec<u8>), BuildArgsError> {
+pub(super) fn text(request: &BuildRequest) -> Result<(PathBuf, Vec<u8>), BuildArgsError> {
     let path = match (&request.dockerfile, &request.context) {
         (DockerfileSource::Text { name, text }, _) => return Ok((name.into(), text.clone().into_bytes())),
         (DockerfileSource::File(path), _) => path.clone(),

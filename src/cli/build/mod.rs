@@ -5,6 +5,7 @@ mod archive;
 pub mod check;
 mod context;
 pub mod error;
+pub mod logins;
 mod outputs;
 mod secrets;
 pub mod show;
@@ -66,7 +67,10 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
     let epoch =
         arguments.get(EPOCH).map(|value| value.trim().parse::<i64>().map_err(|_| BuildArgsError::Epoch { value: value.clone() }));
     let epoch = epoch.transpose()?;
-    let annotations = annotations(&args.annotation)?;
+    outputs.check_times(epoch)?;
+    let mut annotations = annotations(&args.annotation)?;
+    annotations.extend(outputs.annotations.clone());
+    let docker_types = outputs.docker_types();
     let labels = spec::labels(&args.label)?;
     let limits = limits(args)?;
     let mut extra_hosts = BTreeMap::new();
@@ -79,8 +83,12 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
         let (name, limit) = flag("--ulimit", text, spec::ulimit(text))?;
         ulimits.insert(name, limit);
     }
-    let absolute = |place| match place {
-        CachePlace::Local { path } => CachePlace::Local { path: inputs.around.cwd.join(path) },
+    let mut absolute = |place| match place {
+        CachePlace::Local { path, name } => {
+            let path = inputs.around.cwd.join(path);
+            paths.extend(path.ancestors().find(|folder| folder.is_dir()).map(PathBuf::from));
+            CachePlace::Local { path, name }
+        }
         other => other,
     };
     let mut cache_from = Vec::new();
@@ -117,7 +125,7 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
             flag("--tag", &tag.to_string(), Err::<(), _>("an image's digest cannot be chosen"))?;
         }
     }
-    if outputs.all.contains(&BuildOutput::Image { push: true }) && tags.is_empty() {
+    if outputs.all.iter().any(BuildOutput::is_pushed) && tags.is_empty() {
         return Err(BuildArgsError::PushWithoutName);
     }
     let context = context::read(&args.context, args.file.as_deref(), inputs)?;
@@ -131,6 +139,7 @@ pub fn asked(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Asked, BuildAr
     request.arguments = arguments;
     request.labels = labels;
     request.annotations = annotations;
+    request.docker_types = docker_types;
     request.platforms = args.platform.clone();
     request.no_cache = args.no_cache;
     request.no_cache_filter = args.no_cache_filter.iter().cloned().collect();

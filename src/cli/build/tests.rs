@@ -11,6 +11,11 @@ use super::*;
 use crate::cli::args::{Cli, Command};
 use crate::model::build::{BuildSecret, ContextSource, DockerfileSource};
 
+/// An image that goes to its registry.
+pub(super) fn pushed() -> BuildOutput {
+    BuildOutput::image(true)
+}
+
 /// A folder `app` with a Dockerfile, one outside of it, a secret and an agent.
 struct Host {
     folder: TempDir,
@@ -133,6 +138,26 @@ fn flags_are_what_they_ask_for() {
         ),
         ("-o type=oci,dest=x.tar app", json!({"outputs": [{"oci": {"path": "~/x.tar", "tar": true}}]})),
         ("-o type=oci,dest=x,tar=false app", json!({"outputs": [{"oci": {"path": "~/x", "tar": false}}]})),
+        (
+            "-o type=image,push=true,name=a,compression=zstd,compression-level=9,force-compression=true app",
+            json!({"tags": ["a:latest"], "outputs": [{"image": {"push": true, "packing": {"compression": "zstd", "level": 9, "force": true}}}]}),
+        ),
+        (
+            "-o type=image,push=true,name=a/b,push-by-digest=true,name-canonical=true,unpack=true app",
+            json!({"tags": ["a/b:latest"], "outputs": [{"image": {"push": true, "by_digest": true}}]}),
+        ),
+        (
+            "-o type=oci,dest=x,tar=false,compression=gzip,annotation.k=v,annotation-manifest.l=w,oci-mediatypes=true app",
+            json!({"annotations": {"k": "v", "l": "w"}, "outputs": [{"oci": {"path": "~/x", "tar": false, "packing": {"compression": "gzip"}}}]}),
+        ),
+        (
+            "-o type=docker,dest=x.tar,oci-mediatypes=false app",
+            json!({"docker_types": true, "outputs": [{"docker": {"path": "~/x.tar"}}]}),
+        ),
+        (
+            "-o type=oci,dest=x.tar,rewrite-timestamp=true --build-arg SOURCE_DATE_EPOCH=7 app",
+            json!({"arguments": {"SOURCE_DATE_EPOCH": "7"}, "epoch": 7, "outputs": [{"oci": {"path": "~/x.tar", "tar": true}}]}),
+        ),
         ("-o type=docker app", json!({"outputs": [{"image": {"push": false}}]})),
         ("-o type=docker,dest=- app", json!({"outputs": [{"docker": {"path": "/spool/result"}}]})),
         // Files and contexts.
@@ -240,7 +265,38 @@ fn what_is_wrong_is_said() {
         (
             "-o type=image,compression=zstd app",
             "",
-            "--output \"type=image,compression=zstd\": an output has no `compression`: there are type, dest, name, push, tar",
+            "--output \"type=image,compression=zstd\": layers of images here are not packed: `compression` is of what is pushed, and of archives",
+        ),
+        (
+            "-o type=oci,dest=x,compression=lz4 app",
+            "",
+            "--output \"type=oci,dest=x,compression=lz4\": there is no compression \"lz4\": use gzip, zstd or uncompressed",
+        ),
+        (
+            "-o type=docker,dest=x,tar=false app",
+            "",
+            "--output \"type=docker,dest=x,tar=false\": docker's form is an archive, which `docker load` reads: a folder is `type=oci,tar=false`",
+        ),
+        ("-o type=tar,dest=x,name=a app", "", "--output \"type=tar,dest=x,name=a\": files have no `name`"),
+        (
+            "-o type=oci,dest=x,rewrite-timestamp=true app",
+            "",
+            "--output \"rewrite-timestamp=true\": set SOURCE_DATE_EPOCH to the latest time that files may have",
+        ),
+        (
+            "-o type=oci,dest=x,annotation-index.a=b app",
+            "",
+            "--output \"type=oci,dest=x,annotation-index.a=b\": annotations are of the image's manifest: `annotation.KEY=VALUE`",
+        ),
+        (
+            "-o type=image,unpack=false app",
+            "",
+            "--output \"type=image,unpack=false\": layers are unpacked here: leave out `unpack`",
+        ),
+        (
+            "--cache-from type=inline app",
+            "",
+            "--cache-from \"type=inline\": an inline cache is read from an image (name the image that has it: type=registry,ref=IMAGE)",
         ),
         ("--secret src=token app", "", "--secret \"src=token\": it needs `id=NAME`"),
         ("--secret id=a,env=NONE app", "", "--secret a: the variable NONE is not set"),

@@ -1,5 +1,6 @@
 //! `build`: the request from the flags, the build as it is shown, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Prepared;
 use super::copy::BlockingWriter;
+use super::registries::credentials;
 use crate::cli::args::BuildArgs;
 use crate::cli::build::show::{Show, TICK};
 use crate::cli::build::upload::{self, UploadError};
@@ -22,11 +24,12 @@ use crate::cli::output::Output;
 use crate::cli::spec::Surroundings;
 use crate::cli::{render, terminal};
 use crate::client::{ByteStream, Client, ClientError, Events};
+use crate::engine::images::Registries;
 use crate::files::{self, FileError};
 use crate::model::build::{BuildRequest, ContextSource, DockerfileSource};
-use crate::model::{Digest, Signal};
+use crate::model::{Digest, ImageRef, Signal};
 use crate::wire::build::{Build as Request, BuildLine, Seen};
-use crate::wire::native::ErrorKind;
+use crate::wire::native::{Credentials, ErrorKind};
 
 /// A check needs no engine. For a build nothing is read yet: an ordinary user's command may have to begin anew elsewhere, and
 /// what was read of standard input by then would be lost.
@@ -81,13 +84,14 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
     let spool = to_stdout.then(|| Spool::make(folder)).transpose()?;
     let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
     let seen = paths.into_iter().map(|path| Seen::at(path.clone()).map_err(|e| FileError::new("look at", path, e)));
-    let request = Request { request, seen: seen.collect::<Result<_, _>>()? };
+    let logins = logins(client, &request).await?;
+    let request = Request { request, seen: seen.collect::<Result<_, _>>()?, logins };
     // A file that is there from an older build must not be taken for this one's.
     if let Some(path) = &args.iidfile {
         files::remove_all(path)?;
     }
     let upload = upload.map(rest_of_stdin).transpose()?;
-    let digest = match client.build(&request, upload).await {
+    let Built { digest, pushed } = match client.build(&request, upload).await {
         Ok(events) => follow(client, events, &mut show).await?,
         Err(error) if is_elsewhere(&error) => elsewhere(client, request, error, &mut show).await?,
         Err(error) => return Err(error.into()),
@@ -100,7 +104,9 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
         files::publish(path, digest.as_bytes(), 0o644)?;
     }
     if let Some(path) = &args.metadata_file {
-        let metadata = json!({"containerimage.digest": text, "image.name": names.join(",")});
+        // What others are to pull is what was pushed.
+        let digest = pushed.values().next().map(ToString::to_string).or_else(|| text.clone());
+        let metadata = json!({"containerimage.digest": digest, "image.name": names.join(",")});
         files::publish(path, &serde_json::to_vec_pretty(&metadata).map_err(CliError::Encode)?, 0o644)?;
     }
     if show.sums_up() {
@@ -113,8 +119,32 @@ pub(super) async fn build(client: &Client, args: BuildArgs, output: Output) -> R
     Ok(0)
 }
 
+/// What this user has stored for the registries that the build has to do with; all that is stored, where those cannot be told.
+async fn logins(client: &Client, request: &BuildRequest) -> Result<Vec<Credentials>, CliError> {
+    if client.is_embedded() {
+        return Ok(Vec::new());
+    }
+    let reached = build::logins::reached(request);
+    let mut registries = reached.registries;
+    if !reached.are_all {
+        let stored = Registries::from_environment().stored().map_err(|source| CliError::Registry(source.into()))?;
+        registries.extend(stored);
+    }
+    let mut all = Vec::new();
+    for registry in &registries {
+        all.extend(credentials(client, registry).await?);
+    }
+    Ok(all)
+}
+
+/// What has come of a build.
+struct Built {
+    digest: Option<Digest>,
+    pushed: BTreeMap<ImageRef, Digest>,
+}
+
 /// Shows the build until it is over.
-async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut Show) -> Result<Option<Digest>, CliError> {
+async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut Show) -> Result<Built, CliError> {
     let caught = |kind| signal(kind).map_err(CliError::Signals);
     let (mut interrupted, mut terminated) = (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
     let mut ticks = tokio::time::interval(TICK);
@@ -132,7 +162,7 @@ async fn follow(client: &Client, mut events: impl Events<BuildLine>, show: &mut 
         match line.transpose() {
             Ok(Some(BuildLine::Event(event))) => show.tell(&event)?,
             Ok(Some(BuildLine::Alive)) => {}
-            Ok(Some(BuildLine::Done { digest })) => break Ok(digest),
+            Ok(Some(BuildLine::Done { digest, pushed })) => break Ok(Built { digest, pushed }),
             Ok(None) => break Err(ClientError::Ended.into()),
             Err(error) => break Err(error.into()),
         }
@@ -153,8 +183,8 @@ fn is_elsewhere(error: &ClientError) -> bool {
 }
 
 /// The engine does not see this host's folders: what can be sent of them is sent.
-async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show: &mut Show) -> Result<Option<Digest>, CliError> {
-    let Request { request, seen } = request;
+async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show: &mut Show) -> Result<Built, CliError> {
+    let Request { request, seen, logins } = request;
     let ContextSource::Folder(folder) = request.context.clone() else { return Err(refusal.into()) };
     let (request, written) = sendable(request)?;
     // What is left must be the same there after all.
@@ -167,15 +197,15 @@ async fn elsewhere(client: &Client, request: Request, refusal: ClientError, show
     let writer = BlockingWriter(tokio::runtime::Handle::current(), writer);
     let packing = tokio::task::spawn_blocking(move || upload::pack(&folder, &dockerfile, writer));
     let upload: ByteStream = Box::pin(reader);
-    let sent = client.build(&Request { request, seen }, Some(upload)).await;
+    let sent = client.build(&Request { request, seen, logins }, Some(upload)).await;
     let events = match sent {
         Ok(events) => events,
         Err(error) => return Err(error.into()),
     };
-    let digest = follow(client, events, show).await;
-    match (packing.await.map_err(|_| UploadError::Interrupted)?, digest) {
+    let built = follow(client, events, show).await;
+    match (packing.await.map_err(|_| UploadError::Interrupted)?, built) {
         // A pipe that breaks is what the engine's refusal looks like from here.
-        (Err(UploadError::Send(_)) | Ok(()), digest) => digest,
+        (Err(UploadError::Send(_)) | Ok(()), built) => built,
         (Err(error), _) => Err(error.into()),
     }
 }

@@ -8,8 +8,10 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Prepared, registries};
+
+use super::Prepared;
 use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+use crate::cli::build::logins::reached;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::{Story, TICK};
@@ -18,8 +20,8 @@ use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
 use crate::manifest::{self, Desired};
+use crate::model::Name;
 use crate::model::spec::ImageSource;
-use crate::model::{ImageRef, Name};
 use crate::plan::{self, Plan};
 use crate::reconcile::report::Event;
 use crate::server::native::stacks::{ApplyRequest, PlanRequest};
@@ -160,14 +162,20 @@ pub(super) async fn apply(client: &Client, mut request: ApplyRequest, json: bool
     follow(client.apply(&request).await?, json, output).await
 }
 
-/// What this user has stored for the registries that images are pulled from and pushed to.
+/// What this user has stored for the registries that images are pulled from, built with and pushed to.
 async fn credentials(client: &Client, desired: &Desired) -> Result<Vec<Credentials>, CliError> {
-    let pulled = desired.images.values().filter(|image| matches!(image.source, ImageSource::Pull(_)));
-    let pulled = pulled.map(|image| image.reference.registry());
-    let pushed = desired.images.values().flat_map(|image| &image.push).map(ImageRef::registry);
+    let mut registries: BTreeSet<String> = BTreeSet::new();
+    for image in desired.images.values() {
+        match &image.source {
+            ImageSource::Pull(_) => drop(registries.insert(image.reference.registry().to_owned())),
+            ImageSource::Build(build) => registries.extend(reached(&build.request(&image.reference)).registries),
+            ImageSource::Import { .. } | ImageSource::Load { .. } | ImageSource::Commit(_) => {}
+        }
+        registries.extend(image.push.iter().map(|target| target.registry().to_owned()));
+    }
     let mut all = Vec::new();
-    for registry in pulled.chain(pushed).collect::<BTreeSet<_>>() {
-        all.extend(registries::credentials(client, registry).await?);
+    for registry in &registries {
+        all.extend(super::registries::credentials(client, registry).await?);
     }
     Ok(all)
 }

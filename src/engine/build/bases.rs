@@ -9,7 +9,7 @@ use super::error::BuildError;
 use super::events::Events;
 use super::stages::{NeededImage, Stages, normal};
 use super::work::{BaseKey, base_key};
-use crate::engine::images::{Base, Images, PullOptions};
+use crate::engine::images::{Base, Given, Images, PullOptions};
 use crate::model::{ImageRef, Platform};
 
 /// Gets all images that the needed stages name, and puts the triggers of bases into the stages that begin with them.
@@ -17,6 +17,7 @@ pub(super) async fn resolve(
     images: &Images,
     stages: &mut Stages,
     pull: bool,
+    given: &[Given],
     events: &Events,
     bases: &mut BTreeMap<BaseKey, Base>,
 ) -> Result<(), BuildError> {
@@ -25,7 +26,7 @@ pub(super) async fn resolve(
         let needed = stages.images();
         for image in &needed {
             if let Entry::Vacant(place) = bases.entry(base_key(&image.reference, &image.platform)) {
-                place.insert(get(images, &image.reference, &image.platform, pull, events).await?);
+                place.insert(get(images, &image.reference, &image.platform, pull, given, events).await?);
             }
         }
         // Triggers may need further stages and images.
@@ -52,6 +53,7 @@ pub(super) async fn get(
     reference: &ImageRef,
     platform: &Platform,
     pull: bool,
+    given: &[Given],
     events: &Events,
 ) -> Result<Base, BuildError> {
     if !pull && let Some(base) = here(images, reference, platform)? {
@@ -61,8 +63,9 @@ pub(super) async fn get(
     let is_foreign = !is_native(platform, &host);
     let about = if is_foreign { format!(" for {platform}") } else { String::new() };
     let running = events.begin(format!("[internal] pull {reference}{about}"));
+    let credentials = Given::of(given, reference).cloned();
     // The name is that of the image that runs here.
-    let options = PullOptions { platform: Some(platform.clone()), pinned: is_foreign, ..PullOptions::default() };
+    let options = PullOptions { platform: Some(platform.clone()), pinned: is_foreign, credentials, ..PullOptions::default() };
     let pulled = images.pull_with(reference, &options, running.progress()).await;
     let digest = running.ended(pulled, false)?;
     Ok(images.base(digest)?)

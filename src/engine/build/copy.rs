@@ -11,6 +11,7 @@ use super::events::Running;
 use super::files::git::{self, GitSource};
 use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, write_document};
 use super::ignore::Ignore;
+use super::layers::Layers;
 use super::permissions::Permissions;
 use super::stage::Builder;
 use super::stages::{Source, Step};
@@ -243,11 +244,20 @@ async fn transfer(
 /// Selects, looks whether it is known, and copies.
 async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fetched) -> Result<Done, BuildError> {
     let order = std::sync::Arc::new(order);
-    let (selection, content) = select(builder, &order, &origin).await?;
-    let owner = owner(builder, &order).await?;
+    // What layers show may be known without a look at them, and then they need not be here.
+    let answer = question(&order, &origin).and_then(|(question, layers)| builder.work.answer(&question, layers));
+    let (mut selection, content) = match answer {
+        Some(content) => (None, Some(content)),
+        None => select(builder, &order, &origin).await?,
+    };
+    // Whose a name is, is said by the layers that the step stands on, and those are in its key.
+    let (named, owner) = match &order.chown {
+        Some(text) if !order.link && numeric(text).is_none() => (Some(text), None),
+        _ => (None, owner(builder, &order).await?),
+    };
     let facts = json!({
         "content": content, "documents": order.documents, "to": order.destination, "folder": order.to_folder, "owner": owner,
-        "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link, "fetched": fetched.facts,
+        "named": named, "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link, "fetched": fetched.facts,
         "unpacks": order.unpacks,
     });
     let key = match order.link {
@@ -259,8 +269,16 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
     if let Some(layer) = builder.known(&key)? {
         return Ok(Done { key: Some(key), created_by, layer, known: true });
     }
+    if selection.is_none() {
+        selection = select(builder, &order, &origin).await?.0;
+    }
+    let owner = match named {
+        Some(_) => self::owner(builder, &order).await?,
+        None => owner,
+    };
     let work = builder.work.clone();
-    let layers = if order.link { super::layers::Layers::default() } else { builder.layers.clone() };
+    let layers = if order.link { Layers::default() } else { builder.layers.clone() };
+    work.bring(&layers).await?;
     let again = order.clone();
     let (copied, layer) = tokio::task::spawn_blocking(move || {
         let draft = layers.draft(&work.images)?;
@@ -294,6 +312,9 @@ async fn select(
     if order.sources.is_empty() {
         return Ok((None, None));
     }
+    if let Origin::Layers(layers) = origin {
+        builder.work.bring(layers).await?;
+    }
     let (work, origin, wanted) = (builder.work.clone(), origin.share(), order.clone());
     let selected = tokio::task::spawn_blocking(move || {
         let tree = match &origin {
@@ -304,25 +325,27 @@ async fn select(
         let exclude = exclude.map_err(|source| BuildError::Ignore { file: "--exclude".to_owned(), source })?;
         let select = Select { sources: &wanted.sources, exclude: &exclude, parents: wanted.parents };
         let selection = Selection::of(&tree, &select)?;
-        let content = match &origin {
-            Origin::Tree(_) => selection.digest(&work.known)?,
-            // What layers show never changes, so it is read once.
-            Origin::Layers(layers) => {
-                let what = json!([wanted.sources, wanted.exclude, wanted.parents]);
-                let question = super::key::of_step("content", &layers.chain(), None, what);
-                match work.known.answer(&question) {
-                    Some(content) => content,
-                    None => {
-                        let content = selection.digest(&work.known)?;
-                        work.known.remember(&question, &content);
-                        content
-                    }
+        let content = match question(&wanted, &origin) {
+            None => selection.digest(&work.known)?,
+            Some((question, layers)) => match work.answer(&question, layers) {
+                Some(content) => content,
+                None => {
+                    let content = selection.digest(&work.known)?;
+                    work.answered(&question, &content, layers);
+                    content
                 }
-            }
+            },
         };
         Ok::<_, BuildError>((Some(selection), Some(content)))
     });
     selected.await?.map_err(|error| told_at(builder, order.place, error))
+}
+
+/// What of layers a step takes, as a question that has one answer for ever: what layers show never changes.
+fn question<'o>(order: &Order, origin: &'o Origin) -> Option<(Digest, &'o Layers)> {
+    let Origin::Layers(layers) = origin else { return None };
+    let what = json!([order.sources, order.exclude, order.parents]);
+    (!order.sources.is_empty()).then(|| (super::key::of_step("content", &layers.chain(), None, what), layers))
 }
 
 /// The user and the group of `--chown`, looked up in the stage's own files.
@@ -331,6 +354,7 @@ async fn owner(builder: &Builder, order: &Order) -> Result<Option<(u32, u32)>, B
     if let Some(numbers) = numeric(&text) {
         return Ok(Some(numbers));
     }
+    builder.work.bring(&builder.layers).await?;
     let (work, layers, named) = (builder.work.clone(), builder.layers.clone(), text.clone());
     let found = tokio::task::spawn_blocking(move || Ok::<_, BuildError>(look_up_at(&work.view(&layers)?, &named))).await??;
     match found {

@@ -8,10 +8,11 @@ use super::files::FilesError;
 use super::ignore::IgnoreError;
 use super::stages::StageErrors;
 use crate::engine::containers::ContainersError;
-use crate::engine::images::ImagesError;
+use crate::engine::images::{CacheError, ImagesError};
 use crate::engine::networks::NetworkError;
 use crate::engine::runtime::spec::SpecError;
 use crate::files::FileError;
+use crate::model::build::CachePlace;
 use crate::model::{ImageRef, Platform, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,10 @@ pub enum BuildError {
     BaseGone { reference: String },
     #[error("layers that the build found were removed again and again meanwhile")]
     Contended,
+    #[error("take a layer from the cache {place}: {source}")]
+    CacheLayer { place: Box<CachePlace>, source: Box<CacheError> },
+    #[error("write the cache {place}: {source}")]
+    CacheTo { place: Box<CachePlace>, source: Box<CacheError> },
     #[error(transparent)]
     Images(#[from] ImagesError),
     #[error(transparent)]
@@ -69,6 +74,15 @@ impl BuildError {
         move |source| Self::Step { action, source }
     }
 
+    /// The cache that it is the fault of, and why.
+    pub(super) fn of_cache(&self) -> Option<(&CachePlace, &CacheError)> {
+        match self {
+            Self::CacheLayer { place, source } => Some((place, source)),
+            Self::Shared(error) => error.of_cache(),
+            _ => None,
+        }
+    }
+
     /// What a person can do about it, where the message does not say it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -76,6 +90,7 @@ impl BuildError {
             Self::Unsupported { hint, .. } => Some(hint.clone()),
             Self::OtherPlatform { found, .. } => Some(format!("build for {found}, or give FROM another `--platform`")),
             Self::Shared(error) => error.hint(),
+            Self::CacheTo { .. } => Some("`ignore-error=true` in --cache-to lets the build go on without it".to_owned()),
             Self::Files(error) | Self::Context { source: error, .. } => error.hint(),
             _ => None,
         }

@@ -14,6 +14,7 @@
 mod agents;
 mod attest;
 mod bases;
+mod caches;
 pub mod config;
 mod copy;
 pub mod dockerfile;
@@ -57,16 +58,18 @@ use self::events::Events;
 use self::stage::StageDone;
 use self::work::Work;
 use crate::engine::containers::Containers;
-use crate::engine::images::Images;
+use crate::engine::images::{Given, Images};
 use crate::engine::networks::Networks;
-use crate::model::Digest;
 use crate::model::build::{BuildOutput, BuildRequest, BuildSink};
+use crate::model::{Digest, ImageRef};
 
 /// What a build has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     /// Of the image's manifest, where an image was asked for.
     pub digest: Option<Digest>,
+    /// What was pushed, and the digest that it has there: layers are packed there, so that it is another manifest.
+    pub pushed: BTreeMap<ImageRef, Digest>,
 }
 
 /// The parts of the engine that builds use.
@@ -76,6 +79,8 @@ pub struct Parts {
     pub networks: Networks,
     pub containers: Containers,
     pub state_dir: PathBuf,
+    /// Credentials of whoever asks, which go before those that are stored here.
+    pub given: Vec<Given>,
 }
 
 /// A tar that comes with a request.
@@ -96,10 +101,20 @@ pub async fn build(parts: Parts, request: BuildRequest, upload: Option<Upload>, 
     let began = OffsetDateTime::now_utc();
     let all = plan::prepare(parts, request, upload, events).await?;
     let all: Vec<Arc<Work>> = all.into_iter().map(Arc::new).collect();
-    for _ in 0..ATTEMPTS {
-        if let Some(built) = attempt(&all, began).await? {
-            return Ok(built);
+    let mut attempts = 0;
+    while attempts < ATTEMPTS {
+        match attempt(&all, began).await {
+            Ok(Some(built)) => return Ok(built),
+            Ok(None) => attempts += 1,
+            // What is done by now is found again, and each cache is left out once.
+            Err(error) => {
+                let without = all.iter().filter(|work| work.goes_on_without(&error)).count();
+                if without == 0 {
+                    return Err(error);
+                }
+            }
         }
+        all.iter().for_each(|work| work.caches.begin_anew());
     }
     Err(BuildError::Contended)
 }
@@ -147,15 +162,18 @@ async fn attempt(all: &[Arc<Work>], began: OffsetDateTime) -> Result<Option<Buil
         results.push(Finished { work: work.clone(), stage: stage.clone(), files });
     }
     let published = match attest::attest(&results, began).await {
-        Ok(attested) => publish::publish(&results, attested, done).await,
+        Ok(attested) => publish::publish(&results, attested, &done).await,
         Err(error) => Err(error),
     };
     finish(all).await;
     save(first);
     let Some(published) = published? else { return Ok(None) };
+    let mut pushed = BTreeMap::new();
     for output in &request.outputs {
-        outputs::make(&results, output, &published).await?;
+        outputs::make(&results, output, &published, &mut pushed).await?;
     }
+    let layers: Vec<Digest> = finished.iter().flat_map(|stage| stage.layers.diff_ids().iter().copied()).collect();
+    first.export_caches(&done, &layers).await?;
     if !keeps {
         // They were made for an archive only. Another one may have made the same meanwhile, and named it.
         for digest in published.members.iter().map(|member| member.digest) {
@@ -165,7 +183,7 @@ async fn attempt(all: &[Arc<Work>], began: OffsetDateTime) -> Result<Option<Buil
             }
         }
     }
-    Ok(Some(Built { digest: published.image.filter(|_| keeps) }))
+    Ok(Some(Built { digest: published.image.filter(|_| keeps), pushed }))
 }
 
 /// What a build has come to for one platform.
@@ -199,10 +217,11 @@ async fn build_stages(work: &Arc<Work>) -> Result<Arc<StageDone>, BuildError> {
         drop(building);
         return Err(own(error));
     }
-    match building.remove(&target) {
-        Some(stage) => stage.await.map_err(own),
-        None => Err(BuildError::Interrupted),
-    }
+    let Some(stage) = building.remove(&target) else { return Err(BuildError::Interrupted) };
+    let stage = stage.await.map_err(own)?;
+    // The result is whole here, whatever of it was found elsewhere.
+    work.bring(&stage.layers).await?;
+    Ok(stage)
 }
 
 /// Whether an image is to be in the store afterwards.

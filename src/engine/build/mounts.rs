@@ -240,6 +240,9 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
 /// A copy of what is selected, which the command may change as it likes: a folder, or a file where one is meant.
 async fn copied(builder: &Builder, origin: Origin, source: String, folder: PathBuf) -> Result<PathBuf, BuildError> {
     let work = builder.work.clone();
+    if let Origin::Layers(layers) = &origin {
+        work.bring(layers).await?;
+    }
     let made = tokio::task::spawn_blocking(move || {
         let tree = tree(&work, &origin, "the source of a mount")?;
         let selection = select(&tree, &source)?;

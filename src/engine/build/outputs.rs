@@ -1,5 +1,6 @@
 //! Where the result of a build goes: registries, archives and folders.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,9 +14,10 @@ use super::files::{CopyOrder, Select, Selection, Tree, copy};
 use super::ignore::Ignore;
 use super::publish::Published;
 use super::work::Work;
-use crate::engine::images::{ArchiveFormat, Attestation, Images, ImagesError, PushOptions, Saved};
+use crate::engine::images::{ArchiveFormat, Attestation, Given, Images, ImagesError, PushOptions, Saved};
 use crate::files::{self, FileError};
 use crate::model::build::{BuildOutput, BuildRequest};
+use crate::model::{Digest, ImageRef, Packing};
 
 /// Whether an output is made of an image in the store.
 pub(super) const fn needs_image(output: &BuildOutput) -> bool {
@@ -27,18 +29,30 @@ pub(super) const fn needs_files(output: &BuildOutput) -> bool {
     matches!(output, BuildOutput::Local { .. } | BuildOutput::Tar { .. })
 }
 
-/// Makes one output of all that the build has come to.
-pub(super) async fn make(results: &[Finished], output: &BuildOutput, published: &Published) -> Result<(), BuildError> {
+/// Makes one output of all that the build has come to. What is pushed, and the digest that it has where it went, is put into
+/// `gone`.
+pub(super) async fn make(
+    results: &[Finished],
+    output: &BuildOutput,
+    published: &Published,
+    gone: &mut BTreeMap<ImageRef, Digest>,
+) -> Result<(), BuildError> {
     let Some(Finished { work, .. }) = results.first() else { return Err(BuildError::Interrupted) };
     match output {
-        BuildOutput::Image { push: false } => Ok(()),
-        BuildOutput::Image { push: true } => {
+        BuildOutput::Image { push: false, .. } => Ok(()),
+        BuildOutput::Image { push: true, by_digest, packing } => {
             let digest = published.image.ok_or(BuildError::Interrupted)?;
             for tag in &work.request.tags {
                 let running = work.events.begin(format!("pushing {tag}"));
-                let options = PushOptions { members: published.members.clone(), ..PushOptions::default() };
+                let options = PushOptions {
+                    with: Vec::new(),
+                    members: published.members.clone(),
+                    credentials: Given::of(&work.given, tag).cloned(),
+                    packing: *packing,
+                    by_digest: *by_digest,
+                };
                 let pushed = work.images.push(digest, tag, &options, running.progress()).await;
-                running.ended(pushed, false)?;
+                gone.insert(tag.clone(), running.ended(pushed, false)?.digest);
             }
             Ok(())
         }
@@ -52,13 +66,21 @@ pub(super) async fn make(results: &[Finished], output: &BuildOutput, published: 
             let (path, title) = (path.clone(), format!("writing {}", path.display()));
             written(work, title, move |work| tar(work, &all, &path)).await
         }
-        BuildOutput::Oci { tar: false, path } => {
-            let what = format!("an OCI layout as the folder {}", path.display());
-            Err(BuildError::Unsupported { what, hint: "write a tar (`tar=true`, the default) and unpack it".to_owned() })
+        BuildOutput::Oci { tar: false, path, packing } => {
+            let saved = saved(work, published)?;
+            let (path, packing, title) = (path.clone(), *packing, format!("writing the layout {}", path.display()));
+            written(work, title, move |work| Ok(work.images.save_layout(&saved, &packing, &path).map(drop)?)).await
         }
-        BuildOutput::Oci { path, tar: true } => archive(work, path.clone(), ArchiveFormat::Oci, published).await,
-        BuildOutput::Docker { path } => archive(work, path.clone(), ArchiveFormat::Docker, published).await,
+        BuildOutput::Oci { path, tar: true, packing } => {
+            archive(work, path.clone(), ArchiveFormat::Oci, *packing, published).await
+        }
+        BuildOutput::Docker { path, packing } => archive(work, path.clone(), ArchiveFormat::Docker, *packing, published).await,
     }
+}
+
+fn saved(work: &Work, published: &Published) -> Result<Saved, BuildError> {
+    let digest = published.image.ok_or(BuildError::Interrupted)?;
+    Ok(Saved { digest, references: work.request.tags.clone(), members: published.members.clone() })
 }
 
 async fn written(
@@ -72,11 +94,16 @@ async fn written(
     running.ended(made, false)
 }
 
-async fn archive(work: &Arc<Work>, path: PathBuf, format: ArchiveFormat, published: &Published) -> Result<(), BuildError> {
-    let digest = published.image.ok_or(BuildError::Interrupted)?;
-    let saved = Saved { digest, references: work.request.tags.clone(), members: published.members.clone() };
+async fn archive(
+    work: &Arc<Work>,
+    path: PathBuf,
+    format: ArchiveFormat,
+    packing: Packing,
+    published: &Published,
+) -> Result<(), BuildError> {
+    let saved = saved(work, published)?;
     let title = format!("writing {}", path.display());
-    written(work, title, move |work| whole(&path, |file| Ok(work.images.save(&[saved], format, file)?))).await
+    written(work, title, move |work| whole(&path, |file| Ok(work.images.save_packed(&[saved], format, &packing, file)?))).await
 }
 
 /// The files of one platform.

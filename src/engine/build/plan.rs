@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::attest::{Material, shown};
 use super::bases;
+use super::caches::Caches;
 use super::dockerfile::{self, Command};
 use super::emulation::{self, Runs};
 use super::error::BuildError;
@@ -13,9 +14,9 @@ use super::events::Events;
 use super::files::git::{self, GitAccess, GitSource};
 use super::files::{FileDigests, Received, Tree, receive, receive_url};
 use super::stages::{self, BuildSettings};
-use super::work::{Context, Work, base_key};
+use super::work::{BaseKey, Context, Passing, Work, base_key};
 use super::{Parts, Upload};
-use crate::engine::images::{Draft, Images};
+use crate::engine::images::{Base, Draft, Images};
 use crate::files;
 use crate::model::Platform;
 use crate::model::build::{BuildOutput, BuildRequest, CachePlace, ContextSource, DockerfileSource};
@@ -33,7 +34,7 @@ pub(super) async fn prepare(
     events: Events,
 ) -> Result<Vec<Work>, BuildError> {
     refuse(&request)?;
-    let Parts { images, networks, containers, state_dir } = parts;
+    let Parts { images, networks, containers, state_dir, given } = parts;
     let floor = images.draft(None)?;
     files::create_dirs(&state_dir.join("build"), 0o700)?;
     let known = FileDigests::open(&state_dir.join("build/digests"))?;
@@ -71,7 +72,8 @@ pub(super) async fn prepare(
         events.warn(warning.problem.render(false));
     }
     let mut trees = BTreeMap::new();
-    for (name, source) in request.contexts.iter().filter(|(_, source)| !matches!(source, ContextSource::Image(_))) {
+    let is_image = |source: &ContextSource| matches!(source, ContextSource::Image(_) | ContextSource::Layout { .. });
+    for (name, source) in request.contexts.iter().filter(|(_, source)| !is_image(source)) {
         let about = format!("the context {name}");
         let access = git_access(&request);
         let (drafts, materials) = (&mut fetched, &mut materials);
@@ -104,12 +106,17 @@ pub(super) async fn prepare(
                 events.warn(format!("the build argument `{name}` is used by no ARG"));
             }
         }
-        let (mut bases, mut contexts) = (BTreeMap::new(), BTreeMap::new());
+        let (mut bases, mut contexts, mut passing) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (name, source) in &request.contexts {
             let context = match (source, trees.get(name)) {
                 (ContextSource::Image(reference), _) => {
                     let key = base_key(reference, &platform);
-                    let base = bases::get(&images, reference, &platform, request.pull, &events).await?;
+                    let base = bases::get(&images, reference, &platform, request.pull, &given, &events).await?;
+                    bases.insert(key.clone(), base);
+                    Context::Image(key)
+                }
+                (ContextSource::Layout { path, image }, _) => {
+                    let (key, base) = layout(&images, path, image.as_deref(), &platform, &events, &mut passing).await?;
                     bases.insert(key.clone(), base);
                     Context::Image(key)
                 }
@@ -119,7 +126,8 @@ pub(super) async fn prepare(
             };
             contexts.insert(name.clone(), context);
         }
-        bases::resolve(&images, &mut stages, request.pull, &events, &mut bases).await?;
+        bases::resolve(&images, &mut stages, request.pull, &given, &events, &mut bases).await?;
+        let caches = Caches::open(&images, &request, &platform, &given, &events).await;
         all.push(Work {
             images: images.clone(),
             networks: networks.clone(),
@@ -134,8 +142,11 @@ pub(super) async fn prepare(
             contexts,
             events: events.clone(),
             known: Arc::clone(&known),
+            caches,
+            given: given.clone(),
             floor: Arc::clone(&floor),
             _fetched: Arc::clone(&fetched),
+            _passing: passing,
             materials: Arc::clone(&materials),
             done: Arc::clone(&done),
             closing: Mutex::new(Vec::new()),
@@ -194,6 +205,26 @@ fn emulated(work: &Work) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// An image of a layout, which is in the store as long as it is built on.
+async fn layout(
+    images: &Images,
+    path: &Path,
+    image: Option<&str>,
+    platform: &Platform,
+    events: &Events,
+    passing: &mut Vec<Passing>,
+) -> Result<(BaseKey, Base), BuildError> {
+    let name = format!("oci-layout://{}{}", path.display(), image.map(|image| format!(":{image}")).unwrap_or_default());
+    let running = events.begin(format!("[internal] load {name}"));
+    let (store, path, image, wanted) = (images.clone(), path.to_owned(), image.map(str::to_owned), platform.clone());
+    let taken = tokio::task::spawn_blocking(move || store.take_in(&path, image.as_deref(), &wanted)).await?;
+    let taken = running.ended(taken, false)?;
+    if taken.is_new {
+        passing.push(Passing { images: images.clone(), digest: taken.digest });
+    }
+    Ok(((name, platform.to_string()), images.base(taken.digest)?))
+}
+
 /// What cannot be done is said before anything is.
 fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
     let refused = |what: &str, hint: &str| Err(BuildError::Unsupported { what: what.to_owned(), hint: hint.to_owned() });
@@ -204,14 +235,17 @@ fn refuse(request: &BuildRequest) -> Result<(), BuildError> {
     if platforms(request).len() > 1 && request.outputs.iter().any(is_docker) {
         return refused("an archive of Docker's form with an image for several platforms", "write a layout: type=oci,dest=FILE");
     }
-    if request.cache_from.iter().any(|place| !matches!(place, CachePlace::Inline)) || !request.cache_to.is_empty() {
-        return refused("a cache in a registry or a folder", "leave it out: the store of this host is the cache");
+    if request.cache_from.contains(&CachePlace::Inline) {
+        return refused("a cache that is read from no image", "name the image that has it: type=registry,ref=IMAGE");
     }
     if let Some(slice) = request.cgroup_parent.as_ref().and_then(CgroupParent::slice) {
         let what = format!("a slice of systemd, {slice}, as the parent of a build's control groups");
         return refused(&what, "name a path such as /batch; --memory and --cpus bound each RUN");
     }
-    if request.tags.is_empty() && request.outputs.contains(&BuildOutput::Image { push: true }) {
+    if request.docker_types && !request.annotations.is_empty() {
+        return refused("annotations of an image with Docker's media types", "leave out `oci-mediatypes=false`");
+    }
+    if request.tags.is_empty() && request.outputs.iter().any(BuildOutput::is_pushed) {
         return refused("a push of an image without a name", "give it one with `-t`");
     }
     Ok(())

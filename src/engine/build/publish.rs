@@ -19,7 +19,7 @@ pub(super) struct Published {
 pub(super) async fn publish(
     results: &[Finished],
     attested: Vec<Vec<Attestation>>,
-    done: Vec<Step>,
+    done: &[Step],
 ) -> Result<Option<Published>, BuildError> {
     let Some(Finished { work, .. }) = results.first() else { return Err(BuildError::Interrupted) };
     let request = &work.request;
@@ -27,7 +27,12 @@ pub(super) async fn publish(
     let what = if results.len() > 1 { "exporting the images" } else { "exporting the image" };
     let running = work.events.begin(what.to_owned());
     let (images, names) = (work.images.clone(), if keeps_image(request) { request.tags.clone() } else { Vec::new() });
-    let built: Vec<BuiltImage> = if wanted { results.iter().map(image).collect() } else { Vec::new() };
+    let built = if wanted { results.iter().map(|result| image(result, done)).collect() } else { Ok(Vec::new()) };
+    let built: Vec<BuiltImage> = match built {
+        Ok(built) => built,
+        Err(error) => return running.ended(Err(error), false),
+    };
+    let mut done = done.to_vec();
     let named = results.iter().position(|result| emulation::is_native(&result.work.platform, &Platform::host())).unwrap_or(0);
     let work = move || {
         if built.is_empty() {
@@ -35,7 +40,6 @@ pub(super) async fn publish(
             return Ok::<_, BuildError>(published.map(|_| Published { image: None, members: Vec::new(), attested }));
         }
         // The one with the names comes last, and with it the names of all.
-        let mut done = done;
         let mut digests: Vec<Option<Digest>> = vec![None; built.len()];
         let mut last = None;
         for (position, image) in built.into_iter().enumerate() {
@@ -60,19 +64,20 @@ pub(super) async fn publish(
 }
 
 /// The image of one platform, without names.
-fn image(result: &Finished) -> BuiltImage {
+fn image(result: &Finished, done: &[Step]) -> Result<BuiltImage, BuildError> {
     let Finished { work, stage, .. } = result;
     let mut image = stage.image.clone();
     for (name, value) in &work.request.labels {
         image.label(name, value);
     }
     let (config, created) = image.finish(stage.layers.diff_ids(), stage.layers.created(), work.request.epoch);
-    BuiltImage {
-        config,
+    Ok(BuiltImage {
+        config: work.configure_cache(config, stage.layers.diff_ids(), done)?,
         layers: stage.layers.diff_ids().to_vec(),
         created,
         references: Vec::new(),
         members: Vec::new(),
         annotations: work.request.annotations.clone(),
-    }
+        docker_types: work.request.docker_types,
+    })
 }

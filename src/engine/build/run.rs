@@ -148,6 +148,7 @@ async fn execute(
     running: &Running,
 ) -> Result<Draft, BuildError> {
     let work = builder.work.clone();
+    work.bring(&builder.layers).await?;
     let mut sandbox = match builder.sandbox.take() {
         Some(sandbox) => sandbox,
         None => Sandbox::open(&work).await?,
@@ -245,7 +246,7 @@ async fn launch(
     let (oci, filter) = spec::build(&input)?;
     let (layers, floor) = (builder.layers.clone(), work.floor.upper());
     let (targets, scratch) = (stubs::targets(&oci), draft.folder().to_owned());
-    let lower = layers.lower(&floor);
+    let lower = layers.lower(&floor).map_err(BuildError::step("put the layers together"))?;
     let stub = {
         let lower = lower.clone();
         tokio::task::spawn_blocking(move || stubs::make(&lower, &targets, &scratch))

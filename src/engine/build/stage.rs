@@ -157,39 +157,34 @@ impl Builder {
             Err(error) => return running.ended(Err(error), false),
         };
         let created_by = format!("WORKDIR {path}");
-        let (work, layers) = (self.work.clone(), self.layers.clone());
-        let (there, user) = (path.clone(), self.image.user().map(str::to_owned));
+        let user = self.image.user().map(str::to_owned);
+        // Both are known by the layers, without a look at their files.
+        let is_there = self.key("workdir-there", json!({"path": path}));
+        let key = self.key("workdir", json!({"path": path, "user": user}));
         // A folder that is there needs no layer.
-        let owner = tokio::task::spawn_blocking(move || {
-            let root = work.view(&layers)?;
-            let found = view::find(&root, Path::new(&there)).map_err(BuildError::step("look for the working folder"))?;
-            if found {
-                return Ok(None);
+        if self.work.answer(&is_there, &self.layers).is_some() {
+            running.done(true);
+            self.image.note(created_by);
+            return Ok(());
+        }
+        match self.known(&key) {
+            Ok(Some(layer)) => {
+                self.take(key, &created_by, layer, running, true);
+                return Ok(());
             }
-            let owner = user.map_or(Ok((0, 0)), |user| look_up_at(&root, &user));
-            Ok::<_, BuildError>(Some(owner))
-        })
-        .await?;
-        let owner = match owner {
+            Ok(None) => {}
+            Err(error) => return running.ended(Err(error), false),
+        }
+        let owner = match self.owner_of_workdir(&path, user, step).await {
             Err(error) => return running.ended(Err(error), false),
             Ok(None) => {
+                self.work.answered(&is_there, &Digest::of(b"there"), &self.layers);
                 running.done(true);
                 self.image.note(created_by);
                 return Ok(());
             }
-            Ok(Some(owner)) => match owner {
-                Ok(owner) => owner,
-                Err(error) => {
-                    let error = self.wrong_with(step.instruction.place, format!("the user of the working folder: {error}"), None);
-                    return running.ended(Err(error), false);
-                }
-            },
+            Ok(Some(owner)) => owner,
         };
-        let key = self.key("workdir", json!({"path": path, "owner": owner}));
-        if let Some(layer) = self.known(&key)? {
-            self.take(key, &created_by, layer, running, true);
-            return Ok(());
-        }
         let made = self
             .change(move |root| {
                 view::make_folder(root, Path::new(&path), owner).map_err(BuildError::step("make the working folder"))
@@ -203,11 +198,29 @@ impl Builder {
         Ok(())
     }
 
+    /// Whose a working folder is to be. `None`: it is there.
+    async fn owner_of_workdir(&self, path: &str, user: Option<String>, step: &Step) -> Result<Option<(u32, u32)>, BuildError> {
+        self.work.bring(&self.layers).await?;
+        let (work, layers, there) = (self.work.clone(), self.layers.clone(), path.to_owned());
+        let owner = tokio::task::spawn_blocking(move || {
+            let root = work.view(&layers)?;
+            let found = view::find(&root, Path::new(&there)).map_err(BuildError::step("look for the working folder"))?;
+            if found {
+                return Ok(None);
+            }
+            let owner = user.map_or(Ok((0, 0)), |user| look_up_at(&root, &user));
+            Ok::<_, BuildError>(Some(owner))
+        });
+        let wrong = |error| self.wrong_with(step.instruction.place, format!("the user of the working folder: {error}"), None);
+        owner.await??.transpose().map_err(wrong)
+    }
+
     /// Changes the tree of the stage, and makes a layer of what has changed.
     pub(super) async fn change(
         &self,
         change: impl FnOnce(&std::os::fd::OwnedFd) -> Result<(), BuildError> + Send + 'static,
     ) -> Result<DraftLayer, BuildError> {
+        self.work.bring(&self.layers).await?;
         let (work, layers) = (self.work.clone(), self.layers.clone());
         tokio::task::spawn_blocking(move || {
             let draft = layers.draft(&work.images)?;

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attest::Material;
+use super::caches::Caches;
 use super::error::BuildError;
 use super::events::Events;
 use super::files::{FileDigests, Tree};
 use super::layers::Layers;
 use super::stages::{Source, Stages};
 use crate::engine::containers::Containers;
-use crate::engine::images::{Base, Draft, DraftLayer, Images, Step};
+use crate::engine::images::{Base, Draft, DraftLayer, Given, Images, Step};
 use crate::engine::networks::Networks;
 use crate::model::build::BuildRequest;
 use crate::model::{Digest, Platform};
@@ -26,6 +27,21 @@ pub(super) enum Context {
 
 /// An image by its reference and its platform.
 pub(super) type BaseKey = (String, String);
+
+/// An image that is in the store for a build only. It goes when this is dropped, unless somebody has named it meanwhile; what was
+/// built on it keeps the layers.
+pub(super) struct Passing {
+    pub(super) images: Images,
+    pub(super) digest: Digest,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Err(error) = self.images.collect_one(self.digest) {
+            tracing::warn!(%error, "an image without a name is left");
+        }
+    }
+}
 
 pub(super) struct Work {
     pub(super) images: Images,
@@ -43,10 +59,16 @@ pub(super) struct Work {
     pub(super) events: Events,
     /// What files of the host are known to have.
     pub(super) known: Arc<FileDigests>,
+    /// Caches elsewhere.
+    pub(super) caches: Caches,
+    /// Credentials of whoever asked for the build.
+    pub(super) given: Vec<Given>,
     /// Its upper folder is the empty folder that a stage without layers has below it.
     pub(super) floor: Arc<Draft>,
     /// Contexts that were fetched live in these folders.
     pub(super) _fetched: Arc<Vec<Draft>>,
+    /// Images that go with the build.
+    pub(super) _passing: Vec<Passing>,
     /// What was fetched, of all platforms.
     pub(super) materials: Arc<Mutex<BTreeSet<Material>>>,
     /// Of all platforms: what they have in common is done once.
@@ -83,11 +105,16 @@ impl Work {
             let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
             done.iter().find(|step| step.key == *key).map(|step| step.layer.clone())
         };
-        here.map_or_else(|| Ok(self.images.known_step(key)?), |layer| Ok(Some(layer)))
+        if here.is_some() {
+            return Ok(here);
+        }
+        Ok(self.images.known_step(key)?.or_else(|| self.caches.find(key)))
     }
 
     pub(super) fn record(&self, key: Digest, about: String, layer: DraftLayer, known: bool) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was found elsewhere is new here.
+        let known = known && !layer.is_imported();
         done.push(Step { key, about, layer, known });
     }
 

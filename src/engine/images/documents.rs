@@ -18,7 +18,9 @@ pub(super) const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub(super) const DOCKER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// What a registry is asked for.
 pub(super) const ACCEPT: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::cache::{Fetched, Pending};
 use super::layer::{self, TreeError};
 use super::members::{self, Attestation, Member};
 use super::publish::Package;
@@ -20,6 +21,7 @@ use super::rows::{self, Record};
 use super::store::{Scratch, Staged};
 use super::{Freed, Images, ImagesError, manifests, steps};
 use crate::files::{self, FileError};
+use crate::model::build::CachePlace;
 use crate::model::{Digest, ImageRef};
 
 /// A folder that is to become a layer: an overlay writes its changes there.
@@ -43,16 +45,21 @@ impl Draft {
     }
 }
 
-/// A layer of a build, published or not. Cheap to clone.
+/// A layer of a build, published or not, or in a cache elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DraftLayer {
     pub diff_id: Digest,
-    /// The folder for overlayfs.
-    pub folder: PathBuf,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// `None`: it has a row.
-    staged: Option<Arc<Staged>>,
+    place: LayerPlace,
+}
+
+#[derive(Clone, Debug)]
+enum LayerPlace {
+    /// It has a row, and its folder is here.
+    Stored(PathBuf),
+    Made(Arc<Staged>),
+    Cached(Arc<Pending>),
 }
 
 /// What a stage can begin with.
@@ -73,7 +80,7 @@ pub struct Step {
     pub key: Digest,
     pub about: String,
     pub layer: DraftLayer,
-    /// It was found, and not done.
+    /// It was found here, and neither done nor taken from a cache elsewhere.
     pub known: bool,
 }
 
@@ -90,6 +97,8 @@ pub struct BuiltImage {
     pub members: Vec<(Option<Digest>, Vec<Attestation>)>,
     /// Of its manifest.
     pub annotations: std::collections::BTreeMap<String, String>,
+    /// In Docker's words instead of OCI's.
+    pub docker_types: bool,
 }
 
 /// What is kept of one step.
@@ -134,7 +143,7 @@ impl Images {
         files::remove_all(&scratch.path().join("work"))?;
         let created = epoch.unwrap_or_else(|| OffsetDateTime::now_utc().unix_timestamp());
         let staged = Arc::new(scratch.into_staged(sealed, None));
-        Ok(DraftLayer { diff_id: sealed.diff_id, folder: root, created, staged: Some(staged) })
+        Ok(DraftLayer { diff_id: sealed.diff_id, created, place: LayerPlace::Made(staged) })
     }
 
     /// What a stage that begins with this image begins with.
@@ -149,20 +158,22 @@ impl Images {
         let found = self.inner.db.read(|t| steps::find(t, key))?;
         Ok(found.and_then(|(diff_id, created)| {
             let folder = self.inner.store.layer_path(&diff_id);
-            folder.is_dir().then_some(DraftLayer { diff_id, folder, created, staged: None })
+            folder.is_dir().then_some(DraftLayer { diff_id, created, place: LayerPlace::Stored(folder) })
         }))
     }
 
     /// Publishes what a build has made: all layers of its steps, and the image. `None` when something that was here
     /// has been removed meanwhile; then nothing has been recorded. Blocks the thread.
     pub fn publish_build(&self, done: &[Step], image: Option<BuiltImage>) -> Result<Option<Digest>, ImagesError> {
-        let staged: Vec<&Staged> = done.iter().filter_map(|step| step.layer.staged.as_deref()).collect();
+        let staged: Vec<&Staged> = done.iter().filter_map(|step| step.layer.staged()).collect();
         let now = OffsetDateTime::now_utc().unix_timestamp();
+        // What is in a cache elsewhere only is not known here.
+        let here = |step: &&Step| step.layer.is_here();
         let record = |t: &rusqlite::Transaction<'_>| {
-            for step in done {
+            for step in done.iter().filter(here) {
                 match step.known {
                     true => steps::touch(t, &step.key, now)?,
-                    false => steps::insert(t, &step.key, &step.layer.diff_id, &step.about, step.layer.created)?,
+                    false => steps::insert(t, &step.key, &step.layer.diff_id, &step.about, step.layer.created, now)?,
                 }
             }
             Ok(())
@@ -206,7 +217,7 @@ impl Images {
             };
             layers.push((*diff_id, size));
         }
-        let manifest = manifests::annotated(&image.config, &layers, &image.annotations);
+        let manifest = manifests::annotated(&image.config, &layers, &image.annotations, image.docker_types);
         let record = Record {
             digest: Digest::of(&manifest),
             config: Digest::of(&image.config),
@@ -245,8 +256,61 @@ impl Images {
 }
 
 impl DraftLayer {
+    /// One of a cache, none of whose files is here yet.
+    pub(super) fn pending(diff_id: Digest, created: i64, pending: Pending) -> Self {
+        Self { diff_id, created, place: LayerPlace::Cached(Arc::new(pending)) }
+    }
+
+    /// The folder for overlayfs. `None`: it is still to be brought.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match &self.place {
+            LayerPlace::Stored(folder) => Some(folder.clone()),
+            LayerPlace::Made(staged) => Some(staged.root()),
+            LayerPlace::Cached(pending) => pending.fetched().map(|fetched| match fetched {
+                Fetched::Stored(folder) => folder.clone(),
+                Fetched::Made(staged) => staged.root(),
+            }),
+        }
+    }
+
+    pub fn is_here(&self) -> bool {
+        match &self.place {
+            LayerPlace::Stored(_) | LayerPlace::Made(_) => true,
+            LayerPlace::Cached(pending) => pending.fetched().is_some(),
+        }
+    }
+
+    /// Whether it was found in a cache elsewhere.
+    pub const fn is_imported(&self) -> bool {
+        matches!(self.place, LayerPlace::Cached(_))
+    }
+
+    /// The cache that it was found in, if that is elsewhere.
+    pub fn cache(&self) -> Option<CachePlace> {
+        self.pending_place().map(|pending| pending.place().clone())
+    }
+
+    pub(super) fn pending_place(&self) -> Option<&Pending> {
+        match &self.place {
+            LayerPlace::Cached(pending) => Some(pending),
+            LayerPlace::Stored(_) | LayerPlace::Made(_) => None,
+        }
+    }
+
+    /// What is still to be published of it.
+    fn staged(&self) -> Option<&Staged> {
+        match &self.place {
+            LayerPlace::Stored(_) => None,
+            LayerPlace::Made(staged) => Some(staged),
+            LayerPlace::Cached(pending) => match pending.fetched()? {
+                Fetched::Stored(_) => None,
+                Fetched::Made(staged) => Some(staged),
+            },
+        }
+    }
+
     /// Bytes of its tar and of its files, where it was made just now.
     pub fn made(&self) -> Option<(u64, u64)> {
-        self.staged.as_ref().map(|staged| (staged.layer.tar_size, staged.layer.size))
+        self.staged().map(|staged| (staged.layer.tar_size, staged.layer.size))
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::documents::DocumentError;
 use super::layer::{CompleteError, TreeError, UnpackError};
+use super::layout::LayoutError;
 use super::load::LoadError;
 use super::registry::{RegistryError, SettingsError};
 use super::verify::VerifyError;
@@ -39,6 +40,8 @@ pub enum ImagesError {
     Unpack { layer: String, source: Box<UnpackError> },
     #[error("layer {diff_id}: {source}")]
     Complete { diff_id: Digest, source: CompleteError },
+    #[error("{} has the digest {found}, and {expected} was promised", path.display())]
+    Blob { path: PathBuf, expected: Digest, found: Digest },
     #[error("layer {blob} unpacks to {found}, and the image's configuration says {expected}")]
     DiffId { blob: Digest, expected: Digest, found: Digest },
     #[error("import {}: {source}", path.display())]
@@ -51,6 +54,8 @@ pub enum ImagesError {
     Change(#[from] super::InvalidChange),
     #[error("load: {0}")]
     Load(Box<LoadError>),
+    #[error(transparent)]
+    Layout(Box<LayoutError>),
     #[error("write the archive: {0}")]
     Save(std::io::Error),
     #[error("no image {0} here")]

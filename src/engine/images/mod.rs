@@ -3,6 +3,7 @@
 //!
 //! Guarantees: what is visible is whole, checked against its digests and on the disk, whatever was killed and when.
 
+mod cache;
 mod chain;
 mod check;
 mod commit;
@@ -13,10 +14,13 @@ mod error;
 mod history;
 mod import;
 mod layer;
+mod layout;
+mod layout_images;
 mod load;
 mod lookup;
 mod manifests;
 mod members;
+mod packed;
 mod partial;
 mod progress;
 mod prune;
@@ -40,6 +44,7 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 
+pub use self::cache::{CacheDocumentError, CacheError, INLINE_OWN, INLINE_RECORDS, ImportedCache};
 pub use self::check::{CheckReport, Part, Problem, Repair};
 pub use self::commit::{CommitConfig, CommitSource, Difference};
 pub use self::details::{ImageDetails, RootFsDetails};
@@ -50,6 +55,8 @@ pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub(super) use self::layer::opaque;
 pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
+pub use self::layout::LayoutError;
+pub use self::layout_images::TakenIn;
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::members::{Attestation, Member, package_url};
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};

@@ -132,7 +132,7 @@ impl Images {
     }
 
     /// Checks the image's signatures against the settings' rules and the caller's keys.
-    async fn verify(
+    pub(super) async fn verify(
         &self,
         registry: &Registry,
         reference: &ImageRef,

@@ -5,34 +5,25 @@
 //! be made anew give the image another manifest, whose digest is told; its configuration stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::documents;
+use super::documents::{self, Blob};
+use super::manifests;
 use super::members::{self, Attested, Member, attest};
+use super::packed::{Packed, fits};
 use super::progress::Meter;
 use super::registry::{Given, Piece, RegistryError, Source, Target, Written};
 use super::rows::{self, LayerBlob, Place};
-use super::store::Scratch;
 use super::{Images, ImagesError};
-use crate::files::FileError;
-use crate::model::{Digest, ImageRef, Phase, ProgressSink};
+use crate::model::{Digest, ImageRef, Packing, Phase, ProgressSink};
 use crate::sys::memory::TrimmedAfter;
 
 /// Layers of one image that are sent at a time.
 const PARALLEL: usize = 4;
 /// A token for more neighbours than these is not asked for.
 const MAX_NEIGHBOURS: usize = 8;
-const PART: usize = 256 << 10;
-/// Half the time of gzip's own choice, for a twentieth more bytes.
-const LEVEL: Compression = Compression::new(3);
 
 /// How an image is pushed.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +34,10 @@ pub struct PushOptions {
     pub members: Vec<Member>,
     /// Credentials that come with the request, and go before those that are stored here.
     pub credentials: Option<Given>,
+    /// How layers are packed that are not there yet.
+    pub packing: Packing,
+    /// One image is published by its digest alone.
+    pub by_digest: bool,
 }
 
 /// What a push has published.
@@ -65,7 +60,7 @@ struct Outgoing {
 
 /// One layer of it: what the manifest calls it, and the blobs that are known to unpack to it.
 #[derive(Clone)]
-struct Layer {
+pub(super) struct Layer {
     diff_id: Digest,
     described: LayerBlob,
     /// With the repositories of the target's registry that have each.
@@ -73,20 +68,21 @@ struct Layer {
 }
 
 /// A layer as the repository has it.
-#[derive(Clone)]
-struct Sent {
-    diff_id: Digest,
-    digest: Digest,
-    size: u64,
-    media_type: String,
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) diff_id: Digest,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) media_type: String,
 }
 
 /// Where an image goes, with what all its parts need to know.
-struct Push<'a> {
-    images: &'a Images,
-    reference: &'a ImageRef,
-    target: Target,
-    progress: &'a ProgressSink,
+pub(super) struct Push<'a> {
+    pub(super) images: &'a Images,
+    pub(super) reference: &'a ImageRef,
+    pub(super) target: Target,
+    pub(super) packing: Packing,
+    pub(super) progress: &'a ProgressSink,
 }
 
 impl Images {
@@ -107,18 +103,15 @@ impl Images {
         }
         members.extend(options.with.iter().copied().map(Member::of));
         let outgoing = members.iter().map(|member| self.outgoing(member.digest, reference)).collect::<Result<Vec<_>, _>>()?;
-        let neighbours: BTreeSet<String> = outgoing
-            .iter()
-            .flat_map(|image| &image.layers)
-            .flat_map(|layer| &layer.known)
-            .flat_map(|(_, from)| from.first().cloned())
-            .take(MAX_NEIGHBOURS)
-            .collect();
+        let neighbours = neighbours_of(outgoing.iter().flat_map(|image| &image.layers));
         let target = Target::open(&self.inner.http, reference, &neighbours, options.credentials.as_ref()).map_err(fail)?;
-        let push = Push { images: self, reference, target, progress: &progress };
-        let tag = reference.tag().ok_or_else(|| ImagesError::NoTag { reference: Box::new(reference.clone()) })?;
+        let push = Push { images: self, reference, target, packing: options.packing, progress: &progress };
+        let tag = match options.by_digest {
+            true => None,
+            false => Some(reference.tag().ok_or_else(|| ImagesError::NoTag { reference: Box::new(reference.clone()) })?),
+        };
         if let ([image], false) = (outgoing.as_slice(), members::need_index(&members)) {
-            return push.image(image, Some(tag), &neighbours).await.map(|(pushed, _)| pushed);
+            return push.image(image, tag, &neighbours).await.map(|(pushed, _)| pushed);
         }
         let (mut entries, mut attested): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
         for (image, member) in outgoing.iter().zip(&members) {
@@ -140,7 +133,8 @@ impl Images {
         entries.append(&mut attested);
         let index = json!({"schemaVersion": 2, "mediaType": documents::OCI_INDEX, "manifests": entries});
         let content = index.to_string().into_bytes();
-        push.target.manifest(tag, documents::OCI_INDEX, &content).await.map_err(fail)?;
+        let name = tag.map_or_else(|| Digest::of(&content).to_string(), str::to_owned);
+        push.target.manifest(&name, documents::OCI_INDEX, &content).await.map_err(fail)?;
         Ok(Pushed { digest: Digest::of(&content), size: content.len() as u64 })
     }
 
@@ -158,17 +152,23 @@ impl Images {
         let mut layers = Vec::with_capacity(diff_ids.len());
         for (diff_id, blob) in diff_ids.into_iter().zip(described) {
             let own = LayerBlob { diff_id, digest: blob.digest, size: blob.size, media_type: blob.media_type, kept: false };
-            let mut known = self.layer_blobs(&diff_id)?;
-            // What the manifest names comes first: with it the manifest stays as it is.
-            let first = known.iter().position(|blob| blob.digest == own.digest).map(|at| known.remove(at));
-            known.insert(0, first.unwrap_or_else(|| own.clone()));
-            let known = known.into_iter().map(|blob| {
-                let from = self.neighbours(&blob.digest, reference)?;
-                Ok((blob, from))
-            });
-            layers.push(Layer { diff_id, described: own, known: known.collect::<Result<_, ImagesError>>()? });
+            layers.push(self.outgoing_layer(own, reference)?);
         }
         Ok(Outgoing { digest, manifest, raw, config, layers })
+    }
+
+    /// A layer on its way, with all that is known to unpack to it. What the manifest names comes first: with it the manifest stays
+    /// as it is.
+    pub(super) fn outgoing_layer(&self, own: LayerBlob, reference: &ImageRef) -> Result<Layer, ImagesError> {
+        let mut known = self.layer_blobs(&own.diff_id)?;
+        let first = known.iter().position(|blob| blob.digest == own.digest).map(|at| known.remove(at));
+        known.insert(0, first.unwrap_or_else(|| own.clone()));
+        let known = known.into_iter().map(|blob| {
+            let from = self.neighbours(&blob.digest, reference)?;
+            Ok((blob, from))
+        });
+        let known = known.collect::<Result<_, ImagesError>>()?;
+        Ok(Layer { diff_id: own.diff_id, described: own, known })
     }
 
     /// Other repositories of the same registry that a blob was seen in.
@@ -191,7 +191,7 @@ impl Images {
     }
 
     /// Writes down where blobs are now, for later pushes to mount them from.
-    fn remember(&self, reference: &ImageRef, manifest: Digest, sent: &[Sent]) -> Result<(), ImagesError> {
+    pub(super) fn remember(&self, reference: &ImageRef, manifest: Digest, sent: &[Sent]) -> Result<(), ImagesError> {
         let place = Place { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
         Ok(self.inner.db.write(|t| {
             rows::insert_place(t, &manifest, &place)?;
@@ -227,21 +227,16 @@ impl Push<'_> {
 
         let by_layer: BTreeMap<Digest, &Sent> = sent.iter().map(|layer| (layer.diff_id, layer)).collect();
         let media_type = image.manifest["mediaType"].as_str().unwrap_or(documents::OCI_MANIFEST).to_owned();
-        let mut manifest = image.manifest.clone();
-        let mut differs = false;
+        let mut changed: Vec<(usize, Blob)> = Vec::new();
         for (place, layer) in image.layers.iter().enumerate() {
             let Some(sent) = by_layer.get(&layer.diff_id).filter(|sent| sent.digest != layer.described.digest) else { continue };
-            differs = true;
-            let entry = &mut manifest["layers"][place];
-            entry["mediaType"] = of_family(&sent.media_type, &media_type).into();
-            entry["digest"] = sent.digest.to_string().into();
-            entry["size"] = sent.size.into();
-            if let Some(entry) = entry.as_object_mut() {
-                // Where the old blob could be had is not where the new one is.
-                entry.shift_remove("urls");
-            }
+            let Sent { digest, size, media_type, .. } = (*sent).clone();
+            changed.push((place, Blob { digest, size, media_type }));
         }
-        let content = if differs { manifest.to_string().into_bytes() } else { image.raw.clone() };
+        let content = match changed.is_empty() {
+            true => image.raw.clone(),
+            false => manifests::with_blobs(&image.manifest, changed.iter().map(|(place, blob)| (*place, blob))),
+        };
         let digest = Digest::of(&content);
         let name = tag.map_or_else(|| digest.to_string(), str::to_owned);
         self.target.manifest(&name, &media_type, &content).await.map_err(|source| of_push(self.reference, source))?;
@@ -263,13 +258,13 @@ impl Push<'_> {
     }
 
     /// Sees to it that the repository has one layer, in the cheapest form.
-    async fn layer(&self, layer: Layer, neighbours: &BTreeSet<String>) -> Result<Sent, ImagesError> {
+    pub(super) async fn layer(&self, layer: Layer, neighbours: &BTreeSet<String>) -> Result<Sent, ImagesError> {
         let fail = |source| of_push(self.reference, source);
         let Layer { diff_id, described, known } = layer;
         let mut meter = Meter::new(self.progress, described.digest.short(), Some(described.size));
         meter.enter(Phase::Waiting, 0);
         let told = |blob: &LayerBlob| Sent { diff_id, digest: blob.digest, size: blob.size, media_type: blob.media_type.clone() };
-        for (blob, from) in &known {
+        for (blob, from) in known.iter().filter(|(blob, _)| fits(blob, &self.packing)) {
             let from = from.iter().find(|from| neighbours.contains(*from)).map(String::as_str);
             if self.target.claim(blob.digest, from).await.map_err(fail)?.is_some() {
                 meter.enter(Phase::Exists, blob.size);
@@ -283,11 +278,11 @@ impl Push<'_> {
             }
         }
         meter.enter(Phase::Compressing, 0);
-        let made = self.compressed(diff_id).await?;
+        let made = self.packed(diff_id).await?;
         let mut meter = Meter::new(self.progress, described.digest.short(), Some(made.size));
         let piece = Piece { digest: made.digest, size: made.size, content: Source::File(made.path.clone()) };
         self.upload(&piece, &mut meter).await?;
-        Ok(Sent { diff_id, digest: made.digest, size: made.size, media_type: format!("{}+gzip", documents::OCI_TAR) })
+        Ok(Sent { diff_id, digest: made.digest, size: made.size, media_type: made.media_type.to_owned() })
     }
 
     async fn upload(&self, piece: &Piece, meter: &mut Meter) -> Result<(), ImagesError> {
@@ -301,78 +296,23 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// The layer as a compressed blob: in a file, because its digest must be known before it is sent, and because what
-    /// breaks off is sent again from where it broke.
-    async fn compressed(&self, diff_id: Digest) -> Result<Made, ImagesError> {
+    async fn packed(&self, diff_id: Digest) -> Result<Packed, ImagesError> {
         let images = self.images.clone();
-        let reference = self.reference.clone();
+        let (reference, packing) = (self.reference.clone(), self.packing);
         tokio::task::spawn_blocking(move || {
-            let tar = images.layer_tar(&diff_id).map_err(|error| match error {
+            images.pack(&diff_id, &packing).map_err(|error| match error {
                 ImagesError::NoSkeleton { diff_id } => ImagesError::NotPushable { reference: Box::new(reference), diff_id },
                 error => error,
-            })?;
-            let scratch = images.inner.store.scratch()?;
-            let path = scratch.path().join("compressed");
-            let (digest, size) = compress(tar, &path).map_err(|source| FileError::new("compress a layer into", &path, source))?;
-            Ok(Made { digest, size, path, _scratch: scratch })
+            })
         })
         .await?
     }
 }
 
-/// A blob in a file that goes away with it.
-struct Made {
-    digest: Digest,
-    size: u64,
-    path: PathBuf,
-    _scratch: Scratch,
-}
-
-/// Counts and hashes what is written.
-struct Hashed<W> {
-    inner: W,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Compresses with gzip. The same bytes give the same bytes: neither a time nor a name is written down.
-fn compress(mut source: impl Read, path: &Path) -> io::Result<(Digest, u64)> {
-    let file = BufWriter::with_capacity(PART, File::create(path)?);
-    let mut encoder = GzEncoder::new(Hashed { inner: file, hash: Sha256::new(), size: 0 }, LEVEL);
-    let mut part = vec![0; PART];
-    loop {
-        match source.read(&mut part)? {
-            0 => break,
-            n => encoder.write_all(&part[..n])?,
-        }
-    }
-    let mut hashed = encoder.finish()?;
-    hashed.flush()?;
-    Ok((Digest::from_bytes(hashed.hash.finalize().into()), hashed.size))
-}
-
-/// A layer's media type in the words of the manifest that names it: OCI's and Docker's are not mixed.
-fn of_family(layer: &str, manifest: &str) -> String {
-    let suffix = ["gzip", "zstd"].into_iter().find(|suffix| layer.ends_with(suffix));
-    match (manifest.starts_with("application/vnd.docker."), suffix) {
-        (true, Some(suffix)) => format!("application/vnd.docker.image.rootfs.diff.tar.{suffix}"),
-        (true, None) => "application/vnd.docker.image.rootfs.diff.tar".to_owned(),
-        (false, Some(suffix)) => format!("{}+{suffix}", documents::OCI_TAR),
-        (false, None) => documents::OCI_TAR.to_owned(),
-    }
+/// The repositories that blobs of these layers may be mounted from.
+pub(super) fn neighbours_of<'l>(layers: impl Iterator<Item = &'l Layer>) -> BTreeSet<String> {
+    let known = layers.flat_map(|layer| &layer.known);
+    known.flat_map(|(_, from)| from.first().cloned()).take(MAX_NEIGHBOURS).collect()
 }
 
 pub(super) fn shown(platform: &Value) -> String {
@@ -380,6 +320,6 @@ pub(super) fn shown(platform: &Value) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-fn of_push(reference: &ImageRef, source: RegistryError) -> ImagesError {
+pub(super) fn of_push(reference: &ImageRef, source: RegistryError) -> ImagesError {
     ImagesError::Push { reference: Box::new(reference.clone()), source: Box::new(source) }
 }

@@ -5,17 +5,21 @@
 //! projects describe it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-use super::documents::{self, Document, OCI_INDEX, OCI_MANIFEST};
+use super::documents::{self, Blob, Document, OCI_INDEX, OCI_MANIFEST, OCI_TAR};
 use super::load::{CONTAINERD_NAME, OCI_NAME};
 use super::members::{self, Member, attest};
+use super::packed::{Packed, fits};
 use super::push::shown;
+use super::rows::LayerBlob;
 use super::{Images, ImagesError, manifests, rows};
-use crate::model::{Digest, ImageRef};
+use crate::files::FileError;
+use crate::model::{Compression, Digest, ImageRef, Packing};
 
 /// How an archive of images is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,57 +40,98 @@ pub struct Saved {
     pub members: Vec<Member>,
 }
 
+/// All that a layout has of what its names mean.
+pub(super) struct Gathered {
+    /// Of what the names mean there.
+    pub(super) digest: Digest,
+    pub(super) images: Vec<Outward>,
+    /// An index, and what is attested.
+    pub(super) documents: Vec<Vec<u8>>,
+    /// The entries of the layout's own index.
+    pub(super) described: Vec<Value>,
+}
+
+/// An image as it goes out: its manifest, and where what that names is.
+pub(super) struct Outward {
+    pub(super) manifest: Vec<u8>,
+    pub(super) media_type: String,
+    pub(super) config: Digest,
+    pub(super) layers: Vec<OutwardLayer>,
+}
+
+pub(super) struct OutwardLayer {
+    pub(super) diff_id: Digest,
+    pub(super) blob: Blob,
+    pub(super) content: LayerContent,
+}
+
+pub(super) enum LayerContent {
+    /// The layer's own tar.
+    Tar,
+    /// A blob of the store.
+    Kept,
+    Packed(Packed),
+}
+
 impl Images {
     /// Writes an archive of images. Blocks the thread.
     pub fn save(&self, images: &[Saved], format: ArchiveFormat, output: &mut impl Write) -> Result<(), ImagesError> {
+        self.save_packed(images, format, &Packing::default(), output)
+    }
+
+    /// The same with layers that are packed as it is wanted. Blocks the thread.
+    pub fn save_packed(
+        &self,
+        images: &[Saved],
+        format: ArchiveFormat,
+        packing: &Packing,
+        output: &mut impl Write,
+    ) -> Result<(), ImagesError> {
         let mut archive = Writer { output, written: BTreeSet::new() };
         match format {
-            ArchiveFormat::Docker => self.save_docker(images, &mut archive)?,
-            ArchiveFormat::Oci => self.save_oci(images, &mut archive)?,
+            ArchiveFormat::Docker => self.save_docker(images, packing, &mut archive)?,
+            ArchiveFormat::Oci => self.save_oci(images, packing, &mut archive)?,
         }
         // The end of an archive is two empty blocks.
         archive.output.write_all(&[0; 1024]).and_then(|()| archive.output.flush()).map_err(ImagesError::Save)
     }
 
-    fn save_docker(&self, images: &[Saved], archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
+    fn save_docker(&self, images: &[Saved], packing: &Packing, archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
         let mut list = Vec::new();
+        let mut all = Vec::new();
         for image in images {
             let (config, diff_ids) = self.content_of(&image.digest)?;
             let tags: Vec<_> = image.references.iter().filter(|r| r.tag().is_some()).map(ToString::to_string).collect();
-            let layers: Vec<_> = diff_ids.iter().map(blob_name).collect();
+            // Whoever reads this form may know of tars only, so they are packed only where that is asked for.
+            let packed = match packing.compression {
+                None | Some(Compression::Uncompressed) => None,
+                Some(_) => Some(self.outward(&image.digest, packing)?),
+            };
+            let layers: Vec<_> = match &packed {
+                Some(outward) => outward.layers.iter().map(|layer| blob_name(&layer.blob.digest)).collect(),
+                None => diff_ids.iter().map(blob_name).collect(),
+            };
             list.push(json!({"Config": blob_name(&config), "RepoTags": tags, "Layers": layers}));
+            all.push((config, diff_ids, packed));
         }
         archive.document("manifest.json", &Value::from(list).to_string().into_bytes())?;
-        for image in images {
-            let (config, diff_ids) = self.content_of(&image.digest)?;
+        for (config, diff_ids, packed) in all {
             archive.document(&blob_name(&config), &self.inner.store.blob(&config)?)?;
-            diff_ids.iter().try_for_each(|diff_id| self.save_tar(diff_id, archive))?;
+            match packed {
+                Some(outward) => outward.layers.iter().try_for_each(|layer| self.save_layer(layer, archive))?,
+                None => diff_ids.iter().try_for_each(|diff_id| self.save_tar(diff_id, archive))?,
+            }
         }
         Ok(())
     }
 
-    fn save_oci(&self, images: &[Saved], archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
-        let mut described = Vec::new();
-        let mut manifests = Vec::new();
-        let mut documents = Vec::new();
+    fn save_oci(&self, images: &[Saved], packing: &Packing, archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
+        let (mut described, mut documents, mut all) = (Vec::new(), Vec::new(), Vec::new());
         for image in images {
-            let descriptor = if members::need_index(&image.members) {
-                self.index_to_save(image, &mut manifests, &mut documents)?
-            } else {
-                let manifest = self.manifest_to_save(&image.digest)?;
-                let descriptor = described_as(&manifest);
-                manifests.push((image.digest, manifest));
-                descriptor
-            };
-            if image.references.is_empty() {
-                described.push(descriptor.clone());
-            }
-            for reference in &image.references {
-                let mut named = descriptor.clone();
-                let name = full_name(reference);
-                named["annotations"] = json!({CONTAINERD_NAME: name, OCI_NAME: name});
-                described.push(named);
-            }
+            let gathered = self.gather(image, packing)?;
+            described.extend(gathered.described);
+            documents.extend(gathered.documents);
+            all.extend(gathered.images);
         }
         archive.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": described});
@@ -94,74 +139,126 @@ impl Images {
         for document in documents {
             archive.document(&blob_name(&Digest::of(&document)), &document)?;
         }
-        for (image, manifest) in manifests {
-            archive.document(&blob_name(&Digest::of(&manifest)), &manifest)?;
-            let (config, diff_ids) = self.content_of(&image)?;
-            archive.document(&blob_name(&config), &self.inner.store.blob(&config)?)?;
-            for (diff_id, blob) in diff_ids.iter().zip(layers_of(&image, &manifest)?) {
-                if blob.digest == *diff_id {
-                    self.save_tar(diff_id, archive)?;
-                } else {
-                    let mut content = self.open_blob(&blob.digest)?;
-                    archive.file(&blob_name(&blob.digest), blob.size, &mut content)?;
-                }
-            }
+        for outward in all {
+            archive.document(&blob_name(&Digest::of(&outward.manifest)), &outward.manifest)?;
+            archive.document(&blob_name(&outward.config), &self.inner.store.blob(&outward.config)?)?;
+            outward.layers.iter().try_for_each(|layer| self.save_layer(layer, archive))?;
         }
         Ok(())
     }
 
-    /// The index of all that a name means. The images' manifests go to `manifests`, and all other documents to `documents`.
-    fn index_to_save(
-        &self,
-        image: &Saved,
-        manifests: &mut Vec<(Digest, Vec<u8>)>,
-        documents: &mut Vec<Vec<u8>>,
-    ) -> Result<Value, ImagesError> {
+    /// All that the names of an image mean: the image, or an index of several and of what is attested of each.
+    pub(super) fn gather(&self, image: &Saved, packing: &Packing) -> Result<Gathered, ImagesError> {
+        if !members::need_index(&image.members) {
+            let outward = self.outward(&image.digest, packing)?;
+            let (digest, described) = (Digest::of(&outward.manifest), named(&described_as(&outward), &image.references));
+            return Ok(Gathered { digest, images: vec![outward], documents: Vec::new(), described });
+        }
         let (mut entries, mut attested) = (Vec::new(), Vec::new());
+        let (mut images, mut documents) = (Vec::new(), Vec::new());
         for member in &image.members {
-            let manifest = self.manifest_to_save(&member.digest)?;
-            let platform = self.platform_of(&self.content_of(&member.digest)?.0)?;
-            let mut entry = described_as(&manifest);
+            let outward = self.outward(&member.digest, packing)?;
+            let platform = self.platform_of(&outward.config)?;
             if !member.attestations.is_empty() {
-                let names: Vec<String> =
-                    image.references.iter().map(|reference| members::package_url(reference, &shown(&platform))).collect();
-                let made = attest(&member.attestations, &Digest::of(&manifest), &names);
+                let address = |reference| members::package_url(reference, &shown(&platform));
+                let names: Vec<String> = image.references.iter().map(address).collect();
+                let made = attest(&member.attestations, &Digest::of(&outward.manifest), &names);
                 attested.push(made.entry);
                 documents.extend(made.blobs);
                 documents.push(made.manifest);
             }
+            let mut entry = described_as(&outward);
             entry["platform"] = platform;
             entries.push(entry);
-            manifests.push((member.digest, manifest));
+            images.push(outward);
         }
         entries.append(&mut attested);
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
         let index = index.to_string().into_bytes();
-        let descriptor = manifests::descriptor(OCI_INDEX, &Digest::of(&index), index.len() as u64);
+        let digest = Digest::of(&index);
+        let described = named(&manifests::descriptor(OCI_INDEX, &digest, index.len() as u64), &image.references);
         documents.push(index);
-        Ok(descriptor)
+        Ok(Gathered { digest, images, documents, described })
     }
 
-    /// The image's own manifest where the store can bring all that it names, else one of plain tars.
-    fn manifest_to_save(&self, digest: &Digest) -> Result<Vec<u8>, ImagesError> {
+    /// What an image is outside: with its own manifest where the store can bring all that it names and it is packed as it is wanted,
+    /// else with another one.
+    pub(super) fn outward(&self, digest: &Digest, packing: &Packing) -> Result<Outward, ImagesError> {
         let own = self.inner.store.blob(digest)?;
         let (config, diff_ids) = self.content_of(digest)?;
-        let kept = |digest: &Digest| -> Result<bool, ImagesError> {
-            let known = self.inner.db.read(|t| rows::blob(t, digest))?;
-            Ok(known.is_some_and(|blob| blob.kept) && self.inner.store.blob_path(digest).is_file())
+        let blobs = layers_of(digest, &own)?;
+        let mut layers: Vec<OutwardLayer> = Vec::with_capacity(blobs.len());
+        let mut changed = Vec::new();
+        for (place, (blob, diff_id)) in blobs.into_iter().zip(diff_ids).enumerate() {
+            let layer = self.outward_layer(blob, diff_id, packing, &layers)?;
+            if let Some(fresh) = &layer.1 {
+                changed.push((place, fresh.clone()));
+            }
+            layers.push(layer.0);
+        }
+        let said: Value = serde_json::from_slice(&own).map_err(|_| ImagesError::Damaged { digest: *digest })?;
+        let media_type = said["mediaType"].as_str().unwrap_or(OCI_MANIFEST).to_owned();
+        let manifest = match changed.is_empty() {
+            true => own,
+            false => manifests::with_blobs(&said, changed.iter().map(|(place, blob)| (*place, blob))),
         };
-        let mut whole = true;
-        for (blob, diff_id) in layers_of(digest, &own)?.iter().zip(&diff_ids) {
-            whole &= blob.digest == *diff_id || kept(&blob.digest)?;
+        Ok(Outward { manifest, media_type, config, layers })
+    }
+
+    /// One layer, and its blob where that is another one than the manifest names.
+    fn outward_layer(
+        &self,
+        named: Blob,
+        diff_id: Digest,
+        packing: &Packing,
+        before: &[OutwardLayer],
+    ) -> Result<(OutwardLayer, Option<Blob>), ImagesError> {
+        let told = LayerBlob {
+            diff_id,
+            digest: named.digest,
+            size: named.size,
+            media_type: named.media_type.clone(),
+            kept: self.keeps(&named.digest)?,
+        };
+        let is_tar = named.digest == diff_id;
+        let wanted = packing.compression;
+        // Without a wish, what is made here goes as the tar that it is.
+        let as_it_is = match wanted {
+            None => is_tar || told.kept,
+            Some(Compression::Uncompressed) => is_tar || told.kept && !packing.force,
+            Some(_) => told.kept && fits(&told, packing),
+        };
+        if as_it_is {
+            let content = if is_tar { LayerContent::Tar } else { LayerContent::Kept };
+            return Ok((OutwardLayer { diff_id, blob: named, content }, None));
         }
-        if whole {
-            return Ok(own);
+        if matches!(wanted, None | Some(Compression::Uncompressed)) {
+            let blob = Blob { digest: diff_id, size: self.layer_tar(&diff_id)?.size(), media_type: OCI_TAR.to_owned() };
+            return Ok((OutwardLayer { diff_id, blob: blob.clone(), content: LayerContent::Tar }, Some(blob)));
         }
-        let mut layers = Vec::new();
-        for diff_id in diff_ids {
-            layers.push((diff_id, self.layer_tar(&diff_id)?.size()));
+        // The same layer once more is the same blob, which is written once.
+        if let Some(same) = before.iter().find(|layer| layer.diff_id == diff_id) {
+            let blob = same.blob.clone();
+            return Ok((OutwardLayer { diff_id, blob: blob.clone(), content: LayerContent::Kept }, Some(blob)));
         }
-        Ok(manifests::of_tars(&self.inner.store.blob(&config)?, &layers))
+        let packed = self.pack(&diff_id, packing)?;
+        let blob = Blob { digest: packed.digest, size: packed.size, media_type: packed.media_type.to_owned() };
+        Ok((OutwardLayer { diff_id, blob: blob.clone(), content: LayerContent::Packed(packed) }, Some(blob)))
+    }
+
+    fn save_layer(&self, layer: &OutwardLayer, archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
+        let name = blob_name(&layer.blob.digest);
+        if archive.has(&name) {
+            return Ok(());
+        }
+        match &layer.content {
+            LayerContent::Tar => self.save_tar(&layer.diff_id, archive),
+            LayerContent::Kept => archive.file(&name, layer.blob.size, &mut self.open_blob(&layer.blob.digest)?),
+            LayerContent::Packed(packed) => {
+                let open = |e| FileError::new("open", &packed.path, e);
+                archive.file(&name, packed.size, &mut File::open(&packed.path).map_err(open)?)
+            }
+        }
     }
 
     fn save_tar(&self, diff_id: &Digest, archive: &mut Writer<'_, impl Write>) -> Result<(), ImagesError> {
@@ -174,16 +271,22 @@ impl Images {
     }
 }
 
-/// The descriptor of a manifest, of the type that it says itself.
-fn described_as(manifest: &[u8]) -> Value {
-    let mut descriptor = manifests::descriptor(OCI_MANIFEST, &Digest::of(manifest), manifest.len() as u64);
-    if let Ok(Document::Manifest(_)) = documents::parse(manifest, None)
-        && let Ok(said) = serde_json::from_slice::<Value>(manifest)
-        && let Some(media_type) = said.get("mediaType")
-    {
-        descriptor["mediaType"] = media_type.clone();
+fn described_as(outward: &Outward) -> Value {
+    manifests::descriptor(&outward.media_type, &Digest::of(&outward.manifest), outward.manifest.len() as u64)
+}
+
+/// The entries of an index for an image: one for each of its names, or one without a name.
+fn named(descriptor: &Value, references: &[ImageRef]) -> Vec<Value> {
+    if references.is_empty() {
+        return vec![descriptor.clone()];
     }
-    descriptor
+    let named = references.iter().map(|reference| {
+        let mut named = descriptor.clone();
+        let name = full_name(reference);
+        named["annotations"] = json!({CONTAINERD_NAME: name, OCI_NAME: name});
+        named
+    });
+    named.collect()
 }
 
 fn layers_of(digest: &Digest, manifest: &[u8]) -> Result<Vec<documents::Blob>, ImagesError> {
@@ -210,6 +313,10 @@ struct Writer<'a, W> {
 }
 
 impl<W: Write> Writer<'_, W> {
+    fn has(&self, name: &str) -> bool {
+        self.written.contains(name)
+    }
+
     fn document(&mut self, name: &str, content: &[u8]) -> Result<(), ImagesError> {
         self.file(name, content.len() as u64, &mut io::Cursor::new(content))
     }

@@ -12,13 +12,21 @@ pub(super) fn find(t: &Transaction<'_>, key: &Digest) -> rusqlite::Result<Option
     query.query_row([key.to_string()], |row| Ok((parsed(row, 0)?, row.get(1)?))).optional()
 }
 
-/// Records what a step came to; what it came to before is forgotten.
-pub(super) fn insert(t: &Transaction<'_>, key: &Digest, diff_id: &Digest, about: &str, created: i64) -> rusqlite::Result<()> {
+/// Records what a step came to; what it came to before is forgotten. `created` is when its layer was made, which may be long ago
+/// where that came from a cache elsewhere, and `now` when it was needed.
+pub(super) fn insert(
+    t: &Transaction<'_>,
+    key: &Digest,
+    diff_id: &Digest,
+    about: &str,
+    created: i64,
+    now: i64,
+) -> rusqlite::Result<()> {
     t.prepare_cached(
-        "INSERT INTO build_steps (key, diff_id, about, created, used, uses) VALUES (?1, ?2, ?3, ?4, ?4, 0)
+        "INSERT INTO build_steps (key, diff_id, about, created, used, uses) VALUES (?1, ?2, ?3, ?4, ?5, 0)
          ON CONFLICT (key) DO UPDATE SET diff_id = excluded.diff_id, created = excluded.created, used = excluded.used",
     )?
-    .execute(params![key.to_string(), diff_id.to_string(), about, created])?;
+    .execute(params![key.to_string(), diff_id.to_string(), about, created, now])?;
     Ok(())
 }
 

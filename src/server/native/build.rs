@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::images::given;
 use crate::engine::StepFilter;
 use crate::model::build::{BuildRequest, ContextSource};
 use crate::reconcile::build_events::{self, Queue};
@@ -37,7 +38,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 async fn build(State(handles): State<Handles>, request: Request) -> Result<Response, ApiError> {
     let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
     let mut body = StreamReader::new(body);
-    let Build { request, seen } = head(&mut body).await?;
+    let Build { request, seen, logins } = head(&mut body).await?;
     same_host(seen).await?;
     let upload: Option<Box<dyn AsyncRead + Send + Unpin>> = if uploads(&request) { Some(Box::new(body)) } else { None };
     let (sink, events) = build_events::queue();
@@ -45,11 +46,12 @@ async fn build(State(handles): State<Handles>, request: Request) -> Result<Respo
     tokio::spawn(forward(events, sender));
     let engine = handles.engine;
     // A client that goes away takes the answer away, and the work with it.
-    let work = AbortOnDropHandle::new(tokio::spawn(async move { engine.build(request, upload, sink).await }));
+    let given = logins.into_iter().map(given).collect();
+    let work = AbortOnDropHandle::new(tokio::spawn(async move { engine.build(request, given, upload, sink).await }));
     stream::lines(lines, async move {
         let ended = |crash| ApiError::new(ErrorKind::Internal, format!("the build ended abnormally: {crash}"));
         let built = work.await.map_err(ended)??;
-        Ok(Some(BuildLine::Done { digest: built.digest }))
+        Ok(Some(BuildLine::Done { digest: built.digest, pushed: built.pushed }))
     })
     .await
 }

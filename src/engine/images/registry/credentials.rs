@@ -105,6 +105,14 @@ impl CredentialsFile {
         }
     }
 
+    /// The registries that something is stored for, as far as the file says it: a helper that has all of them need not.
+    pub(super) fn registries(&self) -> Result<std::collections::BTreeSet<String>, CredentialsError> {
+        let Some(path) = &self.0 else { return Ok(std::collections::BTreeSet::new()) };
+        let file = read(path)?;
+        let keys = ["auths", "credHelpers"].into_iter().filter_map(|name| file.get(name)?.as_object());
+        Ok(keys.flat_map(serde_json::Map::keys).map(|key| host(key).to_owned()).collect())
+    }
+
     /// Stores a password, in the place of whatever is stored. Says where: the file, or the helper.
     pub(super) async fn store(&self, registry: &str, user: &str, password: &str) -> Result<String, CredentialsError> {
         let path = self.0.as_deref().ok_or(CredentialsError::NoPlace)?;
@@ -270,6 +278,8 @@ mod tests {
         assert_eq!(look_up(&path, "cloud.example").unwrap(), Stored::Helper("cloud".into()));
         assert_eq!(look_up(&path, "localhost:5001").unwrap(), Stored::Nothing);
         assert_eq!(look_up(&path, "kept.example").unwrap(), Stored::Nothing);
+        let all = CredentialsFile(Some(path.clone())).registries().unwrap();
+        assert_eq!(Vec::from_iter(all), ["bad", "cloud.example", "docker.io", "kept.example", "localhost:5000"]);
         let error = look_up(&path, "bad").unwrap_err().to_string();
         assert!(error.contains("bad"), "{error}");
         std::fs::write(&path, r#"{"auths": []}"#).unwrap();

@@ -53,6 +53,12 @@ impl Registries {
         Ok(self.http.credentials().erase(&named(registry)?).await?)
     }
 
+    /// The registries that something is stored for.
+    pub fn stored(&self) -> Result<Vec<String>, RegistryError> {
+        let all = self.http.credentials().registries()?;
+        Ok(all.into_iter().filter(|registry| named(registry).is_ok()).collect())
+    }
+
     /// What is stored for a registry, to be sent along with a request. A helper that fails is no reason not to try.
     pub async fn credentials(&self, registry: &str) -> Result<Option<Given>, RegistryError> {
         let registry = named(registry)?;

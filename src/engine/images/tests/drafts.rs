@@ -82,6 +82,7 @@ fn image(base: &Base, layer: &DraftLayer) -> BuiltImage {
         references: vec!["built:1".parse().unwrap()],
         members: Vec::new(),
         annotations: std::collections::BTreeMap::new(),
+        docker_types: false,
     }
 }
 
@@ -151,7 +152,7 @@ async fn nothing_is_newer_than_the_epoch() {
         }
         newest
     };
-    assert_eq!(newest(&first.folder), 1_000_000_000);
+    assert_eq!(newest(&first.folder().unwrap()), 1_000_000_000);
 }
 
 /// Steps are found again as long as they are kept, and keep their layers.
@@ -169,7 +170,7 @@ async fn steps_are_found_until_they_are_forgotten() {
     assert_eq!((found.diff_id, found.created), (made.diff_id, made.created));
     // A collection leaves what a step needs.
     images.collect(|_| Ok(BTreeSet::from([base.image]))).unwrap();
-    assert!(found.folder.is_dir());
+    assert!(found.folder().unwrap().is_dir());
     // The image of a step that was found, and a name: nothing is written anew.
     let step = Step { key, about: "RUN change".to_owned(), layer: found.clone(), known: true };
     let digest = images.publish_build(&[step], Some(image(&base, &found))).unwrap().unwrap();
@@ -178,9 +179,9 @@ async fn steps_are_found_until_they_are_forgotten() {
     assert_eq!((usage.len(), usage[0].uses, usage[0].shared, usage[0].about.as_str()), (1, 1, true, "RUN change"));
     // With the image gone the layer lives by its step, and then by nothing.
     images.remove(digest).unwrap();
-    assert!(found.folder.is_dir());
+    assert!(found.folder().unwrap().is_dir());
     let freed = images.forget_steps(&BTreeSet::from([key])).unwrap();
-    assert!(freed.layers == 1 && freed.bytes > 0 && !found.folder.exists());
+    assert!(freed.layers == 1 && freed.bytes > 0 && !found.folder().unwrap().exists());
     assert!(images.known_step(&key).unwrap().is_none());
 }
 
