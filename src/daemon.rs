@@ -44,6 +44,7 @@ pub async fn run(instance: Instance, sources: Vec<PathBuf>, stack: Option<Name>)
     files::create_dirs(instance.run_dir(), 0o700)?;
     let _lock = claim(&instance)?;
     let engine = Engine::open(instance.clone()).await?;
+    engine.networks().stay();
     engine.recover().await?;
     for (container, error) in engine.revive().await? {
         error!(%container, %error, "start again");

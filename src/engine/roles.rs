@@ -19,6 +19,7 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
         rootless::ROLE => (rootless::main, false),
         settle_role::ROLE => (settle_role::main, false),
         networks::dns::ROLE => (networks::dns::main, false),
+        networks::links_role::ROLE => (networks::links_role::main, false),
         containers::EXEC_ROLE => (containers::exec_main, true),
         containers::WORK_ROLE => (containers::work_main, true),
         runtime::small_init::ROLE => (runtime::small_init::main, false),

@@ -18,6 +18,14 @@ pub fn publish_durably(path: &Path, content: &[u8], mode: u32) -> Result<(), Fil
     write(path, content, mode, true)
 }
 
+/// Makes a file of this content and mode. For one that nobody looks for before this has returned: until then it may be there
+/// in part, and after a crash in between it is.
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = file.map_err(|e| FileError::new("create", path, e))?;
+    file.write_all(content).map_err(|e| FileError::new("write", path, e)).inspect_err(|_| drop(fs::remove_file(path)))
+}
+
 fn write(path: &Path, content: &[u8], mode: u32, durable: bool) -> Result<(), FileError> {
     let temporary = beside(path);
     let attempt = || -> Result<(), FileError> {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::comings::Comings;
 use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
@@ -86,9 +87,7 @@ impl Keeper {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), KeeperError> {
         let containers = self.reconciler.engine().instance().run_dir().join("containers");
         crate::files::create_dirs(&containers, 0o700).map_err(EngineError::from)?;
-        let mut host = Wakes::new()?;
-        host.add(&containers)?;
-        let mut host_changes = host.changes();
+        let mut comings = Comings::new(containers).map_err(EngineError::from)?;
         let mut network_changes = Box::pin(self.reconciler.engine().networks().watch().map_err(EngineError::from)?);
         for (index, source) in self.sources.iter().enumerate() {
             forward(source.wakes.changes(), self.sender.clone(), index);
@@ -102,7 +101,10 @@ impl Keeper {
             let wake = tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(next.into()) => None,
-                Ok(()) = host_changes.changed() => Some(Wake::Host),
+                changed = comings.changed() => {
+                    changed.map_err(EngineError::from)?;
+                    Some(Wake::Host)
+                }
                 Some(()) = network_changes.next() => Some(Wake::Host),
                 Some(wake) = self.inbox.recv() => Some(wake),
             };

@@ -9,6 +9,7 @@ pub mod status;
 
 mod ask;
 pub mod build_events;
+mod comings;
 mod effects;
 pub mod keeper;
 mod obtain;

@@ -247,7 +247,7 @@ async fn launch(
         terminal: false,
         users: None,
     };
-    let oci = spec::build(&input)?;
+    let (oci, filter) = spec::build(&input)?;
     let (layers, floor) = (builder.layers.clone(), work.floor.upper());
     let (targets, scratch) = (stubs::targets(&oci), draft.folder().to_owned());
     let lower = layers.lower(&floor).map_err(BuildError::step("put the layers together"))?;
@@ -261,6 +261,7 @@ async fn launch(
     Ok(Launch {
         id: workshop.id().clone(),
         spec: oci,
+        filter,
         root: RootFs::Overlay { lower, upper: draft.upper(), work: draft.work(), volatile: true },
         user: builder.image.user().map(str::to_owned),
         groups: Vec::new(),

@@ -9,15 +9,14 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::{Containers, ContainersError, exec_role};
-use crate::engine::monitor::Job;
-use crate::engine::runtime::{self, ExecRequest};
+use crate::engine::runtime::{self, ExecRequest, Launch};
 use crate::files;
 use crate::model::ContainerId;
 use crate::observed::ContainerState;
 use crate::sys;
 
 /// What is to be executed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ExecSpec {
     pub argv: Vec<String>,
     /// Beside the container's own environment.
@@ -39,14 +38,61 @@ pub(super) const ORDER_PREFIX: &str = "exec-";
 /// What the role says on its standard output when a detached command is executed.
 pub(super) const EXECUTED: &[u8; 9] = b"executed\n";
 
-/// What the role is told.
+/// Whether a file in a container's run-time folder, by its name, is there for a moment only and says nothing of the
+/// container.
+pub fn is_passing(name: &[u8]) -> bool {
+    name.starts_with(b".") || name.starts_with(ORDER_PREFIX.as_bytes())
+}
+
+/// What the role is told. How the container was started stands in the folder where the order is.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub(super) request: ExecRequest,
-    pub(super) window: Option<(u16, u16)>,
-    /// Nobody waits: it says that the command is executed, and goes on alone.
-    #[serde(default)]
+    /// The container's first process, and when it was started.
+    pid: i32,
+    started_ticks: u64,
+    spec: ExecSpec,
+    /// Nobody waits: the role says that the command is executed, and goes on alone.
     pub(super) detached: bool,
+}
+
+impl Order {
+    /// Rows and columns of the command's terminal.
+    pub(super) const fn window(&self) -> Option<(u16, u16)> {
+        self.spec.window
+    }
+
+    /// All that the command is started by, in a container that was started by these orders.
+    pub(super) fn request(self, mut launch: Launch) -> ExecRequest {
+        let spec = self.spec;
+        if spec.privileged {
+            runtime::grant_all(&mut launch.spec);
+        }
+        let process = launch.spec.process().as_ref();
+        let mut env = process.and_then(|p| p.env().clone()).unwrap_or_default();
+        for (name, value) in &spec.env {
+            env.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
+            env.push(format!("{name}={value}"));
+        }
+        if spec.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
+            env.push("TERM=xterm".to_owned());
+        }
+        let cwd = spec
+            .working_dir
+            .unwrap_or_else(|| process.map_or_else(|| "/".to_owned(), |p| p.cwd().to_string_lossy().into_owned()));
+        ExecRequest {
+            pid: self.pid,
+            started_ticks: self.started_ticks,
+            argv: spec.argv,
+            env,
+            user: spec.user.or(launch.user),
+            groups: launch.groups,
+            cwd,
+            cgroup: launch.cgroup,
+            tty: spec.tty,
+            spec: launch.spec,
+            filter: launch.filter,
+        }
+    }
 }
 
 impl Containers {
@@ -82,41 +128,14 @@ impl Containers {
         if status.paused {
             return Err(ContainersError::Paused { name: self.called(id) });
         }
-        let run = self.instance.container_run_dir(id);
-        let mut launch = Job::read(&run)?.launch;
-        if spec.privileged {
-            runtime::grant_all(&mut launch.spec);
-        }
-        let process = launch.spec.process().as_ref();
-        let mut env = process.and_then(|p| p.env().clone()).unwrap_or_default();
-        for (name, value) in &spec.env {
-            env.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
-            env.push(format!("{name}={value}"));
-        }
-        if spec.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
-            env.push("TERM=xterm".to_owned());
-        }
-        let cwd = spec
-            .working_dir
-            .unwrap_or_else(|| process.map_or_else(|| "/".to_owned(), |p| p.cwd().to_string_lossy().into_owned()));
-        let request = ExecRequest {
-            pid,
-            started_ticks: status.started_ticks,
-            argv: spec.argv,
-            env,
-            user: spec.user.or(launch.user),
-            groups: launch.groups,
-            cwd,
-            cgroup: launch.cgroup,
-            tty: spec.tty,
-            spec: launch.spec,
-        };
         let program = self.program.path().map_err(ContainersError::Spawn)?;
-        // By a file, because arguments and environments are open to all on the host.
-        let text = serde_json::to_vec(&Order { request, window: spec.window, detached }).map_err(ContainersError::Order)?;
+        let order = Order { pid, started_ticks: status.started_ticks, spec, detached };
+        let text = serde_json::to_vec(&order).map_err(ContainersError::Order)?;
         let token = sys::random_bytes::<8>().map_err(ContainersError::Random)?;
+        let run = self.instance.container_run_dir(id);
         let order = run.join(format!("{ORDER_PREFIX}{:016x}.json", u64::from_ne_bytes(token)));
-        files::publish(&order, &text, 0o600)?;
+        // By a file, because the arguments of a process are open to all on the host. Nobody knows its name before it is whole.
+        files::write_new(&order, &text, 0o600)?;
         let mut command = Command::new(program);
         command.arg0("setpoint").arg(exec_role::ROLE).arg(&order).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 
 use super::exec::{EXECUTED, Order};
-use crate::engine::runtime::{self, Process, RuntimeError, Stdio};
+use crate::engine::monitor::{Job, JobError};
+use crate::engine::runtime::{self, ExecRequest, Process, RuntimeError, Stdio};
 use crate::files::{self, FileError};
 use crate::sys;
 
@@ -33,6 +34,8 @@ enum ExecError {
     Streams(io::Error),
     #[error("make a terminal: {0}")]
     Terminal(io::Error),
+    #[error(transparent)]
+    Job(#[from] JobError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("wait for the command: {0}")]
@@ -80,6 +83,7 @@ fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
     let text = files::read(path)?;
     files::remove_all(path)?;
     let order: Order = serde_json::from_slice(&text)?;
+    let launch = Job::read(path.parent().ok_or(ExecError::NoOrder)?)?.launch;
     // Before the command exists, so that none is lost; it gets a mask of its own.
     let mask = sys::signal::with_number(PASSED.into_iter().collect(), sys::signal::first_queued()).map_err(ExecError::Mask)?;
     mask.thread_block().map_err(ExecError::Signals)?;
@@ -88,19 +92,21 @@ fn run(arguments: &[OsString]) -> Result<i32, ExecError> {
         // A terminal that its starter is on is not its own: what ends there is not to end this.
         rustix::process::setsid().map_err(|e| ExecError::Streams(e.into()))?;
     }
-    if order.request.tty { on_terminal(&order, &signals) } else { on_own_streams(&order, &signals) }
+    let (detached, window) = (order.detached, order.window());
+    let request = order.request(launch);
+    if request.tty { on_terminal(&request, window, detached, &signals) } else { on_own_streams(&request, detached, &signals) }
 }
 
-fn on_own_streams(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
+fn on_own_streams(request: &ExecRequest, detached: bool, signals: &SignalFd) -> Result<i32, ExecError> {
     let own = |fd: &dyn AsFd| sys::pty::duplicate(fd.as_fd()).map_err(ExecError::Streams);
     let null = || sys::pty::null().map_err(ExecError::Streams);
-    let stdio = if order.detached {
+    let stdio = if detached {
         Stdio { stdin: null()?, stdout: null()?, stderr: null()? }
     } else {
         Stdio { stdin: own(&stdin())?, stdout: own(&stdout())?, stderr: own(&stderr())? }
     };
-    let process = runtime::exec(&order.request, stdio)?;
-    tell_executed(order)?;
+    let process = runtime::exec(request, stdio)?;
+    tell_executed(detached)?;
     // The ends of the pipes are to be the command's alone, so that closing them means something.
     replace_streams(&null()?)?;
     wait(&process, signals, None).map_err(ExecError::Wait)?;
@@ -113,25 +119,25 @@ fn replace_streams(null: &OwnedFd) -> Result<(), ExecError> {
     replaced.map_err(|e| ExecError::Streams(e.into()))
 }
 
-fn tell_executed(order: &Order) -> Result<(), ExecError> {
-    if order.detached {
+fn tell_executed(detached: bool) -> Result<(), ExecError> {
+    if detached {
         stdout().write_all(EXECUTED).and_then(|()| stdout().flush()).map_err(ExecError::Streams)?;
     }
     Ok(())
 }
 
-fn on_terminal(order: &Order, signals: &SignalFd) -> Result<i32, ExecError> {
-    let sys::pty::Pty { controller, terminal } = runtime::open_terminal(&order.request)?;
-    if let Some((rows, columns)) = order.window {
+fn on_terminal(request: &ExecRequest, window: Option<(u16, u16)>, detached: bool, signals: &SignalFd) -> Result<i32, ExecError> {
+    let sys::pty::Pty { controller, terminal } = runtime::open_terminal(request)?;
+    if let Some((rows, columns)) = window {
         sys::pty::resize(&controller, rows, columns).map_err(ExecError::Terminal)?;
     }
     let same = || sys::pty::duplicate(&terminal).map_err(ExecError::Terminal);
     let stdio = Stdio { stdin: same()?, stdout: same()?, stderr: same()? };
-    let process = runtime::exec(&order.request, stdio)?;
-    tell_executed(order)?;
+    let process = runtime::exec(request, stdio)?;
+    tell_executed(detached)?;
     // Only while the command has it open does the terminal have another end.
     drop(terminal);
-    if order.detached {
+    if detached {
         let null = sys::pty::null().map_err(ExecError::Streams)?;
         replace_streams(&null)?;
     }

@@ -33,7 +33,7 @@ use crate::model::{Digest, Instance, Name, Owner};
 use crate::sys;
 
 pub use error::ContainersError;
-pub use exec::ExecSpec;
+pub use exec::{ExecSpec, is_passing};
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
 pub use freeze::Frozen;
 pub use hold::Held;

@@ -170,7 +170,8 @@ impl Containers {
             terminal: wanted.tty,
             users: further.users,
         };
-        let oci = spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
+        let (oci, filter) =
+            spec::build(&input).map_err(|source| ContainersError::Spec { name: record.name.to_string(), source })?;
         let healthcheck = wanted.healthcheck.clone().or(image_healthcheck).filter(|check| check.test != Probe::None);
         let healthcheck = healthcheck.map(|check| check.with_shell(further.shell.as_deref()));
         let cgroup = self.cgroup_below(id, wanted.cgroup_parent.as_ref())?;
@@ -181,6 +182,7 @@ impl Containers {
             launch: Launch {
                 id: id.clone(),
                 spec: oci,
+                filter,
                 root: RootFs::Overlay {
                     lower,
                     upper: durable.join("upper"),

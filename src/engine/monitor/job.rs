@@ -45,7 +45,7 @@ pub struct Job {
 }
 
 /// The version of the form of a job. A job is only ever read by the program that wrote it.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

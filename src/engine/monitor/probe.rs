@@ -74,6 +74,7 @@ impl Prober {
             cgroup: launch.cgroup.clone(),
             tty: false,
             spec: launch.spec.clone(),
+            filter: launch.filter.clone(),
         };
         let schedule = Schedule::new(&check, began, Instant::now());
         Some(Self { check, schedule, checks: Vec::new(), began, request, running: None, replaced_by: None })

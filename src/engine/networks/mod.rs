@@ -12,6 +12,7 @@ mod bridge;
 pub mod dns;
 mod error;
 mod kernel;
+pub mod links_role;
 mod nft;
 mod observe;
 mod outside;
@@ -28,6 +29,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::attach::{Attached, Join};
 pub use self::error::NetworkError;
@@ -56,6 +58,10 @@ struct Inner {
     instance: Instance,
     db: Arc<Db>,
     dns: Dns,
+    /// How this program starts one of its roles.
+    program: Vec<OsString>,
+    /// See [`Networks::stay`].
+    stays: AtomicBool,
 }
 
 impl Networks {
@@ -68,8 +74,14 @@ impl Networks {
     fn with_program(instance: &Instance, db: Arc<Db>, program: Vec<OsString>) -> Result<Self> {
         files::create_dirs(instance.run_dir(), 0o700)?;
         outside::stay_out(instance)?;
-        let dns = Dns::new(instance.run_dir(), program);
-        Ok(Self(Arc::new(Inner { instance: instance.clone(), db, dns })))
+        let dns = Dns::new(instance.run_dir(), program.clone());
+        Ok(Self(Arc::new(Inner { instance: instance.clone(), db, dns, program, stays: AtomicBool::new(false) })))
+    }
+
+    /// Says that this program goes on when its calls have returned: what may take its time after them is then done by its
+    /// own threads, and else by a process, which no end has to wait for.
+    pub fn stay(&self) {
+        self.0.stays.store(true, Ordering::Relaxed);
     }
 
     /// Makes a network, or repairs the one that is there.
@@ -117,6 +129,12 @@ impl Networks {
         let container = container.clone();
         self.apart(move |inner| {
             let links = inner.release(&container)?;
+            if links.is_empty() {
+                return Ok(());
+            }
+            if !inner.stays.load(Ordering::Relaxed) {
+                return links_role::start(&inner.program, &links);
+            }
             let delete = move || {
                 // Begun where this thread is.
                 if let Err(error) = Inner::delete_links(&links) {

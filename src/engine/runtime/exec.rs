@@ -11,7 +11,7 @@ use super::failure::{At, Channel, Failure, Report, Stage};
 use super::launch::{ExecRequest, Process, Stdio};
 use super::own_users::Users;
 use super::start::{NewProcess, fail};
-use super::{seccomp, users};
+use super::users;
 use crate::sys;
 use crate::sys::clone::{Born, Cloned, Sibling, clone_process, exit_now};
 
@@ -27,7 +27,6 @@ use crate::sys::clone::{Born, Cloned, Sibling, clone_process, exit_now};
 pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError> {
     let target = open_identified(request.pid, request.started_ticks)?;
     let spec_process = request.spec.process().as_ref().ok_or(RuntimeError::NoProcess)?;
-    let filter = seccomp::compile(request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let cgroup = Cgroup::open(&request.cgroup)?;
     let birthplace = cgroup.birthplace()?;
     let doors = cgroup.doors()?;
@@ -35,7 +34,7 @@ pub fn exec(request: &ExecRequest, stdio: Stdio) -> Result<Process, RuntimeError
     match clone_process(CloneFlags::empty(), birthplace.as_ref().map(AsFd::as_fd)).map_err(RuntimeError::Clone)? {
         Cloned::Child => {
             drop(starter);
-            let failure = match go_ahead(request, spec_process, &stdio, &target, &filter, doors, &child) {
+            let failure = match go_ahead(request, spec_process, &stdio, &target, doors, &child) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -120,7 +119,6 @@ fn go_ahead(
     process: &oci_spec::runtime::Process,
     stdio: &Stdio,
     target: &OwnedFd,
-    filter: &seccomp::Program,
     doors: Vec<OwnedFd>,
     channel: &Channel,
 ) -> Result<std::convert::Infallible, Failure> {
@@ -146,7 +144,7 @@ fn go_ahead(
         cwd: &request.cwd,
         terminal: request.tty,
         stdio,
-        filter,
+        filter: request.filter.program(),
         init: None,
         users: own_users.as_ref().map(|users| (users, target.as_fd())),
         first: false,

@@ -7,6 +7,7 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use super::cgroups::CgroupPath;
+use super::seccomp::Filter;
 use crate::model::ContainerId;
 use crate::model::spec::ResourceLimits;
 
@@ -15,6 +16,8 @@ use crate::model::spec::ResourceLimits;
 pub struct Launch {
     pub id: ContainerId,
     pub spec: Spec,
+    /// What it may call. The specification has no rules for that beside it.
+    pub filter: Filter,
     pub root: RootFs,
     /// `user[:group]`, each by name or number, looked up in the container's own `/etc/passwd` and `/etc/group`.
     /// `None` leaves what the specification says.
@@ -88,6 +91,7 @@ pub struct ExecRequest {
     pub started_ticks: u64,
     /// The container's: its capabilities, system call filter and limits are those of the new process too.
     pub spec: Spec,
+    pub filter: Filter,
     pub argv: Vec<String>,
     /// `NAME=value`, complete.
     pub env: Vec<String>,

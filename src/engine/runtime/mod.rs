@@ -49,5 +49,6 @@ pub use exec::{exec, open_terminal};
 pub use failure::Stage;
 pub use launch::{ExecRequest, Launch, Network, Process, RootFs, Stdio};
 pub use scope::Scope;
+pub use seccomp::Filter;
 pub use start::start;
 pub use users::look_up_at;

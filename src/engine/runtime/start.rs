@@ -31,7 +31,6 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
     if cgroups::is_absent() && spaces::of(&launch.spec, LinuxNamespaceType::Pid) != Space::New {
         return Err(RuntimeError::ProcessesShared);
     }
-    let filter = seccomp::compile(launch.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()))?;
     let users = Users::of(&launch.spec).map(|users| own_users::namespace(&users).map(|space| (users, space))).transpose()?;
     let init = launch.init.then(sys::own_program::open).transpose();
     let init = init.map_err(RuntimeError::starter("open the own program for the init"))?;
@@ -41,7 +40,13 @@ pub fn start(launch: &Launch, stdio: Stdio, netns: Option<BorrowedFd<'_>>) -> Re
         .and_then(|()| cgroup.restrict_devices(&devices::rules(&launch.spec)))
         .map_err(RuntimeError::from)
         .and_then(|()| {
-            clone_init(launch, stdio, netns, &cgroup, &Tools { filter: &filter, init: init.as_ref(), users: users.as_ref() })
+            clone_init(
+                launch,
+                stdio,
+                netns,
+                &cgroup,
+                &Tools { filter: launch.filter.program(), init: init.as_ref(), users: users.as_ref() },
+            )
         });
     if started.is_err() {
         // The failure is what the caller is told; what cannot be removed now is found by the caller's own sweep.

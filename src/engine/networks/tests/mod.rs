@@ -23,13 +23,15 @@ use crate::sys::netns;
 mod faults;
 mod reach;
 
-/// Not a test: the program that the tests' DNS servers run as. See [`Host::networks`].
+/// Not a test: the program that the tests' DNS servers run as, and those that delete links. See [`Host::networks`].
 #[test]
-fn dns_role() {
-    let arguments: Vec<_> = std::env::args_os().skip_while(|a| a != dns::ROLE).skip(1).collect();
-    if !arguments.is_empty() {
-        let code = dns::main(&arguments);
-        std::process::exit(i32::from(format!("{code:?}") != format!("{:?}", ExitCode::SUCCESS)));
+fn role() {
+    for (role, play) in [(dns::ROLE, dns::main as fn(&[OsString]) -> ExitCode), (links_role::ROLE, links_role::main)] {
+        let arguments: Vec<_> = std::env::args_os().skip_while(|a| a != role).skip(1).collect();
+        if !arguments.is_empty() {
+            let code = play(&arguments);
+            std::process::exit(i32::from(format!("{code:?}") != format!("{:?}", ExitCode::SUCCESS)));
+        }
     }
 }
 
@@ -75,7 +77,7 @@ impl Host {
         let instance = Instance::new(root.join("state"), root.join("run"), None);
         let db = Arc::new(Db::open(instance.state_dir()).unwrap());
         let mut program = vec![OsString::from("/proc/self/exe")];
-        program.extend(["--exact", "engine::networks::tests::dns_role", "--nocapture"].map(OsString::from));
+        program.extend(["--exact", "engine::networks::tests::role", "--nocapture"].map(OsString::from));
         let networks = Networks::with_program(&instance, db, program).unwrap();
         self.opened.push(networks.clone());
         networks

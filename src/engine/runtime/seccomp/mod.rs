@@ -6,6 +6,7 @@
 
 mod compile;
 mod custom;
+mod filter;
 mod names;
 mod names32;
 mod profile;
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg};
 
 pub(super) use custom::read as custom;
+pub use filter::Filter;
+pub(super) use filter::of_default;
 pub(super) use profile::{Sockets, default_for};
 
 /// A finished filter; empty allows everything.
@@ -33,6 +36,8 @@ pub enum SeccompError {
     Unknown { name: String },
     #[error("the filter is too large")]
     TooLarge,
+    #[error("put the default profile together: {why}")]
+    Assemble { why: String },
 }
 
 /// The architectures whose calls a filter judges; those of others end the program.

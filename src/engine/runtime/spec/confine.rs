@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::runtime::{
     Capabilities, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
-    LinuxNamespaceType, LinuxResources, LinuxSeccomp,
+    LinuxNamespaceType, LinuxResources,
 };
 
 use super::{HostDevice, SpecError, SpecInput, defaults};
-use crate::engine::runtime::{seccomp, sysctl};
+use crate::engine::runtime::seccomp::{self, Filter, SeccompError};
+use crate::engine::runtime::sysctl;
 use crate::model::spec::{ContainerSpec, DeviceAccess, DeviceCgroupRule, IpcMode, NamespaceMode, NetworkMode, Seccomp};
 use crate::sys;
 
@@ -22,7 +23,7 @@ pub(super) fn apparmor(container: &ContainerSpec) -> Option<String> {
     container.security_opt.apparmor.clone().filter(|profile| profile != "unconfined")
 }
 
-pub(super) fn linux(input: &SpecInput<'_>, capabilities: &Capabilities) -> Result<Linux, SpecError> {
+pub(super) fn linux(input: &SpecInput<'_>) -> Result<Linux, SpecError> {
     let (container, devices) = (input.container, input.devices.as_slice());
     let security = &container.security_opt;
     if let Some(label) = security.label.iter().find(|label| *label != "disable") {
@@ -34,7 +35,8 @@ pub(super) fn linux(input: &SpecInput<'_>, capabilities: &Capabilities) -> Resul
         .set_uid_mappings(input.users.map(|users| mapping(users.uid, users.size)).transpose()?)
         .set_gid_mappings(input.users.map(|users| mapping(users.gid, users.size)).transpose()?)
         .set_sysctl(Some(sysctls(container)?))
-        .set_seccomp(filter(container, capabilities)?)
+        // What is called is judged by a filter that is kept beside the specification, ready made.
+        .set_seccomp(None)
         .set_devices((!devices.is_empty()).then(|| devices.iter().map(node).collect()))
         .set_resources(rules(container, devices).map(|rules| {
             let mut resources = LinuxResources::default();
@@ -77,21 +79,22 @@ fn mapping(first: u32, size: u32) -> Result<Vec<LinuxIdMapping>, SpecError> {
     Ok(vec![built])
 }
 
-fn filter(container: &ContainerSpec, capabilities: &Capabilities) -> Result<Option<LinuxSeccomp>, SpecError> {
+/// What its programs may call.
+pub(super) fn filter(container: &ContainerSpec, capabilities: &Capabilities) -> Result<Filter, SpecError> {
+    let profile = |e: SeccompError| SpecError::Profile { why: e.to_string() };
     match &container.security_opt.seccomp {
-        Seccomp::Unconfined => Ok(None),
+        Seccomp::Unconfined => Ok(Filter::default()),
         Seccomp::Profile(text) => {
-            seccomp::custom(text, capabilities).map(Some).map_err(|e| SpecError::Profile { why: e.to_string() })
+            let rules = seccomp::custom(text, capabilities).map_err(|e| SpecError::Profile { why: e.to_string() })?;
+            seccomp::compile(Some(&rules)).map(Filter::from).map_err(profile)
         }
-        Seccomp::Default if container.privileged => Ok(None),
+        Seccomp::Default if container.privileged => Ok(Filter::default()),
         Seccomp::Default => {
-            let assemble =
-                |e: oci_spec::OciSpecError| SpecError::Assemble { what: "the system call filter", reason: e.to_string() };
             let sockets = match container.security_opt.unconfined_sockets {
                 true => seccomp::Sockets::All,
                 false => seccomp::Sockets::FourFamilies,
             };
-            seccomp::default_for(capabilities, sockets).map(Some).map_err(assemble)
+            seccomp::of_default(capabilities, sockets).map_err(profile)
         }
     }
 }

@@ -14,6 +14,7 @@ use oci_spec::runtime::{
 use super::capabilities;
 use super::enter::DEFAULT_PATH;
 use super::mounts::OWNERS_AS_CAN_BE;
+use super::seccomp::Filter;
 use crate::model::ContainerId;
 use crate::model::spec::{ContainerSpec, DeviceAccess, NamespaceMode, Ulimit, UserRange};
 
@@ -117,8 +118,9 @@ pub enum SpecError {
     Zero { what: &'static str },
 }
 
-/// The specification of a container's first process. Namespaces that are another container's have no path yet.
-pub fn build(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
+/// The specification of a container's first process and, instead of the rules that belong in it, what its system calls are
+/// filtered by. Namespaces that are another container's have no path yet.
+pub fn build(input: &SpecInput<'_>) -> Result<(Spec, Filter), SpecError> {
     let container = input.container;
     let capabilities = if container.privileged {
         capabilities::combine(&["ALL".to_owned()].into(), &container.cap_drop)
@@ -138,8 +140,8 @@ pub fn build(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
         .set_mounts(Some(mounts(container, &input.mounts)?))
         .set_process(Some(process(input, &capabilities)?))
         .set_annotations((!annotations.is_empty()).then(|| annotations.clone().into_iter().collect()))
-        .set_linux(Some(confine::linux(input, &capabilities)?));
-    Ok(spec)
+        .set_linux(Some(confine::linux(input)?));
+    Ok((spec, confine::filter(container, &capabilities)?))
 }
 
 /// The user that the process is to run as: the container's, else the image's.

@@ -17,7 +17,9 @@ fn container() -> ContainerSpec {
 
 fn build_with(container: &ContainerSpec, image: &ImageConfiguration, mounts: Vec<HostMount>) -> Result<Spec, SpecError> {
     let id = ContainerId::from_random([1; 32]);
-    build(&SpecInput { id: &id, hostname: "box", container, image, mounts, devices: vec![], terminal: false, users: None })
+    let built =
+        build(&SpecInput { id: &id, hostname: "box", container, image, mounts, devices: vec![], terminal: false, users: None });
+    built.map(|(spec, _)| spec)
 }
 
 fn strings(list: &[&str]) -> Option<Vec<String>> {

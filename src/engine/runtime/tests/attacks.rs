@@ -90,6 +90,7 @@ fn a_table_of_users_that_is_swapped_with_a_pipe() {
             pid: first.pid,
             started_ticks: first.started_ticks,
             spec: launch.spec.clone(),
+            filter: launch.filter.clone(),
             argv: vec!["true".into()],
             env: vec!["PATH=/bin".into()],
             user: Some("1234".into()),

@@ -7,6 +7,7 @@ fn request(bench: &Bench, launch: &Launch, first: &Process, argv: &[&str]) -> Ex
         pid: first.pid,
         started_ticks: first.started_ticks,
         spec: launch.spec.clone(),
+        filter: launch.filter.clone(),
         argv: argv.iter().map(|a| (*a).to_owned()).collect(),
         env: vec!["PATH=/bin".into(), "X=y".into()],
         user: None,

@@ -81,8 +81,10 @@ impl Bench {
             terminal: self.terminal,
             users: None,
         };
+        let (oci, filter) = build(&input).unwrap();
         let launch = Launch {
-            spec: build(&input).unwrap(),
+            spec: oci,
+            filter,
             root: RootFs::Overlay {
                 lower: vec![self.path("top"), self.path("base")],
                 upper: self.path("upper"),
