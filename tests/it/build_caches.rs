@@ -301,14 +301,17 @@ fn logins_travel_with_a_build() {
         host.write("manifests/v.yaml", "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\nspec: {}\n");
         host.daemon(&host.dir.join("manifests"))
     });
-    let as_user = |host: &Host, password: &str, args: &[&str]| {
-        let mut command = host.command(&[&["build", "--progress", "json", "-t", "app:1"], args, &["app"]].concat());
+    let named = |host: &Host, password: &str, name: &str, args: &[&str]| {
+        let mut command = host.command(&[&["build", "--progress", "json", "-t", name], args, &["app"]].concat());
         command.env("DOCKER_CONFIG", with_login(host, password));
         Running::spawn(command).wait(PATIENCE)
     };
+    let as_user = |host: &Host, password: &str, args: &[&str]| named(host, password, "app:1", args);
     as_user(&one, "wrong", &["--cache-to", &to]).fails_with(1).says(&["401 Unauthorized"]);
     let name = format!("{}/team/app:1", Registry::ADDRESS);
-    as_user(&one, "secret", &["--cache-to", &to, "-t", &name, "--push"]).ok();
+    as_user(&one, "secret", &["--cache-to", &to]).ok();
+    named(&one, "wrong", &name, &["--push"]).fails_with(1).says(&["401 Unauthorized"]);
+    named(&one, "secret", &name, &["--push"]).ok();
     let refused = as_user(&other, "wrong", &["--cache-from", &cache()]).ok().says(&["is left out", "401 Unauthorized"]);
     assert_eq!(done(&refused).len(), 7);
     other.sp(&["rmi", "app:1"]).ok();
