@@ -27,8 +27,8 @@ pub(super) async fn publish(
     let what = if results.len() > 1 { "exporting the images" } else { "exporting the image" };
     let running = work.events.begin(what.to_owned());
     let (images, names) = (work.images.clone(), if keeps_image(request) { request.tags.clone() } else { Vec::new() });
-    let built = if wanted { results.iter().map(|result| image(result, done)).collect() } else { Ok(Vec::new()) };
-    let built: Vec<BuiltImage> = match built {
+    let wanted = if wanted { results } else { &[] };
+    let built = match wanted.iter().map(|result| image(result, done)).collect::<Result<Vec<_>, _>>() {
         Ok(built) => built,
         Err(error) => return running.ended(Err(error), false),
     };
