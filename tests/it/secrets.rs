@@ -38,7 +38,7 @@ fn a_secret_is_in_the_container_and_nowhere_else() {
     let id = || host.inspect("shop-app")["id"].as_str().unwrap().to_owned();
     let before = id();
     host.write("shop/pw", "canary-three\n");
-    let planned = host.sp(&["plan", "shop"]).fails_with(2).says(&["shop-app", "/run/secrets/pw.digest"]);
+    let planned = host.sp(&["plan", "shop"]).fails_with(2).says(&["container/app", "/run/secrets/pw.digest"]);
     assert!(!planned.stdout.contains("canary"), "{planned:?}");
     host.sp(&["apply", "shop"]).ok();
     assert_ne!(id(), before);

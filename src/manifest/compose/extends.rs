@@ -23,6 +23,16 @@ pub(super) struct Extending<'a> {
 
 type Services = Vec<(Key, Node)>;
 
+/// A text and where it stands.
+type Said = (String, Place);
+
+/// What a service extends.
+struct Base {
+    service: Said,
+    /// The same file unless given.
+    file: Option<Said>,
+}
+
 impl<'a> Extending<'a> {
     pub(super) fn new(
         problems: &'a mut Problems,
@@ -75,7 +85,7 @@ impl<'a> Extending<'a> {
             return None;
         }
         chain.push(this);
-        let (other, other_at, other_file) = self.read_extends(&extends)?;
+        let Base { service: (other, other_at), file: other_file } = self.read_extends(&extends)?;
         let base = match other_file {
             None => self.resolve(&other, other_at, services, file, folder, chain)?,
             Some((text, text_at)) => {
@@ -93,15 +103,15 @@ impl<'a> Extending<'a> {
     }
 
     /// The service and the file that `extends` names.
-    fn read_extends(&mut self, node: &Node) -> Option<(String, Place, Option<(String, Place)>)> {
+    fn read_extends(&mut self, node: &Node) -> Option<Base> {
         let text =
             |node: &Node| if let Value::Scalar(scalar) = &node.value { Some((scalar.text.clone(), node.at)) } else { None };
         let Value::Map(entries) = &node.value else {
-            let Some((service, at)) = text(node) else {
+            let Some(service) = text(node) else {
                 self.problems.error_hint(node.at, "`extends` is not a service", "write `{service: NAME, file: PATH}`");
                 return None;
             };
-            return Some((service, at, None));
+            return Some(Base { service, file: None });
         };
         let (mut service, mut file) = (None, None);
         for (key, value) in entries {
@@ -114,11 +124,11 @@ impl<'a> Extending<'a> {
                 }
             }
         }
-        let Some((service, at)) = service else {
+        let Some(service) = service else {
             self.problems.error_hint(node.at, "`extends` needs the field `service`", "the name of the service to begin with");
             return None;
         };
-        Some((service, at, file))
+        Some(Base { service, file })
     }
 
     /// The services of another file.
