@@ -40,6 +40,7 @@ test)
     need docker-registry docker-registry "the registry that tests pull from"
     need skopeo skopeo "pushes images into it"
     need git git "fetches contexts, and makes the repositories that tests fetch"
+    need ssh-agent openssh-client "an agent with a key, which builds are lent"
     need bzip2 bzip2 "packs archives that ADD unpacks"
     need xz xz-utils "the same"
     need dockerd docker.io "reads what save writes and writes what load reads; the tests start their own"

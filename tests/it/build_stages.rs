@@ -181,6 +181,39 @@ fn a_build_reaches_nothing_of_the_host() {
     assert_eq!(fs::read_to_string(&canary).unwrap(), "of the host");
 }
 
+/// A folder's owner that the image does not know is no reason to refuse a Dockerfile: with BuildKit it belongs to root.
+#[test]
+fn a_working_folder_of_nobody_is_roots() {
+    let host = Host::new().with_busybox();
+    let text = "FROM BUSYBOX AS b\nFROM scratch\nCOPY --from=b / /x\nUSER nobody-there\nWORKDIR /w\n";
+    build(&host, text, &["-o", "out"]).ok().says(&["nobody-there", "belongs to root"]);
+    let made = fs::metadata(host.dir.join("out/w")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (0, 0));
+}
+
+/// As with Docker, for which the destination is the root of an archive; and `--chown` is for what is in it too.
+#[test]
+fn archives_stay_where_they_are_unpacked() {
+    let host = Host::new().with_busybox();
+    let c = host.dir.join("c");
+    fs::create_dir_all(c.join("in/etc")).unwrap();
+    fs::write(c.join("in/etc/file"), "content").unwrap();
+    symlink("..", c.join("in/up")).unwrap();
+    symlink("/", c.join("in/root")).unwrap();
+    let pack = "cd \"$0\" && tar -cf ../a.tar up root && tar -rf ../a.tar --transform 's,^etc,up/etc,' etc && \
+                tar -rf ../a.tar --transform 's,^etc,root/opt,' etc && rm -r ../in";
+    crate::harness::tool("sh", &["-c", pack, c.join("in").to_str().unwrap()]);
+    let text = "FROM scratch\nADD a.tar /sub\nADD --chown=5:6 a.tar /owned/\n";
+    build(&host, text, &["-o", "out"]).ok();
+    let out = host.dir.join("out");
+    for path in ["sub/etc/file", "sub/opt/file"] {
+        assert_eq!(fs::read_to_string(out.join(path)).unwrap(), "content", "{path}");
+    }
+    assert!(!out.join("etc").exists() && !out.join("opt").exists());
+    let owned = fs::metadata(out.join("owned/etc/file")).unwrap();
+    assert_eq!((owned.uid(), owned.gid()), (5, 6));
+}
+
 /// Killed at any point, a build leaves its steps undone and nothing else: the host of this test looks for that at its end.
 #[test]
 fn a_killed_build_leaves_nothing() {

@@ -25,6 +25,10 @@ mod build_platforms;
 #[cfg(test)]
 mod build_stages;
 #[cfg(test)]
+mod build_views;
+#[cfg(test)]
+mod build_web;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod copy;

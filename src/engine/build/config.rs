@@ -165,9 +165,9 @@ impl Image {
             Command::Arg(arguments) => {
                 for argument in arguments {
                     let declared = self.scope.declare(argument, globals, given);
-                    declared.map_err(|error| wrong(argument.name.place, error))?;
-                    let value = self.scope.get(&argument.name.text).map(|value| format!("={value}")).unwrap_or_default();
-                    self.note(format!("ARG {}{value}", argument.name.text));
+                    let name = declared.map_err(|error| wrong(argument.name.place, error))?;
+                    let value = self.scope.get(&name).map(|value| format!("={value}")).unwrap_or_default();
+                    self.note(format!("ARG {name}{value}"));
                 }
             }
             Command::Env(pairs) => {

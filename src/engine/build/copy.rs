@@ -9,7 +9,7 @@ use super::dockerfile::{AddFiles, CopyFiles, Place, Transfer};
 use super::error::BuildError;
 use super::events::Running;
 use super::files::git::{self, GitSource};
-use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, write_document};
+use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, Web, write_document};
 use super::ignore::Ignore;
 use super::layers::Layers;
 use super::permissions::Permissions;
@@ -22,7 +22,9 @@ use crate::model::Digest;
 
 /// What is copied, with all variables replaced.
 struct Order {
-    sources: Vec<String>,
+    /// Those of a tree. With ADD, sources that come from elsewhere stand between the groups, because what comes later is laid over what
+    /// came before.
+    sources: Vec<Vec<String>>,
     documents: Vec<(String, String)>,
     exclude: Vec<String>,
     parents: bool,
@@ -37,15 +39,28 @@ struct Order {
     created_by: String,
 }
 
+/// One after the other, as they are written.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// A group of sources, by its place.
+    Here(usize),
+    Web(usize),
+    Git(usize),
+}
+
 /// What ADD has fetched.
 #[derive(Default)]
 struct Fetched {
+    /// Empty where nothing comes from elsewhere.
+    turns: Vec<Turn>,
+    web: Vec<Web>,
+    /// Those of the web, once they are here.
     downloads: Vec<Download>,
     checkouts: Vec<Selection>,
     /// What each is known by, in the order of the sources.
     facts: Vec<Digest>,
     /// Where it is.
-    _scratch: Option<Draft>,
+    scratch: Option<Draft>,
 }
 
 pub(super) async fn copy(builder: &mut Builder, step: &Step, copy: &CopyFiles) -> Result<(), BuildError> {
@@ -79,21 +94,32 @@ fn is_web(source: &str) -> bool {
 
 /// Fetches those of the sources that are elsewhere, and leaves the others in the order.
 async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<Fetched, BuildError> {
-    let (elsewhere, here): (Vec<String>, Vec<String>) =
-        std::mem::take(&mut order.sources).into_iter().partition(|source| GitSource::is_one(source) || is_web(source));
-    order.sources = here;
+    let all: Vec<String> = std::mem::take(&mut order.sources).into_iter().flatten().collect();
+    let is_elsewhere = |source: &String| GitSource::is_one(source) || is_web(source);
+    let elsewhere = all.iter().filter(|source| is_elsewhere(source)).count();
     let checksum = add.checksum.as_ref().map(|word| builder.word(word)).transpose()?;
-    if let Some(word) = add.checksum.as_ref().filter(|_| elsewhere.len() != 1 || !order.sources.is_empty()) {
+    if let Some(word) = add.checksum.as_ref().filter(|_| elsewhere != 1 || all.len() != 1) {
         let hint = Some("give each such source an ADD of its own".to_owned());
         return Err(builder.wrong_with(word.place, "`--checksum` is of one URL or one Git repository".to_owned(), hint));
     }
-    if elsewhere.is_empty() {
+    if elsewhere == 0 {
+        order.sources = groups(all);
         return Ok(Fetched::default());
     }
     let work = builder.work.clone();
     let scratch = work.images.draft(None)?;
     let mut fetched = Fetched::default();
-    for (number, source) in elsewhere.into_iter().enumerate() {
+    for (number, source) in all.into_iter().enumerate() {
+        if !is_elsewhere(&source) {
+            match (fetched.turns.last(), order.sources.last_mut()) {
+                (Some(Turn::Here(_)), Some(group)) => group.push(source),
+                _ => {
+                    fetched.turns.push(Turn::Here(order.sources.len()));
+                    order.sources.push(vec![source]);
+                }
+            }
+            continue;
+        }
         let path = scratch.folder().join(format!("fetched-{number}"));
         if GitSource::is_one(&source) {
             let mut parsed = GitSource::parse(&source)?;
@@ -111,6 +137,7 @@ async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<F
             let (digest, commit, selection) = selected.await??;
             work.fetched(Material { uri: without_user(&source), digest: Some(("sha1", commit)) });
             fetched.facts.push(digest);
+            fetched.turns.push(Turn::Git(fetched.checkouts.len()));
             fetched.checkouts.push(selection);
         } else {
             let wanted = match &checksum {
@@ -120,22 +147,42 @@ async fn fetch(builder: &Builder, order: &mut Order, add: &AddFiles) -> Result<F
                         .map_err(|error| builder.wrong_with(order.place, format!("`--checksum={text}`: {error}"), None))?,
                 ),
             };
-            let download = Download::fetch(&work.images, &source, path, wanted.as_ref()).await?;
-            let digits = download.digest().hex().to_string();
-            work.fetched(Material { uri: without_user(&source), digest: Some(("sha256", digits)) });
-            fetched.facts.push(download.digest());
-            fetched.downloads.push(download);
+            let visits = files::visits(&work.state_dir);
+            let web = Web::look(&work.images, &source, path, wanted, &visits, builder.is_afresh()).await?;
+            work.fetched(Material { uri: without_user(&source), digest: Some(("sha256", web.content().hex())) });
+            fetched.facts.push(web.digest());
+            fetched.turns.push(Turn::Web(fetched.web.len()));
+            fetched.web.push(web);
         }
     }
-    fetched._scratch = Some(scratch);
+    fetched.scratch = Some(scratch);
     Ok(fetched)
+}
+
+/// All sources as one group, if there are any.
+fn groups(sources: Vec<String>) -> Vec<Vec<String>> {
+    if sources.is_empty() { Vec::new() } else { vec![sources] }
+}
+
+/// Fetches what is not here yet. Whether any of it is another than was said.
+async fn bring(builder: &Builder, fetched: &mut Fetched) -> Result<bool, BuildError> {
+    let work = builder.work.clone();
+    let visits = files::visits(&work.state_dir);
+    let mut other = false;
+    for (number, web) in std::mem::take(&mut fetched.web).into_iter().enumerate() {
+        let scratch = fetched.scratch.as_ref().ok_or(BuildError::Interrupted)?;
+        let (download, changed) = web.bring(&work.images, scratch.folder().join(format!("brought-{number}")), &visits).await?;
+        other |= changed;
+        fetched.downloads.push(download);
+    }
+    Ok(other)
 }
 
 /// All files of a context, for a stage that begins with them.
 pub(super) async fn whole(builder: &mut Builder, tree: Tree) -> Result<(), BuildError> {
     let running = builder.begin("the files of the context");
     let order = Order {
-        sources: vec!["/".to_owned()],
+        sources: vec![vec!["/".to_owned()]],
         documents: Vec::new(),
         exclude: Vec::new(),
         parents: false,
@@ -164,7 +211,7 @@ fn finish(builder: &mut Builder, running: Running, outcome: Result<Done, BuildEr
     match outcome {
         Ok(Done { key, created_by, layer, known }) => {
             // What changed while it was copied is not what its key says; it is known by its own content only.
-            let key = key.unwrap_or_else(|| builder.key("once", json!({"layer": layer.diff_id, "of": created_by})));
+            let key = key.unwrap_or_else(|| builder.key_of_content(&layer, &created_by));
             builder.take(key, &created_by, layer, running, known);
             Ok(())
         }
@@ -215,7 +262,7 @@ fn order(
     let flags = chown.iter().map(|owner| format!("--chown={owner} ")).collect::<String>();
     let created_by = format!("{instruction} {flags}{} {written}", told.join(" "));
     Ok(Order {
-        sources,
+        sources: groups(sources),
         documents,
         exclude: files.exclude.clone(),
         parents,
@@ -242,14 +289,29 @@ async fn transfer(
 }
 
 /// Selects, looks whether it is known, and copies.
-async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fetched) -> Result<Done, BuildError> {
+async fn layer(builder: &mut Builder, order: Order, origin: Origin, mut fetched: Fetched) -> Result<Done, BuildError> {
     let order = std::sync::Arc::new(order);
     // What layers show may be known without a look at them, and then they need not be here.
-    let answer = question(&order, &origin).and_then(|(question, layers)| builder.work.answer(&question, layers));
-    let (mut selection, content) = match answer {
-        Some(content) => (None, Some(content)),
-        None => select(builder, &order, &origin).await?,
+    let answers = match &origin {
+        Origin::Layers(layers) if !order.sources.is_empty() => {
+            let asked = order.sources.iter().map(|sources| question(&order, sources, layers));
+            asked.map(|question| builder.work.answer(&question, layers)).collect::<Option<Vec<Digest>>>()
+        }
+        Origin::Tree(_) | Origin::Layers(_) => None,
     };
+    let (selections, content) = match answers {
+        Some(content) => (None, content),
+        None => {
+            let (selections, content) = select(builder, &order, &origin).await?;
+            (Some(selections), content)
+        }
+    };
+    let kind = |turn: &Turn| match turn {
+        Turn::Here(_) => "here",
+        Turn::Web(_) => "web",
+        Turn::Git(_) => "git",
+    };
+    let turns: Vec<&str> = fetched.turns.iter().map(kind).collect();
     // Whose a name is, is said by the layers that the step stands on, and those are in its key.
     let (named, owner) = match &order.chown {
         Some(text) if !order.link && numeric(text).is_none() => (Some(text), None),
@@ -258,6 +320,7 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
     let facts = json!({
         "content": content, "documents": order.documents, "to": order.destination, "folder": order.to_folder, "owner": owner,
         "named": named, "mode": order.chmod.as_ref().map(|mode| format!("{mode:?}")), "link": order.link, "fetched": fetched.facts,
+        "turns": turns,
         "unpacks": order.unpacks,
     });
     let key = match order.link {
@@ -269,9 +332,11 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
     if let Some(layer) = builder.known(&key)? {
         return Ok(Done { key: Some(key), created_by, layer, known: true });
     }
-    if selection.is_none() {
-        selection = select(builder, &order, &origin).await?.0;
-    }
+    let other = bring(builder, &mut fetched).await.map_err(|error| told_at(builder, order.place, error))?;
+    let selections = match selections {
+        Some(selections) => selections,
+        None => select(builder, &order, &origin).await?.0,
+    };
     let owner = match named {
         Some(_) => self::owner(builder, &order).await?,
         None => owner,
@@ -283,7 +348,7 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
     let (copied, layer) = tokio::task::spawn_blocking(move || {
         let draft = layers.draft(&work.images)?;
         let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
-        let copied = write(&work, &again, selection.as_ref(), &fetched, owner, &root)?;
+        let copied = write(&work, &again, &selections, &fetched, owner, &root)?;
         drop(root);
         Ok::<_, BuildError>((copied, work.images.seal(draft, work.request.epoch)?))
     })
@@ -293,7 +358,7 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, fetched: Fet
         let problem = builder.work.stages.source().problem(order.place, doubt.to_string(), None);
         builder.work.events.warn(problem.render(false));
     }
-    Ok(Done { key: (!copied.changed).then_some(key), created_by, layer, known: false })
+    Ok(Done { key: (!copied.changed && !other).then_some(key), created_by, layer, known: false })
 }
 
 /// What is wrong with files is shown where the instruction stands.
@@ -308,9 +373,9 @@ async fn select(
     builder: &Builder,
     order: &std::sync::Arc<Order>,
     origin: &Origin,
-) -> Result<(Option<Selection>, Option<Digest>), BuildError> {
+) -> Result<(Vec<Selection>, Vec<Digest>), BuildError> {
     if order.sources.is_empty() {
-        return Ok((None, None));
+        return Ok(Default::default());
     }
     if let Origin::Layers(layers) = origin {
         builder.work.bring(layers).await?;
@@ -323,29 +388,32 @@ async fn select(
         };
         let exclude = Ignore::of_patterns(wanted.exclude.iter().map(String::as_str));
         let exclude = exclude.map_err(|source| BuildError::Ignore { file: "--exclude".to_owned(), source })?;
-        let select = Select { sources: &wanted.sources, exclude: &exclude, parents: wanted.parents };
-        let selection = Selection::of(&tree, &select)?;
-        let content = match question(&wanted, &origin) {
-            None => selection.digest(&work.known)?,
-            Some((question, layers)) => match work.answer(&question, layers) {
-                Some(content) => content,
-                None => {
-                    let content = selection.digest(&work.known)?;
-                    work.answered(&question, &content, layers);
-                    content
+        let one = |sources: &Vec<String>| {
+            let selection = Selection::of(&tree, &Select { sources, exclude: &exclude, parents: wanted.parents })?;
+            let content = match &origin {
+                Origin::Tree(_) => selection.digest(&work.known)?,
+                Origin::Layers(layers) => {
+                    let question = question(&wanted, sources, layers);
+                    match work.answer(&question, layers) {
+                        Some(content) => content,
+                        None => {
+                            let content = selection.digest(&work.known)?;
+                            work.answered(&question, &content, layers);
+                            content
+                        }
+                    }
                 }
-            },
+            };
+            Ok::<_, BuildError>((selection, content))
         };
-        Ok::<_, BuildError>((Some(selection), Some(content)))
+        wanted.sources.iter().map(one).collect::<Result<(Vec<_>, Vec<_>), _>>()
     });
     selected.await?.map_err(|error| told_at(builder, order.place, error))
 }
 
 /// What of layers a step takes, as a question that has one answer for ever: what layers show never changes.
-fn question<'o>(order: &Order, origin: &'o Origin) -> Option<(Digest, &'o Layers)> {
-    let Origin::Layers(layers) = origin else { return None };
-    let what = json!([order.sources, order.exclude, order.parents]);
-    (!order.sources.is_empty()).then(|| (super::key::of_step("content", &layers.chain(), None, what), layers))
+fn question(order: &Order, sources: &[String], layers: &Layers) -> Digest {
+    super::key::of_step("content", &layers.chain(), None, json!([sources, order.exclude, order.parents]))
 }
 
 /// The user and the group of `--chown`, looked up in the stage's own files.
@@ -366,16 +434,17 @@ async fn owner(builder: &Builder, order: &Order) -> Result<Option<(u32, u32)>, B
     }
 }
 
-/// `user:group` or `user` by number; a user alone is also the group, as with Docker.
-fn numeric(text: &str) -> Option<(u32, u32)> {
+/// `user:group` or `user` by number; a user alone is also the group, as with Docker. Root is 0 also where no table says so.
+pub(super) fn numeric(text: &str) -> Option<(u32, u32)> {
     let (user, group) = text.split_once(':').unwrap_or((text, text));
-    Some((user.parse().ok()?, group.parse().ok()?))
+    let number = |word: &str| if word == "root" { Some(0) } else { word.parse().ok() };
+    Some((number(user)?, number(group)?))
 }
 
 fn write(
     work: &Work,
     order: &Order,
-    selection: Option<&Selection>,
+    selections: &[Selection],
     fetched: &Fetched,
     owner: Option<(u32, u32)>,
     root: &std::os::fd::OwnedFd,
@@ -394,17 +463,19 @@ fn write(
         all.doubts.extend(one.doubts);
         all.changed |= one.changed;
     };
-    if let Some(selection) = selection {
-        take(match order.unpacks {
-            Some((unpacks, _)) => files::add(selection, root.as_fd(), &to, unpacks)?,
-            None => files::copy(selection, root.as_fd(), &to)?,
+    let all_here: Vec<Turn> = (0..selections.len()).map(Turn::Here).collect();
+    for turn in if fetched.turns.is_empty() { &all_here } else { &fetched.turns } {
+        take(match *turn {
+            Turn::Here(number) => match order.unpacks {
+                Some((unpacks, _)) => files::add(&selections[number], root.as_fd(), &to, unpacks)?,
+                None => files::copy(&selections[number], root.as_fd(), &to)?,
+            },
+            Turn::Web(number) => {
+                let unpacks = order.unpacks.is_some_and(|(_, fetched)| fetched);
+                fetched.downloads[number].put(root.as_fd(), &to, unpacks)?
+            }
+            Turn::Git(number) => files::copy(&fetched.checkouts[number], root.as_fd(), &to)?,
         });
-    }
-    for download in &fetched.downloads {
-        take(download.put(root.as_fd(), &to, order.unpacks.is_some_and(|(_, fetched)| fetched))?);
-    }
-    for checkout in &fetched.checkouts {
-        take(files::copy(checkout, root.as_fd(), &to)?);
     }
     for (name, content) in &order.documents {
         take(write_document(root.as_fd(), &to, name, content.as_bytes())?);
@@ -420,6 +491,7 @@ mod tests {
     fn owners_by_number() {
         assert_eq!(numeric("5:7"), Some((5, 7)));
         assert_eq!(numeric("5"), Some((5, 5)));
+        assert_eq!(numeric("root:7"), Some((0, 7)));
         assert_eq!(numeric("app"), None);
         assert_eq!(numeric("5:app"), None);
     }

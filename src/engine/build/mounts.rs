@@ -12,14 +12,15 @@ use super::agents::{Access, Agent};
 use super::dockerfile::{MountError, Place, Run, RunMount, Sharing};
 use super::error::BuildError;
 use super::expand::ExpandError;
-use super::files::{CopyOrder, Select, Selection, Tree, copy};
+use super::files::{CopyOrder, Select, Selection, Tree, copy, look_like};
 use super::ignore::Ignore;
 use super::sandbox::Sandbox;
 use super::stage::Builder;
 use super::stages::Step;
-use super::work::Origin;
+use super::work::{Origin, Work};
 use crate::engine::images::Draft;
 use crate::engine::runtime::spec::HostMount;
+use crate::engine::runtime::{View, view};
 use crate::files::{self, FileError, Lock};
 use crate::model::Digest;
 
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     origin: Option<Origin>,
     /// Over what it shows, where that is of a context or a stage.
     content: Option<Digest>,
+    /// What of a context that is.
+    selection: Option<Selection>,
     place: Place,
 }
 
@@ -63,6 +66,22 @@ pub(super) struct Placed {
     agents: Vec<Agent>,
     /// Files in memory, which go with the command.
     passing: Vec<PathBuf>,
+    /// What the command sees of contexts as it is, by what it is of and its name there.
+    seen: Vec<(Tree, String, Selection)>,
+    /// Something has changed between the look at it and its copy.
+    changed: bool,
+}
+
+impl Placed {
+    /// Whether what the command was shown has changed since it was looked at, so that its result is not what the key says. Blocks the
+    /// thread.
+    pub(super) fn has_changed(&self) -> bool {
+        let differs = |(tree, source, before): &(Tree, String, Selection)| {
+            // What cannot be looked at any more has changed.
+            !select(tree, source).is_ok_and(|now| before.is_unchanged(&now))
+        };
+        self.changed || self.seen.iter().any(differs)
+    }
 }
 
 impl Drop for Placed {
@@ -110,9 +129,10 @@ pub(super) async fn prepare(builder: &mut Builder, step: &Step, run: &Run) -> Re
             RunMount::Tmpfs { .. } | RunMount::Secret { .. } | RunMount::Ssh { .. } => false,
         };
         let origin = if shows_files { Some(builder.origin(from.as_ref(), &step.instruction)?) } else { None };
-        let mut prepared = Prepared { mount, target, origin, content: None, place };
+        let mut prepared = Prepared { mount, target, origin, content: None, selection: None, place };
         if let Some(origin) = &prepared.origin {
-            prepared.content = Some(content(builder, origin, source(&prepared.mount)).await?);
+            let (content, selection) = content(builder, origin, source(&prepared.mount)).await?;
+            (prepared.content, prepared.selection) = (Some(content), selection);
         }
         all.push(prepared);
     }
@@ -127,24 +147,24 @@ fn source(mount: &RunMount) -> String {
 }
 
 /// The tree of an origin. Blocks the thread.
-fn tree(work: &super::work::Work, origin: &Origin, name: &str) -> Result<Tree, BuildError> {
+fn tree(work: &Work, origin: &Origin, name: &str) -> Result<Tree, BuildError> {
     Ok(match origin {
         Origin::Tree(tree) => tree.clone(),
         Origin::Layers(layers) => Tree::of_root(work.view(layers)?, name),
     })
 }
 
-async fn content(builder: &Builder, origin: &Origin, source: String) -> Result<Digest, BuildError> {
+async fn content(builder: &Builder, origin: &Origin, source: String) -> Result<(Digest, Option<Selection>), BuildError> {
     // What a stage or an image has is known by its layers, without a look at the files.
     if let Origin::Layers(layers) = origin {
-        return Ok(Digest::of(format!("{} {source}", layers.chain()).as_bytes()));
+        return Ok((Digest::of(format!("{} {source}", layers.chain()).as_bytes()), None));
     }
     let work = builder.work.clone();
     let origin = origin.share();
     let digest = tokio::task::spawn_blocking(move || {
         let tree = tree(&work, &origin, "the source of a mount")?;
         let selection = select(&tree, &source)?;
-        Ok::<_, BuildError>(selection.digest(&work.known)?)
+        Ok::<_, BuildError>((selection.digest(&work.known)?, Some(selection)))
     });
     digest.await?
 }
@@ -163,7 +183,7 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
     for (number, prepared) in all.into_iter().enumerate() {
         let folder = draft.folder().join(format!("mount-{number}"));
         let memory = sandbox.workshop()?.folder().join(format!("mount-{number}"));
-        let Prepared { mount, target, origin, place, .. } = prepared;
+        let Prepared { mount, target, origin, place, selection, .. } = prepared;
         match (&mount, target) {
             (RunMount::Tmpfs { size, read_only, .. }, Some(target)) => {
                 let base = HostMount::Tmpfs { target, size: size.map(|size| size.0), mode: None };
@@ -173,13 +193,25 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
             }
             (RunMount::Bind { source: _, writable, .. }, Some(target)) => {
                 let Some(origin) = origin else { return Err(BuildError::Interrupted) };
-                let shown = copied(builder, origin, source(&mount), folder).await?;
-                placed.mounts.push(HostMount::Bind { source: shown, target, read_only: !writable });
+                bring(&builder.work, &origin).await?;
+                let order = Order { origin, source: source(&mount), selection, folder, writable: *writable };
+                let work = builder.work.clone();
+                match tokio::task::spawn_blocking(move || bound(&work, order)).await?? {
+                    Bound::Seen(both) => {
+                        let (view, seen) = *both;
+                        placed.seen.extend(seen);
+                        placed.mounts.push(HostMount::View { view, target });
+                    }
+                    Bound::Copied(source, changed) => {
+                        placed.changed |= changed;
+                        placed.mounts.push(HostMount::Bind { source, target, read_only: !writable });
+                    }
+                }
             }
             (RunMount::Cache { id, read_only, sharing, mode, uid, gid, .. }, Some(target)) => {
                 let id = id.clone().unwrap_or_else(|| target.clone());
                 let first = match origin {
-                    Some(origin) => Some(copied(builder, origin, source(&mount), folder).await?),
+                    Some(origin) => Some(first(builder, origin, source(&mount), folder).await?),
                     None => None,
                 };
                 let owner = (uid.unwrap_or(0), gid.unwrap_or(0), mode.unwrap_or(0o755));
@@ -237,30 +269,131 @@ pub(super) async fn place(builder: &Builder, sandbox: &Sandbox, draft: &Draft, a
     Ok(placed)
 }
 
-/// A copy of what is selected, which the command may change as it likes: a folder, or a file where one is meant.
-async fn copied(builder: &Builder, origin: Origin, source: String, folder: PathBuf) -> Result<PathBuf, BuildError> {
-    let work = builder.work.clone();
-    if let Origin::Layers(layers) = &origin {
-        work.bring(layers).await?;
+/// Sees to it that the files are here, where they are a stage's that a cache elsewhere has.
+async fn bring(work: &Work, origin: &Origin) -> Result<(), BuildError> {
+    match origin {
+        Origin::Layers(layers) => work.bring(layers).await,
+        Origin::Tree(_) => Ok(()),
     }
-    let made = tokio::task::spawn_blocking(move || {
-        let tree = tree(&work, &origin, "the source of a mount")?;
-        let selection = select(&tree, &source)?;
-        files::create_dirs(&folder, 0o755)?;
-        let root = open(&folder)?;
-        let is_file = selection.is_single_file();
-        let destination = if is_file { "/file" } else { "/" };
-        let order = CopyOrder { destination: destination.to_owned(), to_folder: !is_file, owner: None, mode: None, epoch: None };
-        copy(&selection, std::os::fd::AsFd::as_fd(&root), &order)?;
-        Ok::<_, BuildError>(if is_file { folder.join("file") } else { folder })
-    });
-    made.await?
+}
+
+/// What a mount is to show, and the folder for what that takes.
+struct Order {
+    origin: Origin,
+    source: String,
+    selection: Option<Selection>,
+    folder: PathBuf,
+    /// The command may change it, and nobody sees that afterwards.
+    writable: bool,
+}
+
+enum Bound {
+    /// As it is; with what of a context that was.
+    Seen(Box<(View, Option<(Tree, String, Selection)>)>),
+    /// A copy, and whether something has changed meanwhile.
+    Copied(PathBuf, bool),
+}
+
+/// Shows a stage, an image or a context as it is, and copies a context only where a copy differs from what is there. Blocks the
+/// thread.
+fn bound(work: &Work, order: Order) -> Result<Bound, BuildError> {
+    let Order { origin, source, selection, folder, writable } = order;
+    let changes = (folder.join("changes"), folder.join("work"));
+    let tree = tree(work, &origin, "the source of a mount")?;
+    let layers = match origin {
+        Origin::Tree(_) => {
+            let selection = selection.map_or_else(|| select(&tree, &source), Ok)?;
+            if let Some(view) = of_context(&selection, &folder, changes, writable)? {
+                return Ok(Bound::Seen(Box::new((view, Some((tree, source, selection))))));
+            }
+            let (copy, changed) = copied(&selection, folder)?;
+            return Ok(Bound::Copied(copy, changed));
+        }
+        Origin::Layers(layers) => layers.lower(&work.floor.upper()).map_err(BuildError::step("put the layers together"))?,
+    };
+    let Some((inside, is_folder)) = tree.place(&source)? else {
+        // Says what is missing.
+        return Err(select(&tree, &source).err().unwrap_or(BuildError::Interrupted));
+    };
+    let changes = writable.then_some(changes);
+    if let Some((upper, work)) = &changes {
+        files::create_dirs(work, 0o700)?;
+        files::create_dirs(upper, 0o755)?;
+        look_like(upper, &layers[0])?;
+    }
+    let view = View { layers, identity: None, changes, inside, is_folder };
+    Ok(Bound::Seen(Box::new((view, None))))
+}
+
+/// A context's files as they are; `None` where they are to be copied.
+fn of_context(
+    selection: &Selection,
+    folder: &Path,
+    (upper, work): (PathBuf, PathBuf),
+    writable: bool,
+) -> Result<Option<View>, BuildError> {
+    let Some(shown) = selection.shown()? else { return Ok(None) };
+    let mut layers = vec![shown.folder.clone()];
+    let hiding = folder.join("hidden");
+    if selection.hide(&shown, &hiding)? {
+        layers.insert(0, hiding);
+    }
+    let overlaid = writable || layers.len() > 1;
+    if writable {
+        files::create_dirs(&work, 0o700)?;
+        files::create_dirs(&upper, 0o755)?;
+        look_like(&upper, &shown.folder)?;
+    }
+    // Not every file system can be below an overlay. What is made for the trial goes again: a work folder serves one mount only.
+    if overlaid {
+        let trial = (folder.join("trial-changes"), folder.join("trial-work"));
+        for made in [&trial.0, &trial.1] {
+            files::create_dirs(made, 0o700)?;
+        }
+        let tried = view::detached(&layers, writable.then_some((trial.0.as_path(), trial.1.as_path())));
+        let works = tried.is_ok();
+        drop(tried);
+        for made in [&trial.0, &trial.1] {
+            files::remove_all(made)?;
+        }
+        if !works {
+            return Ok(None);
+        }
+    }
+    let is_folder = shown.name.as_os_str().is_empty();
+    let changes = writable.then_some((upper, work));
+    let view = View { layers, identity: Some(shown.identity), changes, inside: shown.name, is_folder };
+    Ok(view.can_be_said().then_some(view))
+}
+
+/// A copy of what is selected, which may be changed: a folder, or a file where one is meant; and whether it has changed meanwhile.
+/// Blocks the thread.
+fn copied(selection: &Selection, folder: PathBuf) -> Result<(PathBuf, bool), BuildError> {
+    let folder = folder.join("copy");
+    files::create_dirs(&folder, 0o755)?;
+    let root = open(&folder)?;
+    let is_file = selection.is_single_file();
+    let destination = if is_file { "/file" } else { "/" };
+    let order = CopyOrder { destination: destination.to_owned(), to_folder: !is_file, owner: None, mode: None, epoch: None };
+    let copied = copy(selection, std::os::fd::AsFd::as_fd(&root), &order)?;
+    Ok((if is_file { folder.join("file") } else { folder }, copied.changed))
 }
 
 fn open(folder: &Path) -> Result<OwnedFd, BuildError> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| FileError::new("open folder", folder, e))?)
+}
+
+/// A copy that a cache begins with.
+async fn first(builder: &Builder, origin: Origin, source: String, folder: PathBuf) -> Result<PathBuf, BuildError> {
+    bring(&builder.work, &origin).await?;
+    let work = builder.work.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let tree = tree(&work, &origin, "the source of a mount")?;
+        Ok::<_, BuildError>(copied(&select(&tree, &source)?, folder)?.0)
+    });
+    made.await?
 }
 
 /// The folder of a cache, and the lock under which it is used. A new one begins with what is in `first`, and belongs to `owner`: user,

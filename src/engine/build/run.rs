@@ -56,8 +56,10 @@ pub(super) async fn run(builder: &mut Builder, step: &Step, run: &Run) -> Result
         Err(error) => return running.ended(Err(error), false),
     }
     match execute(builder, step, &order, prepared, &running).await {
-        Ok(draft) => match builder.seal(draft).await {
+        Ok((draft, changed)) => match builder.seal(draft).await {
             Ok(layer) => {
+                // What it was shown is not what the key says; so it is known by its own content only.
+                let key = if changed { builder.key_of_content(&layer, &order.created_by) } else { key };
                 builder.take(key, &order.created_by, layer, running, false);
                 Ok(())
             }
@@ -139,14 +141,14 @@ fn key(builder: &Builder, order: &Order, prepared: &[Prepared]) -> crate::model:
     )
 }
 
-/// Runs the command, and gives the draft with what it changed.
+/// Runs the command, and gives the draft with what it changed; and whether what it was shown has changed meanwhile.
 async fn execute(
     builder: &mut Builder,
     step: &Step,
     order: &Order,
     prepared: Vec<Prepared>,
     running: &Running,
-) -> Result<Draft, BuildError> {
+) -> Result<(Draft, bool), BuildError> {
     let work = builder.work.clone();
     work.bring(&builder.layers).await?;
     let mut sandbox = match builder.sandbox.take() {
@@ -176,11 +178,12 @@ async fn execute(
         status.code().unwrap_or(255)
     };
     drop(lifeline);
-    drop(placed);
     builder.sandbox = Some(sandbox);
     if code == 0 {
-        return Ok(draft);
+        let changed = tokio::task::spawn_blocking(move || placed.has_changed()).await?;
+        return Ok((draft, changed));
     }
+    drop(placed);
     let what: String = step.instruction.text.chars().take(200).collect();
     let hint = match last.is_empty() {
         true => "it printed nothing".to_owned(),

@@ -208,11 +208,20 @@ impl Builder {
             if found {
                 return Ok(None);
             }
-            let owner = user.map_or(Ok((0, 0)), |user| look_up_at(&root, &user));
+            // By number as with BuildKit: a user alone is also the group.
+            let known = |user: String| copy::numeric(&user).map_or_else(|| look_up_at(&root, &user), Ok);
+            let owner = user.map_or(Ok((0, 0)), known);
             Ok::<_, BuildError>(Some(owner))
         });
-        let wrong = |error| self.wrong_with(step.instruction.place, format!("the user of the working folder: {error}"), None);
-        owner.await??.transpose().map_err(wrong)
+        match owner.await??.transpose() {
+            Ok(owner) => Ok(owner),
+            // As BuildKit, which looks for whom the folder is to belong to, and not for whether there is such a user.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.warn_of_user(step.instruction.place);
+                Ok(Some((0, 0)))
+            }
+            Err(error) => Err(self.wrong_with(step.instruction.place, format!("the user of the working folder: {error}"), None)),
+        }
     }
 
     /// Changes the tree of the stage, and makes a layer of what has changed.
@@ -255,6 +264,16 @@ impl Builder {
         key::of_step(kind, &self.layers.chain(), self.work.request.epoch, facts)
     }
 
+    /// Whether every step is done, though the cache may have it.
+    pub(super) const fn is_afresh(&self) -> bool {
+        self.no_cache
+    }
+
+    /// The key of a step that no other one is to be taken for.
+    pub(super) fn key_of_content(&self, layer: &DraftLayer, created_by: &str) -> Digest {
+        self.key("once", json!({"layer": layer.diff_id, "of": created_by}))
+    }
+
     /// What a step came to before, unless the cache is not wanted.
     pub(super) fn known(&self, key: &Digest) -> Result<Option<DraftLayer>, BuildError> {
         if self.no_cache { Ok(None) } else { self.work.known_step(key) }
@@ -281,6 +300,16 @@ impl Builder {
             let known: Vec<&str> = self.image.scope.environment().iter().map(|(name, _)| name.as_str()).collect();
             let hint = did_you_mean(&name, known).or_else(|| Some(format!("set it by ENV or ARG, or write `${{{name}:-}}`")));
             let problem = self.work.stages.source().problem(place, format!("the variable `{name}` has no value"), hint);
+            self.work.events.warn(problem.render(false));
+        }
+    }
+
+    /// The image has no such user as its configuration says; it is no matter for root.
+    fn warn_of_user(&self, place: Place) {
+        let user = self.image.user().unwrap_or_default();
+        if user.split(':').any(|name| name != "root") {
+            let message = format!("the image has no user or group `{user}`, so the folder belongs to root");
+            let problem = self.work.stages.source().problem(place, message, None);
             self.work.events.warn(problem.render(false));
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use crate::engine::runtime::view;
+use crate::engine::runtime::{shows_file, view};
 
 /// A mount's place, and whether it is a folder.
 pub(super) type Target = (PathBuf, bool);
@@ -25,7 +25,7 @@ pub(super) fn targets(spec: &Spec) -> Vec<Target> {
         }
         let is_bind = mount.typ().as_deref() == Some("bind");
         let is_file = is_bind && mount.source().as_ref().is_some_and(|source| !source.is_dir());
-        found.push((target, !is_file));
+        found.push((target, !is_file && !shows_file(mount)));
     }
     found
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::layer::{ChannelReader, Form, Layer, Limits, Plain, TreeError, UnpackError, unpack_layer, write_tree};
 use super::progress::Meter;
 use super::publish::Package;
-use super::registry::WebFile;
+use super::registry::{WebFile, WebVersion};
 use super::rows::Record;
 use super::store::{Scratch, Staged};
 use super::{Images, ImagesError, InvalidChange, apply_changes, documents, layer};
@@ -60,6 +60,12 @@ impl Images {
     /// Begins to fetch a file of the web.
     pub async fn web_file(&self, url: &str) -> Result<WebFile, ImagesError> {
         let file = self.inner.http.file(url).await;
+        file.map_err(|source| ImagesError::Ask { what: url.to_owned(), source: Box::new(source) })
+    }
+
+    /// The same, unless it is this version still.
+    pub async fn newer_web_file(&self, url: &str, than: &WebVersion) -> Result<Option<WebFile>, ImagesError> {
+        let file = self.inner.http.newer_file(url, than).await;
         file.map_err(|source| ImagesError::Ask { what: url.to_owned(), source: Box::new(source) })
     }
 

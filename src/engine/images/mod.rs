@@ -64,6 +64,7 @@ pub use self::pull::PullOptions;
 pub use self::push::{PushOptions, Pushed};
 pub use self::registry::{
     Credentials, CredentialsError, Found, Given, Login, Referrer, Registries, RegistryError, SettingsError, Trouble, WebFile,
+    WebVersion,
 };
 pub use self::resolve::Resolution;
 pub use self::save::{ArchiveFormat, Saved};

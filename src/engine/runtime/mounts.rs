@@ -17,6 +17,7 @@ use super::dev;
 use super::failure::{At, Failure, Stage};
 use super::own_users::Users;
 use super::root::{Kind, Root, file_type, on_proc};
+use super::shown;
 use crate::sys;
 use crate::sys::mounts::{Change, change, set_attributes};
 
@@ -41,6 +42,7 @@ pub(super) fn mount_all<'a>(
         }
         match mount.typ().as_deref() {
             Some("cgroup" | "cgroup2") => late.push(mount),
+            Some(shown::TYPE) => show(root, mount, &options, follows)?,
             _ if options.bind => bind(root, mount, &options, follows, users.map(|(_, space)| space))?,
             Some(kind) => mount_new(root, mount, kind, &options, terminal)?,
             None => return Err(Failure::new(Stage::ReadSpec, format!("mount {}: no type", name(mount)), Errno::INVAL)),
@@ -182,6 +184,24 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Opt
         return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
     }
     attach(&tree, &target).at(Stage::Mount, about())
+}
+
+/// What is shown of the host without a copy.
+fn show(root: &Root, mount: &Mount, options: &Options, follows: bool) -> Result<(), Failure> {
+    let inside = mount.source().as_deref().unwrap_or(Path::new(""));
+    let tree = shown::detached(&options.data, inside, &name(mount))?;
+    set_attributes(&tree, options.attributes | MountAttrFlags::MOUNT_ATTR_NODEV, false).at(Stage::Mount, name(mount))?;
+    if follows {
+        let apart = Change { propagation: u64::from(MountPropagationFlags::PRIVATE.bits()), ..Change::default() };
+        change(&tree, apart, false).at(Stage::Mount, name(mount))?;
+    }
+    let is_folder = file_type(&tree).at(Stage::Mount, name(mount))? == FileType::Directory;
+    let kind = if is_folder { Kind::Folder } else { Kind::File };
+    let target = root.ensure(mount.destination(), kind).at(Stage::PrepareTarget, name(mount))?;
+    if on_proc(&target).at(Stage::PrepareTarget, name(mount))? {
+        return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
+    }
+    attach(&tree, &target).at(Stage::Mount, name(mount))
 }
 
 /// The owners of the files of a mount that is attached nowhere yet are seen as the users of `space`, and what these make

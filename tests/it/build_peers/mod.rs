@@ -6,6 +6,7 @@
 mod buildah;
 mod context;
 mod looks;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -16,6 +17,7 @@ use crate::harness::{Host, PATIENCE, Running, image};
 use buildah::Buildah;
 use context::make_context;
 use looks::{config, tree};
+use servers::{AGENT, Servers, with_program};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const BASE: &str = "localhost/base:1";
@@ -68,6 +70,7 @@ const KNOWN: &[Known] = &[
         "Docker keeps all bits of the mode",
     ),
     Known("mount-cache", "tree var/cache", "nothing", "what a mount needs is no part of the image"),
+    Known("ssh-agent", "tree run/buildkit", "nothing", "what a mount needs is no part of the image"),
     Known("shell", "config Cmd", r#"["/bin/sh","-e","-x","-c","echo started"]"#, "SHELL is for CMD too"),
     Known("shell", "config Entrypoint", r#"["/bin/busybox","ash","-c","echo entered"]"#, "SHELL is for ENTRYPOINT too"),
     Known("volumes", "tree variable", "nothing", "VOLUME makes no folder"),
@@ -82,12 +85,13 @@ const LEFT_BY_BUILDAH: &[&str] =
 fn buildah_makes_the_same_of_dockerfiles() {
     let host = Host::new();
     let buildah = Buildah::new(&host);
+    let servers = Servers::start(&host);
     let tar = image::busybox_tar().to_str().unwrap();
     host.sp(&["import", "-c", &format!("ENV PATH={PATH}"), "-c", "CMD [\"sh\"]", tar, BASE]).ok();
     host.sp(&["save", "-o", "base.tar", BASE]).ok();
     buildah.pull(&host.dir.join("base.tar"));
 
-    let cases = cases();
+    let cases = cases(&servers);
     assert!(cases.len() >= 40, "only {} Dockerfiles", cases.len());
     let (first, then): (Vec<&Case>, Vec<&Case>) =
         cases.iter().partition(|case| cases.iter().any(|other| other.after.as_ref() == Some(&case.name)));
@@ -165,7 +169,7 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+fn cases(servers: &Servers) -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/dockerfiles");
     let mut cases = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
@@ -177,7 +181,7 @@ fn cases() -> Vec<Case> {
         for line in text.lines().filter_map(|line| line.strip_prefix("#: ")) {
             match line.strip_prefix("after ") {
                 Some(other) => after = Some(other.to_owned()),
-                None => flags.extend(line.split(' ').map(str::to_owned)),
+                None => flags.extend(line.split(' ').map(|flag| flag.replace(AGENT, servers.agent.to_str().unwrap()))),
             }
         }
         let (plain, ignore, own) = (beside("plain"), beside("dockerignore"), beside("own"));
@@ -198,6 +202,9 @@ struct Difference {
 fn build(host: &Host, buildah: &Buildah, case: &Case) -> Vec<Difference> {
     let folder = host.dir.join("cases").join(&case.name);
     make_context(&folder);
+    if case.text.contains("COPY programs/") {
+        with_program(&folder.join("programs"), "ssh-add");
+    }
     let file = if case.own.is_some() { folder.join("own/Dockerfile") } else { folder.join("Dockerfile") };
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, &case.text).unwrap();

@@ -1,6 +1,6 @@
 //! ADD: archives are unpacked where they go, and files come from the web.
 //! Source: Dockerfile reference, "ADD": what is an archive is seen by its content; a tar is laid over what is there and keeps its
-//! own owners; a file of the web is 0600 and has the time that its server says.
+//! own owners where no `--chown` says otherwise; a file of the web is 0600 and has the time that its server says.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,17 +9,19 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::copy::{Copied, copy_but, several};
 use super::select::Selection;
 use super::target::{CopyOrder, Target};
+use super::web::Visits;
 use super::{Doubt, FilesError, digest, document};
-use crate::engine::images::Images;
-use crate::files::FileError;
+use crate::engine::images::{Images, WebFile};
 use crate::files::archive::{Limits, decompress, is_header, plain};
 use crate::files::tree::{Devices, Owner, TreeError, Unpack, unpack};
+use crate::files::{Beneath, FileError};
 use crate::model::Digest;
 use crate::sys;
 
@@ -63,20 +65,23 @@ fn is_archive(file: &mut File) -> io::Result<bool> {
 
 fn unpack_into(target: BorrowedFd<'_>, order: &CopyOrder, file: File, path: &Path, from: &str) -> Result<Copied, FilesError> {
     let mut target = Target::new(target, order, from)?;
-    target.destination(path)?;
+    let folder = target.destination(path)?;
     let archive = |source| FilesError::Archive { name: format!("{} of {from}", path.display()), source };
     let limits = Limits::default();
     let mut tar = plain(&file, &limits).map_err(|e| archive(TreeError::Archive(e.into())))?;
-    let into = target.path.clone();
+    // As Docker, which makes the destination its root: no link of the archive leads out of that.
+    let folder = folder.try_clone().map_err(|e| FileError::new("open folder", target.root.show(&target.path), e))?;
+    let mut root = Beneath::over(folder, target.root.show(&target.path));
+    let owner = order.owner.map_or(Owner::AsArchived, |(uid, gid)| Owner::Trusting { uid, gid });
     let how = Unpack {
         // Nobody makes nodes of devices in a user namespace.
         devices: if sys::userns::is_inside() { Devices::LeftOut } else { Devices::Made },
         replaces: true,
         latest: order.epoch,
         limits,
-        ..Unpack::new(&into, Owner::AsArchived)
+        ..Unpack::new(Path::new(""), owner)
     };
-    let unpacked = unpack(&mut tar, &mut target.root, &how).map_err(archive)?;
+    let unpacked = unpack(&mut tar, &mut root, &how).map_err(archive)?;
     io::copy(&mut tar, &mut io::sink()).map_err(|e| archive(TreeError::Archive(e.into())))?;
     target.finish()?;
     let doubts = unpacked.left_out.into_iter().map(|path| Doubt::NotCopied { path, what: "a device" }).collect();
@@ -88,17 +93,53 @@ fn unpack_into(target: BorrowedFd<'_>, order: &CopyOrder, file: File, path: &Pat
 pub struct Download {
     path: PathBuf,
     url: String,
+    facts: Facts,
+    size: u64,
+}
+
+/// What is known of a file of the web.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Facts {
     /// What it is to be called in a folder.
     name: Option<String>,
     content: Digest,
-    size: u64,
+    /// In seconds since 1970.
     modified: i64,
 }
 
+impl Facts {
+    /// The digest of its bytes.
+    pub(super) const fn content(&self) -> Digest {
+        self.content
+    }
+
+    /// What the cache knows it by: its content, its name and its time.
+    pub(super) fn digest(&self) -> Digest {
+        let name = self.name.as_deref().unwrap_or_default();
+        Digest::of(format!("setpoint download 1\n{}\n{}\n{name}", self.content, self.modified).as_bytes())
+    }
+}
+
 impl Download {
-    /// Fetches `url` into the new file `path`, and compares it with a checksum.
-    pub async fn fetch(images: &Images, url: &str, path: PathBuf, checksum: Option<&Digest>) -> Result<Self, FilesError> {
-        let mut file = images.web_file(url).await?;
+    /// Fetches `url` into the new file `path`, and compares it with a checksum. `visits` remembers it.
+    pub async fn fetch(
+        images: &Images,
+        url: &str,
+        path: PathBuf,
+        checksum: Option<&Digest>,
+        visits: &Visits,
+    ) -> Result<Self, FilesError> {
+        Self::take(images.web_file(url).await?, url, path, checksum, visits).await
+    }
+
+    /// The same of a file that is on its way.
+    pub(super) async fn take(
+        mut file: WebFile,
+        url: &str,
+        path: PathBuf,
+        checksum: Option<&Digest>,
+        visits: &Visits,
+    ) -> Result<Self, FilesError> {
         let failed = |action, e| FilesError::from(FileError::new(action, path.clone(), e));
         let mut options = tokio::fs::OpenOptions::new();
         let mut to = options.write(true).create_new(true).mode(0o600).open(&path).await.map_err(|e| failed("create", e))?;
@@ -121,14 +162,19 @@ impl Download {
         }
         let name = file.disposition.as_deref().and_then(disposed).or_else(|| last_part(url));
         // As BuildKit does where the server says nothing.
-        let modified = file.modified.unwrap_or(0);
-        Ok(Self { path, url: url.to_owned(), name, content, size, modified })
+        let facts = Facts { name, content, modified: file.modified.unwrap_or(0) };
+        visits.remember(url, file.version, facts.clone())?;
+        Ok(Self { path, url: url.to_owned(), facts, size })
     }
 
-    /// What the cache knows it by: its content, its name and its time.
+    /// What the cache knows it by.
     pub fn digest(&self) -> Digest {
-        let name = self.name.as_deref().unwrap_or_default();
-        Digest::of(format!("setpoint download 1\n{}\n{}\n{name}", self.content, self.modified).as_bytes())
+        self.facts.digest()
+    }
+
+    /// The digest of its bytes.
+    pub const fn content(&self) -> Digest {
+        self.facts.content()
     }
 
     /// Bytes.
@@ -140,16 +186,16 @@ impl Download {
     pub fn put(&self, target: BorrowedFd<'_>, order: &CopyOrder, unpacks: bool) -> Result<Copied, FilesError> {
         let mut file = File::open(&self.path).map_err(|e| FileError::new("open", &self.path, e))?;
         if unpacks && is_archive(&mut file).map_err(|e| FileError::new("read", &self.path, e))? {
-            let name = self.name.clone().unwrap_or_default();
+            let name = self.facts.name.clone().unwrap_or_default();
             return unpack_into(target, order, file, Path::new(&name), &self.url);
         }
         let to_folder = order.to_folder || Target::new(target, order, &self.url)?.is_folder();
-        let name = match &self.name {
+        let name = match &self.facts.name {
             Some(name) => name.as_str(),
             None if to_folder => return Err(FilesError::NoName { url: self.url.clone() }),
             None => "download",
         };
-        document::place(target, order, name.as_ref(), 0o600, (self.modified, 0), &mut |to| io::copy(&mut file, to))
+        document::place(target, order, name.as_ref(), 0o600, (self.facts.modified, 0), &mut |to| io::copy(&mut file, to))
     }
 
     /// Removes the file.

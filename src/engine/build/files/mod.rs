@@ -14,10 +14,12 @@ pub mod git;
 mod known;
 mod receive;
 mod select;
+mod shown;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod web;
 mod xattrs;
 
 pub use self::add::{Download, add};
@@ -27,5 +29,7 @@ pub use self::error::{Doubt, FilesError};
 pub use self::known::FileDigests;
 pub use self::receive::{Received, receive, receive_now, receive_url};
 pub use self::select::{Select, Selected, Selection};
+pub use self::shown::{Shown, look_like};
 pub use self::target::CopyOrder;
 pub use self::tree::{Meta, Opened, Tree};
+pub use self::web::{Visits, Web, visits};

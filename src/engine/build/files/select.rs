@@ -42,6 +42,10 @@ pub struct Selection {
     /// Whether the destination is a folder in any case, because a folder's content goes there.
     pub(super) holds_folder: bool,
     pub(super) doubts: Vec<Doubt>,
+    /// Paths in the tree that are in folders which are selected, and are not: the topmost of what is left out.
+    pub(super) left_out: Vec<PathBuf>,
+    /// The folder whose content is selected, where one source means one.
+    pub(super) base: Option<PathBuf>,
 }
 
 /// More than one source.
@@ -94,7 +98,7 @@ impl Selection {
         if search.found == 0 && !what.sources.is_empty() {
             return Err(search.nothing(what)?);
         }
-        let Search { mut items, folders, found, holds_folder, doubts, .. } = search;
+        let Search { mut items, folders, found, holds_folder, doubts, left_out, base, .. } = search;
         items.sort_by(|a, b| a.place.cmp(&b.place));
         // Of two with the same place the later one is what stays, as if it had been copied over the first.
         let mut kept: Vec<Item> = Vec::with_capacity(items.len());
@@ -113,7 +117,7 @@ impl Selection {
         let several = what.sources.len() > 1 || (found > 1 && files > 0 && !what.parents);
         let count = found.max(what.sources.len());
         let several = several.then_some(Several { count, written: what.sources.len() > 1 });
-        Ok(Self { tree: tree.clone(), folders, items: kept, several, holds_folder, doubts })
+        Ok(Self { tree: tree.clone(), folders, items: kept, several, holds_folder, doubts, left_out, base })
     }
 
     pub fn tree(&self) -> &Tree {
@@ -169,6 +173,8 @@ struct Search<'a> {
     found: usize,
     holds_folder: bool,
     doubts: Vec<Doubt>,
+    left_out: Vec<PathBuf>,
+    base: Option<PathBuf>,
 }
 
 /// A folder whose content is walked through.
@@ -195,6 +201,8 @@ impl<'a> Search<'a> {
             found: 0,
             holds_folder: false,
             doubts: Vec::new(),
+            left_out: Vec::new(),
+            base: None,
         }
     }
 
@@ -334,6 +342,7 @@ impl<'a> Search<'a> {
             excluded: &excluded,
             depth: depth(&place.path),
         };
+        self.base = Some(place.path.clone());
         self.content(&folder, &walk)?;
         if (ignored.ignored || excluded.ignored) && self.items.len() == own {
             self.items.truncate(before);
@@ -390,6 +399,7 @@ impl<'a> Search<'a> {
                     && (!ignored.ignored || ignore.may_keep_below(&text(&real)))
                     && (!excluded.ignored || exclude.may_keep_below(&relative)))
             {
+                self.left_out.push(real);
                 continue;
             }
             let place = walk.place.join(&name);
@@ -414,6 +424,7 @@ impl<'a> Search<'a> {
             // It is there only for something in it that is kept.
             if left_out && self.items.len() == before + 1 {
                 self.items.truncate(before);
+                self.left_out.push(real);
             }
         }
         Ok(())
@@ -444,6 +455,7 @@ impl<'a> Search<'a> {
         };
         if let Some(what) = not_copied {
             self.doubts.push(Doubt::NotCopied { path: text(real).into_owned(), what });
+            self.left_out.push(real.to_owned());
             return;
         }
         let inside = if meta.kind() == FileType::Directory { self.index(real) } else { 0 };

@@ -290,6 +290,10 @@ fn unused_arguments(dockerfile: &Dockerfile, settings: &BuildSettings, globals: 
         .map(|argument| argument.name.text.as_str())
         .chain(globals.names())
         .collect();
+    // What a name with a variable in it comes to is known only in its stage.
+    if declared.iter().any(|name| name.contains('$')) {
+        return Vec::new();
+    }
     let unused = settings.arguments.keys().filter(|name| !declared.contains(name.as_str()) && !is_predefined(name));
     unused.cloned().collect()
 }

@@ -102,17 +102,17 @@ impl Scope {
     }
 
     /// ARG: what the command line says, or the default, or what the global ARG of that name has. Without any of them it is
-    /// known and unset.
+    /// known and unset. Its name once its variables are replaced.
     ///
     /// # Errors
-    /// When a default that counts cannot be expanded.
+    /// When the name or a default that counts cannot be expanded.
     pub fn declare(
         &mut self,
         argument: &Argument,
         globals: &Globals,
         given: &BTreeMap<String, String>,
-    ) -> Result<(), ExpandError> {
-        let name = argument.name.text.clone();
+    ) -> Result<String, ExpandError> {
+        let name = self.word(&argument.name.text)?.value;
         let value = match (given.get(&name), &argument.default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => Some(self.word(&default.text)?.value),
@@ -122,8 +122,8 @@ impl Scope {
             self.set(&name, value.clone());
         }
         self.arguments.retain(|(known, _)| *known != name);
-        self.arguments.push((name, value));
-        Ok(())
+        self.arguments.push((name.clone(), value));
+        Ok(name)
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {

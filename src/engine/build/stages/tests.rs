@@ -173,7 +173,7 @@ fn scoped(text: &str, given: &[(&str, &str)], word: &str) -> (Scope, String) {
     for step in &found.stages[found.target].steps {
         match &step.instruction.command {
             Command::Arg(arguments) => {
-                arguments.iter().for_each(|argument| scope.declare(argument, &found.globals, found.arguments()).unwrap());
+                arguments.iter().for_each(|argument| drop(scope.declare(argument, &found.globals, found.arguments()).unwrap()));
             }
             Command::Env(pairs) => {
                 let before = scope.clone();

@@ -23,7 +23,7 @@ pub use self::catalog::Found;
 pub use self::credentials::{Credentials, CredentialsError, Given};
 pub use self::error::{RegistryError, Trouble};
 pub(super) use self::fetch::{Download, Registry};
-pub use self::file::WebFile;
+pub use self::file::{WebFile, WebVersion};
 pub(super) use self::http::Http;
 pub use self::login::{Login, Registries};
 pub use self::referrers::Referrer;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use oci_spec::runtime::Mount;
 
+use super::super::shown;
 use super::{HostMount, SpecError};
 use crate::model::spec::{ContainerSpec, IpcMode};
 
@@ -90,6 +91,7 @@ pub(super) fn own_mount(own: &HostMount) -> Mount {
             options.extend(mode.map(|bits| format!("mode={bits:o}")));
             mount(target, "tmpfs", PathBuf::from("tmpfs"), options)
         }
+        HostMount::View { view, target } => mount(target, shown::TYPE, view.inside.clone(), view.options()),
         HostMount::Special { base, options } => {
             let mut made = own_mount(base);
             let mut all = made.options().clone().unwrap_or_default();

@@ -15,6 +15,7 @@ use super::capabilities;
 use super::enter::DEFAULT_PATH;
 use super::mounts::OWNERS_AS_CAN_BE;
 use super::seccomp::Filter;
+use super::shown::View;
 use crate::model::ContainerId;
 use crate::model::spec::{ContainerSpec, DeviceAccess, NamespaceMode, Ulimit, UserRange};
 
@@ -49,6 +50,11 @@ pub enum HostMount {
         size: Option<u64>,
         mode: Option<u32>,
     },
+    /// Folders of the host as they are, without a copy.
+    View {
+        view: View,
+        target: String,
+    },
     /// One of the others, with further options.
     Special {
         base: Box<HostMount>,
@@ -66,7 +72,7 @@ impl HostMount {
 
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::View { target, .. } => target,
             Self::Special { base, .. } => base.target(),
         }
     }

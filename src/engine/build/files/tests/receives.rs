@@ -204,10 +204,11 @@ async fn files_of_the_web() {
         number += 1;
         root.path().join(format!("download{number}"))
     };
+    let visits = Visits::in_folder(root.path().join("visits"));
     let to = folder(&[("there/", "")]);
     let target = open(to.path());
     let good = Digest::of(b"content");
-    let download = Download::fetch(&images, &url("/a/file.txt"), file(), Some(&good)).await.unwrap();
+    let download = Download::fetch(&images, &url("/a/file.txt"), file(), Some(&good), &visits).await.unwrap();
     download.put(target.as_fd(), &order("/d/"), false).unwrap();
     download.put(target.as_fd(), &order("/there"), false).unwrap();
     download.put(target.as_fd(), &order("/single"), false).unwrap();
@@ -217,13 +218,13 @@ async fn files_of_the_web() {
     download.put(target.as_fd(), &how, false).unwrap();
     let meta = fs::metadata(to.path().join("chmod")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.mtime()), (0o751, 3, 5));
-    let other = Download::fetch(&images, &url("/named?x"), file(), None).await.unwrap();
+    let other = Download::fetch(&images, &url("/named?x"), file(), None, &visits).await.unwrap();
     other.put(target.as_fd(), &order("/d/"), false).unwrap();
     assert_ne!(download.digest(), other.digest());
-    let nameless = Download::fetch(&images, &url("/"), file(), None).await.unwrap();
+    let nameless = Download::fetch(&images, &url("/"), file(), None, &visits).await.unwrap();
     assert!(matches!(nameless.put(target.as_fd(), &order("/d/"), false), Err(FilesError::NoName { .. })));
     nameless.put(target.as_fd(), &order("/nameless"), false).unwrap();
-    let archive = Download::fetch(&images, &url("/x.tgz"), file(), None).await.unwrap();
+    let archive = Download::fetch(&images, &url("/x.tgz"), file(), None, &visits).await.unwrap();
     archive.put(target.as_fd(), &order("/u"), true).unwrap();
     assert_eq!(
         listing(to.path()),
@@ -244,7 +245,7 @@ async fn files_of_the_web() {
     archive.put(target.as_fd(), &order("/packed"), false).unwrap();
     assert!(fs::metadata(to.path().join("packed")).unwrap().is_file());
     let wrong = Digest::of(b"other");
-    let error = Download::fetch(&images, &url("/a/file.txt"), file(), Some(&wrong)).await.unwrap_err().to_string();
+    let error = Download::fetch(&images, &url("/a/file.txt"), file(), Some(&wrong), &visits).await.unwrap_err().to_string();
     assert!(error.contains(&wrong.to_string()) && error.contains(&good.to_string()), "{error}");
     download.discard().unwrap();
 }
