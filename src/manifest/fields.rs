@@ -8,9 +8,11 @@ use crate::model::tag_policy::VersionRange;
 use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
 
 mod builds;
+mod compose;
 mod parts;
 
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS, SECRET};
+pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, RESERVATIONS, VOLUME_MOUNT};
 
 /// The fields of one kind of mapping.
@@ -263,37 +265,6 @@ pub(super) static COMPOSE: Table = Table {
     ],
     unsupported: &[("models", "remove it")],
 };
-
-pub(super) static INCLUDE: Table = Table {
-    what: "an `include`",
-    fields: &[
-        required(
-            "path",
-            Form::Either(&[Form::Text, Form::List(&Form::Text)]),
-            "The file, or files that are laid over each other",
-        ),
-        field("project_directory", Form::Text, "What its paths are relative to; the folder of the file unless given"),
-        field("env_file", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Files of variables, instead of its `.env`"),
-    ],
-    unsupported: &[],
-};
-
-/// Fields that are read and have no effect: what they are fields of, their name, and why.
-pub(super) const WITHOUT_EFFECT: &[(&str, &str, &str)] = &[
-    ("a container", "attach", "apply attaches to nothing; `setpoint logs -f` shows what it prints"),
-    ("a container", "develop", "it is for `docker compose watch`"),
-    ("`deploy`", "endpoint_mode", "it is for clusters, and there is one host"),
-    ("`deploy`", "labels", "they are a cluster's; `labels` are the container's"),
-    ("`deploy`", "placement", "there is one host"),
-    ("`deploy`", "rollback_config", "a container that is replaced is stopped first, and there is one of each"),
-    ("`deploy`", "update_config", "a container that is replaced is stopped first, and there is one of each"),
-    ("a mount", "consistency", "it has no meaning on Linux"),
-    ("a network", "attachable", "every network is attachable"),
-    ("a port", "app_protocol", "nothing here looks into what passes"),
-    ("a port", "mode", "ports are published at the host"),
-    ("a port", "name", "nothing here asks for it"),
-    ("a container's network", "priority", "networks are attached in one step"),
-];
 
 pub(super) static CONTAINER: Table = Table {
     what: "a container",
