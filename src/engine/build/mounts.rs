@@ -50,6 +50,9 @@ impl Prepared {
     }
 }
 
+/// A context, a path in it, and what was there when it was looked at.
+type Looked = (Tree, String, Selection);
+
 /// Where all mounts of a command are. Dropping it gives back what they hold.
 #[derive(Default)]
 pub(super) struct Placed {
@@ -62,7 +65,7 @@ pub(super) struct Placed {
     /// Files in memory, which go with the command.
     passing: Vec<PathBuf>,
     /// What the command sees of contexts as it is, by what it is of and its name there.
-    seen: Vec<(Tree, String, Selection)>,
+    seen: Vec<Looked>,
     /// Something has changed between the look at it and its copy.
     changed: bool,
 }
@@ -71,7 +74,7 @@ impl Placed {
     /// Whether what the command was shown has changed since it was looked at, so that its result is not what the key says. Blocks the
     /// thread.
     pub(super) fn has_changed(&self) -> bool {
-        let differs = |(tree, source, before): &(Tree, String, Selection)| {
+        let differs = |(tree, source, before): &Looked| {
             // What cannot be looked at any more has changed.
             !select(tree, source).is_ok_and(|now| before.is_unchanged(&now))
         };
@@ -280,7 +283,7 @@ struct Order {
 
 enum Bound {
     /// As it is; with what of a context that was.
-    Seen(Box<(View, Option<(Tree, String, Selection)>)>),
+    Seen(Box<(View, Option<Looked>)>),
     /// A copy, and whether something has changed meanwhile.
     Copied(PathBuf, bool),
 }

@@ -52,7 +52,8 @@ impl Servers {
         let listen = ["--export-all", "--reuseaddr", "--listen=127.0.0.1", &format!("--port={GIT}")];
         // The program itself: `git daemon` would be its parent, and ending that would leave it.
         let program = Path::new(tool("git", &["--exec-path"]).trim()).join("git-daemon");
-        self.start_one(Command::new(program).arg(base).args(listen));
+        // It complains of who only looks whether it is there.
+        self.start_one(Command::new(program).arg(base).args(listen).stderr(Stdio::null()));
         wait_until("the Git server listens", PATIENCE, || TcpStream::connect(format!("127.0.0.1:{GIT}")).is_ok());
     }
 

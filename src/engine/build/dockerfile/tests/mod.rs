@@ -4,6 +4,7 @@ mod errors;
 mod heredocs;
 mod instructions;
 mod lines;
+mod moby;
 mod mounts;
 mod suite;
 

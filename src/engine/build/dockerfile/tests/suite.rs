@@ -16,7 +16,7 @@ use regex::Regex;
 const FOLDER: &str = "SETPOINT_DOCKERFILE_SUITE";
 
 /// The folder of the suite, which must be one if it is named.
-fn suite() -> Option<PathBuf> {
+pub(super) fn suite() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os(FOLDER) else {
         eprintln!("nothing is compared: {FOLDER} names no folder with the tests of BuildKit");
         return None;
@@ -26,12 +26,12 @@ fn suite() -> Option<PathBuf> {
     Some(folder)
 }
 
-fn read(path: PathBuf) -> String {
+pub(super) fn read(path: PathBuf) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The folders in a folder, sorted; at least one.
-fn folders(path: PathBuf) -> Vec<PathBuf> {
+pub(super) fn folders(path: PathBuf) -> Vec<PathBuf> {
     let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     found.sort();
@@ -39,8 +39,16 @@ fn folders(path: PathBuf) -> Vec<PathBuf> {
     found
 }
 
+/// How a tree is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    BuildKit,
+    /// As before moby's parser moved there: pairs are without the sign that is between them.
+    Moby,
+}
+
 /// All lines of a file, each with what announces heredocs in it taken away with their bodies.
-fn dumped(bytes: &[u8]) -> Result<(String, Vec<Heredoc>), Cause> {
+pub(super) fn dumped(bytes: &[u8], form: Form) -> Result<(String, Vec<Heredoc>), Cause> {
     let mut reader = Reader::new(bytes);
     let mut dump = String::new();
     let mut heredocs = Vec::new();
@@ -52,7 +60,7 @@ fn dumped(bytes: &[u8]) -> Result<(String, Vec<Heredoc>), Cause> {
             Err(at) if matches!(at.cause, Cause::Instruction { .. }) => continue,
             Err(at) => return Err(at.cause),
         };
-        dump.push_str(&format!("({})\n", shown(&raw)));
+        dump.push_str(&format!("({})\n", shown(&raw, form)));
         if raw.may_have_heredocs() && line.text.contains("<<") {
             for header in heredoc::announced(&line.text)? {
                 heredocs.push(reader.heredoc(header, &line).map_err(|at| at.cause)?);
@@ -63,17 +71,17 @@ fn dumped(bytes: &[u8]) -> Result<(String, Vec<Heredoc>), Cause> {
 }
 
 /// The form of BuildKit's `Node.Dump`.
-fn shown(raw: &Raw<'_>) -> String {
+fn shown(raw: &Raw<'_>, form: Form) -> String {
     let mut text = raw.written.text.to_lowercase();
     if !raw.flags.is_empty() {
         let flags: Vec<_> = raw.flags.iter().map(|flag| quoted(&flag.text)).collect();
         text.push_str(&format!(" [{}]", flags.join(" ")));
     }
-    text.push_str(&arguments(&raw.arguments));
+    text.push_str(&arguments(&raw.arguments, form));
     text
 }
 
-fn arguments(arguments_: &Arguments<'_>) -> String {
+fn arguments(arguments_: &Arguments<'_>, form: Form) -> String {
     match arguments_ {
         Arguments::None => String::new(),
         Arguments::Json(words, _) => words.iter().map(|word| format!(" {}", quoted(word))).collect(),
@@ -81,13 +89,14 @@ fn arguments(arguments_: &Arguments<'_>) -> String {
         Arguments::Text(text) => format!(" {}", quoted(text.text)),
         Arguments::Pairs { pairs, legacy } => {
             let sign = if *legacy { "" } else { "=" };
-            let pair = |(name, value): &(split::Slice<'_>, split::Slice<'_>)| {
-                format!(" {} {} {}", quoted(name.text), quoted(value.text), quoted(sign))
+            let pair = |(name, value): &(split::Slice<'_>, split::Slice<'_>)| match form {
+                Form::BuildKit => format!(" {} {} {}", quoted(name.text), quoted(value.text), quoted(sign)),
+                Form::Moby => format!(" {} {}", quoted(name.text), quoted(value.text)),
             };
             pairs.iter().map(pair).collect()
         }
-        Arguments::Health(kind, command) => format!(" {}{}", quoted(kind.text), arguments(command)),
-        Arguments::Trigger(raw) => format!(" ({})", shown(raw)),
+        Arguments::Health(kind, command) => format!(" {}{}", quoted(kind.text), arguments(command, form)),
+        Arguments::Trigger(raw) => format!(" ({})", shown(raw, form)),
     }
 }
 
@@ -135,7 +144,7 @@ fn files_are_parsed_as_by_buildkit() {
     let (mut same, mut typed) = (0, 0);
     for folder in folders(suite.join("parser/testfiles")) {
         let (file, result) = (fs::read(folder.join("Dockerfile")).unwrap(), read(folder.join("result")));
-        let (dump, _) = dumped(&file).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display()));
+        let (dump, _) = dumped(&file, Form::BuildKit).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display()));
         assert_eq!(dump, result, "{}", folder.display());
         same += 1;
         match parse(Path::new("Dockerfile"), &file) {
@@ -160,7 +169,7 @@ fn heredocs_are_read_as_by_buildkit() {
     let Some(suite) = suite() else { return };
     let source = function(&read(suite.join("parser/parser_heredoc_test.go")), "TestParseExtractsHeredoc");
     let file = Regex::new("NewBufferString\\(`([^`]*)`\\)").unwrap().captures(&source).unwrap()[1].to_owned();
-    let (_, found) = dumped(file.as_bytes()).unwrap();
+    let (_, found) = dumped(file.as_bytes(), Form::BuildKit).unwrap();
     let pattern = format!(r"Name:\s+{LITERAL},\s+Content:\s+{LITERAL},\s+Expand:\s+(true|false),(?:\s+Chomp:\s+(true|false),)?");
     let expected = Regex::new(&pattern).unwrap();
     let expected: Vec<_> = expected

@@ -16,11 +16,11 @@ fn archives_are_seen_by_their_content_and_unpacked_over_what_is_there() {
         let root = folder(&[]);
         // The name says nothing.
         fs::write(root.path().join("file.txt"), &bytes).unwrap();
-        let to = folder(&[("x/d/a", "old"), ("x/d/kept", "k"), ("x/implied -> /elsewhere", ""), ("elsewhere/", "")]);
+        let to = folder(&[("x/d/a", "old"), ("x/d/kept", "k"), ("x/implied -> /elsewhere", ""), ("x/elsewhere/", "")]);
         add_to(&context(&root), &["file.txt"], &to, "/x").unwrap_or_else(|e| panic!("{form}: {e}"));
         assert_eq!(
             listing(to.path()),
-            ["elsewhere/", "elsewhere/b=b", "x/", "x/d/", "x/d/a=new", "x/d/kept=k", "x/d/l -> a", "x/implied -> /elsewhere"],
+            ["x/", "x/d/", "x/d/a=new", "x/d/kept=k", "x/d/l -> a", "x/elsewhere/", "x/elsewhere/b=b", "x/implied -> /elsewhere"],
             "{form}"
         );
         let meta = fs::metadata(to.path().join("x/d/a")).unwrap();
