@@ -25,16 +25,14 @@ fn a_context_is_seen_as_it_would_be_copied() {
     nix::unistd::mkfifo(&sub.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let times = |path: &str| fs::metadata(host.dir.join("c").join(path)).unwrap().mtime();
     let (folder, file) = (times("sub/deep"), times("sub/deep/file"));
-    let text = format!(
-        "FROM BUSYBOX\n\
+    let text = "FROM BUSYBOX\n\
          RUN --mount=type=bind,target=/c cd /c && find . | sort > /seen && ! touch /c/new 2>/dev/null && ! rm sub/file 2>/dev/null\n\
          RUN --mount=type=bind,source=sub,target=/s stat -c '%a %u:%g %Y' /s/deep /s/deep/file > /stats && cat /s/link >> /stats\n\
          RUN --mount=type=bind,source=sub,target=/s,rw rm /s/file && echo other > /s/deep/file && mkdir /s/deep/new && ls /s > /changed\n\
          RUN --mount=type=bind,source=sub/file,target=/f,rw echo more >> /f && cat /f > /longer\n\
          RUN --mount=type=bind,source=sub,target=/s test -e /s/file && test ! -e /s/deep/new && test \"$(cat /s/deep/file)\" = sub/deep/file\n\
-         RUN test ! -e /c && test ! -e /s && test ! -e /f\n"
-    );
-    build(&host, &text, &["-t", "app:1"]).ok();
+         RUN test ! -e /c && test ! -e /s && test ! -e /f\n";
+    build(&host, text, &["-t", "app:1"]).ok();
     let seen = host.sp(&["run", "--rm", "app:1", "cat", "/seen"]).ok().stdout;
     let expected = ". ./.dockerignore ./Dockerfile ./modules ./modules/kept ./modules/kept/file ./sub ./sub/deep ./sub/deep/file \
                     ./sub/file ./sub/link";
