@@ -79,9 +79,9 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     }
 
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
+    let mut optional = BTreeSet::new();
     let mut depends_on: Vec<(Name, Place)> =
-        f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on)).unwrap_or_default();
-    let optional = f.get("depends_on").map(|node| optional(reader, node)).unwrap_or_default();
+        f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on, &mut optional)).unwrap_or_default();
     let mut links = Vec::new();
     for item in f.get("links").map(|node| reader.list(node)).unwrap_or_default() {
         let Some(text) = reader.text(item) else { continue };
@@ -210,24 +210,13 @@ fn restart_policy(reader: &mut Reader, node: &Node) -> Option<RestartPolicy> {
     }
 }
 
-/// The dependencies that need not be there.
-fn optional(reader: &mut Reader, node: &Node) -> BTreeSet<Name> {
-    let Value::Map(entries) = &node.value else { return BTreeSet::new() };
-    let mut optional = BTreeSet::new();
-    for (key, value) in entries {
-        // The rest of it is read, and its problems are told, with the conditions.
-        let Value::Map(fields) = &value.value else { continue };
-        let Some((_, required)) = fields.iter().find(|(field, _)| field.text == "required") else { continue };
-        if reader.boolean(required) == Some(false)
-            && let Ok(name) = key.text.parse()
-        {
-            optional.insert(name);
-        }
-    }
-    optional
-}
-
-fn depends_on(reader: &mut Reader, node: &Node, found: &mut BTreeMap<Name, Dependency>) -> Vec<(Name, Place)> {
+/// The dependencies with their places. Those that need not be there go to `optional` too.
+fn depends_on(
+    reader: &mut Reader,
+    node: &Node,
+    found: &mut BTreeMap<Name, Dependency>,
+    optional: &mut BTreeSet<Name>,
+) -> Vec<(Name, Place)> {
     let conditions = [
         ("service_started", Condition::ServiceStarted),
         ("service_healthy", Condition::ServiceHealthy),
@@ -243,6 +232,9 @@ fn depends_on(reader: &mut Reader, node: &Node, found: &mut BTreeMap<Name, Depen
                     && let Some(f) = reader.fields(value, &fields::DEPENDENCY)
                 {
                     condition = f.get("condition").and_then(|node| reader.choice(node, &conditions)).unwrap_or_default();
+                    if f.get("required").and_then(|node| reader.boolean(node)) == Some(false) {
+                        optional.insert(name.clone());
+                    }
                 }
                 places.push((name.clone(), key.at));
                 found.insert(name, Dependency { condition });

@@ -58,9 +58,6 @@ impl Secrets<'_> {
             let content = match self.all.get(source) {
                 Some(Secret::Content(content)) => content.clone(),
                 Some(Secret::File(path, at)) => {
-                    if watched.contains(path) {
-                        continue;
-                    }
                     watched.push(path.clone());
                     let Some(content) = read_content(path, *at, problems) else { continue };
                     content

@@ -204,6 +204,22 @@ fn secrets_are_files_in_memory() {
     assert!(!shown.contains("hush") && !shown.contains("aHVzaA"), "{shown}");
 }
 
+/// One file may be several secrets, and a config as well.
+#[test]
+fn secrets_may_share_a_file() {
+    let loaded = load_files(&[
+        (
+            "compose.yaml",
+            "services: {a: {image: a, secrets: [x], configs: [c]}, b: {image: b, secrets: [y]}}\n\
+             secrets: {x: {file: pw}, y: {file: pw}}\nconfigs: {c: {file: pw}}\n",
+        ),
+        ("pw", "hush"),
+    ]);
+    let contents: Vec<&[u8]> = loaded.desired.secrets.values().map(|secret| secret.content.as_slice()).collect();
+    assert_eq!(contents, [b"hush", b"hush"]);
+    assert_eq!(spec(&loaded, "b")["mounts"][0]["digest"], Digest::of(b"hush").to_string());
+}
+
 #[test]
 fn a_secret_is_a_manifest_too() {
     let loaded = load_files(&[
