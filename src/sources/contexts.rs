@@ -16,7 +16,7 @@ use crate::files::{self, FileError};
 use crate::manifest::Found;
 use crate::model::build::{ContextSource, DockerfileSource};
 use crate::model::spec::Build;
-use crate::model::{Digest, ImageRef, Platform};
+use crate::model::{Digest, ImageRef};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
@@ -135,14 +135,7 @@ pub fn look(build: &Build) -> Result<Found, ContextError> {
 
 fn bases(build: &Build, text: &[u8]) -> Option<BTreeSet<ImageRef>> {
     let file = syntax::parse(Path::new(DOCKERFILE), text).ok()?;
-    let host = Platform::host();
-    let settings = BuildSettings {
-        target: build.target.clone(),
-        arguments: build.arguments.clone(),
-        target_platform: build.platforms.first().cloned().unwrap_or_else(|| host.clone()),
-        build_platform: host,
-        contexts: build.contexts.keys().cloned().collect(),
-    };
+    let settings = BuildSettings::on_this_host(build.target.as_ref(), &build.arguments, &build.platforms, build.contexts.keys());
     let stages = stages::plan(&file, &settings).ok()?;
     let contexts = build.contexts.values().filter_map(|context| match context {
         ContextSource::Image(reference) => Some(reference.clone()),

@@ -8,8 +8,8 @@ use crate::cli::args::BuildArgs;
 use crate::engine::build::dockerfile;
 use crate::engine::build::stages::{self, BuildSettings};
 use crate::files;
+use crate::model::Problem;
 use crate::model::build::{BuildRequest, ContextSource, DockerfileSource};
-use crate::model::{Platform, Problem};
 
 /// What a check has found.
 #[derive(Debug)]
@@ -33,14 +33,8 @@ pub fn check(args: &BuildArgs, inputs: &mut Inputs<'_>) -> Result<Findings, Buil
         }
     };
     found.warnings.extend(file.warnings.iter().map(|warning| warning.problem.clone()));
-    let host = Platform::host();
-    let settings = BuildSettings {
-        target: request.target,
-        arguments: request.arguments,
-        target_platform: request.platforms.first().cloned().unwrap_or_else(|| host.clone()),
-        build_platform: host,
-        contexts: request.contexts.keys().cloned().collect(),
-    };
+    let settings =
+        BuildSettings::on_this_host(request.target.as_ref(), &request.arguments, &request.platforms, request.contexts.keys());
     match stages::plan(&file, &settings) {
         Ok(stages) => found.unused_arguments.extend(stages.unused_arguments),
         Err(errors) => found.errors.extend(errors.faults.into_iter().map(|fault| fault.problem)),

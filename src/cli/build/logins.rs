@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::check;
 use crate::engine::build::dockerfile;
 use crate::engine::build::stages::{self, BuildSettings};
+use crate::model::ImageRef;
 use crate::model::build::{BuildOutput, BuildRequest, CachePlace, ContextSource};
-use crate::model::{ImageRef, Platform};
 
 /// The registries of a build, and whether these are all: where the Dockerfile is not here, nobody knows what it begins with.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,14 +39,8 @@ pub fn reached(request: &BuildRequest) -> Reached {
 fn bases(request: &BuildRequest) -> Option<Vec<ImageRef>> {
     let (name, text) = check::text(request).ok()?;
     let file = dockerfile::parse(&name, &text).ok()?;
-    let host = Platform::host();
-    let settings = BuildSettings {
-        target: request.target.clone(),
-        arguments: request.arguments.clone(),
-        target_platform: request.platforms.first().cloned().unwrap_or_else(|| host.clone()),
-        build_platform: host,
-        contexts: request.contexts.keys().cloned().collect(),
-    };
+    let settings =
+        BuildSettings::on_this_host(request.target.as_ref(), &request.arguments, &request.platforms, request.contexts.keys());
     let stages = stages::plan(&file, &settings).ok()?;
     Some(stages.images().into_iter().map(|needed| needed.reference).collect())
 }

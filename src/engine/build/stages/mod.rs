@@ -34,6 +34,25 @@ pub struct BuildSettings {
     pub contexts: BTreeSet<String>,
 }
 
+impl BuildSettings {
+    /// Those of a build on this host, for the first of its platforms.
+    pub fn on_this_host<'c>(
+        target: Option<&String>,
+        arguments: &BTreeMap<String, String>,
+        platforms: &[Platform],
+        contexts: impl IntoIterator<Item = &'c String>,
+    ) -> Self {
+        let host = Platform::host();
+        Self {
+            target: target.cloned(),
+            arguments: arguments.clone(),
+            target_platform: platforms.first().cloned().unwrap_or_else(|| host.clone()),
+            build_platform: host,
+            contexts: contexts.into_iter().cloned().collect(),
+        }
+    }
+}
+
 /// The stages of a Dockerfile, and what they need of each other.
 #[derive(Clone, Debug)]
 pub struct Stages {
