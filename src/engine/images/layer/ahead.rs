@@ -1,8 +1,11 @@
-//! Reading ahead in a thread of its own, so that decompressing and hashing one part of a layer goes on while another is
-//! written to the disk. Knows nothing of what is read.
+//! Working ahead in a thread of its own: decompressing and hashing one part of a layer goes on while another is written to the
+//! disk, and files are looked at while others go into an archive.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use super::found::Found;
+use super::write::TreeError;
 
 /// The size of a part, and how many may wait.
 const PART: usize = 128 << 10;
@@ -49,6 +52,41 @@ fn fill<S: Read>(mut source: S, full: &SyncSender<io::Result<Vec<u8>>>, empty: &
             return source;
         }
     }
+}
+
+/// How much is handed over at once: so many things, or things of so many bytes.
+const MOST_AT_ONCE: usize = 64;
+const HEAVY: usize = 256 << 10;
+
+/// Lets `consume` have what `find` finds in a thread of its own, in order. Where `consume` fails, `find` is told to end by an
+/// error from its visitor. What became of both.
+pub(super) fn gather(
+    find: impl FnOnce(&mut dyn FnMut(Found) -> Result<(), TreeError>) -> Result<(), TreeError> + Send,
+    mut consume: impl FnMut(Found) -> Result<(), TreeError>,
+) -> (Result<(), TreeError>, Result<(), TreeError>) {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel::<Vec<Found>>(WAITING);
+        let finding = scope.spawn(move || {
+            let (mut batch, mut weight) = (Vec::new(), 0);
+            let found = find(&mut |found| {
+                weight += found.weight();
+                batch.push(found);
+                if batch.len() >= MOST_AT_ONCE || weight >= HEAVY {
+                    weight = 0;
+                    let ended = || TreeError::Write(io::Error::from(io::ErrorKind::BrokenPipe));
+                    sender.send(std::mem::take(&mut batch)).map_err(|_| ended())?;
+                }
+                Ok(())
+            });
+            // Nobody listens any more where the consumer has failed, and then its error is the one that is told.
+            drop(sender.send(batch));
+            found
+        });
+        let consumed = receiver.iter().flatten().try_for_each(&mut consume);
+        drop(receiver);
+        let found = finding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (found, consumed)
+    })
 }
 
 impl Read for Ahead {

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod complete;
+mod found;
 mod kept;
 mod likeness;
 mod marks;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 
 pub use complete::CompleteError;
 pub(super) use complete::complete;
+pub(super) use found::attributes_of;
 pub(super) use kept::Kept;
 pub(super) use likeness::describe;
 pub(crate) use marks::opaque;
@@ -33,7 +35,7 @@ pub(super) use skeleton::{Rebuilt, Recorder};
 pub use unpack::UnpackError;
 pub(super) use unpack::unpack_hollow;
 pub use write::TreeError;
-pub(super) use write::{Form, Plain, attributes_of, fingerprint, write_tree};
+pub(super) use write::{Form, Plain, fingerprint, write_tree};
 
 pub use crate::files::archive::ArchiveError;
 pub(super) use crate::files::archive::{Archive, Entry, Kind, Limits, looks_like_a_tar, pax, plain};

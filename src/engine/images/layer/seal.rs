@@ -4,17 +4,15 @@
 //! Guarantee: the folder is afterwards what unpacking its tar would have made, so that it can be checked and mended like any
 //! other layer.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, llistxattr, lremovexattr, makedev, mknodat, utimensat,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, lremovexattr, makedev, mknodat, utimensat};
 use sha2::{Digest as _, Sha256};
 
+use super::found::Found;
 use super::skeleton::{Recorder, SkeletonError};
 use super::write::{Form, Output, TreeError, write_tree};
 use super::{Layer, marks};
@@ -43,14 +41,15 @@ pub(in crate::engine::images) fn seal(root: &Path, recorder: Recorder, epoch: Op
 }
 
 /// Takes from an entry what a layer does not have, and looks at it again where that changed something. False: it is gone.
-pub(super) fn settle(meta: &mut Metadata, path: &Path, epoch: Option<i64>) -> Result<bool, TreeError> {
-    let kind = meta.file_type();
+pub(super) fn settle(found: &mut Found, epoch: Option<i64>) -> Result<bool, TreeError> {
+    let path = &found.path;
+    let kind = found.meta.file_type();
     if kind.is_socket() {
         // No archive can hold one.
         beside(path, |path| fs::remove_file(path).map_err(|e| FileError::new("remove", path, e)))?;
         return Ok(false);
     }
-    if kind.is_char_device() && meta.rdev() == 0 {
+    if kind.is_char_device() && found.meta.rdev() == 0 {
         // Those of the kernel are one file with many names.
         beside(path, |path| {
             fs::remove_file(path).map_err(|e| FileError::new("remove", path, e))?;
@@ -59,13 +58,14 @@ pub(super) fn settle(meta: &mut Metadata, path: &Path, epoch: Option<i64>) -> Re
         })?;
         return Ok(true);
     }
-    let mut changed = forget_overlay(path)?;
+    let mut changed = forget_overlay(found)?;
+    let meta = &found.meta;
     if let Some(epoch) = epoch.filter(|epoch| meta.mtime() > *epoch || (meta.mtime() == *epoch && meta.mtime_nsec() > 0)) {
         set_time(path, epoch, 0)?;
         changed = true;
     }
     if changed {
-        *meta = fs::symlink_metadata(path).map_err(|e| FileError::new("read", path, e))?;
+        found.meta = fs::symlink_metadata(path).map_err(|e| FileError::new("read", path, e))?;
     }
     Ok(true)
 }
@@ -86,30 +86,14 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) -> Result<(), FileError
 
 /// What the overlay noted for itself is for that overlay only, and what a layer below noted for that layer; that a folder hides
 /// what is below is for all.
-fn forget_overlay(path: &Path) -> Result<bool, FileError> {
-    let mut names = [0u8; 4096];
-    let length = match llistxattr(path, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
-        // An entry with more is none that an overlay wrote only to: the long way.
-        Err(Errno::RANGE) => return forget_by(path, &mut vec![0; 64 << 10]),
-        Err(e) => return Err(FileError::new("read the extended attributes of", path, e)),
-    };
-    forget(path, &names[..length])
-}
-
-fn forget_by(path: &Path, names: &mut [u8]) -> Result<bool, FileError> {
-    let length = llistxattr(path, &mut *names).map_err(|e| FileError::new("read the extended attributes of", path, e))?;
-    forget(path, &names[..length])
-}
-
-fn forget(path: &Path, names: &[u8]) -> Result<bool, FileError> {
+fn forget_overlay(found: &Found) -> Result<bool, FileError> {
     let mut changed = false;
-    for name in names.split(|byte| *byte == 0) {
+    for (name, _) in &found.attributes {
         let is_note = name.starts_with(marks::of_overlay()) && name != marks::opaque().as_bytes();
         // What the layer below takes from those below it comes along with a copy, and this layer says all of its entries itself.
         if is_note || name.starts_with(marks::prefix()) {
-            lremovexattr(path, name).map_err(|e| FileError::new("remove an extended attribute of", path, e))?;
+            let removed = lremovexattr(&found.path, name.as_slice());
+            removed.map_err(|e| FileError::new("remove an extended attribute of", &found.path, e))?;
             changed = true;
         }
     }

@@ -5,19 +5,20 @@
 //! Refused in an image: names that layers give a meaning to. Left out: sockets, which no archive can hold.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{lgetxattr, llistxattr, major, minor};
-use rustix::io::Errno;
+use rustix::fs::{major, minor};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use super::{marks, pax, seal};
+use super::ahead::gather;
+use super::found::{Content, Found, walk};
+use super::{pax, seal};
 use crate::files::FileError;
 use crate::model::Digest;
 
@@ -48,7 +49,7 @@ pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, Tree
             }
         }
     }
-    walk(path, Form::Image, &mut |found| {
+    walk(path, Form::Image, false, &mut |found| {
         let meta = &found.meta;
         let size = if meta.is_file() { meta.len() } else { 0 };
         let facts: [i64; 8] = [
@@ -120,109 +121,73 @@ impl<W: Write> Output for Plain<W> {
     }
 }
 
-/// Writes the folder `root` as a tar to `output`.
+/// Writes the folder `root` as a tar to `output`. A thread of its own looks at the files and reads them ahead.
 pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output: &mut impl Output) -> Result<(), TreeError> {
     let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    walk(root, form, &mut |found| {
-        if let Form::Sealed { epoch } = form
-            && !seal::settle(&mut found.meta, found.path, epoch)?
-        {
-            return Ok(());
-        }
-        let kind = found.meta.file_type();
-        if kind.is_socket() {
-            tracing::warn!(path = %found.path.display(), "a socket is left out of the archive");
-            return Ok(());
-        }
-        if form.is_difference() && kind.is_char_device() && found.meta.rdev() == 0 {
-            return whiteout(&found.name, output);
-        }
-        if let Form::Layer { mount_points } = form {
-            let empty = if kind.is_dir() { is_empty(found.path)? } else { kind.is_file() && found.meta.len() == 0 };
-            if empty && mount_points.contains(Path::new(std::ffi::OsStr::from_bytes(&found.name))) {
-                return Ok(());
-            }
-        }
-        let named = found.path.file_name().filter(|_| found.name != b"./");
-        if !matches!(form, Form::Export) && named.is_some_and(|n| n.as_bytes().starts_with(b".wh.")) {
-            return Err(TreeError::Whiteout(found.path.to_owned()));
-        }
-        let identity = (found.meta.dev(), found.meta.ino());
-        let link = match first_names.get(&identity) {
-            Some(first) => Some(first.clone()),
-            None => {
-                if !kind.is_dir() && found.meta.nlink() > 1 {
-                    first_names.insert(identity, found.name.clone());
-                }
-                None
-            }
-        };
-        entry(found, form, link, output)?;
-        if form.is_difference()
-            && kind.is_dir()
-            && marks::is_opaque(found.path).map_err(|e| FileError::new("read the extended attributes of", found.path, e))?
-        {
-            let folder = if found.name == b"./" { b"".as_slice() } else { &found.name };
-            mark(&[folder, b".wh..wh..opq"].concat(), output)?;
-        }
-        Ok(())
-    })?;
+    let (found, written) = gather(
+        |visit| walk(root, form, true, &mut |mut found| if settled(&mut found, form)? { visit(found) } else { Ok(()) }),
+        |mut found| one(&mut found, form, &mut first_names, output),
+    );
+    // What went wrong here has ended the walk too.
+    written?;
+    found?;
     // The end of an archive is two empty blocks.
     output.write_all(&[0; 1024]).map_err(TreeError::Write)
 }
 
-/// Something found in the tree.
-struct Found<'a> {
-    path: &'a Path,
-    /// Relative to the root, folders with a slash at the end; the root itself is `./`.
-    name: Vec<u8>,
-    meta: Metadata,
-    /// The target, of a symbolic link.
-    link: OsString,
+/// Whether it belongs into an archive at all. What is sealed becomes what the archive says of it.
+fn settled(found: &mut Found, form: Form<'_>) -> Result<bool, TreeError> {
+    if let Form::Sealed { epoch } = form
+        && !seal::settle(found, epoch)?
+    {
+        return Ok(false);
+    }
+    if found.meta.file_type().is_socket() {
+        tracing::warn!(path = %found.path.display(), "a socket is left out of the archive");
+        return Ok(false);
+    }
+    Ok(true)
 }
 
-/// Visits the root and everything beneath it, sorted by name, each folder before what is in it.
-fn walk(root: &Path, form: Form<'_>, visit: &mut dyn FnMut(&mut Found<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
-    let changes = matches!(form, Form::Export);
-    let gone = |e: &io::Error| changes && e.kind() == io::ErrorKind::NotFound;
-    let meta = fs::metadata(root).map_err(|e| FileError::new("read", root, e))?;
-    visit(&mut Found { path: root, name: b"./".to_vec(), meta, link: OsString::new() })?;
-    // A stack of what is still to be visited, the next one last: a deep tree must not overflow the thread's own.
-    let mut waiting = children(root, b"")?;
-    while let Some((path, mut name)) = waiting.pop() {
-        let meta = match fs::symlink_metadata(&path) {
-            Err(e) if gone(&e) => continue,
-            meta => meta.map_err(|e| FileError::new("read", &path, e))?,
-        };
-        let link = match meta.is_symlink().then(|| fs::read_link(&path)) {
-            Some(Err(e)) if gone(&e) => continue,
-            Some(link) => link.map_err(|e| FileError::new("read link", &path, e))?.into_os_string(),
-            None => OsString::new(),
-        };
-        if meta.is_dir() {
-            name.push(b'/');
-            match children(&path, &name) {
-                Err(e) if gone(&e.source) => continue,
-                found => waiting.extend(found?),
+fn one(
+    found: &mut Found,
+    form: Form<'_>,
+    first_names: &mut HashMap<(u64, u64), Vec<u8>>,
+    output: &mut impl Output,
+) -> Result<(), TreeError> {
+    let kind = found.meta.file_type();
+    if form.is_difference() && kind.is_char_device() && found.meta.rdev() == 0 {
+        return whiteout(&found.name, output);
+    }
+    if let Form::Layer { mount_points } = form
+        && (found.is_empty_folder || (kind.is_file() && found.meta.len() == 0))
+        && mount_points.contains(Path::new(OsStr::from_bytes(&found.name)))
+    {
+        return Ok(());
+    }
+    let named = found.path.file_name().filter(|_| found.name != b"./");
+    if !matches!(form, Form::Export) && named.is_some_and(|n| n.as_bytes().starts_with(b".wh.")) {
+        return Err(TreeError::Whiteout(found.path.clone()));
+    }
+    let identity = (found.meta.dev(), found.meta.ino());
+    let link = match first_names.get(&identity) {
+        Some(first) => Some(first.clone()),
+        None => {
+            if !kind.is_dir() && found.meta.nlink() > 1 {
+                first_names.insert(identity, found.name.clone());
             }
+            None
         }
-        visit(&mut Found { path: &path, name, meta, link })?;
+    };
+    entry(found, form, link, output)?;
+    if form.is_difference() && kind.is_dir() && found.is_opaque() {
+        let folder = if found.name == b"./" { b"".as_slice() } else { &found.name };
+        mark(&[folder, b".wh..wh..opq"].concat(), output)?;
     }
     Ok(())
 }
 
-/// What is in a folder, in reverse order.
-fn children(folder: &Path, prefix: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>, FileError> {
-    let fail = |e| FileError::new("read folder", folder, e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(fail)? {
-        names.push(entry.map_err(fail)?.file_name().into_vec());
-    }
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(names.into_iter().map(|n| (folder.join(OsString::from_vec(n.clone())), [prefix, &n].concat())).collect())
-}
-
-fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Output) -> Result<(), TreeError> {
+fn entry(found: &mut Found, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Output) -> Result<(), TreeError> {
     let meta = &found.meta;
     let kind = meta.file_type();
     let mut header = Header::new_ustar();
@@ -267,8 +232,8 @@ fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
         ustar.set_device_minor(minor(meta.rdev()));
     }
     if hardlink.is_none() {
-        for (name, value) in attributes(found.path)? {
-            records.extend(pax::xattr(&name, &value));
+        for (name, value) in found.attributes.iter().filter(|(name, _)| !is_of_host(name)) {
+            records.extend(pax::xattr(name, value));
         }
     }
     if !records.is_empty() {
@@ -277,8 +242,8 @@ fn entry(found: &Found<'_>, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
     header.set_cksum();
     output.write_all(header.as_bytes()).map_err(TreeError::Write)?;
     if size > 0 {
-        output.content(Path::new(std::ffi::OsStr::from_bytes(&found.name)), size)?;
-        copy(found.path, size, form, output)?;
+        output.content(Path::new(OsStr::from_bytes(&found.name)), size)?;
+        copy(found, size, form, output)?;
         pad(size, output)?;
     }
     Ok(())
@@ -300,12 +265,14 @@ fn extension(records: &[u8], output: &mut impl Output) -> Result<(), TreeError> 
 }
 
 /// Exactly `size` bytes of the file: the header has promised them.
-fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Output) -> Result<(), TreeError> {
+fn copy(found: &mut Found, size: u64, form: Form<'_>, output: &mut impl Output) -> Result<(), TreeError> {
     let changes = matches!(form, Form::Export);
-    let mut file: Box<dyn Read> = match File::open(path) {
-        // The header is written already, and nobody is to take what follows for another one.
-        Err(e) if changes && e.kind() == io::ErrorKind::NotFound => Box::new(io::empty()),
-        file => Box::new(file.map_err(|e| FileError::new("open", path, e))?),
+    let path = &found.path;
+    let mut file: Box<dyn Read> = match std::mem::take(&mut found.content) {
+        Content::Read(bytes) if bytes.len() as u64 == size => return output.write_all(&bytes).map_err(TreeError::Write),
+        Content::Read(bytes) => Box::new(io::Cursor::new(bytes)),
+        Content::Open(file) => Box::new(file),
+        Content::None => Box::new(io::empty()),
     };
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
     let mut left = size;
@@ -316,7 +283,7 @@ fn copy(path: &Path, size: u64, form: Form<'_>, output: &mut impl Output) -> Res
                 tracing::warn!(path = %path.display(), "it became shorter while it was read, and is filled up with zeros");
                 file = Box::new(io::repeat(0));
             }
-            0 => return Err(TreeError::Changed(path.to_owned())),
+            0 => return Err(TreeError::Changed(path.clone())),
             n => {
                 output.write_all(&buffer[..n]).map_err(TreeError::Write)?;
                 left -= n as u64;
@@ -354,11 +321,6 @@ fn mark(name: &[u8], output: &mut impl Output) -> Result<(), TreeError> {
     output.write_all(header.as_bytes()).map_err(TreeError::Write)
 }
 
-fn is_empty(folder: &Path) -> Result<bool, TreeError> {
-    let mut entries = fs::read_dir(folder).map_err(|e| FileError::new("read folder", folder, e))?;
-    Ok(entries.next().is_none())
-}
-
 /// Puts `text` into a field, cut when it is too long; then false.
 fn place(field: &mut [u8], text: &[u8]) -> bool {
     let most = text.len().min(field.len());
@@ -378,34 +340,7 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
     if rest == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest:09}") }
 }
 
-/// Extended attributes, sorted by name, without those that belong to this host's file system rather than to the content.
-fn attributes(path: &Path) -> Result<Vec<pax::Attribute>, FileError> {
-    attributes_of(path, |name| name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay."))
-}
-
-/// Extended attributes, sorted by name, without those that do not matter.
-pub(in crate::engine::images) fn attributes_of(
-    path: &Path,
-    ignored: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<pax::Attribute>, FileError> {
-    let fail = |e: Errno| FileError::new("read the extended attributes of", path, e);
-    let mut names = vec![0u8; 64 << 10];
-    let length = match llistxattr(path, names.as_mut_slice()) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
-        Err(e) => return Err(fail(e)),
-    };
-    names.truncate(length);
-    let mut found = Vec::new();
-    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
-        if ignored(name) {
-            continue;
-        }
-        let mut value = vec![0u8; 64 << 10];
-        let length = lgetxattr(path, name, value.as_mut_slice()).map_err(fail)?;
-        value.truncate(length);
-        found.push((name.to_vec(), value));
-    }
-    found.sort();
-    Ok(found)
+/// Whether an attribute belongs to this host's file system rather than to the content.
+fn is_of_host(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.") || name == b"security.selinux" || name.starts_with(b"user.overlay.")
 }
