@@ -96,10 +96,31 @@ pub struct Container {
     pub ports: BTreeSet<PortMapping>,
     /// What of its networks is broken (a missing link, a link without a bridge); empty when all is well.
     pub network_faults: Vec<String>,
+    /// What else of it, while it runs, is not as it was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
     pub restarts: u32,
     /// What its health checks said. Only of a container that is looked at by itself, and that has checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthReport>,
+}
+
+/// Something of a running container that is not as it was made, though nobody asked for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The field of the specification that it belongs to.
+    pub field: String,
+    pub what: String,
+    pub repair: Repair,
+}
+
+/// The least that puts it right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Repair {
+    /// Its process stays.
+    Live,
+    Restart,
 }
 
 /// What the health checks of a container's present run said.

@@ -30,7 +30,7 @@ pub fn volume(text: &str, cwd: &Path, home: Option<&str>) -> Result<Mount, Strin
                 return Err("the option \"nocopy\" is for volumes".into());
             }
             let source = host_path(source, cwd, home)?;
-            Ok(Mount::Bind { source, target, read_only, create_host_path: true, options })
+            Ok(Mount::Bind { source, target, read_only, create_host_path: true, options, watched: None })
         }
         Some(source) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
     }
@@ -145,7 +145,7 @@ impl<'a> Long<'a> {
         match (kind, source) {
             ("bind", Some(source)) => {
                 let source = host_path(source, cwd, home)?;
-                Ok(Mount::Bind { source, target, read_only, create_host_path: create, options })
+                Ok(Mount::Bind { source, target, read_only, create_host_path: create, options, watched: None })
             }
             ("volume", Some(source)) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
             ("volume", None) => Ok(Mount::Anonymous { target, read_only, nocopy }),
@@ -227,7 +227,7 @@ mod tests {
     const CWD: &str = "/srv/app";
 
     fn bind(source: &str, target: &str, read_only: bool, create_host_path: bool) -> Mount {
-        Mount::Bind { source: source.into(), target: target.into(), read_only, create_host_path, options: vec![] }
+        Mount::Bind { source: source.into(), target: target.into(), read_only, create_host_path, options: vec![], watched: None }
     }
 
     fn named(source: &str, target: &str, read_only: bool) -> Mount {

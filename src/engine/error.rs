@@ -38,6 +38,8 @@ pub enum EngineError {
     OtherPlatform { reference: String, found: Box<Platform>, wanted: Box<Platform> },
     #[error("container {name} is running")]
     Running { name: Name },
+    #[error("container {name} cannot become that while it runs")]
+    TakesRestart { name: Name },
     #[error("image {reference} is used by container {by}")]
     ImageInUse { reference: String, by: Name },
     #[error("{text:?} matches more than one image")]
@@ -114,9 +116,11 @@ impl EngineError {
             Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
-            Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
-                Kind::Conflict
-            }
+            Self::Running { .. }
+            | Self::TakesRestart { .. }
+            | Self::ImageInUse { .. }
+            | Self::VolumeInUse { .. }
+            | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. }
             | Self::NoDevice { .. }
             | Self::NotShareable { .. }
@@ -142,6 +146,7 @@ impl EngineError {
                 Some(format!("`setpoint pull --platform {wanted} {reference}` brings the other one in its place"))
             }
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
+            Self::TakesRestart { name } => Some(format!("stop it first (`setpoint stop {name}`)")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
             Self::Images(

@@ -2,16 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use super::containers::Record;
 use super::monitor::Status;
 use super::networks::Live;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, closely};
 use crate::model::ContainerId;
-use crate::observed::{Container, ContainerState, Health, HealthReport, Observed};
+use crate::observed::{Container, ContainerState, Fault, Health, HealthReport, Observed};
 
 impl Engine {
     /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
     /// containers there are.
     pub async fn observe(&self) -> Result<Observed, EngineError> {
+        self.look(false).await
+    }
+
+    /// The same, and what of containers that run is not as it was made.
+    pub async fn observe_closely(&self) -> Result<Observed, EngineError> {
+        self.look(true).await
+    }
+
+    async fn look(&self, closely: bool) -> Result<Observed, EngineError> {
         let parts = &self.0;
         let mut states = BTreeMap::new();
         let mut records = Vec::new();
@@ -19,8 +29,13 @@ impl Engine {
             states.insert(record.id.clone(), parts.containers.status(&record.id)?);
             records.push(record);
         }
-        let live: Vec<Live> = states.iter().filter_map(|(id, status)| live(id, status, None)).collect();
+        let inside = |record: &Record| closely && !closely::may(&record.spec, "NET_ADMIN");
+        let live: Vec<Live> = records
+            .iter()
+            .filter_map(|record| Some(Live { inside: inside(record), ..live(&record.id, states.get(&record.id)?, None)? }))
+            .collect();
         let mut network = parts.networks.observe(&live).await?;
+        let mut faults = if closely { self.faults(&records, &states).await? } else { BTreeMap::new() };
         let containers = records
             .into_iter()
             .filter_map(|record| {
@@ -28,6 +43,7 @@ impl Engine {
                 Some(Container {
                     networks: network.endpoints.remove(&record.id).unwrap_or_default(),
                     ports: network.ports.remove(&record.id).unwrap_or_default(),
+                    faults: faults.remove(&record.id).unwrap_or_default(),
                     network_faults: network.network_faults.remove(&record.id).unwrap_or_default(),
                     id: record.id,
                     name: record.name,
@@ -50,6 +66,24 @@ impl Engine {
             firewall: network.firewall,
             known: Default::default(),
         })
+    }
+
+    async fn faults(
+        &self,
+        records: &[Record],
+        states: &BTreeMap<ContainerId, Status>,
+    ) -> Result<BTreeMap<ContainerId, Vec<Fault>>, EngineError> {
+        let owned = records.iter().filter(|record| record.owner.is_some());
+        let pairs: Vec<(Record, Status)> =
+            owned.filter_map(|record| Some((record.clone(), states.get(&record.id)?.clone()))).collect();
+        let engine = self.clone();
+        let work = move || {
+            let look = |(record, status): (Record, Status)| {
+                closely::faults(&engine.0, &record, &status).map(|faults| (record.id, faults))
+            };
+            pairs.into_iter().map(look).collect()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Interrupted)?
     }
 
     /// One container, as [`observe`](Self::observe) sees it.
@@ -84,7 +118,9 @@ impl Engine {
 
 fn live(id: &ContainerId, status: &Status, mac: Option<[u8; 6]>) -> Option<Live> {
     match &status.state {
-        ContainerState::Running { pid, .. } => Some(Live { id: id.clone(), pid: *pid, started_ticks: status.started_ticks, mac }),
+        ContainerState::Running { pid, .. } => {
+            Some(Live { id: id.clone(), pid: *pid, started_ticks: status.started_ticks, mac, inside: false })
+        }
         ContainerState::Created | ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost => {
             None
         }

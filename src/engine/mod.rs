@@ -13,9 +13,11 @@ pub mod state;
 pub mod volumes;
 
 mod about;
+mod alter;
 mod builds;
 mod care;
 mod change;
+mod closely;
 mod copy;
 mod details;
 mod diff;
@@ -53,8 +55,8 @@ use crate::engine::networks::Networks;
 use crate::engine::state::Db;
 use crate::engine::volumes::Volumes;
 use crate::files;
-use crate::model::spec::{ContainerSpec, Healthcheck, NetworkMode, NetworkSpec, ResourceLimits, VolumeSpec};
-use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, RestartPolicy, Signal, Span};
+use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, VolumeSpec};
+use crate::model::{ContainerId, Digest, ImageRef, Instance, Name, Owner, Platform, ProgressSink, Signal, Span};
 use crate::observed;
 
 /// One instance's engine. Cheap to clone; any number of processes may have one open on the same roots.
@@ -282,22 +284,6 @@ impl Engine {
     /// Runs a command in a running container that nobody waits for. Returns when it is executed.
     pub async fn exec_detached(&self, id: &ContainerId, spec: ExecSpec) -> Result<(), EngineError> {
         Ok(self.0.containers.exec_detached(id, spec).await?)
-    }
-
-    /// Changes what can change while a container runs, and records it.
-    pub async fn update(&self, id: &ContainerId, restart: RestartPolicy, limits: ResourceLimits) -> Result<(), EngineError> {
-        Ok(self.0.containers.update(id, Some(restart), Some(limits)).await?)
-    }
-
-    /// Changes how a container's health is checked, of a running one too, and records it. `None` leaves it to the image.
-    pub async fn update_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), EngineError> {
-        let record = self.0.containers.get(id)?;
-        if record.spec.healthcheck == check {
-            return Ok(());
-        }
-        let of_image = start::of_image(&self.0, record.image_digest)?;
-        let effective = check.clone().or(of_image.healthcheck).map(|check| check.with_shell(of_image.shell.as_deref()));
-        Ok(self.0.containers.set_healthcheck(id, check, effective).await?)
     }
 
     /// Stores the content of a config, for containers that mount it by its digest.

@@ -153,7 +153,7 @@ pub(super) async fn prepare(
                 let path = volume(parts, record, source, target, *nocopy, layers).await?;
                 (HostMount::Bind { source: path, target: target.clone(), read_only: *read_only }, options.as_slice())
             }
-            Mount::Bind { source, target, read_only, create_host_path, options } => {
+            Mount::Bind { source, target, read_only, create_host_path, options, watched: _ } => {
                 if !source.exists() {
                     if !create_host_path {
                         return Err(EngineError::NoBindSource { path: source.clone() });

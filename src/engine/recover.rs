@@ -104,12 +104,13 @@ impl Engine {
         Ok(self.0.networks.repair_network(name, &live).await?)
     }
 
-    /// Puts a running container's links back. One that does not run gets them when it starts.
-    pub async fn repair_links(&self, id: &ContainerId) -> Result<(), EngineError> {
-        match self.live()?.into_iter().find(|live| live.id == *id) {
-            Some(live) => Ok(self.0.networks.repair_container(live).await?),
-            None => Ok(()),
-        }
+    /// Puts back what a running container lacks and can be given without a new process: its links, its limits, the content of
+    /// its configs. One that does not run gets them when it starts.
+    pub async fn repair_container(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let held = self.0.containers.hold(id).await?;
+        let Some(live) = self.live()?.into_iter().find(|live| live.id == *id) else { return Ok(()) };
+        self.0.networks.repair_container(live).await?;
+        Ok(self.0.containers.repair(&held).await?)
     }
 
     pub async fn repair_firewall(&self) -> Result<(), EngineError> {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use oci_spec::image::ImageConfiguration;
 
 use super::containers::{Further, Record, StartWith};
-use super::networks::{Attached, Join};
+use super::networks::{Attached, Given, Join};
 use super::{EngineError, Parts, mounts, sharing};
 use crate::files;
-use crate::model::spec::{ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
+use crate::model::spec::{Attachment, ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
 use crate::model::{ContainerId, Digest, Name, PortMapping, Span};
 
 /// With `awaits_attach` the container's output waits for whoever attaches next.
@@ -38,8 +38,9 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let users = parts.containers.assign_users(&held, &record)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
     let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
-    let hosts = hosts(&record, attached.as_ref())?;
-    let resolv_conf = resolv_conf(&record.spec, attached.as_ref())?;
+    let given = attached.as_ref().map(|attached| &attached.given);
+    let hosts = hosts(&record, given)?;
+    let resolv_conf = resolv_conf(&record.spec, given)?;
     let netns = match shared {
         Some(shared) => {
             mounts.extend(shared.files);
@@ -132,28 +133,30 @@ pub(super) fn of_image(parts: &Parts, digest: Digest) -> Result<OfImage, EngineE
 
 /// The network namespace, unless the container shares the host's or another one's.
 async fn attach(parts: &Parts, record: &Record, image: &ImageConfiguration) -> Result<Option<Attached>, EngineError> {
+    let Some(joins) = joins(record) else { return Ok(None) };
+    Ok(Some(parts.networks.attach(&record.id, &joins, &published(&record.spec, image)).await?))
+}
+
+/// How a container is to be attached to its networks; `None` of one that has no network namespace of its own.
+pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
     let spec = &record.spec;
-    let joins: Vec<Join> = match spec.network_mode {
-        NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
-        NetworkMode::None => Vec::new(),
-        NetworkMode::Bridge => spec
-            .networks
-            .iter()
-            .map(|(network, attachment)| {
-                let mut names = attachment.aliases.clone();
-                names.insert(record.name.to_string());
-                names.insert(record.id.short().to_owned());
-                names.extend(record.owner.as_ref().map(|owner| owner.resource.to_string()));
-                let mac = spec.mac_address.map(|mac| mac.0);
-                Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
-            })
-            .collect(),
+    let join = |(network, attachment): (&Name, &Attachment)| {
+        let mut names = attachment.aliases.clone();
+        names.insert(record.name.to_string());
+        names.insert(record.id.short().to_owned());
+        names.extend(record.owner.as_ref().map(|owner| owner.resource.to_string()));
+        let mac = spec.mac_address.map(|mac| mac.0);
+        Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
     };
-    Ok(Some(parts.networks.attach(&record.id, &joins, &published(spec, image)).await?))
+    match spec.network_mode {
+        NetworkMode::Host | NetworkMode::Container(_) => None,
+        NetworkMode::None => Some(Vec::new()),
+        NetworkMode::Bridge => Some(spec.networks.iter().map(join).collect()),
+    }
 }
 
 /// The ports that are published: those that the container says and, where it wants all, those that it or its image exposes.
-fn published(spec: &ContainerSpec, image: &ImageConfiguration) -> BTreeSet<PortMapping> {
+pub(super) fn published(spec: &ContainerSpec, image: &ImageConfiguration) -> BTreeSet<PortMapping> {
     let mut ports = spec.ports.clone();
     if !spec.publish_all {
         return ports;
@@ -178,13 +181,13 @@ pub(super) fn hostname(record: &Record) -> String {
     }
 }
 
-fn hosts(record: &Record, attached: Option<&Attached>) -> Result<String, EngineError> {
+pub(super) fn hosts(record: &Record, given: Option<&Given>) -> Result<String, EngineError> {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     let mut own_names = hostname(record);
     if let Some(domain) = &record.spec.domainname {
         own_names = format!("{own_names}.{domain} {own_names}");
     }
-    let own: Vec<Ipv4Addr> = attached.iter().flat_map(|a| a.endpoints.values()).map(|endpoint| endpoint.address).collect();
+    let own: Vec<Ipv4Addr> = given.iter().flat_map(|given| given.endpoints.values()).map(|endpoint| endpoint.address).collect();
     if own.is_empty() {
         // The container must be able to resolve its own name, whatever network it has.
         text.push_str(&line(&Ipv4Addr::LOCALHOST, &own_names));
@@ -195,7 +198,7 @@ fn hosts(record: &Record, attached: Option<&Attached>) -> Result<String, EngineE
     for (name, address) in &record.spec.extra_hosts {
         let address = match address {
             HostAddress::Ip(address) => *address,
-            HostAddress::Gateway => gateway(record, attached)?,
+            HostAddress::Gateway => gateway(record, given)?,
         };
         text.push_str(&line(&address, name));
     }
@@ -203,8 +206,8 @@ fn hosts(record: &Record, attached: Option<&Attached>) -> Result<String, EngineE
 }
 
 /// The address by which a container reaches the host.
-fn gateway(record: &Record, attached: Option<&Attached>) -> Result<IpAddr, EngineError> {
-    match (&record.spec.network_mode, attached.and_then(|attached| attached.nameservers.first())) {
+fn gateway(record: &Record, given: Option<&Given>) -> Result<IpAddr, EngineError> {
+    match (&record.spec.network_mode, given.and_then(|given| given.nameservers.first())) {
         (NetworkMode::Host, _) => Ok(Ipv4Addr::LOCALHOST.into()),
         // The host answers for names at its own address in the network.
         (_, Some(gateway)) => Ok((*gateway).into()),
@@ -218,8 +221,8 @@ fn line(address: &dyn std::fmt::Display, name: &str) -> String {
 
 /// Networks bring their own name server; without one the container resolves as the host does, unless it has name servers
 /// of its own.
-fn resolv_conf(spec: &ContainerSpec, attached: Option<&Attached>) -> Result<String, EngineError> {
-    let servers = attached.map(|attached| attached.nameservers.as_slice()).unwrap_or_default();
+pub(super) fn resolv_conf(spec: &ContainerSpec, given: Option<&Given>) -> Result<String, EngineError> {
+    let servers = given.map(|given| given.nameservers.as_slice()).unwrap_or_default();
     let mut lines: Vec<String> = if !spec.dns.is_empty() {
         spec.dns.iter().map(|server| format!("nameserver {server}")).collect()
     } else if !servers.is_empty() {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub use beneath::{Beneath, Inside};
 pub use lock::Lock;
 pub use usage::usage;
-pub use write::{publish, publish_durably, write_new};
+pub use write::{publish, publish_durably, rewrite, write_new};
 
 /// An operation of the file system that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,17 @@ pub fn publish_durably(path: &Path, content: &[u8], mode: u32) -> Result<(), Fil
     write(path, content, mode, true)
 }
 
+/// Gives the very file at `path` another content, because it is open or mounted elsewhere. Who reads it meanwhile may see a part
+/// of it, and a crash in between may leave one: whoever calls this looks again.
+pub fn rewrite(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let attempt = || {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(content)?;
+        file.set_len(content.len() as u64)
+    };
+    attempt().map_err(|e| FileError::new("write", path, e))
+}
+
 /// Makes a file of this content and mode. For one that nobody looks for before this has returned: until then it may be there
 /// in part, and after a crash in between it is.
 pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {

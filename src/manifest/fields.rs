@@ -13,7 +13,8 @@ mod parts;
 
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS, SECRET};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
-pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, RESERVATIONS, VOLUME_MOUNT};
+pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
+use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
 
 /// The fields of one kind of mapping.
 pub(super) struct Table {
@@ -449,6 +450,8 @@ pub(super) static MOUNT: Table = Table {
         field("bind", Form::Object(&BIND), "Settings of a bind mount"),
         field("volume", Form::Object(&VOLUME_MOUNT), "Settings of a volume"),
         field("tmpfs", Form::Object(&TMPFS), "Settings of a tmpfs"),
+        field("on_change", ON_CHANGE, "Of a bind: what is there is watched, and a change of it does this to the container"),
+        field("x-setpoint", Form::Object(&MOUNT_EXTENSION), "In a compose file: what Compose does not know"),
     ],
     unsupported: &[("image", "remove it")],
 };
@@ -481,6 +484,8 @@ pub(super) static CONFIG_MOUNT: Table = Table {
         field("uid", Form::Word, "The file's user, by number"),
         field("gid", Form::Word, "The file's group, by number"),
         field("mode", Form::Word, "The file's permissions in octal, such as 0440"),
+        field("on_change", ON_CHANGE, ON_CHANGE_ABOUT),
+        field("x-setpoint", Form::Object(&MOUNT_EXTENSION), "In a compose file: what Compose does not know"),
     ],
     unsupported: &[],
 };
@@ -493,6 +498,8 @@ pub(super) static SECRET_MOUNT: Table = Table {
         field("uid", Form::Word, "The file's user, by number"),
         field("gid", Form::Word, "The file's group, by number"),
         field("mode", Form::Word, "The file's permissions in octal, such as 0440"),
+        field("on_change", ON_CHANGE, ON_CHANGE_ABOUT),
+        field("x-setpoint", Form::Object(&MOUNT_EXTENSION), "In a compose file: what Compose does not know"),
     ],
     unsupported: &[],
 };

@@ -15,6 +15,7 @@ mod compose;
 mod confine;
 mod connections;
 mod container;
+mod contents;
 mod declared;
 pub mod desired;
 mod document;

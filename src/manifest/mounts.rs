@@ -1,13 +1,13 @@
 //! Reads what a container mounts: `volumes`, `tmpfs`, `configs` and `secrets`, in their short and long forms.
 
-use crate::model::spec::Mount;
 use crate::model::spec::mount_options::{self, MountWord};
+use crate::model::spec::{Mount, OnChange, Watched};
 use crate::model::{ByteSize, Digest, Name};
 
-use super::fields;
 use super::problem::Place;
 use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
+use super::{contents, fields};
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -90,7 +90,7 @@ fn short(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
             reader.error_hint(at, "the option `nocopy` is for volumes", "remove it");
         }
         let source = reader.host_path(at, source)?;
-        return Some(Mount::Bind { source, target: target?, read_only, create_host_path: true, options });
+        return Some(Mount::Bind { source, target: target?, read_only, create_host_path: true, options, watched: None });
     }
     let Ok(name) = source.parse::<Name>() else {
         let hint = "a path of the host begins with `/`, `./`, `../` or `~/`";
@@ -119,6 +119,7 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
         ("volume", matches!(kind, Kind::Volume)),
         ("source", !matches!(kind, Kind::Tmpfs)),
         ("read_only", !matches!(kind, Kind::Tmpfs)),
+        ("on_change", matches!(kind, Kind::Bind)),
     ] {
         if !belongs && f.get(name).is_some() {
             let at = f.place(name);
@@ -161,12 +162,21 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
                     options.push("bind".to_owned());
                 }
             }
+            let path = reader.host_path(source.at, text)?;
+            let watched = match on_change(reader, &f) {
+                Some(on_change) => {
+                    let digest = contents::digest(reader, source.at, &path)?;
+                    Some(Watched { digest, on_change })
+                }
+                None => None,
+            };
             Some(Mount::Bind {
-                source: reader.host_path(source.at, text)?,
+                source: path,
                 target: target?,
                 read_only: read_only.unwrap_or_default(),
                 create_host_path: create.flatten().unwrap_or(true),
                 options,
+                watched,
             })
         }
         Kind::Tmpfs => {
@@ -203,6 +213,13 @@ fn tmpfs(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
 /// Where secrets are in a container that says nothing else.
 const SECRETS: &str = "/run/secrets";
 
+/// What is done when a content changes, where a mount says it; in a compose file it stands in a field that Compose leaves to others.
+fn on_change(reader: &mut Reader, f: &Fields) -> Option<OnChange> {
+    let extension = f.get("x-setpoint").and_then(|node| reader.fields(node, &fields::MOUNT_EXTENSION));
+    let node = f.get("on_change").or_else(|| extension.as_ref().and_then(|f| f.get("on_change")))?;
+    reader.parse(node)
+}
+
 /// A config, or a secret.
 fn config(reader: &mut Reader, node: &Node, secret: bool) -> Option<Mount> {
     // The digest of the content takes its place once the config is known.
@@ -210,7 +227,8 @@ fn config(reader: &mut Reader, node: &Node, secret: bool) -> Option<Mount> {
     let usual = |source: &Name| if secret { format!("{SECRETS}/{source}") } else { format!("/{source}") };
     let Value::Map(_) = &node.value else {
         let source: Name = reader.parse(node)?;
-        return Some(Mount::Config { target: usual(&source), source, digest, mode: 0o444, uid: 0, gid: 0, secret });
+        let (target, on_change) = (usual(&source), OnChange::default());
+        return Some(Mount::Config { target, source, digest, mode: 0o444, uid: 0, gid: 0, secret, on_change });
     };
     let f = reader.fields(node, if secret { &fields::SECRET_MOUNT } else { &fields::CONFIG_MOUNT })?;
     let source = f.get("source").and_then(|node| reader.parse::<Name>(node));
@@ -242,5 +260,6 @@ fn config(reader: &mut Reader, node: &Node, secret: bool) -> Option<Mount> {
         None => usual(&source),
         Some(target) => target?,
     };
-    Some(Mount::Config { source, digest, target, mode: mode?, uid: uid?, gid: gid?, secret })
+    let on_change = on_change(reader, &f).unwrap_or_default();
+    Some(Mount::Config { source, digest, target, mode: mode?, uid: uid?, gid: gid?, secret, on_change })
 }

@@ -1,94 +1,19 @@
-//! What a change of each field of a container takes: one table. Knows nothing of plans.
+//! How two specifications of a container differ, and what that takes by the table of `model/spec/classes`. Knows nothing of plans.
 
 use serde_json::Value;
 
 use crate::model::Digest;
 use crate::model::spec::ContainerSpec;
+use crate::model::spec::classes::{Change, class, strictest};
 
 use super::step::Cause;
-
-/// The least disruptive way in which a change becomes real, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Change {
-    /// The planner itself is all that uses the field.
-    Nothing,
-    /// While the container runs: its monitor is told, and its record is changed.
-    Update,
-    /// Stop, remove, create and start: the writable layer goes.
-    Recreate,
-}
-
-/// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 51] = [
-    ("image", Change::Recreate),
-    ("entrypoint", Change::Recreate),
-    ("command", Change::Recreate),
-    ("environment", Change::Recreate),
-    ("working_dir", Change::Recreate),
-    ("user", Change::Recreate),
-    ("hostname", Change::Recreate),
-    ("tty", Change::Recreate),
-    ("stdin_open", Change::Recreate),
-    ("stdin_once", Change::Recreate),
-    ("labels", Change::Recreate),
-    ("mounts", Change::Recreate),
-    ("network_mode", Change::Recreate),
-    ("networks", Change::Recreate),
-    ("ports", Change::Recreate),
-    // It says when a container is started, not what it is; the next start obeys what is declared then.
-    ("depends_on", Change::Nothing),
-    ("healthcheck", Change::Update),
-    ("restart", Change::Update),
-    ("logging", Change::Recreate),
-    ("limits", Change::Update),
-    ("stop_signal", Change::Recreate),
-    ("stop_grace_period", Change::Recreate),
-    ("cap_add", Change::Recreate),
-    ("cap_drop", Change::Recreate),
-    ("read_only", Change::Recreate),
-    ("sysctls", Change::Recreate),
-    ("ulimits", Change::Recreate),
-    ("extra_hosts", Change::Recreate),
-    ("init", Change::Recreate),
-    ("domainname", Change::Recreate),
-    ("privileged", Change::Recreate),
-    ("security_opt", Change::Recreate),
-    ("pid", Change::Recreate),
-    ("ipc", Change::Recreate),
-    ("uts", Change::Recreate),
-    ("cgroup", Change::Recreate),
-    ("cgroup_parent", Change::Recreate),
-    ("userns", Change::Recreate),
-    ("shm_size", Change::Recreate),
-    ("devices", Change::Recreate),
-    ("device_cgroup_rules", Change::Recreate),
-    ("group_add", Change::Recreate),
-    ("volumes_from", Change::Recreate),
-    ("dns", Change::Recreate),
-    ("dns_search", Change::Recreate),
-    ("dns_opt", Change::Recreate),
-    ("mac_address", Change::Recreate),
-    ("oom_score_adj", Change::Recreate),
-    ("publish_all", Change::Recreate),
-    ("annotations", Change::Recreate),
-    // Of no effect but where all of them are published.
-    ("expose", Change::Nothing),
-];
-
-/// What the change of a field takes.
-fn class(field: &str, spec: &ContainerSpec) -> Change {
-    if field == "expose" && spec.publish_all {
-        return Change::Recreate;
-    }
-    CLASSES.iter().find(|(name, _)| *name == field).map_or(Change::Recreate, |(_, change)| *change)
-}
 
 /// How two specs differ: the strongest change that is needed, and each difference that needs one.
 pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<Cause>) {
     if old == new {
         return (Change::Nothing, Vec::new());
     }
-    let mut change = Change::Nothing;
+    let change = strictest(old, new);
     let mut causes = Vec::new();
     let wanted = new;
     // A spec is plain data, so both always have a JSON form; its field names are those that users write.
@@ -103,7 +28,6 @@ pub(crate) fn compare(old: &ContainerSpec, new: &ContainerSpec) -> (Change, Vec<
         if before == after || class(field, wanted) == Change::Nothing {
             continue;
         }
-        change = change.max(class(field, wanted));
         differences(&format!("spec.{field}"), before, after, &mut causes);
     }
     (change, causes)
@@ -175,6 +99,7 @@ fn show(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::spec::Mount;
+    use crate::model::spec::classes::FIELDS;
 
     #[test]
     fn every_field_has_a_class() {
@@ -191,10 +116,10 @@ mod tests {
         let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
         let fields = fields(&spec).unwrap();
         for field in fields.keys() {
-            assert!(CLASSES.iter().any(|(name, _)| name == field), "{field} has no class");
+            assert!(FIELDS.iter().any(|known| known.name == field), "{field} has no class");
         }
-        for (name, _) in CLASSES {
-            assert!(fields.contains_key(name), "{name} is not a field");
+        for field in FIELDS {
+            assert!(fields.contains_key(field.name), "{} is not a field", field.name);
         }
     }
 
@@ -213,6 +138,7 @@ mod tests {
             uid: 0,
             gid: 0,
             secret: false,
+            on_change: Default::default(),
         };
         let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), size: None, mode: None, options: vec![] };
         let mut old = old;
@@ -243,15 +169,15 @@ mod tests {
         assert_eq!(compare(&old, &new), (Change::Nothing, vec![]));
         let mut shared = old.clone();
         shared.init = true;
-        assert_eq!(compare(&old, &shared).0, Change::Recreate);
+        assert_eq!(compare(&old, &shared).0, Change::Restart);
         assert_eq!(compare(&shared, &old).1.len(), 1, "what is gone is a difference too");
         shared.init = false;
         shared.expose = ["80/tcp".parse().unwrap()].into();
         assert_eq!(compare(&old, &shared).0, Change::Nothing);
         shared.publish_all = true;
-        assert_eq!(compare(&old, &shared).0, Change::Recreate);
+        assert_eq!(compare(&old, &shared).0, Change::Live);
         new.restart = "always".parse().unwrap();
-        assert_eq!(compare(&old, &new).0, Change::Update);
+        assert_eq!(compare(&old, &new).0, Change::Live);
         new.depends_on.insert("x".parse().unwrap(), crate::model::spec::Dependency { condition: Default::default() });
         assert_eq!(compare(&old, &new).1.len(), 1);
     }

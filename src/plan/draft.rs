@@ -251,12 +251,13 @@ impl<'a> Draft<'a> {
             if self.owns(&container.owner) {
                 let spec = serde_json::to_string(&container.spec).unwrap_or_default();
                 lines.push(format!(
-                    "container {} {} {} {} {:?} {spec}",
+                    "container {} {} {} {} {:?} {:?} {spec}",
                     container.id,
                     container.name,
                     container.image_digest,
                     phase(&container.state),
                     container.network_faults,
+                    container.faults,
                 ));
             } else {
                 lines.push(format!("name {}", container.name));
@@ -298,7 +299,7 @@ fn rank(draught: &Draught) -> u8 {
         (Action::Stop, _) => 2,
         (Action::Remove, _) => 3,
         (Action::Create, Kind::Network | Kind::Volume) | (Action::Repair, Kind::Network) => 4,
-        (Action::Repair | Action::Update, _) => 5,
+        (Action::Repair | Action::Update | Action::Reload, _) => 5,
         (Action::Create, _) => 6,
         (Action::Start, _) => 7,
         (Action::Wait(WaitFor::Healthy | WaitFor::Completed), _) => 8,

@@ -80,12 +80,13 @@ fn owner_text(owner: Option<&Owner>) -> String {
 /// A pass, and why it is there.
 type Pass = (&'static str, fn(&mut Draft<'_>));
 
-const PASSES: [Pass; 16] = [
+const PASSES: [Pass; 17] = [
     ("a packet filter that lacks something is made whole", steps::firewall),
     ("images come first: nothing is stopped for an image that cannot be had", images::images),
     ("networks are made, made anew or repaired", steps::networks),
     ("volumes are made, and never touched again", steps::volumes),
     ("containers are compared with what they were created from", steps::containers),
+    ("whoever would wait for another in a circle starts again", steps::exchanges),
     ("who shares what another one has starts again with it", steps::sharers),
     ("what is to start may need others to run once more", steps::revive_dependencies),
     ("what is no longer declared goes", steps::removals),

@@ -16,10 +16,13 @@ const C: Kind = Kind::Container;
 /// All ways in which an image comes to be here.
 pub(super) const OBTAIN: [Action; 5] = [Action::Pull, Action::Build, Action::Import, Action::Load, Action::Commit];
 
+/// Both ways in which a container becomes another one where it is.
+pub(super) const ALTER: [Action; 2] = [Action::Update, Action::Reload];
+
 /// What a container is made of is there before it is made, and before it is started or repaired.
 pub(super) fn references(draft: &mut Draft<'_>) {
     for Placed { engine_name, spec, .. } in draft.desired.containers.values() {
-        for action in [Action::Create, Action::Start, Action::Repair] {
+        for action in [Action::Create, Action::Start, Action::Repair, Action::Update, Action::Reload] {
             let step = (C, engine_name as &dyn ToString, action);
             for obtain in OBTAIN {
                 draft.need(step, (Kind::Image, &spec.image, obtain));
@@ -82,7 +85,12 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
         draft.need((C, new, Action::Create), (C, old, Action::Remove));
         draft.need((C, new, Action::Start), (C, new, Action::Create));
         draft.need((C, new, Action::Start), (C, old, Action::Stop));
-        draft.need((C, new, Action::Start), (C, new, Action::Update));
+        for alter in ALTER {
+            draft.need((C, new, alter), (C, old, Action::Stop));
+            for after in [Action::Start, Action::Repair] {
+                draft.need((C, new, after), (C, new, alter));
+            }
+        }
     }
     for stray in draft.strays.clone() {
         draft.need((C, &stray.name, Action::Remove), (C, &stray.name, Action::Stop));
@@ -92,7 +100,18 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
 pub(super) fn networks(draft: &mut Draft<'_>) {
     for container in owned(draft) {
         for network in container.spec.networks.keys() {
-            draft.need((Kind::Network, network, Action::Remove), (C, &container.name, Action::Remove));
+            let removal = (Kind::Network, network as &dyn ToString, Action::Remove);
+            let name = &container.name;
+            if draft.has(C, name, Action::Remove) {
+                draft.need(removal, (C, name, Action::Remove));
+            } else if draft.has(C, name, Action::Stop) {
+                draft.need(removal, (C, name, Action::Stop));
+            } else if container.state.is_alive() && !stays_in(draft, container, network) {
+                // It leaves it while it runs.
+                for alter in ALTER {
+                    draft.need(removal, (C, name, alter));
+                }
+            }
         }
     }
     for network in draft.desired.networks.values() {
@@ -107,6 +126,12 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
             }
         }
     }
+}
+
+/// Whether a container of the stack is to be in a network still.
+fn stays_in(draft: &Draft<'_>, container: &Container, network: &Name) -> bool {
+    let declared = container.owner.as_ref().and_then(|owner| draft.desired.containers.get(&owner.resource));
+    declared.is_some_and(|placed| placed.spec.networks.contains_key(network))
 }
 
 pub(super) fn dependencies(draft: &mut Draft<'_>) {
@@ -126,7 +151,7 @@ pub(super) fn dependencies(draft: &mut Draft<'_>) {
             }
         }
         for wait in [WaitFor::Healthy, WaitFor::Completed] {
-            for before in [Action::Start, Action::Update, Action::Repair] {
+            for before in [Action::Start, Action::Update, Action::Reload, Action::Repair] {
                 draft.need((C, engine_name, Action::Wait(wait)), (C, engine_name, before));
             }
         }
@@ -210,9 +235,17 @@ pub(super) fn takings(draft: &mut Draft<'_>) {
             .filter_map(|port| ports.get(&port.host_port?))
             .chain(fixed.filter_map(|address| addresses.get(&address)))
             .flatten();
-        for holder in holders {
+        let starts = draft.has(C, engine_name, Action::Start);
+        let take: &[Action] = if starts { &[Action::Start] } else { &ALTER };
+        for (holder, take) in holders.flat_map(|holder| take.iter().map(move |take| (holder, *take))) {
             for end in [Action::Stop, Action::Remove] {
-                draft.need((C, engine_name, Action::Start), (C, &holder.name, end));
+                draft.need((C, engine_name, take), (C, &holder.name, end));
+            }
+            // One that goes on running gives it back by becoming what it is to be.
+            if !draft.has(C, &holder.name, Action::Stop) {
+                for alter in ALTER {
+                    draft.need((C, engine_name, take), (C, &holder.name, alter));
+                }
             }
         }
     }

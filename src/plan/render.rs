@@ -20,6 +20,7 @@ enum Verb {
     Create,
     Recreate,
     Update,
+    Reload,
     Restart,
     Start,
     Stop,
@@ -41,6 +42,7 @@ impl Verb {
             Self::Create => ("+", "create", "32"),
             Self::Recreate => ("-/+", "recreate", "33"),
             Self::Update => ("~", "update", "33"),
+            Self::Reload => ("⟳", "reload", "33"),
             Self::Restart => ("↻", "restart", "33"),
             Self::Start => ("▶", "start", "32"),
             Self::Stop => ("■", "stop", "31"),
@@ -130,10 +132,12 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
         Verb::Create
     } else if has(Action::Remove) {
         Verb::Remove
-    } else if has(Action::Update) {
-        Verb::Update
     } else if has(Action::Stop) && has(Action::Start) {
         Verb::Restart
+    } else if has(Action::Reload) {
+        Verb::Reload
+    } else if has(Action::Update) {
+        Verb::Update
     } else if has(Action::Start) {
         Verb::Start
     } else if has(Action::Stop) {

@@ -119,8 +119,10 @@ pub enum Action {
     Stop,
     /// Container (with its writable layer), network. A volume only when the user allowed it.
     Remove,
-    /// Container: change limits or restart policy while it runs.
+    /// Container: what it is to be, without a new process where it runs; of one that is stopped, from its next start on.
     Update,
+    /// Container: so too, and its first process is told by a signal that its files have another content.
+    Reload,
     /// Network, container's links, packet filter: put back what the kernel lost.
     Repair,
     /// Container: until the condition holds.
@@ -142,6 +144,7 @@ impl Action {
             Self::Stop => "stop",
             Self::Remove => "remove",
             Self::Update => "update",
+            Self::Reload => "reload",
             Self::Repair => "repair",
             Self::Wait(WaitFor::Healthy) => "wait until healthy",
             Self::Wait(WaitFor::Completed) => "wait until completed",

@@ -1,16 +1,20 @@
 //! The passes that say which steps there are, and why.
 
+use std::collections::BTreeSet;
+
 use serde_json::to_value;
 
 use crate::manifest::Placed;
-use crate::model::spec::{Condition, Mount};
+use crate::model::spec::classes::Change;
+use crate::model::spec::{Condition, ContainerSpec, Mount};
 use crate::model::{Name, RestartPolicy};
-use crate::observed::{ContainerState, Health};
+use crate::observed::{Container, ContainerState, Health, Repair};
 
 use super::Obstacle;
-use super::classes::{Change, changed, compare, differences};
+use super::classes::{changed, compare, differences};
 use super::draft::Draft;
 use super::images;
+use super::order::ALTER;
 use super::step::{Action, Cause, Kind, Resource, SparedIf, WaitFor};
 
 pub(super) fn resource(kind: Kind, name: &Name) -> Resource {
@@ -111,13 +115,13 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
         if old.spec.image == spec.image {
             recreate.extend(images::moved(draft, old, &spec.image));
         }
-        for network in spec.networks.keys() {
-            if draft.has(Kind::Network, network, Action::Create) {
-                recreate.push(follows(draft, Kind::Network, network, "is made anew"));
-            }
-        }
+        let new_networks: Vec<Cause> = (spec.networks.keys().filter(|network| old.spec.networks.contains_key(*network)))
+            .filter(|network| draft.has(Kind::Network, *network, Action::Create))
+            .map(|network| follows(draft, Kind::Network, network, "is made anew"))
+            .collect();
         // It is made anew for its image alone, and that may turn out to be the same one.
-        let only_image = change == Change::Nothing && recreate.len() == 1 && images::is_open(draft, &spec.image);
+        let only_image =
+            change == Change::Nothing && new_networks.is_empty() && recreate.len() == 1 && images::is_open(draft, &spec.image);
         let spared_if = only_image.then(|| SparedIf { image: spec.image.clone(), is: old.image_digest });
         if !recreate.is_empty() {
             change = Change::Recreate;
@@ -133,6 +137,10 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 _ => None,
             })
             .collect();
+        if old.state.is_alive() && !new_networks.is_empty() {
+            change = change.max(Change::Restart);
+            causes.extend(new_networks);
+        }
         match change {
             Change::Recreate => {
                 if old.state.is_alive() {
@@ -149,19 +157,89 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 draft.spare(engine_name, Action::Start, spared_if.filter(|_| ends));
                 continue;
             }
-            Change::Update => draft.add(Action::Update, resource.clone(), engine_name, Some(old), causes),
+            // Its own process is looked at below: one that is to run and does not is started, and one that is not alive
+            // only has to be what it is to be from its next start on.
+            Change::Restart if old.state.is_alive() => {
+                draft.add(Action::Stop, resource.clone(), engine_name, Some(old), causes.clone());
+                draft.add(Action::Update, resource.clone(), engine_name, Some(old), causes.clone());
+                draft.add(Action::Start, resource, engine_name, Some(old), causes);
+                continue;
+            }
+            Change::Reload if old.state.is_running() => {
+                draft.add(Action::Reload, resource.clone(), engine_name, Some(old), causes);
+            }
+            Change::Restart | Change::Reload | Change::Live => {
+                draft.add(Action::Update, resource.clone(), engine_name, Some(old), causes);
+            }
             Change::Nothing => {}
         }
-        if let Some(cause) = must_start(&old.state, spec.restart) {
-            draft.add(Action::Start, resource, engine_name, Some(old), vec![cause]);
-        } else if old.state.is_alive() && !lost_volumes.is_empty() {
-            // It still has the folder that is gone mounted.
-            draft.add(Action::Stop, resource.clone(), engine_name, Some(old), lost_volumes.clone());
-            draft.add(Action::Start, resource, engine_name, Some(old), lost_volumes);
-        } else if old.state.is_alive() && !old.network_faults.is_empty() {
-            let causes = old.network_faults.iter().map(|fault| Cause::Drift { what: fault.clone() }).collect();
-            draft.add(Action::Repair, resource, engine_name, Some(old), causes);
+        mend(draft, old, spec.restart, resource, lost_volumes);
+    }
+}
+
+/// Whoever takes a port or an address while it runs, from one that does so too, would wait for the other in a circle: it gives
+/// back what it has, and starts again.
+pub(super) fn exchanges(draft: &mut Draft<'_>) {
+    let lively = |draft: &Draft<'_>, name: &Name| {
+        let alters = ALTER.iter().any(|alter| draft.has(Kind::Container, name, *alter));
+        alters && !draft.has(Kind::Container, name, Action::Stop)
+    };
+    let mut restarted = Vec::new();
+    for (name, placed) in &draft.desired.containers {
+        let Some(old) = draft.mine.get(name).copied().filter(|old| lively(draft, &old.name)) else { continue };
+        let wanted = fixed(&placed.spec);
+        let from = draft.mine.iter().find(|(other, holder)| {
+            *other != &name
+                && lively(draft, &holder.name)
+                && fixed(&holder.spec).intersection(&wanted).next().is_some()
+                && draft
+                    .desired
+                    .containers
+                    .get(**other)
+                    .is_some_and(|placed| !fixed(&placed.spec).is_subset(&fixed(&holder.spec)))
+        });
+        if let Some((other, _)) = from {
+            restarted.push((name, old, (*other).clone()));
         }
+    }
+    for (name, old, other) in restarted {
+        let why = "has what this one takes, and takes something itself".to_owned();
+        let causes = vec![Cause::Follows { resource: resource(Kind::Container, &other), why }];
+        draft.add(Action::Stop, resource(Kind::Container, name), &old.name, Some(old), causes.clone());
+        draft.add(Action::Start, resource(Kind::Container, name), &old.name, Some(old), causes);
+    }
+}
+
+/// The ports of the host and the addresses that a container says it has.
+fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
+    let ports = spec.ports.iter().filter_map(|port| Some(format!("{}/{:?}", port.host_port?, port.protocol)));
+    let addresses = spec.networks.values().filter_map(|attachment| Some(attachment.ipv4_address?.to_string()));
+    ports.chain(addresses).collect()
+}
+
+/// A container that is what it is to be, as far as its record goes, is started where it ought to run, and gets back what it lacks.
+fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource: Resource, lost_volumes: Vec<Cause>) {
+    let name = &old.name;
+    if let Some(cause) = must_start(&old.state, restart) {
+        draft.add(Action::Start, resource, name, Some(old), vec![cause]);
+        return;
+    }
+    if !old.state.is_alive() {
+        return;
+    }
+    let drift = |what: &String| Cause::Drift { what: what.clone() };
+    let lost = old.faults.iter().filter(|fault| fault.repair == Repair::Restart).map(|fault| drift(&fault.what));
+    // It still has the folder mounted that is gone.
+    let lost: Vec<Cause> = lost_volumes.into_iter().chain(lost).collect();
+    if !lost.is_empty() {
+        draft.add(Action::Stop, resource.clone(), name, Some(old), lost.clone());
+        draft.add(Action::Start, resource, name, Some(old), lost);
+        return;
+    }
+    let faults = old.faults.iter().map(|fault| &fault.what);
+    let causes: Vec<Cause> = old.network_faults.iter().chain(faults).map(drift).collect();
+    if !causes.is_empty() {
+        draft.add(Action::Repair, resource, name, Some(old), causes);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
-use crate::model::spec::Mount;
+use crate::model::spec::{ContainerSpec, Mount};
 use crate::model::{ContainerId, ImageRef, Name, Owner, ProgressSink};
 use crate::observed::{Answer, ContainerState, Health};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
@@ -175,6 +175,7 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         | Action::Start
         | Action::Stop
         | Action::Update
+        | Action::Reload
         | Action::Wait(_) => {
             return Err(EffectError::Senseless { kind: Kind::Network });
         }
@@ -199,6 +200,7 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
         | Action::Start
         | Action::Stop
         | Action::Update
+        | Action::Reload
         | Action::Repair
         | Action::Wait(_) => {
             return Err(EffectError::Senseless { kind: Kind::Volume });
@@ -220,12 +222,12 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         Action::Start => engine.start(&id).await?,
         Action::Stop => engine.stop(&id, None).await?,
         Action::Remove => engine.remove(&id, true).await?,
-        Action::Update => {
+        Action::Update | Action::Reload => {
             let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
-            engine.update(&id, declared.spec.restart, declared.spec.limits.clone()).await?;
-            engine.update_healthcheck(&id, declared.spec.healthcheck.clone()).await?;
+            put_configs(engine, desired, step, &declared.spec)?;
+            engine.alter(&id, declared.spec.clone()).await?;
         }
-        Action::Repair => engine.repair_links(&id).await?,
+        Action::Repair => engine.repair_container(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
         Action::Create | Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Push => {
             return Err(EffectError::Senseless { kind: Kind::Container });
@@ -236,12 +238,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
 
 async fn create(engine: &Engine, desired: &Desired, step: &Step) -> Result<(), EffectError> {
     let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
-    for mount in &declared.spec.mounts {
-        if let Mount::Config { source, secret, .. } = mount {
-            let content = desired.content(source, *secret).ok_or_else(|| not_desired(step))?;
-            engine.put_config(content)?;
-        }
-    }
+    put_configs(engine, desired, step, &declared.spec)?;
     let new = NewContainer {
         name: Some(declared.engine_name.clone()),
         owner: Some(owner(desired, step)),
@@ -249,6 +246,17 @@ async fn create(engine: &Engine, desired: &Desired, step: &Step) -> Result<(), E
         auto_remove: false,
     };
     engine.create(new).await?;
+    Ok(())
+}
+
+/// Stores the contents of what a container is to have mounted.
+fn put_configs(engine: &Engine, desired: &Desired, step: &Step, spec: &ContainerSpec) -> Result<(), EffectError> {
+    for mount in &spec.mounts {
+        if let Mount::Config { source, secret, .. } = mount {
+            let content = desired.content(source, *secret).ok_or_else(|| not_desired(step))?;
+            engine.put_config(content)?;
+        }
+    }
     Ok(())
 }
 

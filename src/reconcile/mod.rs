@@ -122,7 +122,7 @@ impl Reconciler {
         look: Look,
         given: &[Given],
     ) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
-        let mut observed = self.engine.observe().await?;
+        let mut observed = self.engine.observe_closely().await?;
         let db = self.engine.db();
         observed.known = knowledge::known(db, &desired.stack)?;
         let asked = match look {
@@ -161,7 +161,7 @@ impl Reconciler {
 
     /// What a destroy would do now. Volumes are in it only when `volumes`.
     pub async fn plan_destroy(&self, stack: &Name, volumes: bool) -> Result<Plan, ReconcileError> {
-        Ok(plan::plan_destroy(stack, &self.engine.observe().await?, volumes)?)
+        Ok(plan::plan_destroy(stack, &self.engine.observe_closely().await?, volumes)?)
     }
 
     /// Makes the host what `desired` says because a user says so: images whose pull policy is `always` are asked for at

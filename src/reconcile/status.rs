@@ -17,7 +17,7 @@ use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
 impl Reconciler {
     /// All stacks, or the one named.
     pub async fn status(&self, only: Option<&Name>) -> Result<Vec<StackStatus>, ReconcileError> {
-        let mut observed = self.engine.observe().await?;
+        let mut observed = self.engine.observe_closely().await?;
         let db = self.engine.db();
         let mut all = Vec::new();
         for stack in record::stacks(db)? {

@@ -1,5 +1,6 @@
 //! Health checks by the monitor.
 
+use setpoint::engine::containers::Beside;
 use setpoint::model::ContainerId;
 use setpoint::model::spec::{Healthcheck, OnUnhealthy, Probe, Startup};
 use setpoint::observed::{ContainerState, Health};
@@ -135,7 +136,15 @@ async fn checks_change_while_the_container_runs() {
     // In the middle of a check that would take a quarter of an hour.
     let under_way = || std::fs::read_to_string(format!("/proc/{}/task/{0}/children", parent_of(pid))).unwrap();
     until("a check is under way", || under_way().split_whitespace().count() == 2).await;
-    let set = async |check: Option<Healthcheck>| bench.containers.set_healthcheck(&id, check.clone(), check).await.unwrap();
+    let set = async |check: Option<Healthcheck>| {
+        let held = bench.containers.hold(&id).await.unwrap();
+        let old = bench.containers.get(&id).unwrap();
+        let mut new = old.clone();
+        new.spec.healthcheck.clone_from(&check);
+        let beside = Beside { healthcheck: check, image_signal: None };
+        bench.containers.tell(&held, &old, &new, &beside).await.unwrap();
+        bench.containers.set_spec(&held, &new.spec).unwrap();
+    };
     set(Some(quick(Probe::Shell("echo changed".to_owned())))).await;
     until("healthy", || health(&bench, &id) == Health::Healthy).await;
     let status = bench.containers.status(&id).unwrap();

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use setpoint::engine::containers::{ContainersError, ExecSpec, resize_exec};
-use setpoint::model::spec::Mount;
+use setpoint::model::spec::{Mount, OnChange};
 use setpoint::model::{Owner, RestartPolicy};
 
 use tokio::io::AsyncReadExt;
@@ -80,6 +80,7 @@ async fn configs_become_files() {
                 uid: 5,
                 gid: 6,
                 secret: false,
+                on_change: OnChange::default(),
             });
         })
         .await;

@@ -194,6 +194,7 @@ mod tests {
             networks: Default::default(),
             ports: Default::default(),
             network_faults: vec![],
+            faults: vec![],
             restarts: 0,
             health: None,
         }

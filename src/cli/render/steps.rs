@@ -17,6 +17,7 @@ pub const fn participle(action: Action) -> &'static str {
         Action::Stop => "stopped",
         Action::Remove => "removed",
         Action::Update => "updated",
+        Action::Reload => "reloaded",
         Action::Repair => "repaired",
         Action::Wait(WaitFor::Healthy) => "healthy",
         Action::Wait(WaitFor::Completed) => "completed",

@@ -63,21 +63,23 @@ impl Sandbox {
         let attached = attached.as_ref().filter(|_| !on_host);
         let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
         let mut own =
-            attached.iter().flat_map(|attached| attached.endpoints.values()).map(|endpoint| endpoint.address.to_string());
+            attached.iter().flat_map(|attached| attached.given.endpoints.values()).map(|endpoint| endpoint.address.to_string());
         let own = own.next_back().unwrap_or_else(|| "127.0.0.1".to_owned());
         hosts.push_str(&format!("{own}\t{hostname}\n"));
         for (name, address) in &self.work.request.extra_hosts {
             let address = match address {
                 HostAddress::Ip(address) => address.to_string(),
                 HostAddress::Gateway => {
-                    let gateway = attached.and_then(|attached| attached.nameservers.first());
+                    let gateway = attached.and_then(|attached| attached.given.nameservers.first());
                     gateway.map_or_else(|| "127.0.0.1".to_owned(), ToString::to_string)
                 }
             };
             hosts.push_str(&format!("{address}\t{name}\n"));
         }
         let resolv = match attached {
-            Some(attached) => attached.nameservers.iter().map(|server| format!("nameserver {server}\n")).collect::<String>(),
+            Some(attached) => {
+                attached.given.nameservers.iter().map(|server| format!("nameserver {server}\n")).collect::<String>()
+            }
             None => {
                 let host = files::read_if_there(Path::new("/etc/resolv.conf"))?.unwrap_or_default();
                 String::from_utf8_lossy(&host).into_owned()

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{Containers, ContainersError, Record};
 use crate::engine::runtime::spec::HostMount;
 use crate::files::{self, FileError};
-use crate::model::Digest;
 use crate::model::spec::Mount;
+use crate::model::{ContainerId, Digest};
 
 impl Containers {
     /// Keeps a content. The same content again changes nothing.
@@ -47,25 +48,13 @@ impl Containers {
 
     /// Writes a container's configs as files of their mode and owner, and says where they are to be mounted.
     pub(super) fn place_configs(&self, record: &Record) -> Result<Vec<HostMount>, ContainersError> {
-        let folder = self.instance.container_dir(&record.id).join("configs");
-        let secrets = self.instance.container_run_dir(&record.id).join("secrets");
         let mut mounts = Vec::new();
-        for (number, mount) in record.spec.mounts.iter().enumerate() {
+        for mount in &record.spec.mounts {
             let Mount::Config { digest, target, mode, uid, gid, secret, .. } = mount else { continue };
-            // What is of this boot only is in memory.
-            let folder = if *secret { &secrets } else { &folder };
-            let content: Option<Vec<u8>> = self.db.read(|t| {
-                t.prepare_cached("SELECT content FROM configs WHERE digest = ?1")?
-                    .query_row([digest.to_string()], |row| row.get(0))
-                    .optional()
-            })?;
-            let content = content.ok_or_else(|| ContainersError::NoConfig {
-                name: record.name.to_string(),
-                digest: *digest,
-                target: target.clone(),
-            })?;
-            files::create_dirs(folder, 0o700)?;
-            let path = folder.join(number.to_string());
+            let content = self.content(record, digest, target)?;
+            let folder = self.folder_of_configs(&record.id, *secret);
+            files::create_dirs(&folder, 0o700)?;
+            let path = folder.join(file_name(target));
             files::publish(&path, &content, 0o600)?;
             chown(&path, Some(*uid), Some(*gid)).map_err(|e| FileError::new("set the owner of", &path, e))?;
             // After the owner, because a change of owner takes the set-user-id bits away.
@@ -75,4 +64,57 @@ impl Containers {
         }
         Ok(mounts)
     }
+
+    /// Writes those configs of a container that runs whose files have another content: into the very files, because these are
+    /// what it has mounted.
+    ///
+    /// # Errors
+    /// When a file is not there that is mounted.
+    pub(super) fn rewrite_configs(&self, record: &Record) -> Result<(), ContainersError> {
+        for mount in &record.spec.mounts {
+            let Mount::Config { digest, target, secret, .. } = mount else { continue };
+            let path = self.folder_of_configs(&record.id, *secret).join(file_name(target));
+            if Digest::of(&files::read(&path)?) != *digest {
+                files::rewrite(&path, &self.content(record, digest, target)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of a container's configs have a file that says something else: where they are mounted.
+    pub(super) fn changed_configs(&self, record: &Record) -> Result<Vec<String>, ContainersError> {
+        let mut changed = Vec::new();
+        for mount in &record.spec.mounts {
+            let Mount::Config { digest, target, secret, .. } = mount else { continue };
+            let path = self.folder_of_configs(&record.id, *secret).join(file_name(target));
+            // One that was started by a version that named its files otherwise is as it was.
+            if files::read_if_there(&path)?.is_some_and(|content| Digest::of(&content) != *digest) {
+                changed.push(target.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    /// What is of this boot only is in memory.
+    fn folder_of_configs(&self, id: &ContainerId, secret: bool) -> PathBuf {
+        if secret { self.instance.container_run_dir(id).join("secrets") } else { self.instance.container_dir(id).join("configs") }
+    }
+
+    fn content(&self, record: &Record, digest: &Digest, target: &str) -> Result<Vec<u8>, ContainersError> {
+        let content: Option<Vec<u8>> = self.db.read(|t| {
+            t.prepare_cached("SELECT content FROM configs WHERE digest = ?1")?
+                .query_row([digest.to_string()], |row| row.get(0))
+                .optional()
+        })?;
+        content.ok_or_else(|| ContainersError::NoConfig {
+            name: record.name.to_string(),
+            digest: *digest,
+            target: target.to_owned(),
+        })
+    }
+}
+
+/// Of where it is mounted, which does not change when other mounts come and go.
+fn file_name(target: &str) -> String {
+    Digest::of(target.as_bytes()).short()
 }

@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::{Containers, ContainersError, exec_role};
+use crate::engine::monitor;
 use crate::engine::runtime::{self, ExecRequest, Launch};
 use crate::files;
 use crate::model::ContainerId;
@@ -41,7 +42,7 @@ pub(super) const EXECUTED: &[u8; 9] = b"executed\n";
 /// Whether a file in a container's run-time folder, by its name, is there for a moment only and says nothing of the
 /// container.
 pub fn is_passing(name: &[u8]) -> bool {
-    name.starts_with(b".") || name.starts_with(ORDER_PREFIX.as_bytes())
+    name.starts_with(b".") || name.starts_with(ORDER_PREFIX.as_bytes()) || name == monitor::LIMITS.as_bytes()
 }
 
 /// What the role is told. How the container was started stands in the folder where the order is.

@@ -4,6 +4,8 @@
 //! Guarantees: a container that has a row in phase `ready` has its folders; what is removed is gone with every file, cgroup
 //! and process; each verb may be repeated. Whoever creates, starts or removes holds the container's lock meanwhile.
 
+mod alter;
+mod closely;
 mod configs;
 mod error;
 mod exec;
@@ -32,6 +34,7 @@ use crate::model::spec::ContainerSpec;
 use crate::model::{Digest, Instance, Name, Owner};
 use crate::sys;
 
+pub use alter::Beside;
 pub use error::ContainersError;
 pub use exec::{ExecSpec, is_passing};
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};

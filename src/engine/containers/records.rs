@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Containers, ContainersError, NewContainer};
 use crate::files;
-use crate::model::spec::{ContainerSpec, Healthcheck, ResourceLimits};
+use crate::model::spec::{ContainerSpec, ResourceLimits};
 use crate::model::{ContainerId, Digest, Name, Owner, RestartPolicy};
 use crate::sys;
 
@@ -157,12 +157,7 @@ impl Containers {
         self.write_spec(id, &spec)
     }
 
-    /// Changes what a record says of health checks.
-    pub(super) fn change_healthcheck(&self, id: &ContainerId, check: Option<Healthcheck>) -> Result<(), ContainersError> {
-        self.write_spec(id, &ContainerSpec { healthcheck: check, ..self.get(id)?.spec })
-    }
-
-    fn write_spec(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), ContainersError> {
+    pub(super) fn write_spec(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), ContainersError> {
         let text = serde_json::to_string(spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
         self.db.write(|t| t.execute("UPDATE containers SET spec = ?2 WHERE id = ?1", params![id.as_str(), text]))?;
         Ok(())

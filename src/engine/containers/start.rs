@@ -131,7 +131,9 @@ impl Containers {
         self.make_folders(id)?;
         files::create_dirs(&run, 0o700)?;
         // What killed commands left: orders that nobody fetched, files that were never published.
-        for leftover in entries(&run)?.into_iter().filter(|name| name.starts_with('.') || name.starts_with(ORDER_PREFIX)) {
+        // What the limits of another run came to says nothing of this one.
+        let stale = |name: &String| name.starts_with('.') || name.starts_with(ORDER_PREFIX) || name == monitor::LIMITS;
+        for leftover in entries(&run)?.into_iter().filter(stale) {
             files::remove_all(&run.join(leftover))?;
         }
         for leftover in entries(&durable)?.into_iter().filter(|name| name.starts_with('.')) {

@@ -6,7 +6,7 @@ use super::{Containers, ContainersError};
 use crate::engine::monitor::{self, Attached, Attachment, Client, ClientError, Status};
 use crate::engine::runtime::cgroups::{self, Cgroup};
 use crate::engine::runtime::kin::Kin;
-use crate::model::spec::{Healthcheck, ResourceLimits};
+use crate::model::spec::ResourceLimits;
 use crate::model::{ContainerId, RestartPolicy, Signal, Span};
 use crate::observed::ContainerState;
 use crate::sys;
@@ -138,22 +138,6 @@ impl Containers {
             Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
         }
         self.change_spec(&held.id, restart, limits)
-    }
-
-    /// Records another health check, and has it made from now on: `effective` is the image's where the spec has none.
-    pub async fn set_healthcheck(
-        &self,
-        id: &ContainerId,
-        recorded: Option<Healthcheck>,
-        effective: Option<Healthcheck>,
-    ) -> Result<(), ContainersError> {
-        let held = self.hold(id).await?;
-        match Client::new(&self.instance, id).check(effective).await {
-            // Without a monitor the next start reads the record.
-            Ok(()) | Err(ClientError::Gone) => {}
-            Err(source) => return Err(ContainersError::Monitor { name: self.called(id), source }),
-        }
-        self.change_healthcheck(&held.id, recorded)
     }
 
     /// The processes of a container, by their numbers here.

@@ -11,7 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 
-use super::protocol::{self, Attachment, ProtocolError, Reply, Request};
+use super::protocol::{self, Attachment, Behaviour, ProtocolError, Reply, Request};
 use super::status::{SOCKET, Status};
 use crate::model::spec::{Healthcheck, ResourceLimits};
 use crate::model::{ContainerId, Instance, RestartPolicy, Signal};
@@ -96,6 +96,11 @@ impl Client {
 
     pub async fn update(&self, restart: Option<RestartPolicy>, limits: Option<ResourceLimits>) -> Result<(), ClientError> {
         done(self.ask(&Request::Update { restart, limits: limits.map(Box::new) }, PROMPT).await?)
+    }
+
+    /// Has it ended and recorded in another way.
+    pub(crate) async fn behave(&self, behaviour: Behaviour) -> Result<(), ClientError> {
+        done(self.ask(&Request::Behave(Box::new(behaviour)), PROMPT).await?)
     }
 
     /// Has its health checked in another way, or not at all.

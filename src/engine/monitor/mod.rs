@@ -38,8 +38,8 @@ pub use protocol::{Attachment, Reply, Request};
 pub use status::{Status, StatusError, has_monitor, last_process, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;
-pub(crate) use protocol::Started;
-pub(crate) use status::{LOGS, MONITOR_LOG};
+pub(crate) use protocol::{Behaviour, Started};
+pub(crate) use status::{LIMITS, LOGS, MONITOR_LOG};
 
 use status::LOCK;
 

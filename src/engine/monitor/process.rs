@@ -66,6 +66,8 @@ pub(super) struct Monitor {
     buffer: Vec<u8>,
     /// Something was done since memory was given back.
     untidy: bool,
+    /// Limits were set since it was written down what the kernel made of them.
+    unnoted: bool,
 }
 
 enum Phase {
@@ -131,6 +133,7 @@ impl Monitor {
             kill_at: None,
             buffer: Vec::new(),
             untidy: true,
+            unnoted: false,
         })
     }
 
@@ -151,6 +154,7 @@ impl Monitor {
     /// Looks after the container until it has finally exited.
     pub(super) fn run(mut self) -> Result<Farewell, MonitorError> {
         while !matches!(self.phase, Phase::Over { .. }) {
+            self.note_limits();
             let events = self.wait()?;
             for event in events {
                 self.handle(event);
@@ -180,6 +184,7 @@ impl Monitor {
         self.status.began = Some(began_at);
         self.status.oom_killed = false;
         self.status.paused = false;
+        self.unnoted = true;
         self.phase = Phase::Running(Box::new(Run { process, began, began_at, streams, prober, unwell: false }));
         self.publish(true);
         Ok(pid)
@@ -272,6 +277,7 @@ impl Monitor {
                 self.check_otherwise(check.map(|check| *check));
                 Reply::Done
             }
+            Request::Behave(behaviour) => self.behave_otherwise(*behaviour),
             Request::Pause => self.pause(),
             Request::Unpause => self.unpause(),
             Request::Update { restart, limits } => {
@@ -283,6 +289,9 @@ impl Monitor {
                     Ok(()) => {
                         if let Some(limits) = limits {
                             self.job.launch.limits = *limits;
+                            self.unnoted = true;
+                            // Before anybody is told, who would look at once.
+                            self.note_limits();
                         }
                         self.job.restart = restart.unwrap_or(self.job.restart);
                         Reply::Done

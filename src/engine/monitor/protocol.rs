@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logs::Recording;
 use super::status::Status;
 use crate::model::spec::{Healthcheck, ResourceLimits};
-use crate::model::{RestartPolicy, Signal};
+use crate::model::{RestartPolicy, Signal, Span};
 
 /// The version of the protocol that this program speaks.
 const VERSION: u32 = 1;
@@ -47,8 +48,18 @@ pub enum Request {
         #[serde(default)]
         limits: Option<Box<ResourceLimits>>,
     },
+    /// Behave in this way from now on. Asked for apart from `Update`, so that a monitor that does not know it refuses.
+    Behave(Box<Behaviour>),
     /// Check the container's health in this way from now on, or not at all.
     Check { check: Option<Box<Healthcheck>> },
+}
+
+/// How a monitor ends its container, and where it records what that prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Behaviour {
+    pub(crate) stop_signal: Signal,
+    pub(crate) stop_grace: Span,
+    pub(crate) recording: Recording,
 }
 
 /// How somebody has a container's streams.
@@ -154,6 +165,11 @@ mod tests {
             Request::Update { restart: Some(RestartPolicy::OnFailure(Some(2))), limits: Some(Box::default()) },
             Request::Check { check: Some(Box::new(Healthcheck::new(Probe::Http("80/ok".parse().unwrap())))) },
             Request::Check { check: None },
+            Request::Behave(Box::new(Behaviour {
+                stop_signal: Signal::TERM,
+                stop_grace: Span::seconds(3),
+                recording: Recording::None,
+            })),
         ] {
             assert_eq!(decode::<Request>(&encode(&request).unwrap()).unwrap(), request);
         }

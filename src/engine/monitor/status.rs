@@ -17,6 +17,8 @@ pub(crate) const STATE: &str = "state.json";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const SOCKET: &str = "monitor.sock";
 pub(crate) const JOB: &str = "launch.json";
+/// What the kernel said of the container's limits when they had been set.
+pub(crate) const LIMITS: &str = "limits.json";
 /// In the durable folder: what a monitor has to say about itself.
 pub(crate) const MONITOR_LOG: &str = "monitor.log";
 /// In the durable folder: the container's log files.

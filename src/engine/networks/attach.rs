@@ -33,11 +33,53 @@ pub struct Join {
 pub struct Attached {
     /// Its network namespace, which lives as long as this or a process refers to it.
     pub netns: OwnedFd,
+    pub given: Given,
+}
+
+/// What a container has of its networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
     pub endpoints: BTreeMap<Name, Endpoint>,
     /// With the host ports that were chosen.
     pub ports: BTreeSet<PortMapping>,
     /// For its `resolv.conf`. Empty without networks.
     pub nameservers: Vec<Ipv4Addr>,
+}
+
+/// Which numbers a container's links get, in their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// In the order of the networks.
+    Anew,
+    /// Those of networks that it is in already stay, and new ones come after them.
+    Kept,
+}
+
+/// What is written down for a container.
+pub(super) struct Reserved {
+    /// All rows as they are now.
+    pub(super) rows: Rows,
+    /// What it had before.
+    pub(super) former: Vec<Lease>,
+    /// By the numbers of their links.
+    pub(super) leases: Vec<Lease>,
+    published: Vec<Published>,
+}
+
+impl Reserved {
+    fn networks(&self) -> impl Iterator<Item = &NetworkRow> {
+        self.leases.iter().filter_map(|lease| self.rows.network_by_id(&lease.network))
+    }
+
+    pub(super) fn given(&self) -> Given {
+        let networks: Vec<&NetworkRow> = self.networks().collect();
+        let main = way_out(&networks).or(networks.first().copied());
+        Given {
+            endpoints: endpoints(&self.rows, &self.leases),
+            ports: self.published.iter().map(Published::mapping).collect(),
+            nameservers: main.map(|network| network.subnet.gateway()).into_iter().collect(),
+        }
+    }
 }
 
 impl Inner {
@@ -59,51 +101,53 @@ impl Inner {
     }
 
     fn connect(&self, container: &ContainerId, joins: &[Join], ports: &BTreeSet<PortMapping>) -> Result<Attached> {
-        let (rows, leases, published) = self.reserve(container, joins, ports)?;
-        let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
+        let reserved = {
+            let _lock = self.lock()?;
+            self.reserve(container, joins, ports, Numbers::Anew)?
+        };
         let host = Kernel::open()?;
-        let mut gateways: Vec<Ipv4Addr> = Vec::new();
-        for network in &networks {
-            if host.link(&self.instance.bridge(&network.id))?.is_none() {
-                let _lock = self.lock()?;
-                self.restore(&host, network, &self.rows()?)?;
-            }
-            gateways.push(network.subnet.gateway());
-        }
-        self.dns.ensure(&gateways)?;
+        self.ready(&host, &reserved)?;
+        let Reserved { rows, leases, .. } = &reserved;
         let namespace = netns::create().map_err(|source| NetworkError::Kernel {
             step: "create",
             object: "a network namespace".to_owned(),
             source,
         })?;
-        for lease in &leases {
+        for lease in leases {
             // What an earlier start left, whose namespace is not gone yet.
             host.delete_link(&self.instance.host_link(container, lease.link))?;
         }
-        self.link_up(&host, &namespace, &rows, &leases, joins.first().and_then(|join| join.mac))?;
-        let way_out = way_out(&networks);
-        Ok(Attached {
-            netns: namespace,
-            endpoints: endpoints(&rows, &leases),
-            ports: published.iter().map(Published::mapping).collect(),
-            nameservers: way_out.map(|n| n.subnet.gateway()).or(gateways.first().copied()).into_iter().collect(),
-        })
+        self.link_up(&host, &namespace, rows, leases, joins.first().and_then(|join| join.mac))?;
+        Ok(Attached { netns: namespace, given: reserved.given() })
     }
 
-    /// Decides, and writes down, what the container gets; then tells filter and DNS.
-    fn reserve(
+    /// Makes sure that the networks are there which somebody is to be connected with, and that somebody answers for names.
+    pub(super) fn ready(&self, host: &Kernel, reserved: &Reserved) -> Result<()> {
+        let mut gateways: Vec<Ipv4Addr> = Vec::new();
+        for network in reserved.networks() {
+            if host.link(&self.instance.bridge(&network.id))?.is_none() {
+                let _lock = self.lock()?;
+                self.restore(host, network, &self.rows()?)?;
+            }
+            gateways.push(network.subnet.gateway());
+        }
+        self.dns.ensure(&gateways)
+    }
+
+    /// Decides, and writes down, what the container gets; then tells filter and DNS. The caller has the lock.
+    pub(super) fn reserve(
         &self,
         container: &ContainerId,
         joins: &[Join],
         ports: &BTreeSet<PortMapping>,
-    ) -> Result<(Rows, Vec<Lease>, Vec<Published>)> {
-        let _lock = self.lock()?;
+        numbers: Numbers,
+    ) -> Result<Reserved> {
         let before = self.rows()?;
         let former: Vec<Lease> = before.leases_of(container).cloned().collect();
         let former_ports: Vec<Published> = before.published_by(container).cloned().collect();
         let mut rows = before.without(|id| id == container);
 
-        let leases = lease(&rows, &former, container, joins)?;
+        let leases = lease(&rows, &former, container, joins, numbers)?;
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
         // Answers leave by the default route, so that is where published ports must lead.
         let main = way_out(&networks).or(networks.first().copied());
@@ -125,7 +169,7 @@ impl Inner {
             outside::publish(&self.instance, &rows, &published)?;
         }
         self.publish_zone(&rows)?;
-        Ok((rows, leases, published))
+        Ok(Reserved { rows, former, leases, published })
     }
 
     /// Makes the links of `leases` that are not there. The calling thread ends up in `namespace`.
@@ -160,7 +204,7 @@ impl Inner {
         }
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
         if let Some(network) = way_out(&networks) {
-            inside.add_default_route(network.subnet.gateway())?;
+            inside.set_default_route(network.subnet.gateway())?;
         }
         for lease in leases {
             // In this order: the bridge comes up with its first link.
@@ -258,19 +302,23 @@ impl Inner {
         if leases.is_empty() {
             return Ok(());
         }
-        let namespace = netns::of_identified(live.pid, live.started_ticks).map_err(|source| NetworkError::Kernel {
-            step: "open the network namespace of container",
-            object: live.id.short().to_owned(),
-            source,
-        })?;
         // It has ended meanwhile, and the next start makes its links.
-        let Some(namespace) = namespace else { return Ok(()) };
+        let Some(namespace) = namespace_of(live)? else { return Ok(()) };
         let host = Kernel::open()?;
         self.publish_zone(&rows)?;
         self.link_up(&host, &namespace, &rows, &leases, live.mac)?;
         drop(lock);
         Ok(())
     }
+}
+
+/// The network namespace of a container that runs; `None` when it has ended meanwhile.
+pub(super) fn namespace_of(live: &Live) -> Result<Option<OwnedFd>> {
+    netns::of_identified(live.pid, live.started_ticks).map_err(|source| NetworkError::Kernel {
+        step: "open the network namespace of container",
+        object: live.id.short().to_owned(),
+        source,
+    })
 }
 
 /// A namespace with nothing but a loopback.
@@ -285,15 +333,15 @@ fn isolated() -> Result<Attached> {
     if let Some(lo) = inside.link("lo")? {
         inside.set_up(lo.index, "lo")?;
     }
-    Ok(Attached { netns: namespace, endpoints: BTreeMap::new(), ports: BTreeSet::new(), nameservers: Vec::new() })
+    Ok(Attached { netns: namespace, given: Given::default() })
 }
 
-fn entering(source: std::io::Error) -> NetworkError {
+pub(super) fn entering(source: std::io::Error) -> NetworkError {
     NetworkError::Kernel { step: "enter", object: "a network namespace".to_owned(), source }
 }
 
 /// The network whose gateway is the default route: the first that leads anywhere.
-fn way_out<'a>(networks: &[&'a NetworkRow]) -> Option<&'a NetworkRow> {
+pub(super) fn way_out<'a>(networks: &[&'a NetworkRow]) -> Option<&'a NetworkRow> {
     networks.iter().copied().find(|n| !n.spec.internal)
 }
 
@@ -302,13 +350,14 @@ pub(super) fn endpoints(rows: &Rows, leases: &[Lease]) -> BTreeMap<Name, Endpoin
     leases.iter().filter_map(|l| Some((rows.network_by_id(&l.network)?.name.clone(), endpoint(l)))).collect()
 }
 
-/// An address for each join: the one that is asked for, the one of a former start, or the first that is free.
-fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join]) -> Result<Vec<Lease>> {
+/// An address for each join: the one that is asked for, the one of a former start, or the first that is free. In the order of
+/// their links' numbers.
+fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join], numbers: Numbers) -> Result<Vec<Lease>> {
     if joins.len() > LINKS {
         return Err(NetworkError::TooMany);
     }
     let mut leases: Vec<Lease> = Vec::with_capacity(joins.len());
-    for (join, link) in joins.iter().zip(0u8..) {
+    for (join, number) in joins.iter().zip(0u8..) {
         let name = || join.network.clone();
         let network = rows.network(&join.network).ok_or_else(|| NetworkError::Unknown { name: name() })?;
         if leases.iter().any(|l| l.network == network.id) {
@@ -335,6 +384,13 @@ fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join])
                     .ok_or_else(|| NetworkError::Full { network: name(), subnet: network.subnet })?
             }
         };
+        let link = match numbers {
+            Numbers::Anew => number,
+            Numbers::Kept => match former.iter().find(|lease| lease.network == network.id) {
+                Some(lease) => lease.link,
+                None => new_number(former, &leases),
+            },
+        };
         leases.push(Lease {
             network: network.id.clone(),
             container: container.clone(),
@@ -343,7 +399,15 @@ fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join])
             link,
         });
     }
+    leases.sort_by_key(|lease| lease.link);
     Ok(leases)
+}
+
+/// A number for one more link: above all others, so that the way out stays where it is, or else any that nobody has.
+fn new_number(former: &[Lease], leases: &[Lease]) -> u8 {
+    let used: BTreeSet<u8> = former.iter().chain(leases).map(|lease| lease.link).collect();
+    let above = used.last().map_or(0, |last| last + 1);
+    if usize::from(above) < LINKS { above } else { (0..).find(|number| !used.contains(number)).unwrap_or(above) }
 }
 
 /// Whether a container may have `address`: not the network's own, the gateway's or the broadcast address.

@@ -217,12 +217,10 @@ impl Kernel {
         }
     }
 
-    pub(super) fn add_default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+    /// In the place of another one, if there is any.
+    pub(super) fn set_default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
         let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
-        match self.runtime.block_on(self.handle.route().add(message).execute()) {
-            Err(e) if !is(&e, libc::EEXIST) => Err(failed("add the default route by", &gateway.to_string(), e)),
-            _ => Ok(()),
-        }
+        self.wait("set the default route by", &gateway.to_string(), self.handle.route().add(message).replace().execute())
     }
 
     fn wait<T>(

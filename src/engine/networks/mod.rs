@@ -11,12 +11,14 @@ mod attach;
 mod bridge;
 pub mod dns;
 mod error;
+mod inside;
 mod kernel;
 pub mod links_role;
 mod nft;
 mod observe;
 mod outside;
 mod ports;
+mod reattach;
 mod rows;
 mod subnets;
 mod sweep;
@@ -31,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use self::attach::{Attached, Join};
+pub use self::attach::{Attached, Given, Join};
 pub use self::error::NetworkError;
 pub use self::observe::{Live, Look};
 
@@ -118,6 +120,21 @@ impl Networks {
     pub async fn attach(&self, container: &ContainerId, joins: &[Join], ports: &BTreeSet<PortMapping>) -> Result<Attached> {
         let (container, joins, ports) = (container.clone(), joins.to_vec(), ports.clone());
         self.apart(move |inner| inner.attach(&container, &joins, &ports)).await
+    }
+
+    /// Gives a container that is alive other networks, names and ports than it has. What it keeps is not touched.
+    ///
+    /// # Errors
+    /// When a port or an address is taken, or a network is not there: then all is as it was.
+    pub async fn reattach(
+        &self,
+        container: &ContainerId,
+        live: Option<Live>,
+        joins: &[Join],
+        ports: &BTreeSet<PortMapping>,
+    ) -> Result<Given> {
+        let (container, joins, ports) = (container.clone(), joins.to_vec(), ports.clone());
+        self.apart(move |inner| inner.reattach(&container, live.as_ref(), &joins, &ports)).await
     }
 
     /// Takes back all that [`Self::attach`] gave but the namespace, which goes with its last user.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernel::{Address, Kernel, Link};
 use super::rows::{Lease, NetworkRow, Published};
-use super::{Inner, Result, outside};
+use super::{Inner, Result, inside, outside};
 use crate::files;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::{self, Endpoint};
@@ -19,6 +19,8 @@ pub struct Live {
     pub mac: Option<[u8; 6]>,
     /// In ticks since the boot: a number alone may mean another process by now.
     pub started_ticks: u64,
+    /// Whether what it sees of its networks is looked at, because it cannot change that by itself.
+    pub inside: bool,
 }
 
 /// What a look has seen.
@@ -40,6 +42,7 @@ impl Inner {
         let kernel = Kernel::open()?;
         let links: BTreeMap<String, Link> = kernel.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
         let addresses = kernel.addresses()?;
+        let closely: BTreeMap<&ContainerId, &Live> = live.iter().filter(|l| l.inside).map(|l| (&l.id, l)).collect();
         let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
 
@@ -53,12 +56,21 @@ impl Inner {
         }
         for lease in rows.leases.iter().filter(|l| live.contains(&l.container)) {
             let Some(network) = rows.network_by_id(&lease.network) else { continue };
-            match self.link_fault(network, lease, &links) {
+            let fault = self.link_fault(network, lease, &links);
+            let fault = fault.or_else(|| inside::address_fault(network, lease, closely.get(&lease.container)?));
+            match fault {
                 Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
                 None => {
                     let endpoint = Endpoint { address: lease.address, aliases: lease.names.clone() };
                     look.endpoints.entry(lease.container.clone()).or_default().insert(network.name.clone(), endpoint);
                 }
+            }
+        }
+        for live in closely.values() {
+            let networks: Vec<&NetworkRow> =
+                rows.leases_of(&live.id).filter_map(|lease| rows.network_by_id(&lease.network)).collect();
+            if let Some(fault) = inside::route_fault(&networks, live) {
+                look.network_faults.entry(live.id.clone()).or_default().push(fault);
             }
         }
         for port in rows.published.iter().filter(|p| live.contains(&p.container)) {

@@ -47,3 +47,13 @@ pub(in crate::manifest) static RESERVATIONS: Table = Table {
     fields: &[field("memory", SIZE, "The same as mem_reservation")],
     unsupported: &[("cpus", "use `cpu_shares`"), ("devices", "give the container its devices with `devices`")],
 };
+
+pub(in crate::manifest) const ON_CHANGE: Form = Form::Text;
+pub(in crate::manifest) const ON_CHANGE_ABOUT: &str =
+    "What another content does to the container: recreate (unless given), restart, a signal such as SIGHUP, or nothing";
+
+pub(in crate::manifest) static MOUNT_EXTENSION: Table = Table {
+    what: "`x-setpoint` of what is mounted",
+    fields: &[field("on_change", ON_CHANGE, ON_CHANGE_ABOUT)],
+    unsupported: &[],
+};

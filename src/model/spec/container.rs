@@ -13,7 +13,7 @@ use super::limits::ResourceLimits;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
 use super::users::UsersMode;
-use super::{Healthcheck, Logging};
+use super::{Healthcheck, Logging, OnChange, Watched};
 use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
 
 /// What a container is to be. `None` and empty mean: as the image says, or the engine's default.
@@ -229,6 +229,9 @@ pub enum Mount {
         create_host_path: bool,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
+        /// Where a change of what is there is a change of the container.
+        #[serde(default, skip_serializing_if = "is_default")]
+        watched: Option<Watched>,
     },
     Tmpfs {
         target: String,
@@ -248,6 +251,9 @@ pub enum Mount {
         /// It is a secret's content: the file is on no disk.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         secret: bool,
+        /// What another content takes.
+        #[serde(default, skip_serializing_if = "is_default")]
+        on_change: OnChange,
     },
 }
 

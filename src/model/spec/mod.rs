@@ -6,6 +6,7 @@
 
 mod build;
 mod cgroup_parent;
+pub mod classes;
 mod container;
 mod devices;
 mod health;
@@ -14,6 +15,7 @@ mod image;
 mod limits;
 mod logging;
 pub mod mount_options;
+mod on_change;
 mod resources;
 mod security;
 mod sharing;
@@ -28,6 +30,7 @@ pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
 pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
 pub use logging::{InvalidLogging, LogDriver, Logging};
+pub use on_change::{InvalidOnChange, OnChange, Watched};
 pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::manifest::Placed;
 use crate::model::build::{ContextSource, DockerfileSource};
+use crate::model::spec::classes::{Change, strictest};
 use crate::model::spec::*;
 use crate::model::{ByteSize, ContainerId, Digest, ImageRef, Name, RestartPolicy, Span};
 use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image, Network, Observed, Origin, Resolved, Volume};
@@ -137,6 +138,7 @@ impl Host {
                     ports: BTreeSet::new(),
                     paused: false,
                     network_faults: Vec::new(),
+                    faults: Vec::new(),
                     restarts: 0,
                     health: None,
                 });
@@ -198,23 +200,40 @@ impl Host {
                 self.observed.containers.retain(|c| c.id != id);
             }
             (Action::Update, Kind::Container) => {
-                // No more than what an engine can change while a container runs.
                 let wanted = desired.containers[resource].spec.clone();
-                let spec = &mut self.container(step).spec;
-                (spec.restart, spec.limits, spec.healthcheck) = (wanted.restart, wanted.limits, wanted.healthcheck);
+                let container = self.container(step);
+                // No more than what an engine can change while a container runs.
+                let change = strictest(&container.spec, &wanted);
+                assert!(!container.state.is_alive() || change < Change::Reload, "{change:?} of one that runs");
+                if container.state.is_alive() {
+                    container.networks.retain(|network, _| wanted.networks.contains_key(network));
+                    container.ports.clone_from(&wanted.ports);
+                }
+                container.spec = wanted;
+            }
+            (Action::Reload, Kind::Container) => {
+                let wanted = desired.containers[resource].spec.clone();
+                let container = self.container(step);
+                assert!(strictest(&container.spec, &wanted) <= Change::Reload);
+                container.spec = wanted;
             }
             (Action::Remove, Kind::Network) => {
                 let network = self.observed.networks.iter().position(|n| n.name.as_str() == step.target).expect("a network");
                 let network = self.observed.networks.remove(network);
                 assert_eq!(network.owner.as_ref().map(|o| &o.stack), Some(&stack()));
-                let user = self.observed.containers.iter().find(|c| c.spec.networks.contains_key(&network.name));
+                let attached = |c: &&Container| c.state.is_alive() && c.spec.networks.contains_key(&network.name);
+                let user = self.observed.containers.iter().find(attached);
                 assert!(user.is_none(), "{} is still attached", user.unwrap().name);
             }
             (Action::Repair, Kind::Network) => {
                 let network = self.observed.networks.iter_mut().find(|n| n.name.as_str() == step.target).unwrap();
                 network.faults.clear();
             }
-            (Action::Repair, Kind::Container) => self.container(step).network_faults.clear(),
+            (Action::Repair, Kind::Container) => {
+                let container = self.container(step);
+                container.network_faults.clear();
+                container.faults.clear();
+            }
             (Action::Repair, Kind::Firewall) => self.observed.firewall = None,
             (Action::Remove, Kind::Volume) => {
                 let volume = self.observed.volumes.iter().position(|v| v.name.as_str() == step.target).expect("a volume");
@@ -262,8 +281,8 @@ impl Host {
                     self.observed.containers.iter().find(|c| c.name == source.engine_name).expect("what is committed");
                 assert!(matches!(container.state, ContainerState::Exited { code: 0, .. }), "{:?} is committed", container.state);
                 // All but what only the planner itself uses, which a container is not changed for.
-                let (change, causes) = classes::compare(&container.spec, &source.spec);
-                assert_eq!(change, classes::Change::Nothing, "it is committed otherwise than declared: {causes:?}");
+                let (change, causes) = super::classes::compare(&container.spec, &source.spec);
+                assert_eq!(change, Change::Nothing, "it is committed otherwise than declared: {causes:?}");
                 let origin = origin::of_commit(&source.spec, container.image_digest, commit);
                 (Digest::of(format!("committed {origin}").as_bytes()), None, Some(origin))
             }

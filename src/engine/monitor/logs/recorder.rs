@@ -48,6 +48,27 @@ impl Recorder {
         })
     }
 
+    /// Records elsewhere from now on, or with other bounds. What was printed without a newline is recorded where it was.
+    ///
+    /// # Errors
+    /// When the other place cannot be had: then all stays as it is.
+    pub(crate) fn become_one_of(
+        &mut self,
+        recording: &Recording,
+        folder: &Path,
+        time: OffsetDateTime,
+    ) -> Result<(), RecorderError> {
+        if let (Self::File(writer), Recording::File(bounds)) = (&mut *self, recording) {
+            return Ok(writer.bound(*bounds)?);
+        }
+        let other = Self::open(recording, folder)?;
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            self.finish(stream, time)?;
+        }
+        *self = other;
+        Ok(())
+    }
+
     /// Records what a stream printed at `time`.
     pub(crate) fn record(&mut self, stream: LogStream, bytes: &[u8], time: OffsetDateTime) -> Result<(), RecorderError> {
         match self {

@@ -123,6 +123,19 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Keeps so much from now on: what is too much already goes at once.
+    pub(crate) fn bound(&mut self, bounds: LogBounds) -> Result<(), FileError> {
+        let before = std::mem::replace(&mut self.bounds, bounds);
+        for age in bounds.files.max(1)..before.files {
+            let path = aged(&self.folder, age);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(FileError::new("remove", path, e)),
+                _ => {}
+            }
+        }
+        if self.size > bounds.file_size { self.rotate() } else { Ok(()) }
+    }
+
     fn rotate(&mut self) -> Result<(), FileError> {
         let oldest = self.bounds.files.max(1) - 1;
         if oldest == 0 {
@@ -212,6 +225,23 @@ mod tests {
         assert!(sizes[..3].iter().all(|size| size.is_some_and(|s| s > 0 && s <= 10_000)), "{sizes:?}");
         assert_eq!(sizes[3], None);
         assert!(lines(folder.path()).last().unwrap().ends_with("line 4999"));
+    }
+
+    #[test]
+    fn other_bounds_hold_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(folder.path().into(), LogBounds { file_size: 1_000, files: 5 }).unwrap();
+        for number in 0..200 {
+            log.record(LogStream::Stdout, format!("line {number}\n").as_bytes(), AT).unwrap();
+        }
+        log.bound(LogBounds { file_size: 100_000, files: 2 }).unwrap();
+        let there = |age| aged(folder.path(), age).exists();
+        assert_eq!([0, 1, 2, 3, 4].map(there), [true, true, false, false, false]);
+        log.record(LogStream::Stdout, b"in the same file\n", AT).unwrap();
+        assert!(lines(folder.path()).len() > 1);
+        log.bound(LogBounds { file_size: 10, files: 1 }).unwrap();
+        log.record(LogStream::Stdout, b"alone\n", AT).unwrap();
+        assert_eq!(lines(folder.path()), ["stdout F alone"]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What the monitor does beside the container's own life: it acts on the container's health, and keeps itself small.
 
+use time::OffsetDateTime;
+
 use super::{Monitor, Phase, Prober};
-use crate::engine::monitor::note;
+use crate::engine::monitor::protocol::{Behaviour, Reply};
+use crate::engine::monitor::{LOGS, note};
 use crate::model::spec::Healthcheck;
 use crate::sys;
 
@@ -39,6 +42,20 @@ impl Monitor {
         }
         self.job.healthcheck = check;
         self.publish(false);
+    }
+
+    /// Ends and records in another way from now on.
+    pub(super) fn behave_otherwise(&mut self, behaviour: Behaviour) -> Reply {
+        let Behaviour { stop_signal, stop_grace, recording } = behaviour;
+        if recording != self.job.recording {
+            let folder = self.job.instance().container_dir(&self.job.id).join(LOGS);
+            if let Err(error) = self.log.become_one_of(&recording, &folder, OffsetDateTime::now_utc()) {
+                return Reply::Refused { why: error.to_string() };
+            }
+            self.job.recording = recording;
+        }
+        (self.job.stop_signal, self.job.stop_grace) = (stop_signal, stop_grace);
+        Reply::Done
     }
 
     /// Gives back what is not needed by one who only waits.

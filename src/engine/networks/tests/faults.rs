@@ -11,7 +11,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     let _echo = Echo::start(&web.netns, 80);
     let mut process = sleeper(&web.netns);
     let pid = process.id().cast_signed();
-    let live = [Live { id: id(1), pid, started_ticks: crate::sys::process_start_ticks(pid).unwrap(), mac: None }];
+    let live = [Live { id: id(1), pid, started_ticks: crate::sys::process_start_ticks(pid).unwrap(), mac: None, inside: false }];
     let link = networks.0.instance.host_link(&id(1), 0);
     let mut changes = host.wait(async { networks.watch() }).unwrap();
     let reached = || tcp((HERE, 8080)).is_ok() && tcp((ANY, 8080)).is_ok();
@@ -74,7 +74,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
         std::thread::sleep(Duration::from_millis(10));
     }
     host.wait(networks.repair_network(&name("front"), &live)).unwrap();
-    inside(&web.netns, || assert!(lookup("web", web.nameservers[0]).contains(&web.address("front").to_string())));
+    inside(&web.netns, || assert!(lookup("web", web.given.nameservers[0]).contains(&web.address("front").to_string())));
     process.kill().unwrap();
     process.wait().unwrap();
 }
@@ -110,14 +110,14 @@ fn failures_leave_nothing_and_leftovers_are_swept() {
 
     // Free host ports are chosen, kept apart, and refused to others by the holder's name.
     let one = attach(&id(1), &[join("front", &["one"])], &["80", "81"]).unwrap();
-    let chosen: BTreeSet<u16> = one.ports.iter().map(|p| p.host_port.unwrap()).collect();
+    let chosen: BTreeSet<u16> = one.given.ports.iter().map(|p| p.host_port.unwrap()).collect();
     assert_eq!(chosen.len(), 2);
     let text = format!("{}:1", chosen.first().unwrap());
     let error = attach(&id(2), &[join("front", &["two"])], &[&text]).unwrap_err().to_string();
     assert!(error.contains("container one"), "{error}");
     // A start after a crash, of which the rows are left, gets what the container had.
     let again = attach(&id(1), &[join("front", &["one"])], &["80", "81"]).unwrap();
-    assert_eq!((&again.endpoints, &again.ports), (&one.endpoints, &one.ports));
+    assert_eq!(&again.given, &one.given);
     drop(one);
 
     let two = attach(&id(2), &[join("front", &["two"])], &["8091:80"]).unwrap();
@@ -149,10 +149,13 @@ fn a_namespace_that_dies_takes_its_links_along() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(10));
     }
-    let faults = host.wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None }])).unwrap().network_faults;
+    let faults = host
+        .wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }]))
+        .unwrap()
+        .network_faults;
     assert!(faults[&id(1)][0].contains("gone"), "{faults:?}");
     let alone = host.wait(networks.attach(&id(2), &[], &BTreeSet::new())).unwrap();
-    assert_eq!((alone.endpoints, alone.nameservers), (BTreeMap::<Name, Endpoint>::new(), Vec::new()));
+    assert_eq!(alone.given, Given::default());
     let _echo = Echo::start(&alone.netns, 80);
     inside(&alone.netns, || {
         assert!(tcp((ANY, 80)).is_ok());
@@ -198,16 +201,17 @@ fn many_at_once() {
     let attached: Vec<Attached> = host.wait(futures_util::future::join_all(work)).into_iter().collect::<Result<_>>().unwrap();
     let addresses: BTreeSet<Ipv4Addr> = attached.iter().map(|a| a.address("front")).collect();
     assert_eq!(addresses.len(), usize::from(COUNT));
-    let ports: BTreeSet<PortMapping> = attached.iter().flat_map(|a| a.ports.iter().cloned()).collect();
+    let ports: BTreeSet<PortMapping> = attached.iter().flat_map(|a| a.given.ports.iter().cloned()).collect();
     assert_eq!(ports.len(), usize::from(COUNT));
-    let live: Vec<Live> = ids.iter().map(|id| Live { id: id.clone(), pid: 1, started_ticks: 0, mac: None }).collect();
+    let live: Vec<Live> =
+        ids.iter().map(|id| Live { id: id.clone(), pid: 1, started_ticks: 0, mac: None, inside: false }).collect();
     for _ in 0..2 {
         let look = host.wait(networks.observe(&live)).unwrap();
         assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
         assert_eq!(look.endpoints.len(), usize::from(COUNT));
     }
     inside(&attached[0].netns, || {
-        let said = lookup("c59", attached[0].nameservers[0]);
+        let said = lookup("c59", attached[0].given.nameservers[0]);
         assert!(said.contains(&attached[59].address("front").to_string()), "{said}");
     });
     for result in host.wait(futures_util::future::join_all(ids.iter().map(|id| networks.detach(id)))) {
@@ -249,7 +253,8 @@ fn a_reboot_leaves_the_rows_only() {
         let _echo = Echo::start(&web.netns, 80);
         assert!(tcp((HERE, 8080)).is_ok());
         inside(&web.netns, || assert_eq!(tcp((ELSEWHERE, 90)), Ok(HERE.to_string())));
-        let look = host.wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None }])).unwrap();
+        let look =
+            host.wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }])).unwrap();
         assert_eq!((look.firewall, look.network_faults, look.networks), (None, BTreeMap::new(), vec![front.clone()]));
         reboot();
         host.wait(networks.detach(&id(1))).unwrap();

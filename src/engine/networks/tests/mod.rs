@@ -17,7 +17,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::spec::Subnet;
-use crate::observed::Endpoint;
 use crate::sys::netns;
 
 mod faults;
@@ -143,7 +142,7 @@ fn internal() -> NetworkSpec {
 
 impl Attached {
     fn address(&self, network: &str) -> Ipv4Addr {
-        self.endpoints[network].address
+        self.given.endpoints[network].address
     }
 }
 

@@ -14,7 +14,7 @@ fn containers_find_and_reach_each_other() {
     let web = host.wait(networks.attach(&id(1), &[join("front", &["web", "www"])], &BTreeSet::new())).unwrap();
     let db = host.wait(networks.attach(&id(2), &[join("front", &["db"])], &BTreeSet::new())).unwrap();
     let gateway = front.subnet.gateway();
-    assert_eq!(web.nameservers, [gateway]);
+    assert_eq!(web.given.nameservers, [gateway]);
     assert_ne!(web.address("front"), db.address("front"));
     let _web = Echo::start(&web.netns, 80);
     inside(&db.netns, || {
@@ -29,14 +29,14 @@ fn containers_find_and_reach_each_other() {
     });
     let look = host
         .wait(networks.observe(&[
-            Live { id: id(1), pid: 1, started_ticks: 0, mac: None },
-            Live { id: id(2), pid: 1, started_ticks: 0, mac: None },
+            Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false },
+            Live { id: id(2), pid: 1, started_ticks: 0, mac: None, inside: false },
         ]))
         .unwrap();
     assert_eq!(look.networks, vec![front.clone()]);
     assert_eq!(look.firewall, None);
     assert_eq!(look.network_faults, BTreeMap::new());
-    assert_eq!(look.endpoints[&id(1)], web.endpoints);
+    assert_eq!(look.endpoints[&id(1)], web.given.endpoints);
 
     let error = host.wait(networks.remove(&name("front"))).unwrap_err().to_string();
     assert!(error.contains(id(1).short()) && error.contains(id(2).short()), "{error}");
@@ -62,7 +62,7 @@ fn published_ports_are_reached_from_where_they_should() {
     }
     let ports = mappings(&["8080:80", "8080:80/udp", "127.0.0.1:8081:80", "198.51.100.1:8082:80"]);
     let web = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &ports)).unwrap();
-    assert_eq!(web.ports, ports);
+    assert_eq!(web.given.ports, ports);
     let peer = host.wait(networks.attach(&id(2), &[join("front", &["peer"])], &BTreeSet::new())).unwrap();
     let other = host.wait(networks.attach(&id(3), &[join("back", &["other"])], &BTreeSet::new())).unwrap();
     let _web = Echo::start(&web.netns, 80);
@@ -121,7 +121,7 @@ fn networks_are_apart_and_internal_ones_have_no_way_out() {
         assert!(tcp((HERE, 91)).is_ok());
         assert!(tcp((two.address("two"), 80)).is_err());
         assert!(tcp((inner.address("inner"), 80)).is_err());
-        let gateway = one.nameservers[0];
+        let gateway = one.given.nameservers[0];
         assert!(!lookup("both", gateway).contains(&two.address("two").to_string()));
         // The host's loopback stays the host's, though bridges route to it.
         run("ip", &["address", "flush", "dev", "lo"]);
@@ -131,20 +131,20 @@ fn networks_are_apart_and_internal_ones_have_no_way_out() {
     });
     drop(loopback);
     // It is in both: it reaches both, has a way out, and finds all names by the one name server.
-    assert_eq!(two.nameservers, [host.wait(async { networks.get(&name("two")).unwrap().unwrap().subnet.gateway() })]);
+    assert_eq!(two.given.nameservers, [host.wait(async { networks.get(&name("two")).unwrap().unwrap().subnet.gateway() })]);
     inside(&two.netns, || {
         assert!(tcp((inner.address("inner"), 80)).is_ok());
         assert!(tcp((ELSEWHERE, 90)).is_ok());
-        let said = lookup("inner", two.nameservers[0]);
+        let said = lookup("inner", two.given.nameservers[0]);
         assert!(said.contains(&inner.address("inner").to_string()), "{said}");
     });
     inside(&inner.netns, || {
         assert!(tcp((two.address("inner"), 80)).is_ok());
         // Even when it makes itself a route.
-        run("ip", &["route", "add", "default", "via", &inner.nameservers[0].to_string()]);
+        run("ip", &["route", "add", "default", "via", &inner.given.nameservers[0].to_string()]);
         assert!(tcp((ELSEWHERE, 90)).is_err());
         assert!(tcp((one.address("one"), 80)).is_err());
-        assert!(lookup("example.org", inner.nameservers[0]).contains("NXDOMAIN"));
+        assert!(lookup("example.org", inner.given.nameservers[0]).contains("NXDOMAIN"));
     });
     inside(&host.elsewhere, || {
         for ip in [one.address("one"), two.address("two"), inner.address("inner")] {
@@ -172,11 +172,11 @@ fn instances_live_side_by_side() {
     inside(&attached[0].netns, || {
         assert!(tcp((two, 80)).is_err());
         assert!(tcp((HERE, 8081)).is_ok());
-        assert!(lookup("web", attached[0].nameservers[0]).contains(&one.to_string()));
+        assert!(lookup("web", attached[0].given.nameservers[0]).contains(&one.to_string()));
     });
     host.wait(b.recover(|_| false)).unwrap();
     host.wait(b.teardown()).unwrap();
-    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None }])).unwrap();
+    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }])).unwrap();
     assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
     assert!(tcp((ANY, 8080)).is_ok() && tcp((ANY, 8081)).is_err());
 }
@@ -206,7 +206,7 @@ fn other_names_are_asked_of_the_host() {
         inside(&web.netns, || {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-            socket.connect((web.nameservers[0], 53)).unwrap();
+            socket.connect((web.given.nameservers[0], 53)).unwrap();
             let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
             packet.extend(question);
             packet.extend([0, 1, 0, 1]);

@@ -10,6 +10,7 @@ mod layout;
 mod measure;
 mod members;
 mod v1;
+mod values;
 
 use std::collections::BTreeSet;
 use std::fs;

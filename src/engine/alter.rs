@@ -1,0 +1,73 @@
+//! A container becomes what another specification says. Of one that runs, its process stays: what takes another one is for whoever
+//! stops it first.
+
+use super::containers::{Beside, Held, Record};
+use super::networks::Given;
+use super::{Engine, EngineError, start};
+use crate::model::ContainerId;
+use crate::model::spec::classes::{Change, signals, strictest};
+use crate::model::spec::{ContainerSpec, NetworkMode};
+
+impl Engine {
+    /// Makes of a container what `spec` says. Contents of configs must have been put before.
+    ///
+    /// Guarantees: what the kernel and the monitor have is changed first and the record last, so after a crash in between the
+    /// same is done again, and comes to the same.
+    ///
+    /// # Errors
+    /// When it runs and the change takes a new process.
+    pub async fn alter(&self, id: &ContainerId, spec: ContainerSpec) -> Result<(), EngineError> {
+        let parts = &self.0;
+        let held = parts.containers.hold(id).await?;
+        let old = parts.containers.get(id)?;
+        let new = Record { spec, ..old.clone() };
+        if parts.containers.runs(&held).await? {
+            if strictest(&old.spec, &new.spec) > Change::Reload {
+                return Err(EngineError::TakesRestart { name: old.name });
+            }
+            self.alter_running(&held, &old, &new).await?;
+        }
+        Ok(parts.containers.set_spec(&held, &new.spec)?)
+    }
+
+    async fn alter_running(&self, held: &Held, old: &Record, new: &Record) -> Result<(), EngineError> {
+        let parts = &self.0;
+        let image = parts.images.rootfs(new.image_digest)?.config;
+        let of_image = start::of_image(parts, new.image_digest)?;
+        let signal = image.config().as_ref().and_then(|config| config.stop_signal().as_ref()?.parse().ok());
+        let healthcheck = new.spec.healthcheck.clone().or(of_image.healthcheck);
+        let beside =
+            Beside { healthcheck: healthcheck.map(|check| check.with_shell(of_image.shell.as_deref())), image_signal: signal };
+        parts.containers.tell(held, old, new, &beside).await?;
+
+        let mut made = Vec::new();
+        if around(&old.spec) != around(&new.spec) && new.spec.network_mode.container().is_none() {
+            let given = match start::joins(new) {
+                Some(joins) => {
+                    let live = self.live()?.into_iter().find(|live| live.id == new.id);
+                    let ports = start::published(&new.spec, &image);
+                    Some(parts.networks.reattach(&new.id, live, &joins, &ports).await?)
+                }
+                None => None,
+            };
+            made = self.made_files(new, given.as_ref())?;
+        }
+        parts.containers.rewrite_files(new, &made)?;
+        for signal in signals(&old.spec, &new.spec) {
+            parts.containers.signal(&new.id, signal).await?;
+        }
+        Ok(())
+    }
+
+    fn made_files(&self, record: &Record, given: Option<&Given>) -> Result<Vec<(&'static str, String)>, EngineError> {
+        Ok(vec![("hosts", start::hosts(record, given)?), ("resolv.conf", start::resolv_conf(&record.spec, given)?)])
+    }
+}
+
+/// What of a specification says whom a container reaches, by what name, and how it is reached.
+fn around(spec: &ContainerSpec) -> impl PartialEq + use<'_> {
+    let names = (&spec.extra_hosts, &spec.dns, &spec.dns_search, &spec.dns_opt);
+    let exposed = spec.publish_all.then_some(&spec.expose);
+    let networks = (spec.network_mode == NetworkMode::Bridge).then_some(&spec.networks);
+    (names, networks, &spec.ports, spec.publish_all, exposed)
+}

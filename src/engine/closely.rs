@@ -1,0 +1,84 @@
+//! A closer look at containers that run, for those who keep them as they were made: into their mounts, their cgroups, and what of
+//! their network is in them. What a container may change by itself is its own, and nobody's fault.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, statx};
+
+use super::containers::{ContainersError, Record};
+use super::monitor::Status;
+use super::{EngineError, Parts};
+use crate::model::spec::{ContainerSpec, Mount};
+use crate::observed::{ContainerState, Fault, Repair};
+use crate::sys;
+use crate::sys::resolve::open_by;
+
+/// The faults of a container, if it runs.
+pub(super) fn faults(parts: &Parts, record: &Record, status: &Status) -> Result<Vec<Fault>, EngineError> {
+    let ContainerState::Running { pid, .. } = status.state else { return Ok(Vec::new()) };
+    let found = of_parts(parts, record, pid);
+    // What was seen of one that has ended meanwhile, or of another process with its number, says nothing.
+    if sys::process_start_ticks(pid).is_ok_and(|ticks| ticks == status.started_ticks) { found } else { Ok(Vec::new()) }
+}
+
+fn of_parts(parts: &Parts, record: &Record, pid: i32) -> Result<Vec<Fault>, EngineError> {
+    let mut faults = match parts.containers.faults(record) {
+        // It goes at this moment.
+        Err(ContainersError::NotFound { .. }) => Vec::new(),
+        other => other?,
+    };
+    if !may(&record.spec, "SYS_ADMIN") {
+        faults.extend(mounts(parts, record, pid));
+    }
+    Ok(faults)
+}
+
+/// Whether a container may do itself what this capability is for.
+pub(super) fn may(spec: &ContainerSpec, capability: &str) -> bool {
+    let named = |name: &String| {
+        let name = name.to_ascii_uppercase();
+        name == "ALL" || name.strip_prefix("CAP_").unwrap_or(&name) == capability
+    };
+    spec.privileged || spec.cap_add.iter().any(named)
+}
+
+fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
+    let fault = |what| Fault { field: "mounts".to_owned(), what, repair: Repair::Restart };
+    let root = openat(CWD, format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(root) = root else { return Vec::new() };
+    let mut faults = Vec::new();
+    for mount in &record.spec.mounts {
+        let target = mount.target();
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let there = open_by(&root, target, OFlags::PATH, resolve)
+            .and_then(|fd| statx(&fd, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS));
+        let Ok(there) = there else {
+            faults.push(fault(format!("nothing is mounted at {target} any more")));
+            continue;
+        };
+        let is_known = there.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+        if is_known && !there.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            faults.push(fault(format!("nothing is mounted at {target} any more")));
+            continue;
+        }
+        // Only where another file in its place matters: a path of the host may be exchanged as its owner likes.
+        let source = match mount {
+            Mount::Volume { source, .. } => parts.volumes.get(source).ok().flatten().map(|volume| volume.path),
+            Mount::Bind { source, watched: Some(_), .. } => Some(source.clone()),
+            _ => None,
+        };
+        if let Some(source) = source
+            && is_other(&source, &there)
+        {
+            faults.push(fault(format!("what is mounted at {target} is no longer what is at {}", source.display())));
+        }
+    }
+    faults
+}
+
+/// Whether there is something at the path, and it is not this.
+fn is_other(source: &Path, there: &rustix::fs::Statx) -> bool {
+    let device = rustix::fs::makedev(there.stx_dev_major, there.stx_dev_minor);
+    std::fs::metadata(source).is_ok_and(|here| (here.dev(), here.ino()) != (device, there.stx_ino))
+}

@@ -1,0 +1,84 @@
+//! What the kernel says of a cgroup's limits, to be compared with what it said when they had just been set: it rounds what it is
+//! told, and each version of it in its own way.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::layout::Layout;
+use super::{Cgroup, CgroupError};
+
+/// The files of the unified hierarchy that hold limits.
+const UNIFIED: [&str; 11] = [
+    "cpu.max",
+    "cpu.weight",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "io.bfq.weight",
+    "io.max",
+    "io.weight",
+    "memory.low",
+    "memory.max",
+    "memory.swap.max",
+    "pids.max",
+];
+/// Those of v1, by their controllers.
+const V1: [(&str, &str); 16] = [
+    ("blkio", "blkio.bfq.weight"),
+    ("blkio", "blkio.throttle.read_bps_device"),
+    ("blkio", "blkio.throttle.read_iops_device"),
+    ("blkio", "blkio.throttle.write_bps_device"),
+    ("blkio", "blkio.throttle.write_iops_device"),
+    ("blkio", "blkio.weight"),
+    ("cpu", "cpu.cfs_period_us"),
+    ("cpu", "cpu.cfs_quota_us"),
+    ("cpu", "cpu.shares"),
+    ("cpuset", "cpuset.cpus"),
+    ("cpuset", "cpuset.mems"),
+    ("memory", "memory.limit_in_bytes"),
+    ("memory", "memory.memsw.limit_in_bytes"),
+    ("memory", "memory.oom_control"),
+    ("memory", "memory.soft_limit_in_bytes"),
+    ("pids", "pids.max"),
+];
+
+impl Cgroup {
+    /// The limits in force, by the names of their files. What this host's kernel does not have is left out.
+    pub fn values(&self) -> Result<BTreeMap<String, String>, CgroupError> {
+        let mut values = BTreeMap::new();
+        for (name, path) in self.limit_files() {
+            match fs::read_to_string(&path) {
+                // Of what happens when memory runs out, counters follow.
+                Ok(text) if name == "memory.oom_control" => {
+                    values.insert(name.to_owned(), text.lines().next().unwrap_or_default().to_owned());
+                }
+                Ok(text) => {
+                    values.insert(name.to_owned(), text.trim_end().to_owned());
+                }
+                // The file of a controller that is not in force here, or a cgroup that is gone.
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) || e.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(e) => return Err(CgroupError::file("read", path)(e)),
+            }
+        }
+        Ok(values)
+    }
+
+    fn limit_files(&self) -> Vec<(&'static str, PathBuf)> {
+        match self.layout {
+            Layout::Absent => Vec::new(),
+            Layout::Unified { .. } => match self.layout.unified(&self.path) {
+                Some(folder) => UNIFIED.iter().map(|name| (*name, folder.join(name))).collect(),
+                None => Vec::new(),
+            },
+            Layout::Hybrid { controllers, optional, .. } => {
+                let all: Vec<_> = controllers.iter().chain(optional).collect();
+                let folder = |controller: &str| {
+                    let holds = |controllers: &[String]| controllers.iter().any(|known| known == controller);
+                    all.iter().find(|hierarchy| holds(&hierarchy.controllers)).map(|hierarchy| hierarchy.folder(&self.path))
+                };
+                V1.iter().filter_map(|(controller, name)| Some((*name, folder(controller)?.join(name)))).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a change of each field of a container takes: the one table from which plans, messages and tests are made.
+//!
+//! A container's writable layer is what its command has made of its image, so what the command sees of its specification when it
+//! begins makes another container. What only the kernel enforces takes a new process and leaves that layer alone, and what can be
+//! told to the kernel or to the monitor while the process runs takes nothing of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ContainerSpec, Mount, OnChange};
+use crate::model::{Digest, Signal};
+
+/// The least disruptive way in which a change becomes real, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// The planner itself is all that uses the field.
+    Nothing,
+    /// While the container runs: its process stays.
+    Live,
+    /// So too, and its process is sent a signal.
+    Reload,
+    /// Its process ends and another one starts. The writable layer, addresses and logs stay.
+    Restart,
+    /// Stop, remove, create and start: the writable layer goes.
+    Recreate,
+}
+
+impl Change {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Live => "live",
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+        }
+    }
+}
+
+/// Where it is seen whether what is in force is what was declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// In what the container was made or started from, as it is recorded: the kernel tells nobody else, and lets nobody change it.
+    Record,
+    /// In the values of its cgroup.
+    Cgroup,
+    /// In its mounts, as its own process has them, and the files that are mounted.
+    Mounts,
+    /// In the links and addresses that it has.
+    Links,
+    /// In the packet filter.
+    Filter,
+    /// In the image that its reference names.
+    Images,
+}
+
+impl Seen {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Cgroup => "cgroup",
+            Self::Mounts => "mounts",
+            Self::Links => "links",
+            Self::Filter => "packet filter",
+            Self::Images => "images",
+        }
+    }
+}
+
+/// One field of [`ContainerSpec`].
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// As users write it.
+    pub name: &'static str,
+    pub change: Change,
+    pub seen: Seen,
+}
+
+const fn field(name: &'static str, change: Change, seen: Seen) -> Field {
+    Field { name, change, seen }
+}
+
+/// Every field. Mounts are the strictest of what differs in them, which [`mount_change`] says.
+pub const FIELDS: [Field; 51] = [
+    field("image", Change::Recreate, Seen::Images),
+    field("entrypoint", Change::Recreate, Seen::Record),
+    field("command", Change::Recreate, Seen::Record),
+    field("environment", Change::Recreate, Seen::Record),
+    field("working_dir", Change::Recreate, Seen::Record),
+    field("user", Change::Recreate, Seen::Record),
+    field("hostname", Change::Recreate, Seen::Record),
+    field("tty", Change::Restart, Seen::Record),
+    field("stdin_open", Change::Restart, Seen::Record),
+    field("stdin_once", Change::Restart, Seen::Record),
+    field("labels", Change::Live, Seen::Record),
+    field("mounts", Change::Recreate, Seen::Mounts),
+    field("network_mode", Change::Recreate, Seen::Record),
+    field("networks", Change::Live, Seen::Links),
+    field("ports", Change::Live, Seen::Filter),
+    // It says when a container is started, not what it is; the next start obeys what is declared then.
+    field("depends_on", Change::Nothing, Seen::Record),
+    field("healthcheck", Change::Live, Seen::Record),
+    field("restart", Change::Live, Seen::Record),
+    field("logging", Change::Live, Seen::Record),
+    field("limits", Change::Live, Seen::Cgroup),
+    field("stop_signal", Change::Live, Seen::Record),
+    field("stop_grace_period", Change::Live, Seen::Record),
+    field("cap_add", Change::Restart, Seen::Record),
+    field("cap_drop", Change::Restart, Seen::Record),
+    field("read_only", Change::Restart, Seen::Record),
+    field("sysctls", Change::Restart, Seen::Record),
+    field("ulimits", Change::Restart, Seen::Record),
+    field("extra_hosts", Change::Live, Seen::Record),
+    field("init", Change::Restart, Seen::Record),
+    field("domainname", Change::Restart, Seen::Record),
+    field("privileged", Change::Restart, Seen::Record),
+    field("security_opt", Change::Restart, Seen::Record),
+    field("pid", Change::Restart, Seen::Record),
+    field("ipc", Change::Restart, Seen::Record),
+    field("uts", Change::Restart, Seen::Record),
+    field("cgroup", Change::Restart, Seen::Record),
+    field("cgroup_parent", Change::Restart, Seen::Record),
+    // Whose its files are is another number afterwards.
+    field("userns", Change::Recreate, Seen::Record),
+    field("shm_size", Change::Restart, Seen::Record),
+    field("devices", Change::Restart, Seen::Record),
+    field("device_cgroup_rules", Change::Restart, Seen::Record),
+    field("group_add", Change::Restart, Seen::Record),
+    field("volumes_from", Change::Recreate, Seen::Record),
+    field("dns", Change::Live, Seen::Record),
+    field("dns_search", Change::Live, Seen::Record),
+    field("dns_opt", Change::Live, Seen::Record),
+    field("mac_address", Change::Restart, Seen::Record),
+    field("oom_score_adj", Change::Restart, Seen::Record),
+    field("publish_all", Change::Live, Seen::Filter),
+    // Written where a container is started, for tools that look there.
+    field("annotations", Change::Restart, Seen::Record),
+    // Of no effect but where all of them are published.
+    field("expose", Change::Nothing, Seen::Filter),
+];
+
+/// What the change of a field takes, in a container that is to be `spec`.
+pub fn class(name: &str, spec: &ContainerSpec) -> Change {
+    if name == "expose" && spec.publish_all {
+        return Change::Live;
+    }
+    FIELDS.iter().find(|field| field.name == name).map_or(Change::Recreate, |field| field.change)
+}
+
+/// What it takes when what is mounted at one place changes. `None`: nothing is mounted there.
+pub fn mount_change(old: Option<&Mount>, new: Option<&Mount>) -> Change {
+    match (old, new) {
+        (old, new) if old == new => Change::Nothing,
+        (Some(old), Some(new)) => match of_content(new) {
+            // How a later change is to be told is told at once.
+            Some(change) if at_rest(old) == at_rest(new) => {
+                if content(old) == content(new) {
+                    Change::Live
+                } else {
+                    change
+                }
+            }
+            _ => Change::Recreate,
+        },
+        _ => Change::Recreate,
+    }
+}
+
+/// The signals that tell the first process of files that have another content.
+pub fn signals(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Signal> {
+    let before: BTreeMap<&str, &Mount> = old.mounts.iter().map(|mount| (mount.target(), mount)).collect();
+    let mut signals = Vec::new();
+    for mount in &new.mounts {
+        let Some(on_change) = on_change(mount) else { continue };
+        let OnChange::Signal(signal) = on_change else { continue };
+        let before = before.get(mount.target()).copied();
+        if mount_change(before, Some(mount)) == Change::Reload && !signals.contains(&signal) {
+            signals.push(signal);
+        }
+    }
+    signals
+}
+
+const fn on_change(mount: &Mount) -> Option<OnChange> {
+    match mount {
+        Mount::Config { on_change, .. } => Some(*on_change),
+        Mount::Bind { watched: Some(watched), .. } => Some(watched.on_change),
+        _ => None,
+    }
+}
+
+fn of_content(mount: &Mount) -> Option<Change> {
+    on_change(mount).map(OnChange::change)
+}
+
+const fn content(mount: &Mount) -> Option<Digest> {
+    match mount {
+        Mount::Config { digest, .. } => Some(*digest),
+        Mount::Bind { watched: Some(watched), .. } => Some(watched.digest),
+        _ => None,
+    }
+}
+
+/// A mount without its content, and without what a change of it takes.
+fn at_rest(mount: &Mount) -> Mount {
+    let mut mount = mount.clone();
+    match &mut mount {
+        Mount::Config { digest, on_change, .. } => {
+            (*digest, *on_change) = (Digest::from_bytes([0; 32]), OnChange::default());
+        }
+        Mount::Bind { watched, .. } => *watched = None,
+        Mount::Volume { .. } | Mount::Anonymous { .. } | Mount::Tmpfs { .. } => {}
+    }
+    mount
+}
+
+/// The strictest change that is needed between two specifications.
+pub fn strictest(old: &ContainerSpec, new: &ContainerSpec) -> Change {
+    if old == new {
+        return Change::Nothing;
+    }
+    // A specification is plain data, so both always have a JSON form.
+    let (Some(before), Some(after)) = (named(old), named(new)) else { return Change::Recreate };
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let of_fields = names.into_iter().filter(|name| before.get(*name) != after.get(*name)).map(|name| class(name, new));
+    of_fields.max().unwrap_or(Change::Nothing).max(of_mounts(old, new))
+}
+
+/// All fields but the mounts.
+fn named(spec: &ContainerSpec) -> Option<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(spec) {
+        Ok(serde_json::Value::Object(mut fields)) => {
+            fields.remove("mounts");
+            Some(fields)
+        }
+        _ => None,
+    }
+}
+
+/// What it takes that the mounts differ. Two that are mounted at different places need no order but that of their paths, which
+/// they have in any specification.
+pub fn of_mounts(old: &ContainerSpec, new: &ContainerSpec) -> Change {
+    let by_target = |spec: &'_ ContainerSpec| -> BTreeMap<String, Mount> {
+        spec.mounts.iter().map(|mount| (mount.target().to_owned(), mount.clone())).collect()
+    };
+    let (before, after) = (by_target(old), by_target(new));
+    let targets: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    targets.into_iter().map(|target| mount_change(before.get(target), after.get(target))).max().unwrap_or(Change::Nothing)
+}
