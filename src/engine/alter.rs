@@ -4,6 +4,7 @@
 use super::containers::{Beside, Held, Record};
 use super::networks::Given;
 use super::{Engine, EngineError, start};
+use crate::files;
 use crate::model::ContainerId;
 use crate::model::spec::classes::{Change, signals, strictest};
 use crate::model::spec::{ContainerSpec, NetworkMode};
@@ -39,6 +40,7 @@ impl Engine {
         let beside =
             Beside { healthcheck: healthcheck.map(|check| check.with_shell(of_image.shell.as_deref())), image_signal: signal };
         parts.containers.tell(held, old, new, &beside).await?;
+        files::failpoint("alter told")?;
 
         let mut made = Vec::new();
         if around(&old.spec) != around(&new.spec) && new.spec.network_mode.container().is_none() {
@@ -52,7 +54,9 @@ impl Engine {
             };
             made = self.made_files(new, given.as_ref())?;
         }
+        files::failpoint("alter attached")?;
         parts.containers.rewrite_files(new, &made)?;
+        files::failpoint("alter rewritten")?;
         for signal in signals(&old.spec, &new.spec) {
             parts.containers.signal(&new.id, signal).await?;
         }

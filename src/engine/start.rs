@@ -37,6 +37,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let of_image = of_image(parts, record.image_digest)?;
     let users = parts.containers.assign_users(&held, &record)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
+    files::failpoint("start attached")?;
     let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
     let given = attached.as_ref().map(|attached| &attached.given);
     let hosts = hosts(&record, given)?;

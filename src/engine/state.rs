@@ -11,6 +11,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::files::{FileError, failpoint};
+
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("open the database {}: {source}", path.display())]
@@ -19,6 +21,8 @@ pub enum StateError {
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error("database: {0}")]
     Query(#[from] rusqlite::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// An open database. Cheap to share behind an `Arc`; one statement runs at a time.
@@ -67,7 +71,10 @@ impl Db {
 
     /// Runs `change` as one transaction: all of it or, when it fails, nothing.
     pub fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StateError> {
-        self.run(TransactionBehavior::Immediate, change)
+        failpoint("database before")?;
+        let changed = self.run(TransactionBehavior::Immediate, change)?;
+        failpoint("database after")?;
+        Ok(changed)
     }
 
     fn run<T>(

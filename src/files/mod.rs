@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod beneath;
+pub mod failpoint;
 pub mod lock;
 pub mod tree;
 pub mod usage;
@@ -13,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use beneath::{Beneath, Inside};
+pub use failpoint::failpoint;
 pub use lock::Lock;
 pub use usage::usage;
 pub use write::{publish, publish_durably, rewrite, write_new};

@@ -15,6 +15,7 @@ use super::record::{self, RecordError};
 use super::report::Event;
 use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
+use crate::files::{self, FileError};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
 use crate::model::spec::{ContainerSpec, Mount};
@@ -28,6 +29,8 @@ pub(super) enum EffectError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{0} is not among what is desired")]
     NotDesired(String),
     #[error("{0:?} is not a name")]
@@ -73,6 +76,7 @@ impl EffectError {
             | Self::LongSecret { .. }
             | Self::Key(_)
             | Self::Record(_)
+            | Self::File(_)
             | Self::NotDesired(_)
             | Self::NotAName(_)
             | Self::Senseless { .. } => None,
@@ -101,7 +105,11 @@ pub(super) async fn perform(
         return Ok(Done::Spared);
     }
     let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
-    let result = act(&engine, &context, &step, Told { step: id, events }).await;
+    let result = match files::failpoint("step begins") {
+        Ok(()) => act(&engine, &context, &step, Told { step: id, events }).await,
+        Err(error) => Err(error.into()),
+    };
+    let result = result.and_then(|()| Ok(files::failpoint("step is done")?));
     let error = result.as_ref().err().map(ToString::to_string);
     record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
     result.map(|()| Done::Done).map_err(fail)

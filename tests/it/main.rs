@@ -29,6 +29,8 @@ mod build_views;
 #[cfg(test)]
 mod build_web;
 #[cfg(test)]
+mod classes;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod copy;
@@ -40,6 +42,8 @@ mod daemon;
 mod devices;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod failpoints;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

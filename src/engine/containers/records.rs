@@ -86,7 +86,11 @@ impl Containers {
         };
         let failed = loop {
             match self.db.write(row) {
-                Ok(None) => match self.make_folders(&id).and_then(|()| self.set_phase(&id, Phase::Ready)) {
+                Ok(None) => match self
+                    .make_folders(&id)
+                    .and_then(|()| Ok(files::failpoint("folders made")?))
+                    .and_then(|()| self.set_phase(&id, Phase::Ready))
+                {
                     Ok(()) => return Ok(id),
                     Err(e) => break e,
                 },

@@ -42,6 +42,7 @@ impl Containers {
         // A large writable layer takes a while to delete.
         let work = move || {
             this.clear_cgroup(&held.id)?;
+            files::failpoint("erase begun")?;
             files::remove_all(&this.instance.container_run_dir(&held.id))?;
             files::remove_all(&this.instance.container_dir(&held.id))?;
             this.delete_row(&held.id)?;

@@ -214,6 +214,7 @@ impl Containers {
             socket: self.instance.socket().to_owned(),
         };
         job.write(&run)?;
+        files::failpoint("start ordered")?;
         Ok((netns, ticket))
     }
 

@@ -10,6 +10,7 @@ use super::kernel::{Kernel, Veth};
 use super::observe::Live;
 use super::rows::{self, Lease, NetworkRow, Published, Rows};
 use super::{Inner, Result, outside, ports, subnets};
+use crate::files::failpoint;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::Endpoint;
 use crate::sys::netns;
@@ -118,6 +119,7 @@ impl Inner {
             host.delete_link(&self.instance.host_link(container, lease.link))?;
         }
         self.link_up(&host, &namespace, rows, leases, joins.first().and_then(|join| join.mac))?;
+        failpoint("links made")?;
         Ok(Attached { netns: namespace, given: reserved.given() })
     }
 

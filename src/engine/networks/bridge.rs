@@ -37,6 +37,7 @@ impl Inner {
             }
         };
         self.restore(&kernel, &row, &rows)?;
+        files::failpoint("bridge made")?;
         self.publish_zone(&rows)?;
         Ok(self.seen(&row, Vec::new()))
     }
@@ -126,6 +127,7 @@ impl Inner {
         }
         // The row last: as long as it is there, a removal that was interrupted can be repeated.
         Kernel::open()?.delete_link(&self.instance.bridge(&row.id))?;
+        files::failpoint("bridge gone")?;
         rows.networks.retain(|n| n.id != row.id);
         if rows.networks.is_empty() {
             outside::remove(&self.instance)?;

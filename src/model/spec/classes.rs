@@ -246,3 +246,76 @@ pub fn of_mounts(old: &ContainerSpec, new: &ContainerSpec) -> Change {
     let targets: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     targets.into_iter().map(|target| mount_change(before.get(target), after.get(target))).max().unwrap_or(Change::Nothing)
 }
+
+/// The table as a page for people, in Markdown.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# What a change of each field takes\n\n\
+         Made from the table in `src/model/spec/classes.rs`; a test keeps it fresh. The names are those of the resolved specification, \
+         which `setpoint inspect` shows and plans speak of.\n\n\
+         - **nothing**: only the planner uses the field.\n\
+         - **live**: the container goes on running, with the same process.\n\
+         - **reload**: so too, and its first process is sent a signal.\n\
+         - **restart**: its process ends and another one starts; its writable layer, addresses, name and logs stay.\n\
+         - **recreate**: it is removed and made anew: what it wrote outside of volumes goes.\n\n\
+         *Seen in* says where it is looked at whether what is in force is what was declared, beside the record of what the container was \
+         made from: what a container may change by itself (an address, where it has `NET_ADMIN`; a mount, where it has `SYS_ADMIN`) is its \
+         own and is left alone.\n\n\
+         | field | change | seen in |\n|---|---|---|\n",
+    );
+    for Field { name, change, seen } in FIELDS {
+        page.push_str(&format!("| `{name}` | {} | {} |\n", change.as_str(), seen.as_str()));
+    }
+    page.push_str(
+        "\nOf `mounts`, another content of a config, of a secret or of a watched path of the host takes what its `on_change` says: \
+         `recreate` unless given (what a rollout in Kubernetes does where the name of a generated config has its content's hash), `restart`, \
+         a signal such as `SIGHUP` (reload), or `nothing` (live). `expose` is live where `publish_all` is on. A published port or a fixed \
+         address that moves between two containers in a circle takes a restart of one of them.\n\n\
+         Of the other kinds: a network whose specification changes is made anew, and the containers in it restart; a volume is never \
+         touched; an image is obtained again, and the containers of it are made anew where it has become another one.\n",
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_the_disk_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fields.md");
+        if std::env::var_os("SETPOINT_WRITE_SCHEMAS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), page(), "run this test with SETPOINT_WRITE_SCHEMAS=1");
+    }
+
+    #[test]
+    fn of_a_content_the_mount_says_what_it_takes() {
+        let config = |text: &str, on_change: &str, mode| Mount::Config {
+            source: "a".parse().unwrap(),
+            digest: Digest::of(text.as_bytes()),
+            target: "/a".into(),
+            mode,
+            uid: 0,
+            gid: 0,
+            secret: false,
+            on_change: on_change.parse().unwrap(),
+        };
+        let takes = |old: &Mount, new: &Mount| mount_change(Some(old), Some(new));
+        let old = config("one", "recreate", 0o444);
+        assert_eq!(takes(&old, &config("two", "recreate", 0o444)), Change::Recreate);
+        assert_eq!(takes(&old, &config("two", "restart", 0o444)), Change::Restart);
+        assert_eq!(takes(&old, &config("two", "SIGHUP", 0o444)), Change::Reload);
+        assert_eq!(takes(&old, &config("two", "nothing", 0o444)), Change::Live);
+        assert_eq!(takes(&old, &config("one", "SIGHUP", 0o444)), Change::Live, "only what a change takes is another thing");
+        assert_eq!(takes(&old, &config("one", "SIGHUP", 0o400)), Change::Recreate);
+        assert_eq!(mount_change(None, Some(&old)), Change::Recreate);
+        let mut before = ContainerSpec::new("a".parse().unwrap());
+        let mut after = before.clone();
+        before.mounts = vec![old];
+        after.mounts = vec![config("two", "SIGHUP", 0o444)];
+        assert_eq!(signals(&before, &after), ["SIGHUP".parse::<Signal>().unwrap()]);
+        assert_eq!(signals(&after, &after), []);
+    }
+}

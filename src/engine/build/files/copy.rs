@@ -37,8 +37,8 @@ pub struct Copied {
     pub changed: bool,
 }
 
-/// Files of one folder that are handed to a thread at once.
-const AT_ONCE: usize = 32;
+/// Files of one folder that are handed to a thread at once: two threads in one folder wait for each other.
+const AT_ONCE: usize = 1024;
 /// Below this many items a second thread costs more than it helps.
 const WORTH_A_THREAD: usize = 256;
 /// Names in one folder are made one after the other anyway.
