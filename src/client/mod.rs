@@ -4,6 +4,7 @@
 mod build;
 mod calls;
 mod error;
+mod generations;
 mod store;
 mod stream;
 mod verbs;

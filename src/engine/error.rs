@@ -40,6 +40,8 @@ pub enum EngineError {
     Running { name: Name },
     #[error("image {reference} is used by container {by}")]
     ImageInUse { reference: String, by: Name },
+    #[error("image {digest} belongs to a generation that a stack can go back to")]
+    ImageKept { digest: Digest },
     #[error("{text:?} matches more than one image")]
     AmbiguousImage { text: String },
     #[error("volume {name} is used by container {by}")]
@@ -114,9 +116,11 @@ impl EngineError {
             Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
-            Self::Running { .. } | Self::ImageInUse { .. } | Self::VolumeInUse { .. } | Self::AmbiguousImage { .. } => {
-                Kind::Conflict
-            }
+            Self::Running { .. }
+            | Self::ImageInUse { .. }
+            | Self::ImageKept { .. }
+            | Self::VolumeInUse { .. }
+            | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. }
             | Self::NoDevice { .. }
             | Self::NotShareable { .. }
@@ -143,6 +147,7 @@ impl EngineError {
             }
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
+            Self::ImageKept { .. } => Some("`setpoint rmi -f` removes it all the same".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
             Self::Images(
                 ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. },

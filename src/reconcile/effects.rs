@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineError, NewContainer};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
 use crate::model::spec::Mount;
-use crate::model::{ContainerId, ImageRef, Name, Owner, ProgressSink};
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink};
 use crate::observed::{Answer, ContainerState, Health};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
@@ -42,6 +42,8 @@ pub(super) enum EffectError {
     NotCompleted { name: Name },
     #[error("{} is too long for a secret", file.display())]
     LongSecret { file: PathBuf },
+    #[error("{reference} was the image {} in the generation that is brought back, and this host does not have that any more", digest.short())]
+    NotKept { reference: Box<ImageRef>, digest: Digest },
     #[error("{kind} cannot be the object of this step")]
     Senseless { kind: Kind },
     #[error("{name} became unhealthy")]
@@ -66,6 +68,7 @@ impl EffectError {
             Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } | Self::NotCompleted { name } => {
                 Some(format!("`setpoint logs {name}` tells why"))
             }
+            Self::NotKept { .. } => Some("roll back to another generation, or apply manifests that say how it is made".into()),
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
@@ -145,7 +148,7 @@ impl Told {
 async fn act(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
     let desired = &context.desired;
     match (step.resource.kind, step.action) {
-        (Kind::Image, Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit) => {
+        (Kind::Image, Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Restore) => {
             obtain::obtain(engine, context, step, told).await
         }
         (Kind::Image, Action::Push) => obtain::push(engine, context, step, told.progress()).await,
@@ -171,6 +174,7 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         | Action::Import
         | Action::Load
         | Action::Commit
+        | Action::Restore
         | Action::Push
         | Action::Start
         | Action::Stop
@@ -195,6 +199,7 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
         | Action::Import
         | Action::Load
         | Action::Commit
+        | Action::Restore
         | Action::Push
         | Action::Start
         | Action::Stop
@@ -227,7 +232,14 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         }
         Action::Repair => engine.repair_links(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
-        Action::Create | Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Push => {
+        Action::Create
+        | Action::Pull
+        | Action::Build
+        | Action::Import
+        | Action::Load
+        | Action::Commit
+        | Action::Restore
+        | Action::Push => {
             return Err(EffectError::Senseless { kind: Kind::Container });
         }
     }

@@ -1,13 +1,14 @@
 //! What an apply says while it runs, and how a stack stands. Values only: the server sends them on as JSON.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::build::BuildEvent;
-use crate::model::{Name, Progress};
-use crate::plan::{Plan, Resource, StepId};
+use crate::model::{Digest, ImageRef, Name, Progress};
+use crate::plan::{Difference, Plan, Resource, StepId};
 
 /// One line of an apply's story, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,6 +104,46 @@ pub struct ResourceStatus {
     pub health: Option<String>,
     /// What differs, where it is out of sync.
     pub differences: Vec<String>,
+}
+
+/// One generation that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationInfo {
+    pub generation: u64,
+    /// When it began to be applied.
+    #[serde(with = "time::serde::rfc3339")]
+    pub applied: OffsetDateTime,
+    /// `applying`, `applied` or `failed`.
+    pub outcome: String,
+    /// Where its manifests were.
+    pub source: Option<String>,
+    /// The generation that it is again.
+    pub brings_back: Option<u64>,
+    /// Which images its references meant.
+    pub images: BTreeMap<ImageRef, Digest>,
+    /// Digests of contents.
+    pub configs: BTreeMap<Name, Digest>,
+    pub secrets: BTreeMap<Name, Digest>,
+    /// The resources that differ from those of the generation before, where that is kept.
+    pub changes: Vec<Resource>,
+}
+
+/// The generations of a stack that are kept, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    pub stack: Name,
+    /// The generation that is held against the stack's source, if one is.
+    pub held: Option<u64>,
+    pub generations: Vec<GenerationInfo>,
+}
+
+/// What differs between two generations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub stack: Name,
+    pub from: u64,
+    pub to: u64,
+    pub differences: Vec<Difference>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

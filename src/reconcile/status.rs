@@ -2,11 +2,14 @@
 //! health (is it well?).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use time::OffsetDateTime;
 
 use super::ask::Ask;
+use super::generations::{self, Generation, Hold};
 use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
+use super::rollback::answers_of;
 use super::{ReconcileError, Reconciler, ask, knowledge, record};
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
@@ -24,25 +27,32 @@ impl Reconciler {
             if only.is_some_and(|only| *only != stack.name) {
                 continue;
             }
-            let (resources, observed_generation) = match record::newest(db, &stack.name)? {
-                Some((number, desired)) => {
+            let hold = generations::hold(db, &stack.name)?;
+            let resources = match generations::newest(db, &stack.name)? {
+                Some(Generation { desired, images, .. }) => {
                     observed.known = knowledge::known(db, &stack.name)?;
+                    if hold.is_some() {
+                        observed.known.answers = answers_of(&images);
+                    }
                     let last = knowledge::lookups(db, &stack.name)?;
                     ask::ask(&self.engine, &desired, &mut observed, &last, Ask::Nothing, &[]).await;
-                    (resources(&desired, &observed), number)
+                    resources(&desired, &observed)
                 }
-                None => (Vec::new(), 0),
+                None => Vec::new(),
             };
             let mut conditions = stack.conditions;
             conditions.retain(|condition| condition.kind != "Healthy");
             if !resources.is_empty() {
                 conditions.push(healthy(&resources));
             }
+            if let Some(hold) = &hold {
+                conditions.push(held(hold, stack.source.as_deref()));
+            }
             all.push(StackStatus {
                 stack: stack.name,
                 source: stack.source,
                 generation: stack.generation,
-                observed_generation,
+                observed_generation: stack.observed,
                 conditions,
                 resources,
             });
@@ -212,6 +222,16 @@ fn healthy(resources: &[ResourceStatus]) -> Condition {
     } else {
         condition("Healthy", false, "NotHealthy", &ill.join("; "))
     }
+}
+
+/// That it is kept as a generation was, and until when.
+fn held(hold: &Hold, source: Option<&Path>) -> Condition {
+    let until = match source {
+        Some(source) => format!("until {} says something else than it did then, or somebody applies manifests", source.display()),
+        None => "until somebody applies manifests".to_owned(),
+    };
+    let message = format!("it was rolled back to generation {}, and stays so {until}", hold.of);
+    Condition { since: hold.since, ..condition("Held", true, "RolledBack", &message) }
 }
 
 pub(super) fn condition(kind: &str, status: bool, reason: &str, message: &str) -> Condition {

@@ -41,6 +41,8 @@ mod devices;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod generations;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod health;

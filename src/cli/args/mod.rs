@@ -25,7 +25,10 @@ pub use health::{HealthArgs, OnFailure};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
-pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+pub use stack::{
+    ApplyArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles, StackHistoryArgs,
+    StatusArgs, ValidateArgs,
+};
 
 pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
@@ -92,6 +95,11 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show how stacks stand: in sync, healthy, and what differs
     Status(StatusArgs),
+    /// Make the host what an earlier generation of a stack was, and hold it there
+    Rollback(RollbackArgs),
+    /// What stacks were before: history, diff, rollback
+    #[command(subcommand)]
+    Stack(StackCommand),
     /// Remove what a stack has made; volumes only when asked
     Destroy(DestroyArgs),
     /// Print the JSON Schemas of manifests, for editors

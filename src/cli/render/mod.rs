@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod containers;
+pub mod generations;
 pub mod images;
 pub mod inspect;
 pub mod resources;

@@ -2,6 +2,7 @@
 
 mod build;
 pub mod containers;
+pub mod generations;
 mod images;
 mod logs;
 mod networks;
@@ -26,5 +27,6 @@ pub(super) fn routes() -> Router<Handles> {
         .merge(networks::routes())
         .merge(volumes::routes())
         .merge(stacks::routes())
+        .merge(generations::routes())
         .merge(system::routes())
 }
