@@ -6,6 +6,7 @@ mod calls;
 mod error;
 mod generations;
 mod store;
+mod story;
 mod stream;
 mod verbs;
 

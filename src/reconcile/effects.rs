@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::build_events;
 use super::execute::{Done, Failure};
+use super::journal;
 use super::obtain;
-use super::record::{self, RecordError};
+use super::record::RecordError;
 use super::report::Event;
 use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
@@ -86,6 +87,8 @@ impl EffectError {
 /// What the steps of one plan are about.
 pub(super) struct Context {
     pub(super) desired: Desired,
+    /// What is applied; `None` where a stack is taken down.
+    pub(super) generation: Option<u64>,
     /// What registries said when the plan was made.
     pub(super) answers: BTreeMap<ImageRef, Answer>,
     /// Credentials of whoever asked for the apply. They go before those that are stored.
@@ -103,10 +106,10 @@ pub(super) async fn perform(
     if is_spared(&engine, &step).map_err(fail)? {
         return Ok(Done::Spared);
     }
-    let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
+    let entry = journal::begins(engine.db(), &context.desired.stack, context.generation, &step).map_err(|e| fail(e.into()))?;
     let result = act(&engine, &context, &step, Told { step: id, events }).await;
     let error = result.as_ref().err().map(ToString::to_string);
-    record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
+    journal::ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
     result.map(|()| Done::Done).map_err(fail)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod execute;
 pub mod generations;
+pub mod journal;
 pub mod knowledge;
 pub mod record;
 pub mod report;
@@ -10,14 +11,17 @@ pub mod status;
 
 mod ask;
 pub mod build_events;
+mod changes;
 mod comings;
 mod effects;
 pub mod keeper;
 mod obtain;
 mod orphans;
 mod rollback;
+mod why;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -34,6 +38,7 @@ use ask::Ask;
 use effects::Context;
 use execute::tell;
 use generations::{APPLIED, Beginning, Generation, HoldChange, Images};
+use journal::Filter;
 use knowledge::Lookup;
 use record::RecordError;
 use report::{Event, Outcome};
@@ -56,6 +61,10 @@ pub enum ReconcileError {
     NoSuchStack(Name),
     #[error("no stack has been applied here")]
     NoStack,
+    #[error("no stack has a resource {0:?}")]
+    NoSuchResource(String),
+    #[error("{text:?} can mean {}", all.join(" or "))]
+    WhichResource { text: String, all: Vec<String> },
     #[error("which stack is meant? There are {}", names(.0))]
     WhichStack(Vec<Name>),
     #[error("generation {number} of {stack} is not kept; there are {}", numbers(kept))]
@@ -83,6 +92,8 @@ impl ReconcileError {
             Self::WhichStack(_) => Some("say it with `--stack NAME`".into()),
             Self::NoSuchStack(_) => Some("`setpoint status` lists the stacks".into()),
             Self::Plan(error) => error.obstacles.first().map(plan::Obstacle::hint),
+            Self::NoSuchResource(_) => Some("`setpoint status` lists the resources; name one as STACK/KIND/NAME".into()),
+            Self::WhichResource { .. } => Some("name it as STACK/KIND/NAME".into()),
             Self::NoStack | Self::Record(_) | Self::File(_) | Self::Interrupted => None,
         }
     }
@@ -211,7 +222,14 @@ impl Reconciler {
     /// due, unless something else is desired than was applied last. A stack that is held to a generation stays so until its source
     /// says something else than it did.
     pub async fn keep(&self, wanted: Wanted, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
-        self.converge(wanted, None, Ask::Due, Vec::new(), events).await
+        let stack = wanted.stack().clone();
+        let result = self.converge(wanted, None, Ask::Due, Vec::new(), events).await;
+        if let Err(error) = &result
+            && let Err(unsaid) = record::set_conditions(self.engine.db(), &stack, status::refused(error))
+        {
+            tracing::error!(%stack, %unsaid, "note why nothing was done");
+        }
+        result
     }
 
     /// Makes the host what is wanted, and tells `events` about it.
@@ -254,11 +272,12 @@ impl Reconciler {
         let before = generations::begin(db, beginning)?;
         knowledge::record_lookups(db, &stack, &asked)?;
         tell(&events, Event::Planned { plan: plan.clone() }).await;
+        let mark = journal::last(db)?;
         let mut outcome = if plan.is_empty() {
             Outcome::default()
         } else {
             record::set_conditions(db, &stack, vec![status::reconciling(&plan)])?;
-            self.execute(desired.clone(), &plan, given, &events).await
+            self.execute(desired.clone(), Some(before), &plan, given, &events).await
         };
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
         let declared = |reference: &ImageRef| desired.images.values().any(|image| image.reference == *reference);
@@ -279,10 +298,13 @@ impl Reconciler {
         images.extend(held);
         generations::finish(db, &stack, outcome.generation, said, &images)?;
         if !plan.is_empty() {
-            record::trim(db)?;
+            journal::trim(db)?;
             self.engine.collect_configs(generations::contents_of_generations)?;
         }
-        record::set_conditions(db, &stack, status::after(&outcome))?;
+        let mut conditions = status::after(&outcome, &self.failures(&stack, mark)?);
+        // What was observed before the steps says nothing of what they came to: the next look does.
+        conditions.extend(plan.is_empty().then(|| status::health(&desired, &observed)).flatten());
+        record::set_conditions(db, &stack, conditions)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
@@ -295,23 +317,41 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let outcome = self.execute(Desired::empty(stack.clone()), &plan, Vec::new(), &events).await;
+        let outcome = self.execute(Desired::empty(stack.clone()), None, &plan, Vec::new(), &events).await;
         self.engine.collect_configs(generations::contents_of_generations)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
 
-    async fn execute(&self, desired: Desired, plan: &Plan, given: Vec<Given>, events: &mpsc::Sender<Event>) -> Outcome {
-        let context = Arc::new(Context { desired, answers: plan.answers.clone(), given });
+    /// What has failed since that step, in sentences.
+    fn failures(&self, stack: &Name, mark: i64) -> Result<Vec<String>, RecordError> {
+        let filter = Filter { stack: Some(stack.clone()), after: Some(mark), ..Filter::default() };
+        let steps = journal::read(self.engine.db(), &filter)?.into_iter();
+        Ok(steps.filter_map(|step| Some(format!("{}: {}: {}", step.resource, step.action, step.error?))).collect())
+    }
+
+    async fn execute(
+        &self,
+        desired: Desired,
+        generation: Option<u64>,
+        plan: &Plan,
+        given: Vec<Given>,
+        events: &mpsc::Sender<Event>,
+    ) -> Outcome {
+        let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
         execute::run(plan, events, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await
     }
 
+    fn lock_path(&self, stack: &Name) -> PathBuf {
+        self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"))
+    }
+
     /// One writer of a stack at a time, in all processes.
     async fn lock(&self, stack: &Name, events: &mpsc::Sender<Event>) -> Result<Lock, ReconcileError> {
-        let path = self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"));
+        let path = self.lock_path(stack);
         if let Some(lock) = Lock::try_take(&path)? {
             return Ok(lock);
         }

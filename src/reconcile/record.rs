@@ -1,5 +1,4 @@
-//! What is remembered of stacks: where they come from, their conditions, and the journal of steps. Rows only; knows nothing
-//! of plans being right or wrong.
+//! What is remembered of stacks: where they come from, and their conditions. Rows only; knows nothing of plans being right or wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,6 @@ use time::format_description::well_known::Rfc3339;
 use super::report::Condition;
 use crate::engine::state::{Db, StateError};
 use crate::model::Name;
-use crate::plan::Step;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -96,40 +94,9 @@ pub fn set_conditions(db: &Db, stack: &Name, changes: Vec<Condition>) -> Result<
     Ok(())
 }
 
-/// How many steps of all stacks are remembered.
-const STEPS: u64 = 5000;
-
-/// Forgets the oldest steps.
-pub fn trim(db: &Db) -> Result<(), RecordError> {
-    db.write(|t| {
-        t.prepare_cached("DELETE FROM journal WHERE id <= (SELECT max(id) FROM journal) - ?1")?.execute([STEPS.cast_signed()])
-    })?;
-    Ok(())
-}
-
-/// Forgets a stack and its generations.
+/// Forgets a stack and its generations. What was done to it is told until it is old.
 pub fn forget(db: &Db, stack: &Name) -> Result<(), RecordError> {
-    db.write(|t| {
-        t.execute("DELETE FROM stacks WHERE name = ?1", [stack.as_str()])?;
-        t.execute("DELETE FROM journal WHERE stack = ?1", [stack.as_str()])
-    })?;
-    Ok(())
-}
-
-/// Writes down that a step begins; the number is for [`step_ended`].
-pub fn step_begins(db: &Db, stack: &Name, step: &Step) -> Result<i64, RecordError> {
-    let cause = serde_json::to_string(&step.causes).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
-    Ok(db.write(|t| {
-        t.prepare_cached("INSERT INTO journal (stack, action, resource, cause, started) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![stack.as_str(), step.action.verb(), format!("{}", step.resource), cause, now_text()])?;
-        Ok(t.last_insert_rowid())
-    })?)
-}
-
-pub fn step_ended(db: &Db, id: i64, error: Option<&str>) -> Result<(), RecordError> {
-    db.write(|t| {
-        t.prepare_cached("UPDATE journal SET finished = ?2, error = ?3 WHERE id = ?1")?.execute(params![id, now_text(), error])
-    })?;
+    db.write(|t| t.execute("DELETE FROM stacks WHERE name = ?1", [stack.as_str()]))?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::engine::images::Given;
 use crate::manifest::Desired;
 use crate::model::{ImageRef, Name};
 use crate::observed::Answer;
-use crate::plan::{self, Edition, Plan};
+use crate::plan::{self, Edition, Kind, Plan, Resource};
 use crate::sources::Folder;
 
 /// What a stack is to be, and who says so.
@@ -131,6 +131,18 @@ impl Reconciler {
                 _ => Err(ReconcileError::WhichStack(all)),
             },
         }
+    }
+
+    /// What a resource is called in the engine, where it is declared and has a name of its own there.
+    pub fn engine_name(&self, stack: &Name, resource: &Resource) -> Result<Option<Name>, ReconcileError> {
+        let Some(Generation { desired, .. }) = generations::newest(self.engine.db(), stack)? else { return Ok(None) };
+        let name = &resource.name;
+        Ok(match resource.kind {
+            Kind::Container => desired.containers.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Network => desired.networks.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Volume => desired.volumes.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Image | Kind::Config | Kind::Secret | Kind::Firewall => None,
+        })
     }
 
     /// The generation that a rollback means: the one with this number, or the last one before the current one that was applied.

@@ -52,7 +52,8 @@ impl From<ReconcileError> for ApiError {
             | ReconcileError::NoStack
             | ReconcileError::NotKept { .. }
             | ReconcileError::NoEarlier(_) => ErrorKind::NotFound,
-            ReconcileError::WhichStack(_) => ErrorKind::Invalid,
+            ReconcileError::NoSuchResource(_) => ErrorKind::NotFound,
+            ReconcileError::WhichStack(_) | ReconcileError::WhichResource { .. } => ErrorKind::Invalid,
             ReconcileError::Moved { .. } => ErrorKind::Conflict,
             ReconcileError::Plan(_) => ErrorKind::Invalid,
             ReconcileError::Record(_) | ReconcileError::File(_) | ReconcileError::Interrupted => ErrorKind::Internal,

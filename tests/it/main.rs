@@ -79,6 +79,8 @@ mod servers;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod tls;

@@ -9,6 +9,7 @@ mod resource;
 mod run;
 mod stack;
 mod store;
+mod story;
 mod verbs;
 
 use std::path::PathBuf;
@@ -27,8 +28,10 @@ pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArg
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 pub use stack::{
     ApplyArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles, StackHistoryArgs,
-    StatusArgs, ValidateArgs,
+    ValidateArgs,
 };
+
+pub use story::{EventsArgs, StatusArgs, WaitArgs, WaitCondition, WhyArgs};
 
 pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
@@ -100,6 +103,10 @@ pub enum Command {
     /// What stacks were before: history, diff, rollback
     #[command(subcommand)]
     Stack(StackCommand),
+    /// Show why a resource of a stack is as it is: what it waits for, and what was done to it for which reason
+    Why(WhyArgs),
+    /// Show what was done to stacks, step by step
+    Events(EventsArgs),
     /// Remove what a stack has made; volumes only when asked
     Destroy(DestroyArgs),
     /// Print the JSON Schemas of manifests, for editors
@@ -150,8 +157,8 @@ pub enum Command {
     Top(TopArgs),
     /// Change limits and restart policies of containers, of running ones too
     Update(UpdateArgs),
-    /// Wait until containers exit, and print their exit codes
-    Wait(NamesArgs),
+    /// Wait until containers exit, and print their exit codes; or, with --for, until something is as it should be
+    Wait(WaitArgs),
     /// All commands about containers, as a group
     #[command(subcommand)]
     Container(ContainerCommand),

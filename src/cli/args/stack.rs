@@ -142,16 +142,6 @@ pub struct DestroyArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Only this stack
-    #[arg(value_name = "STACK")]
-    pub stack: Option<Name>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
 pub struct SchemaArgs {
     /// Write one file a kind into this folder, instead of all to stdout
     #[arg(long, value_name = "DIR")]

@@ -19,6 +19,8 @@ mod session;
 mod stacks;
 mod stats;
 mod store;
+mod story;
+mod waits;
 
 pub use copy::CopyError;
 
@@ -202,7 +204,9 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
     match command {
         Command::Stack(StackCommand::History(args)) => generations::history(client, args, output).await,
         Command::Stack(StackCommand::Diff(args)) => generations::diff(client, args, output).await,
-        Command::Status(args) => stacks::status(client, &args, output).await,
+        Command::Status(args) => story::status(client, &args, output).await,
+        Command::Why(args) => story::why(client, args, output).await,
+        Command::Events(args) => story::events(client, args, output).await,
         Command::Ps(args) => ps::ps(client, &args, output).await,
         Command::Logs(args) => containers::logs(client, &args, output).await,
         Command::Exec(args) => run::exec(client, args, output).await,
@@ -224,7 +228,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Update(args) => look::update(client, &args, output).await,
         Command::Kill(args) => containers::kill(client, &args, output).await,
         Command::Rm(args) => containers::remove(client, &args, output).await,
-        Command::Wait(args) => containers::wait(client, &args.names, output).await,
+        Command::Wait(args) => waits::wait(client, args, output).await,
         Command::Images(args) => images::list(client, &args, output).await,
         Command::Pull(args) => images::pull(client, args, output).await,
         Command::Push(args) => images::push(client, args, output).await,

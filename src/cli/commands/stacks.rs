@@ -1,4 +1,4 @@
-//! `validate`, `plan`, `apply`, `destroy`, `status`, `schema`. Manifests are read here, with the paths and variables of the
+//! `validate`, `plan`, `apply`, `destroy`, `schema`. Manifests are read here, with the paths and variables of the
 //! person who types; what goes to the engine is what they say.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Prepared;
-use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, ValidateArgs};
 use crate::cli::build::logins::reached;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::{Story, TICK};
-use crate::cli::render;
 use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
@@ -263,21 +262,6 @@ pub(super) async fn follow(mut events: impl Events<Event>, json: bool, output: O
         Some(outcome) => Ok(i32::from(outcome.failed + outcome.skipped > 0)),
         None => Err(ClientError::Ended.into()),
     }
-}
-
-pub(super) async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<i32, CliError> {
-    let stacks = match &args.stack {
-        Some(stack) => client.stack(stack).await?,
-        None => client.stacks().await?,
-    };
-    if args.json {
-        output.json(&stacks)?;
-    } else if stacks.is_empty() {
-        output.note("no stack has been applied here");
-    } else {
-        output.text(render::status::render(&stacks, output.colour))?;
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

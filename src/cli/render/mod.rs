@@ -10,4 +10,5 @@ pub mod stats;
 pub mod status;
 pub mod steps;
 pub mod store;
+pub mod story;
 pub mod table;

@@ -9,6 +9,7 @@ mod networks;
 pub(crate) mod session;
 pub mod stacks;
 mod store;
+pub mod story;
 mod system;
 mod verbs;
 mod volumes;
@@ -28,5 +29,6 @@ pub(super) fn routes() -> Router<Handles> {
         .merge(volumes::routes())
         .merge(stacks::routes())
         .merge(generations::routes())
+        .merge(story::routes())
         .merge(system::routes())
 }
