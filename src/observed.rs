@@ -27,7 +27,7 @@ pub struct Observed {
 /// What is known of a stack's images beside what the host has: what registries answered, and what was recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Known {
-    /// What a registry says that an image's reference means, where it was asked.
+    /// What a registry says that an image's reference means, where it was asked, or what it is held to mean.
     pub answers: BTreeMap<ImageRef, Answer>,
     /// What the image under a reference came from.
     pub origins: BTreeMap<ImageRef, Origin>,
@@ -53,6 +53,10 @@ pub enum Answer {
     /// It was to be asked, and did not answer.
     Unknown {
         why: String,
+    },
+    /// Nobody was asked: it is to be the image that it was in the generation which is brought back.
+    Held {
+        digest: Digest,
     },
 }
 

@@ -29,7 +29,7 @@ const VERBS: [(&str, Augment); 19] = [
     ("start", args::StartArgs::augment_args),
     ("status", args::StatusArgs::augment_args),
     ("stop", args::StopArgs::augment_args),
-    ("wait", args::NamesArgs::augment_args),
+    ("wait", args::WaitArgs::augment_args),
 ];
 
 /// What a command line says, where it is one of these verbs and sound.

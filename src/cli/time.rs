@@ -90,6 +90,11 @@ pub fn ago(then: OffsetDateTime, now: OffsetDateTime) -> String {
     format!("{} ago", humane(now - then))
 }
 
+/// A point in time in UTC, to the second.
+pub fn stamp(time: OffsetDateTime) -> String {
+    time.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

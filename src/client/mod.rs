@@ -4,7 +4,9 @@
 mod build;
 mod calls;
 mod error;
+mod generations;
 mod store;
+mod story;
 mod stream;
 mod verbs;
 

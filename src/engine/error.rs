@@ -42,6 +42,8 @@ pub enum EngineError {
     TakesRestart { name: Name },
     #[error("image {reference} is used by container {by}")]
     ImageInUse { reference: String, by: Name },
+    #[error("image {digest} belongs to a generation that a stack can go back to")]
+    ImageKept { digest: Digest },
     #[error("{text:?} matches more than one image")]
     AmbiguousImage { text: String },
     #[error("volume {name} is used by container {by}")]
@@ -119,6 +121,7 @@ impl EngineError {
             Self::Running { .. }
             | Self::TakesRestart { .. }
             | Self::ImageInUse { .. }
+            | Self::ImageKept { .. }
             | Self::VolumeInUse { .. }
             | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. }
@@ -148,6 +151,7 @@ impl EngineError {
             Self::Running { name } => Some(format!("stop it first (`setpoint stop {name}`), or use `setpoint rm -f {name}`")),
             Self::TakesRestart { name } => Some(format!("stop it first (`setpoint stop {name}`)")),
             Self::ImageInUse { .. } => Some("remove the container first, or use `setpoint rmi -f`".into()),
+            Self::ImageKept { .. } => Some("`setpoint rmi -f` removes it all the same".into()),
             Self::VolumeInUse { .. } => Some("remove the container first".into()),
             Self::Images(
                 ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. },

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 pub use about::About;
 pub use builds::StepFilter;
-pub use care::{ContainerUsage, DiskUsage, VolumeUsage};
+pub use care::{ContainerUsage, DiskUsage, Keep, VolumeUsage};
 pub use change::{Change, Unneeded, WantedLabel};
 pub use details::{Details, Sizes};
 pub use diff::{Difference, DifferenceKind};
@@ -286,6 +286,14 @@ impl Engine {
         Ok(self.0.containers.exec_detached(id, spec).await?)
     }
 
+    /// Forgets the contents of configs that neither a container nor `keep` needs, and gives how many.
+    pub fn collect_configs(
+        &self,
+        keep: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>>,
+    ) -> Result<usize, EngineError> {
+        Ok(self.0.containers.collect_configs(keep)?)
+    }
+
     /// Stores the content of a config, for containers that mount it by its digest.
     pub fn put_config(&self, content: &[u8]) -> Result<Digest, EngineError> {
         Ok(self.0.containers.put_config(content)?)
@@ -412,16 +420,16 @@ impl Engine {
         Ok(self.0.images.import(source, reference.into(), config, fingerprint, progress).await?)
     }
 
-    /// Removes a reference, or an image by its digest, and what no image needs any more. Returns what was removed, as
-    /// people read it.
-    pub async fn remove_image(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+    /// Removes a reference, or an image by its digest, and what no image needs any more. Unless `force`, what `keep` says stays
+    /// without a name. Returns what was removed, as people read it.
+    pub async fn remove_image(&self, text: &str, force: bool, keep: impl Keep) -> Result<Vec<String>, EngineError> {
         let (engine, text) = (self.clone(), text.to_owned());
         // Thousands of files may go, and nobody else is to wait for them.
-        let removed = tokio::task::spawn_blocking(move || engine.remove_image_now(&text, force)).await;
+        let removed = tokio::task::spawn_blocking(move || engine.remove_image_now(&text, force, keep)).await;
         removed.map_err(|_| EngineError::Interrupted)?
     }
 
-    fn remove_image_now(&self, text: &str, force: bool) -> Result<Vec<String>, EngineError> {
+    fn remove_image_now(&self, text: &str, force: bool, keep: impl Keep) -> Result<Vec<String>, EngineError> {
         let by_reference = match text.parse::<ImageRef>() {
             Ok(reference) => self.0.images.find(&reference)?.map(|image| (image, reference)),
             Err(_) => None,
@@ -440,6 +448,10 @@ impl Engine {
         if let (true, false, Some(user)) = (last, force, &user) {
             return Err(EngineError::ImageInUse { reference: text.to_owned(), by: user.name.clone() });
         }
+        let kept = last && !force && self.0.db.read(keep)?.contains(&image.digest);
+        if kept && references.is_empty() {
+            return Err(EngineError::ImageKept { digest: image.digest });
+        }
         let mut removed = Vec::new();
         let mut members = Vec::new();
         for reference in &references {
@@ -447,7 +459,9 @@ impl Engine {
             self.0.images.untag(reference)?;
             removed.push(format!("Untagged: {reference}"));
         }
-        if last && user.is_none() {
+        if kept {
+            removed.push(format!("Kept: {}, which a stack can go back to", image.digest));
+        } else if last && user.is_none() {
             // A container may be made of it since it was looked at.
             let freed = self.0.images.remove_unless(image.digest, containers::images_in_use)?;
             removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));

@@ -175,7 +175,7 @@ impl<'a> Draft<'a> {
     /// The steps in an order in which each comes after all that it needs: among those that could be next, what prepares
     /// comes before what disturbs, and names decide between equals.
     pub(super) fn finish(self) -> Result<Plan, PlanError> {
-        let base = self.base();
+        let (base, parts) = self.base();
         let Self { desired, observed, graph, mut obstacles, .. } = self;
         let mut missing: Vec<usize> =
             graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
@@ -232,11 +232,11 @@ impl<'a> Draft<'a> {
             .collect();
         let asked = desired.images.values().filter_map(|image| observed.known.answers.get_key_value(&image.reference));
         let answers = asked.map(|(reference, answer)| (reference.clone(), answer.clone())).collect();
-        Ok(Plan { stack: desired.stack.clone(), base, steps, unchanged, answers })
+        Ok(Plan { stack: desired.stack.clone(), base, parts, steps, unchanged, answers })
     }
 
-    /// The digest of what was observed and mattered: nothing that changes by itself, as health and times do.
-    fn base(&self) -> Digest {
+    /// The digest of what was observed and mattered, and of each part of it: nothing that changes by itself, as health and times do.
+    fn base(&self) -> (Digest, BTreeMap<String, String>) {
         let phase = |state: &ContainerState| match state {
             ContainerState::Created => "created",
             ContainerState::Running { .. } | ContainerState::Restarting { .. } => "alive",
@@ -246,55 +246,46 @@ impl<'a> Draft<'a> {
             ContainerState::Exited { .. } => "exited",
             ContainerState::Lost => "lost",
         };
-        let mut lines: Vec<String> = Vec::new();
+        let mut parts: BTreeMap<String, String> = BTreeMap::new();
+        let mut add = |what: String, line: String| parts.insert(what, Digest::of(line.as_bytes()).short());
         for container in &self.observed.containers {
             if self.owns(&container.owner) {
                 let spec = serde_json::to_string(&container.spec).unwrap_or_default();
-                lines.push(format!(
-                    "container {} {} {} {} {:?} {:?} {spec}",
-                    container.id,
-                    container.name,
-                    container.image_digest,
-                    phase(&container.state),
-                    container.network_faults,
-                    container.faults,
-                ));
+                let (id, image, phase) = (&container.id, container.image_digest, phase(&container.state));
+                let line = format!("{id} {image} {phase} {:?} {:?} {spec}", container.network_faults, container.faults);
+                add(format!("container {}", container.name), line);
             } else {
-                lines.push(format!("name {}", container.name));
+                add(format!("container {}", container.name), "another's".to_owned());
             }
         }
         for network in &self.observed.networks {
             let spec = serde_json::to_string(&network.spec).unwrap_or_default();
-            lines.push(format!(
-                "network {} {} {} {:?} {spec}",
-                network.id,
-                network.name,
-                self.owns(&network.owner),
-                network.faults
-            ));
+            let owned = self.owns(&network.owner);
+            add(format!("network {}", network.name), format!("{} {owned} {:?} {spec}", network.id, network.faults));
         }
         for volume in &self.observed.volumes {
-            lines.push(format!("volume {} {} {}", volume.name, self.owns(&volume.owner), volume.present));
+            add(format!("volume {}", volume.name), format!("{} {}", self.owns(&volume.owner), volume.present));
         }
         for image in self.desired.images.values() {
             let known = self.image(&image.reference).map(|image| (image.digest, image.imported_from));
             let said = self.answer(&image.reference).map(|answer| match answer {
                 Answer::Is(resolved) => Some(resolved.digest),
+                Answer::Held { digest } => Some(*digest),
                 Answer::Unknown { .. } => None,
             });
             let origin = self.observed.known.origins.get(&image.reference);
             let pushed: Vec<_> = image.push.iter().map(|target| (target, self.observed.known.pushed.get(target))).collect();
-            lines.push(format!("image {} {known:?} {said:?} {origin:?} {pushed:?}", image.reference));
+            add(format!("image {}", image.reference), format!("{known:?} {said:?} {origin:?} {pushed:?}"));
         }
-        lines.push(format!("firewall {:?}", self.observed.firewall));
-        lines.sort();
-        Digest::of(lines.join("\n").as_bytes())
+        add("firewall".to_owned(), format!("{:?}", self.observed.firewall));
+        let lines: Vec<String> = parts.iter().map(|(what, digest)| format!("{what} {digest}")).collect();
+        (Digest::of(lines.join("\n").as_bytes()), parts)
     }
 }
 
 fn rank(draught: &Draught) -> u8 {
     match (draught.action, draught.resource.kind) {
-        (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit, _) => 0,
+        (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Restore, _) => 0,
         (Action::Repair, Kind::Firewall) => 1,
         (Action::Stop, _) => 2,
         (Action::Remove, _) => 3,

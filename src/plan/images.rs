@@ -43,10 +43,16 @@ pub(super) fn becomes(draft: &Draft<'_>, reference: &ImageRef) -> Becomes {
         None => here.map_or(Becomes::Absent, Becomes::Is),
         Some(Action::Pull) => match draft.answer(reference) {
             Some(Answer::Is(resolved)) => Becomes::Is(resolved.digest),
+            Some(Answer::Held { digest }) => Becomes::Is(*digest),
             // Such a pull fails, and nothing changes.
             Some(Answer::Unknown { .. }) => here.map_or(Becomes::Absent, Becomes::Is),
             // The same image, checked with other keys.
             None => here.map_or(Becomes::Open(Action::Pull), Becomes::Is),
+        },
+        Some(Action::Restore) => match draft.answer(reference) {
+            Some(Answer::Held { digest }) => Becomes::Is(*digest),
+            // Nothing else makes such a step.
+            Some(Answer::Is(_) | Answer::Unknown { .. }) | None => here.map_or(Becomes::Absent, Becomes::Is),
         },
         Some(action) => Becomes::Open(action),
     }
@@ -82,11 +88,25 @@ fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Ca
 
 fn obtain(draft: &Draft<'_>, image: &ImageSpec) -> Option<(Action, Vec<Cause>)> {
     let here = draft.image(&image.reference);
+    if let Some(Answer::Held { digest }) = draft.answer(&image.reference) {
+        return held(draft, image, *digest, here);
+    }
     if let (ImageSource::Build(build), Some(here)) = (&image.source, here) {
         return Some((Action::Build, rebuild(draft, image, build, here)?));
     }
     let (action, cause) = obtain_otherwise(draft, image, here)?;
     Some((action, vec![cause]))
+}
+
+/// The name goes back to the image that it was, whatever that was made of. Only one that is gone and came from a registry is asked
+/// for there, by its digest.
+fn held(draft: &Draft<'_>, image: &ImageSpec, digest: Digest, here: Option<&Image>) -> Option<(Action, Vec<Cause>)> {
+    if here.is_some_and(|here| here.digest == digest) {
+        return None;
+    }
+    let kept = draft.observed.images.iter().any(|image| image.digest == digest);
+    let action = if !kept && matches!(image.source, ImageSource::Pull(_)) { Action::Pull } else { Action::Restore };
+    Some((action, vec![changed(DIGEST.to_owned(), here.map(|here| here.digest.to_string()), Some(digest.to_string()))]))
 }
 
 fn obtain_otherwise(draft: &Draft<'_>, image: &ImageSpec, here: Option<&Image>) -> Option<(Action, Cause)> {
@@ -165,7 +185,7 @@ fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>)
             return Some(changed(DIGEST.to_owned(), Some(here.digest.to_string()), Some(resolved.digest.to_string())));
         }
         Some(Answer::Unknown { why }) => return Some(Cause::Drift { what: why.clone() }),
-        Some(Answer::Is(_)) | None => {}
+        Some(Answer::Is(_) | Answer::Held { .. }) | None => {}
     }
     let field = if image.verify.is_some() { "spec.verify" } else { "spec.pull.keep_blobs" };
     stale(draft, image, here, image.pulled_as()?, field)
@@ -183,6 +203,10 @@ fn commit(draft: &Draft<'_>, image: &ImageSpec, commit: &Commit, here: Option<&I
 }
 
 fn push(draft: &mut Draft<'_>, name: &Name, image: &ImageSpec) {
+    // What is brought back is brought back here, and not at registries.
+    if let Some(Answer::Held { .. }) = draft.answer(&image.reference) {
+        return;
+    }
     let becomes = becomes(draft, &image.reference);
     for target in &image.push {
         let last = draft.observed.known.pushed.get(target);

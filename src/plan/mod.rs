@@ -9,10 +9,12 @@
 //! What a tag means at its registry cannot be known without asking: whoever plans asks before, where the pull policy says
 //! so, and hands the answers in with what was observed. Without an answer, an image that is here is the one that is meant.
 
+mod between;
 mod built;
 mod classes;
 mod draft;
 mod images;
+mod moved;
 mod order;
 pub mod origin;
 mod render;
@@ -22,7 +24,9 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use render::render;
+pub use between::{Difference, Edition, between};
+pub use moved::moved;
+pub use render::{cause_line, render};
 pub use step::{Action, Cause, Kind, Plan, Resource, SparedIf, Step, StepId, WaitFor};
 
 use crate::manifest::Desired;

@@ -14,7 +14,8 @@ use super::steps::FIREWALL;
 
 const C: Kind = Kind::Container;
 /// All ways in which an image comes to be here.
-pub(super) const OBTAIN: [Action; 5] = [Action::Pull, Action::Build, Action::Import, Action::Load, Action::Commit];
+pub(super) const OBTAIN: [Action; 6] =
+    [Action::Pull, Action::Build, Action::Import, Action::Load, Action::Commit, Action::Restore];
 
 /// Both ways in which a container becomes another one where it is.
 pub(super) const ALTER: [Action; 2] = [Action::Update, Action::Reload];
@@ -77,7 +78,7 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
         .map(|(name, placed)| (draft.mine.get(name).map_or(&placed.engine_name, |old| &old.name), placed))
         .collect();
     for (old, Placed { engine_name: new, spec, .. }) in old_names {
-        for obtain in [Action::Pull, Action::Build, Action::Import, Action::Load] {
+        for obtain in [Action::Pull, Action::Build, Action::Import, Action::Load, Action::Restore] {
             draft.need((C, old, Action::Stop), (Kind::Image, &spec.image, obtain));
             draft.need((C, old, Action::Remove), (Kind::Image, &spec.image, obtain));
         }

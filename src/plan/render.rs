@@ -17,6 +17,7 @@ enum Verb {
     Import,
     Load,
     Commit,
+    Restore,
     Create,
     Recreate,
     Update,
@@ -39,6 +40,7 @@ impl Verb {
             Self::Import => ("↓", "import", "36"),
             Self::Load => ("↓", "load", "36"),
             Self::Commit => ("◉", "commit", "36"),
+            Self::Restore => ("↶", "restore", "36"),
             Self::Create => ("+", "create", "32"),
             Self::Recreate => ("-/+", "recreate", "33"),
             Self::Update => ("~", "update", "33"),
@@ -152,6 +154,8 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
         Verb::Load
     } else if has(Action::Commit) {
         Verb::Commit
+    } else if has(Action::Restore) {
+        Verb::Restore
     } else if has(Action::Push) {
         Verb::Push
     } else if has(Action::Repair) {
@@ -197,6 +201,7 @@ fn image(plan: &Plan, step: &Step) -> (Option<String>, u64) {
     });
     match (changed, resolved) {
         (Some((Some(old), Some(new))), _) => text.push_str(&format!(" ({} → {})", short(old), short(new))),
+        (Some((None, Some(new))), _) => text.push_str(&format!(" ({})", short(new))),
         (_, Some(resolved)) => text.push_str(&format!(" ({})", short(&resolved.digest.to_string()))),
         _ => {}
     }
@@ -211,8 +216,8 @@ fn short(digest: &str) -> String {
     digest.parse::<Digest>().map_or_else(|_| digest.to_owned(), |digest| format!("sha256:{}…", digest.short()))
 }
 
-/// `None` for what the verb says already.
-fn cause_line(cause: &Cause) -> Option<String> {
+/// A cause in one line; `None` for what the verb says already.
+pub fn cause_line(cause: &Cause) -> Option<String> {
     match cause {
         Cause::Missing => None,
         Cause::NotDeclared => Some("no longer declared".to_owned()),

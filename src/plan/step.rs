@@ -21,6 +21,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Resources that are as desired already.
     pub unchanged: Vec<Resource>,
+    /// The same for each thing that was observed, to tell what has changed since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// What registries answered when it was made: whoever carries it out does not ask again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub answers: BTreeMap<ImageRef, Answer>,
@@ -111,6 +114,8 @@ pub enum Action {
     Load,
     /// Image: from a container's file system.
     Commit,
+    /// Image: its name goes back to one that it was before, which the host has kept.
+    Restore,
     /// Image: to a registry.
     Push,
     /// Network, volume, container.
@@ -138,6 +143,7 @@ impl Action {
             Self::Import => "import",
             Self::Load => "load",
             Self::Commit => "commit",
+            Self::Restore => "restore",
             Self::Push => "push",
             Self::Create => "create",
             Self::Start => "start",

@@ -58,6 +58,10 @@ pub(super) async fn ask(
     let mut questions = Vec::new();
     for image in desired.images.values() {
         let ImageSource::Pull(pull) = &image.source else { continue };
+        // It is known already.
+        if let Some(Answer::Held { .. }) = observed.known.answers.get(&image.reference) {
+            continue;
+        }
         let last = last.get(&image.reference);
         let here = observed.images.iter().find(|i| i.references.contains(&image.reference)).map(|i| i.digest);
         match need(image, pull, here, observed.known.origins.get(&image.reference), last, ask, now) {

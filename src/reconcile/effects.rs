@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::build_events;
 use super::execute::{Done, Failure};
+use super::journal;
 use super::obtain;
-use super::record::{self, RecordError};
+use super::record::RecordError;
 use super::report::Event;
 use crate::engine::images::{Given, InvalidKey};
 use crate::engine::{Engine, EngineError, NewContainer};
@@ -19,7 +20,7 @@ use crate::files::{self, FileError};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
 use crate::model::spec::{ContainerSpec, Mount};
-use crate::model::{ContainerId, ImageRef, Name, Owner, ProgressSink};
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink};
 use crate::observed::{Answer, ContainerState, Health};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
@@ -45,6 +46,8 @@ pub(super) enum EffectError {
     NotCompleted { name: Name },
     #[error("{} is too long for a secret", file.display())]
     LongSecret { file: PathBuf },
+    #[error("{reference} was the image {} in the generation that is brought back, and this host does not have that any more", digest.short())]
+    NotKept { reference: Box<ImageRef>, digest: Digest },
     #[error("{kind} cannot be the object of this step")]
     Senseless { kind: Kind },
     #[error("{name} became unhealthy")]
@@ -69,6 +72,7 @@ impl EffectError {
             Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } | Self::NotCompleted { name } => {
                 Some(format!("`setpoint logs {name}` tells why"))
             }
+            Self::NotKept { .. } => Some("roll back to another generation, or apply manifests that say how it is made".into()),
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
@@ -87,6 +91,8 @@ impl EffectError {
 /// What the steps of one plan are about.
 pub(super) struct Context {
     pub(super) desired: Desired,
+    /// What is applied; `None` where a stack is taken down.
+    pub(super) generation: Option<u64>,
     /// What registries said when the plan was made.
     pub(super) answers: BTreeMap<ImageRef, Answer>,
     /// Credentials of whoever asked for the apply. They go before those that are stored.
@@ -104,14 +110,14 @@ pub(super) async fn perform(
     if is_spared(&engine, &step).map_err(fail)? {
         return Ok(Done::Spared);
     }
-    let entry = record::step_begins(engine.db(), &context.desired.stack, &step).map_err(|e| fail(e.into()))?;
+    let entry = journal::begins(engine.db(), &context.desired.stack, context.generation, &step).map_err(|e| fail(e.into()))?;
     let result = match files::failpoint("step begins") {
         Ok(()) => act(&engine, &context, &step, Told { step: id, events }).await,
         Err(error) => Err(error.into()),
     };
     let result = result.and_then(|()| Ok(files::failpoint("step is done")?));
     let error = result.as_ref().err().map(ToString::to_string);
-    record::step_ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
+    journal::ended(engine.db(), entry, error.as_deref()).map_err(|e| fail(e.into()))?;
     result.map(|()| Done::Done).map_err(fail)
 }
 
@@ -153,7 +159,7 @@ impl Told {
 async fn act(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
     let desired = &context.desired;
     match (step.resource.kind, step.action) {
-        (Kind::Image, Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit) => {
+        (Kind::Image, Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Restore) => {
             obtain::obtain(engine, context, step, told).await
         }
         (Kind::Image, Action::Push) => obtain::push(engine, context, step, told.progress()).await,
@@ -179,6 +185,7 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         | Action::Import
         | Action::Load
         | Action::Commit
+        | Action::Restore
         | Action::Push
         | Action::Start
         | Action::Stop
@@ -204,6 +211,7 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
         | Action::Import
         | Action::Load
         | Action::Commit
+        | Action::Restore
         | Action::Push
         | Action::Start
         | Action::Stop
@@ -237,7 +245,14 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         }
         Action::Repair => engine.repair_container(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
-        Action::Create | Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Push => {
+        Action::Create
+        | Action::Pull
+        | Action::Build
+        | Action::Import
+        | Action::Load
+        | Action::Commit
+        | Action::Restore
+        | Action::Push => {
             return Err(EffectError::Senseless { kind: Kind::Container });
         }
     }

@@ -122,7 +122,14 @@ mod tests {
                 spared_if: None,
             })
             .collect();
-        Plan { stack: "s".parse().unwrap(), base: Digest::of(b""), steps, unchanged: vec![], answers: Default::default() }
+        Plan {
+            stack: "s".parse().unwrap(),
+            base: Digest::of(b""),
+            parts: Default::default(),
+            steps,
+            unchanged: vec![],
+            answers: Default::default(),
+        }
     }
 
     async fn outcome(plan: &Plan, failing: &'static [StepId]) -> (Outcome, Vec<StepId>) {

@@ -16,9 +16,9 @@ use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
 use super::status::condition;
-use super::{ReconcileError, Reconciler, record};
+use super::{ReconcileError, Reconciler, Wanted, generations, record};
 use crate::engine::EngineError;
-use crate::manifest::{Desired, Loaded};
+use crate::manifest::Loaded;
 use crate::model::{ContainerId, Name};
 use crate::sources::Folder;
 use crate::sources::wakes::{Wakes, WatchError};
@@ -242,10 +242,12 @@ impl Keeper {
 async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> Result<Verdict, ReconcileError> {
     let db = reconciler.engine().db();
     let mut complaint = None;
-    let desired = match folder {
+    let said = match folder {
         None => None,
-        Some(folder) => match load(folder).await {
-            Ok(loaded) if loaded.desired.stack == *name => Some(loaded.desired),
+        Some(folder) => match load(folder.clone()).await {
+            Ok(loaded) if loaded.desired.stack == *name => {
+                Some(Wanted::Source { desired: loaded.desired, source: folder.path().to_owned() })
+            }
             Ok(loaded) => {
                 complaint =
                     Some(format!("the manifests name the stack {} now; restart the daemon to follow", loaded.desired.stack));
@@ -257,12 +259,12 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
             }
         },
     };
-    let desired = match desired {
-        Some(desired) => Some(desired),
-        None => record::newest(db, name)?.map(|(_, desired)| desired),
+    let wanted = match said {
+        Some(said) => Some(said),
+        None => generations::newest(db, name)?.map(|last| Wanted::Same { stack: name.clone(), desired: last.desired }),
     };
-    let verdict = match desired {
-        Some(desired) => apply(reconciler, desired).await?,
+    let verdict = match wanted {
+        Some(wanted) => apply(reconciler, name.clone(), wanted).await?,
         None => Verdict::AwaitChange,
     };
     if let Some(complaint) = complaint {
@@ -274,9 +276,8 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
     Ok(verdict)
 }
 
-async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, ReconcileError> {
+async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<Verdict, ReconcileError> {
     let (events, mut inbox) = mpsc::channel(256);
-    let stack = desired.stack.clone();
     let story = tokio::spawn(async move {
         let mut steps = Vec::new();
         while let Some(event) = inbox.recv().await {
@@ -302,7 +303,7 @@ async fn apply(reconciler: &Reconciler, desired: Desired) -> Result<Verdict, Rec
             }
         }
     });
-    let outcome = reconciler.keep(desired, events).await;
+    let outcome = reconciler.keep(wanted, events).await;
     story.await.map_err(|_| ReconcileError::Interrupted)?;
     Ok(if outcome?.failed == 0 { Verdict::AwaitChange } else { Verdict::Retry })
 }

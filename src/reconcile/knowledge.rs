@@ -144,14 +144,13 @@ pub fn record_push(db: &Db, stack: &Name, target: &ImageRef, digest: Digest) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Desired;
 
     #[test]
     fn what_is_recorded_is_known_until_the_stack_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(folder.path()).unwrap();
         let stack: Name = "shop".parse().unwrap();
-        super::super::record::begin(&db, &Desired::empty(stack.clone()), &BTreeMap::new()).unwrap();
+        super::super::record::set_source(&db, &stack, std::path::Path::new("/x")).unwrap();
         let reference: ImageRef = "nginx:1".parse().unwrap();
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
         let resolved = Resolved { pinned: reference.pinned(Some("1"), one), digest: two, bytes: 3 };

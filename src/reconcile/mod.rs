@@ -1,6 +1,8 @@
 //! From desired to real: look, plan, execute, record, again. One apply of a stack at a time, whoever asks for it.
 
 pub mod execute;
+pub mod generations;
+pub mod journal;
 pub mod knowledge;
 pub mod record;
 pub mod report;
@@ -9,13 +11,17 @@ pub mod status;
 
 mod ask;
 pub mod build_events;
+mod changes;
 mod comings;
 mod effects;
 pub mod keeper;
 mod obtain;
 mod orphans;
+mod rollback;
+mod why;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -31,9 +37,13 @@ use crate::plan::{self, Action, Kind, Plan, PlanError};
 use ask::Ask;
 use effects::Context;
 use execute::tell;
+use generations::{APPLIED, Beginning, Generation, HoldChange, Images};
+use journal::Filter;
 use knowledge::Lookup;
 use record::RecordError;
 use report::{Event, Outcome};
+pub use rollback::Wanted;
+use rollback::{NewHold, Settled, answers_of};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -45,22 +55,46 @@ pub enum ReconcileError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the plan no longer fits: the host has changed since it was made")]
-    Moved,
+    #[error("the plan no longer fits: {}", what.join("; "))]
+    Moved { what: Vec<String> },
     #[error("no stack named {0} has been applied here")]
     NoSuchStack(Name),
+    #[error("no stack has been applied here")]
+    NoStack,
+    #[error("no stack has a resource {0:?}")]
+    NoSuchResource(String),
+    #[error("{text:?} can mean {}", all.join(" or "))]
+    WhichResource { text: String, all: Vec<String> },
+    #[error("which stack is meant? There are {}", names(.0))]
+    WhichStack(Vec<Name>),
+    #[error("generation {number} of {stack} is not kept; there are {}", numbers(kept))]
+    NotKept { stack: Name, number: u64, kept: Vec<u64> },
+    #[error("{0} has no earlier generation that was applied")]
+    NoEarlier(Name),
     #[error("a work thread ended before its work did")]
     Interrupted,
+}
+
+fn names(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn numbers(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl ReconcileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint(),
-            Self::Moved => Some("run `setpoint plan` again and look at what is different".into()),
+            Self::Moved { .. } => Some("run `setpoint plan` again and look at what is different".into()),
+            Self::NotKept { .. } | Self::NoEarlier(_) => Some("`setpoint stack history` lists the generations".into()),
+            Self::WhichStack(_) => Some("say it with `--stack NAME`".into()),
             Self::NoSuchStack(_) => Some("`setpoint status` lists the stacks".into()),
             Self::Plan(error) => error.obstacles.first().map(plan::Obstacle::hint),
-            Self::Record(_) | Self::File(_) | Self::Interrupted => None,
+            Self::NoSuchResource(_) => Some("`setpoint status` lists the resources; name one as STACK/KIND/NAME".into()),
+            Self::WhichResource { .. } => Some("name it as STACK/KIND/NAME".into()),
+            Self::NoStack | Self::Record(_) | Self::File(_) | Self::Interrupted => None,
         }
     }
 }
@@ -73,7 +107,7 @@ enum Look {
 }
 
 /// What the references of `desired` mean once the plan is done, where that is known before.
-fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> record::Images {
+fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> Images {
     let obtained = |reference: &ImageRef| {
         plan.steps
             .iter()
@@ -83,6 +117,7 @@ fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> record::Images 
         if obtained(reference) {
             match observed.known.answers.get(reference)? {
                 Answer::Is(resolved) => Some(resolved.digest),
+                Answer::Held { digest } => Some(*digest),
                 Answer::Unknown { .. } => None,
             }
         } else {
@@ -111,20 +146,23 @@ impl Reconciler {
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
         let mut desired = desired.clone();
         self.recall(&mut desired)?;
-        let (observed, _) = self.look(&desired, Look::Ask(Ask::Eagerly), given).await?;
+        let (observed, _) = self.look(&desired, &Images::new(), Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
 
-    /// The host, and what is known of the stack's images. Gives what registries were asked, to be recorded.
+    /// The host, and what is known of the stack's images, those that are `held` among it. Gives what registries were asked, to be
+    /// recorded.
     async fn look(
         &self,
         desired: &Desired,
+        held: &Images,
         look: Look,
         given: &[Given],
     ) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
         let mut observed = self.engine.observe_closely().await?;
         let db = self.engine.db();
         observed.known = knowledge::known(db, &desired.stack)?;
+        observed.known.answers = answers_of(held);
         let asked = match look {
             Look::Ask(how) => {
                 let last = knowledge::lookups(db, &desired.stack)?;
@@ -144,7 +182,9 @@ impl Reconciler {
         if !desired.images.values().any(away) {
             return Ok(());
         }
-        let Some((_, last)) = record::newest(self.engine.db(), &desired.stack)? else { return Ok(()) };
+        let Some(Generation { desired: last, .. }) = generations::newest(self.engine.db(), &desired.stack)? else {
+            return Ok(());
+        };
         for (name, image) in desired.images.iter_mut().filter(|(_, image)| away(image)) {
             if let Some(last) = last.images.get(name)
                 && let (
@@ -165,65 +205,106 @@ impl Reconciler {
     }
 
     /// Makes the host what `desired` says because a user says so: images whose pull policy is `always` are asked for at
-    /// their registry first. With `expected`, does exactly that plan or nothing. `given` are the user's credentials.
+    /// their registry first. With `expected`, does exactly that plan or nothing. `given` are the user's credentials, and `source` is
+    /// where the manifests were.
     pub async fn apply(
         &self,
         desired: Desired,
+        source: Option<String>,
         expected: Option<Plan>,
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        self.converge(desired, expected, Ask::Eagerly, given, events).await
+        self.converge(Wanted::Said { desired, source }, expected, Ask::Eagerly, given, events).await
     }
 
-    /// Makes the host what `desired` says again, as often as one likes. Registries are asked only for what is due, unless
-    /// something else is desired than was applied last.
-    pub async fn keep(&self, desired: Desired, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
-        self.converge(desired, None, Ask::Due, Vec::new(), events).await
+    /// Makes the host what it was made before, or what a source says, as often as one likes. Registries are asked only for what is
+    /// due, unless something else is desired than was applied last. A stack that is held to a generation stays so until its source
+    /// says something else than it did.
+    pub async fn keep(&self, wanted: Wanted, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
+        let stack = wanted.stack().clone();
+        let result = self.converge(wanted, None, Ask::Due, Vec::new(), events).await;
+        if let Err(error) = &result
+            && let Err(unsaid) = record::set_conditions(self.engine.db(), &stack, status::refused(error))
+        {
+            tracing::error!(%stack, %unsaid, "note why nothing was done");
+        }
+        result
     }
 
-    /// Makes the host what `desired` says, and tells `events` about it.
+    /// Makes the host what is wanted, and tells `events` about it.
     ///
     /// Guarantee: killed at any point, doing it again converges, and what was half-made is finished or undone.
     async fn converge(
         &self,
-        mut desired: Desired,
+        wanted: Wanted,
         expected: Option<Plan>,
         ask: Ask,
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        let _lock = self.lock(&desired.stack, &events).await?;
+        let stack = wanted.stack().clone();
+        let _lock = self.lock(&stack, &events).await?;
         self.engine.recover().await?;
-        self.recall(&mut desired)?;
         let db = self.engine.db();
+        let Settled { mut desired, held, source, brings_back, hold } = self.settle(wanted).await?;
+        self.recall(&mut desired)?;
         let look = match &expected {
             Some(expected) => Look::Given(expected.answers.clone()),
             None => {
-                let known = record::newest(db, &desired.stack)?.is_some_and(|(_, last)| last == desired);
+                let known = generations::newest(db, &stack)?.is_some_and(|last| last.desired == desired);
                 Look::Ask(if known { ask } else { Ask::Eagerly })
             }
         };
-        let (observed, asked) = self.look(&desired, look, &given).await?;
+        let (observed, asked) = self.look(&desired, &held, look, &given).await?;
         let plan = plan::plan(&desired, &observed)?;
-        if expected.is_some_and(|expected| expected.base != plan.base || expected.steps != plan.steps) {
-            return Err(ReconcileError::Moved);
+        let what = expected.map_or_else(Vec::new, |expected| plan::moved(&expected, &plan));
+        if !what.is_empty() {
+            return Err(ReconcileError::Moved { what });
         }
-        let generation = record::begin(db, &desired, &meant(&desired, &observed, &plan))?;
-        knowledge::record_lookups(db, &desired.stack, &asked)?;
+        let hold = match &hold {
+            NewHold::Stays => HoldChange::Stays,
+            NewHold::Ends => HoldChange::Ends,
+            NewHold::Begins(hold) => HoldChange::Begins(hold),
+        };
+        let meant = meant(&desired, &observed, &plan);
+        let beginning = Beginning { desired: &desired, images: &meant, source: source.as_deref(), brings_back, hold };
+        let before = generations::begin(db, beginning)?;
+        knowledge::record_lookups(db, &stack, &asked)?;
         tell(&events, Event::Planned { plan: plan.clone() }).await;
+        let mark = journal::last(db)?;
         let mut outcome = if plan.is_empty() {
             Outcome::default()
         } else {
-            record::set_conditions(db, &desired.stack, vec![status::reconciling(&plan)])?;
-            self.execute(desired.clone(), &plan, given, &events).await
+            record::set_conditions(db, &stack, vec![status::reconciling(&plan)])?;
+            self.execute(desired.clone(), Some(before), &plan, given, &events).await
         };
-        outcome.generation = generation;
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
         let declared = |reference: &ImageRef| desired.images.values().any(|image| image.reference == *reference);
-        let images = images.filter(|(reference, _)| declared(reference)).collect();
-        record::finish(db, &desired.stack, generation, if outcome.failed == 0 { "applied" } else { "failed" }, &images)?;
-        record::set_conditions(db, &desired.stack, status::after(&outcome))?;
+        let mut images: Images = images.filter(|(reference, _)| declared(reference)).collect();
+        outcome.generation = before;
+        let said = if outcome.failed > 0 {
+            // What has failed is tried again, and is the same generation then.
+            images.extend(meant.clone());
+            "failed"
+        } else {
+            // What is made of the same manifests may be another image than the last time: then it is another generation.
+            if !plan.is_empty() {
+                let beginning = Beginning { images: &images, hold: HoldChange::Stays, ..beginning };
+                outcome.generation = generations::begin(db, beginning)?;
+            }
+            APPLIED
+        };
+        images.extend(held);
+        generations::finish(db, &stack, outcome.generation, said, &images)?;
+        if !plan.is_empty() {
+            journal::trim(db)?;
+            self.engine.collect_configs(generations::contents_of_generations)?;
+        }
+        let mut conditions = status::after(&outcome, &self.failures(&stack, mark)?);
+        // What was observed before the steps says nothing of what they came to: the next look does.
+        conditions.extend(plan.is_empty().then(|| status::health(&desired, &observed)).flatten());
+        record::set_conditions(db, &stack, conditions)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
@@ -236,22 +317,41 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let outcome = self.execute(Desired::empty(stack.clone()), &plan, Vec::new(), &events).await;
+        let outcome = self.execute(Desired::empty(stack.clone()), None, &plan, Vec::new(), &events).await;
+        self.engine.collect_configs(generations::contents_of_generations)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
     }
 
-    async fn execute(&self, desired: Desired, plan: &Plan, given: Vec<Given>, events: &mpsc::Sender<Event>) -> Outcome {
-        let context = Arc::new(Context { desired, answers: plan.answers.clone(), given });
+    /// What has failed since that step, in sentences.
+    fn failures(&self, stack: &Name, mark: i64) -> Result<Vec<String>, RecordError> {
+        let filter = Filter { stack: Some(stack.clone()), after: Some(mark), ..Filter::default() };
+        let steps = journal::read(self.engine.db(), &filter)?.into_iter();
+        Ok(steps.filter_map(|step| Some(format!("{}: {}: {}", step.resource, step.action, step.error?))).collect())
+    }
+
+    async fn execute(
+        &self,
+        desired: Desired,
+        generation: Option<u64>,
+        plan: &Plan,
+        given: Vec<Given>,
+        events: &mpsc::Sender<Event>,
+    ) -> Outcome {
+        let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
         execute::run(plan, events, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await
     }
 
+    fn lock_path(&self, stack: &Name) -> PathBuf {
+        self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"))
+    }
+
     /// One writer of a stack at a time, in all processes.
     async fn lock(&self, stack: &Name, events: &mpsc::Sender<Event>) -> Result<Lock, ReconcileError> {
-        let path = self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"));
+        let path = self.lock_path(stack);
         if let Some(lock) = Lock::try_take(&path)? {
             return Ok(lock);
         }

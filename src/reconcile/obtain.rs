@@ -14,10 +14,13 @@ use crate::model::build::BuildSecret;
 use crate::model::spec::{Build, Commit, ImageSource, ImageSpec, Pull};
 use crate::model::{ImageRef, ProgressSink};
 use crate::observed::{Answer, ContainerState, Made, Origin};
-use crate::plan::{Step, origin};
+use crate::plan::{Action, Step, origin};
 
 pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
     let image = context.desired.images.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+    if step.action == Action::Restore {
+        return restore(engine, context, image);
+    }
     match &image.source {
         ImageSource::Pull(source) => pull(engine, context, image, source, told.progress()).await,
         ImageSource::Build(source) => build(engine, context, image, source, told).await,
@@ -39,6 +42,20 @@ pub(super) async fn obtain(engine: &Engine, context: &Context, step: &Step, told
             load(engine, context, image, archive, reference.as_ref(), told.progress()).await
         }
         ImageSource::Commit(source) => commit(engine, context, step, image, source, told.progress()).await,
+    }
+}
+
+/// Gives the name back to the image that it was in the generation which is brought back.
+fn restore(engine: &Engine, context: &Context, image: &ImageSpec) -> Result<(), EffectError> {
+    let reference = &image.reference;
+    let Some(Answer::Held { digest }) = context.answers.get(reference) else {
+        return Err(EffectError::NotDesired(reference.to_string()));
+    };
+    match engine.tag_image(&digest.to_string(), reference) {
+        Err(EngineError::NoSuchImage { .. }) => {
+            Err(EffectError::NotKept { reference: Box::new(reference.clone()), digest: *digest })
+        }
+        other => Ok(other?),
     }
 }
 
@@ -173,8 +190,13 @@ async fn pull(
     progress: ProgressSink,
 ) -> Result<(), EffectError> {
     let reference = &image.reference;
+    let held;
     let from = match context.answers.get(reference) {
         Some(Answer::Is(resolved)) => &resolved.pinned,
+        Some(Answer::Held { digest }) => {
+            held = reference.pinned(None, *digest);
+            &held
+        }
         Some(Answer::Unknown { why }) => {
             return Err(EffectError::Unanswered { reference: Box::new(reference.clone()), why: why.clone() });
         }

@@ -1,13 +1,14 @@
 //! What an apply says while it runs, and how a stack stands. Values only: the server sends them on as JSON.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::build::BuildEvent;
-use crate::model::{Name, Progress};
-use crate::plan::{Plan, Resource, StepId};
+use crate::model::{Digest, ImageRef, Name, Progress};
+use crate::plan::{Cause, Difference, Plan, Resource, StepId};
 
 /// One line of an apply's story, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,7 +74,10 @@ pub struct StackStatus {
     /// The generation that was applied last.
     pub generation: u64,
     /// The generation that all of `conditions` speak of.
+    #[serde(rename = "observedGeneration")]
     pub observed_generation: u64,
+    /// Whether the host is as that generation says, apart from how well it is.
+    pub sync: Sync,
     pub conditions: Vec<Condition>,
     pub resources: Vec<ResourceStatus>,
 }
@@ -81,7 +85,7 @@ pub struct StackStatus {
 /// A statement about a stack, in the form that Flux and Kubernetes use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// `Ready`, `Reconciling`, `Stalled` or `Healthy`.
+    /// `Ready`, `Reconciling`, `Stalled`, `Healthy` or `Held`.
     #[serde(rename = "type")]
     pub kind: String,
     pub status: bool,
@@ -103,6 +107,97 @@ pub struct ResourceStatus {
     pub health: Option<String>,
     /// What differs, where it is out of sync.
     pub differences: Vec<String>,
+}
+
+/// A step that was begun, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEvent {
+    /// Later ones are greater.
+    pub id: i64,
+    pub stack: Name,
+    /// What it was for; `None` where a stack was taken down.
+    pub generation: Option<u64>,
+    /// `kind/name`.
+    pub resource: String,
+    /// A verb of plans.
+    pub action: String,
+    pub causes: Vec<Cause>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// `None`: it is not known to have ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished: Option<OffsetDateTime>,
+    pub error: Option<String>,
+}
+
+/// Steps of one resource that belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceChange {
+    /// `created`, `recreated`, `restarted`, …
+    pub what: String,
+    pub generation: Option<u64>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// `None`: it is not known to have ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended: Option<OffsetDateTime>,
+    pub causes: Vec<Cause>,
+    pub error: Option<String>,
+}
+
+/// Why a resource is as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Why {
+    pub stack: Name,
+    pub resource: Resource,
+    /// `None`: it is declared no longer.
+    pub status: Option<ResourceStatus>,
+    /// How often its restart policy started it again.
+    pub restarts: u32,
+    /// What must be so before it can go on.
+    pub waits: Vec<String>,
+    /// What was done to it, newest first.
+    pub changes: Vec<ResourceChange>,
+}
+
+/// One generation that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationInfo {
+    pub generation: u64,
+    /// When it began to be applied.
+    #[serde(with = "time::serde::rfc3339")]
+    pub applied: OffsetDateTime,
+    /// `applying`, `applied` or `failed`.
+    pub outcome: String,
+    /// Where its manifests were.
+    pub source: Option<String>,
+    /// The generation that it is again.
+    pub brings_back: Option<u64>,
+    /// Which images its references meant.
+    pub images: BTreeMap<ImageRef, Digest>,
+    /// Digests of contents.
+    pub configs: BTreeMap<Name, Digest>,
+    pub secrets: BTreeMap<Name, Digest>,
+    /// The resources that differ from those of the generation before, where that is kept.
+    pub changes: Vec<Resource>,
+}
+
+/// The generations of a stack that are kept, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    pub stack: Name,
+    /// The generation that is held against the stack's source, if one is.
+    pub held: Option<u64>,
+    pub generations: Vec<GenerationInfo>,
+}
+
+/// What differs between two generations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub stack: Name,
+    pub from: u64,
+    pub to: u64,
+    pub differences: Vec<Difference>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,15 @@
 //! How stacks stand: what was applied, against one look at the host. Sync (does the host match?) is kept apart from
 //! health (is it well?).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use time::OffsetDateTime;
 
 use super::ask::Ask;
+use super::generations::{self, Generation, Hold};
 use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
+use super::rollback::answers_of;
 use super::{ReconcileError, Reconciler, ask, knowledge, record};
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
@@ -24,25 +27,35 @@ impl Reconciler {
             if only.is_some_and(|only| *only != stack.name) {
                 continue;
             }
-            let (resources, observed_generation) = match record::newest(db, &stack.name)? {
-                Some((number, desired)) => {
+            let hold = generations::hold(db, &stack.name)?;
+            let (resources, health) = match generations::newest(db, &stack.name)? {
+                Some(Generation { desired, images, .. }) => {
                     observed.known = knowledge::known(db, &stack.name)?;
+                    if hold.is_some() {
+                        observed.known.answers = answers_of(&images);
+                    }
                     let last = knowledge::lookups(db, &stack.name)?;
                     ask::ask(&self.engine, &desired, &mut observed, &last, Ask::Nothing, &[]).await;
-                    (resources(&desired, &observed), number)
+                    (resources(&desired, &observed), health(&desired, &observed))
                 }
-                None => (Vec::new(), 0),
+                None => (Vec::new(), None),
             };
             let mut conditions = stack.conditions;
-            conditions.retain(|condition| condition.kind != "Healthy");
-            if !resources.is_empty() {
-                conditions.push(healthy(&resources));
+            if let Some(health) = health {
+                // Who sees that it has changed writes it down, so that it is known since when.
+                record::set_conditions(db, &stack.name, vec![health])?;
+                conditions = record::stack(db, &stack.name)?.map_or(conditions, |record| record.conditions);
+            }
+            let synced = resources.iter().all(|resource| resource.sync == Sync::Synced);
+            if let Some(hold) = &hold {
+                conditions.push(held(hold, stack.source.as_deref()));
             }
             all.push(StackStatus {
                 stack: stack.name,
                 source: stack.source,
                 generation: stack.generation,
-                observed_generation,
+                observed_generation: stack.observed,
+                sync: if synced { Sync::Synced } else { Sync::OutOfSync },
                 conditions,
                 resources,
             });
@@ -197,21 +210,45 @@ fn health_text(container: &Container) -> Option<String> {
     }
 }
 
-/// Whether every container is up and says that it is well.
-fn healthy(resources: &[ResourceStatus]) -> Condition {
-    let containers = resources.iter().filter(|r| r.resource.kind == Kind::Container);
-    let ill: Vec<String> = containers
-        .filter(|r| {
-            let up = r.state == "running" || r.state == "exited (0)";
-            !up || r.health.as_deref().is_some_and(|health| health != "healthy")
-        })
-        .map(|r| format!("{} is {}", r.resource.name, r.health.as_deref().unwrap_or(&r.state)))
-        .collect();
-    if ill.is_empty() {
-        condition("Healthy", true, "AllHealthy", "every container is up")
-    } else {
-        condition("Healthy", false, "NotHealthy", &ill.join("; "))
+/// Whether every container is up and says that it is well; `None` where there is none.
+pub(super) fn health(desired: &Desired, observed: &Observed) -> Option<Condition> {
+    if desired.containers.is_empty() {
+        return None;
     }
+    let found: HashMap<&Name, &Container> = observed.containers.iter().map(|container| (&container.name, container)).collect();
+    let (mut ill, mut coming) = (Vec::new(), true);
+    for (name, placed) in &desired.containers {
+        let container = found.get(&placed.engine_name);
+        let (well, comes) = match container.map(|container| &container.state) {
+            Some(ContainerState::Running { health, .. }) => {
+                (matches!(health, Health::None | Health::Healthy), *health == Health::Starting)
+            }
+            Some(ContainerState::Exited { code: 0, error: None, .. }) => (true, false),
+            Some(ContainerState::Created) | None => (false, true),
+            Some(ContainerState::Restarting { .. } | ContainerState::Exited { .. } | ContainerState::Lost) => (false, false),
+        };
+        if !well {
+            let state = container.map_or_else(|| "missing".to_owned(), |container| state_text(&container.state));
+            let health = container.and_then(|container| health_text(container));
+            ill.push(format!("{name} is {}", health.unwrap_or(state)));
+            coming &= comes;
+        }
+    }
+    Some(match (ill.is_empty(), coming) {
+        (true, _) => condition("Healthy", true, "AllHealthy", "every container is up"),
+        (false, true) => condition("Healthy", false, "Progressing", &ill.join("; ")),
+        (false, false) => condition("Healthy", false, "NotHealthy", &ill.join("; ")),
+    })
+}
+
+/// That it is kept as a generation was, and until when.
+fn held(hold: &Hold, source: Option<&Path>) -> Condition {
+    let until = match source {
+        Some(source) => format!("until {} says something else than it did then, or somebody applies manifests", source.display()),
+        None => "until somebody applies manifests".to_owned(),
+    };
+    let message = format!("it was rolled back to generation {}, and stays so {until}", hold.of);
+    Condition { since: hold.since, ..condition("Held", true, "RolledBack", &message) }
 }
 
 pub(super) fn condition(kind: &str, status: bool, reason: &str, message: &str) -> Condition {
@@ -223,21 +260,59 @@ pub(super) fn reconciling(plan: &Plan) -> Condition {
     condition("Reconciling", true, "Progressing", &format!("{} steps", plan.steps.len()))
 }
 
-/// The conditions after an apply has ended.
-pub(super) fn after(outcome: &Outcome) -> Vec<Condition> {
+/// The conditions after an apply has ended; `failures` are sentences about the steps that failed.
+pub(super) fn after(outcome: &Outcome, failures: &[String]) -> Vec<Condition> {
     let generation = outcome.generation;
-    if outcome.failed == 0 {
-        vec![
-            condition("Ready", true, "Applied", &format!("generation {generation} is applied")),
-            condition("Reconciling", false, "Idle", ""),
-            condition("Stalled", false, "Idle", ""),
-        ]
+    let ready = if outcome.failed == 0 {
+        condition("Ready", true, "Applied", &format!("generation {generation} is applied"))
     } else {
-        let message = format!("{} steps failed, {} were skipped", outcome.failed, outcome.skipped);
-        vec![
-            condition("Ready", false, "StepsFailed", &message),
-            condition("Reconciling", false, "Idle", ""),
-            condition("Stalled", false, "Idle", ""),
-        ]
+        let counts = format!("{} steps failed, {} were skipped", outcome.failed, outcome.skipped);
+        let message = failures.first().map_or(counts.clone(), |first| format!("{first} ({counts})"));
+        condition("Ready", false, "StepsFailed", &message)
+    };
+    vec![ready, condition("Reconciling", false, "Idle", ""), condition("Stalled", false, "Idle", "")]
+}
+
+/// The conditions when nothing was done, because that could not even be planned. It is tried again; where only somebody's change can
+/// help, the stack is stalled.
+pub(super) fn refused(error: &ReconcileError) -> Vec<Condition> {
+    let (reason, stalls) = match error {
+        ReconcileError::Plan(_) => ("PlanFailed", true),
+        ReconcileError::Engine(_) => ("HostFailed", false),
+        _ => ("Failed", false),
+    };
+    let message = error.to_string();
+    let stalled = if stalls { condition("Stalled", true, reason, &message) } else { condition("Stalled", false, "Idle", "") };
+    vec![condition("Ready", false, reason, &message), condition("Reconciling", false, "Idle", ""), stalled]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Obstacle, PlanError};
+
+    #[test]
+    fn what_was_not_done_is_said() {
+        let told = |conditions: Vec<Condition>| -> Vec<String> {
+            conditions.iter().map(|one| format!("{}={} {} {}", one.kind, one.status, one.reason, one.message)).collect()
+        };
+        let outcome = Outcome { failed: 2, skipped: 1, generation: 4, ..Outcome::default() };
+        assert_eq!(
+            told(after(&outcome, &["image/app: pull: no".into(), "b".into()])),
+            [
+                "Ready=false StepsFailed image/app: pull: no (2 steps failed, 1 were skipped)",
+                "Reconciling=false Idle ",
+                "Stalled=false Idle "
+            ]
+        );
+        assert_eq!(
+            told(after(&Outcome { generation: 4, ..Outcome::default() }, &[]))[0],
+            "Ready=true Applied generation 4 is applied"
+        );
+        let resource = Resource { kind: Kind::Volume, name: "data".parse().unwrap() };
+        let obstacles = vec![Obstacle::ExternalMissing { resource, name: "data".parse().unwrap() }];
+        let stalled = told(refused(&ReconcileError::Plan(PlanError { obstacles })));
+        assert!(stalled[2].starts_with("Stalled=true PlanFailed volume/data: `data` is external"), "{stalled:?}");
+        assert!(told(refused(&ReconcileError::Interrupted))[2].starts_with("Stalled=false"));
     }
 }

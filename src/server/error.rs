@@ -48,8 +48,13 @@ impl From<ReconcileError> for ApiError {
     fn from(error: ReconcileError) -> Self {
         let of = match &error {
             ReconcileError::Engine(error) => kind(error.status()),
-            ReconcileError::NoSuchStack(_) => ErrorKind::NotFound,
-            ReconcileError::Moved => ErrorKind::Conflict,
+            ReconcileError::NoSuchStack(_)
+            | ReconcileError::NoStack
+            | ReconcileError::NotKept { .. }
+            | ReconcileError::NoEarlier(_) => ErrorKind::NotFound,
+            ReconcileError::NoSuchResource(_) => ErrorKind::NotFound,
+            ReconcileError::WhichStack(_) | ReconcileError::WhichResource { .. } => ErrorKind::Invalid,
+            ReconcileError::Moved { .. } => ErrorKind::Conflict,
             ReconcileError::Plan(_) => ErrorKind::Invalid,
             ReconcileError::Record(_) | ReconcileError::File(_) | ReconcileError::Interrupted => ErrorKind::Internal,
         };

@@ -113,7 +113,7 @@ fn a_saved_plan_is_carried_out_or_refused() {
     fs::write(&file, SERVER.replace("8080:80", "8081:80")).unwrap();
     host.sp(&["plan", &folder, "--out", &saved]).fails_with(2);
     host.sp(&["rm", "-f", "stack-web"]).ok();
-    host.sp(&["apply", &saved]).fails_with(1);
+    host.sp(&["apply", &saved]).fails_with(1).says(&["container stack-web is gone"]);
     assert!(host.containers().is_empty(), "what was planned no longer fits, so nothing is done");
 }
 

@@ -45,6 +45,8 @@ mod examples;
 #[cfg(test)]
 mod failpoints;
 #[cfg(test)]
+mod generations;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod health;
@@ -80,6 +82,8 @@ mod secrets;
 mod servers;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod story;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

@@ -87,9 +87,9 @@ async fn configs_become_files() {
     bench.containers.wait(&id, false).await.unwrap();
     let text = bench.text(&id).await.join("\n");
     assert!(text.starts_with("hello-r--r-----") && text.contains(" 5 ") && text.contains("read-only"), "{text}");
-    assert_eq!(bench.containers.collect_configs(&Default::default()).unwrap(), 0);
+    assert_eq!(bench.containers.collect_configs(|_| Ok(Default::default())).unwrap(), 0);
     bench.containers.remove(&id).await.unwrap();
-    assert_eq!(bench.containers.collect_configs(&Default::default()).unwrap(), 1);
+    assert_eq!(bench.containers.collect_configs(|_| Ok(Default::default())).unwrap(), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod resource;
 mod run;
 mod stack;
 mod store;
+mod story;
 mod verbs;
 
 use std::path::PathBuf;
@@ -25,7 +26,12 @@ pub use health::{HealthArgs, OnFailure};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
-pub use stack::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+pub use stack::{
+    ApplyArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles, StackHistoryArgs,
+    ValidateArgs,
+};
+
+pub use story::{EventsArgs, StatusArgs, WaitArgs, WaitCondition, WhyArgs};
 
 pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
@@ -92,6 +98,15 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show how stacks stand: in sync, healthy, and what differs
     Status(StatusArgs),
+    /// Make the host what an earlier generation of a stack was, and hold it there
+    Rollback(RollbackArgs),
+    /// What stacks were before: history, diff, rollback
+    #[command(subcommand)]
+    Stack(StackCommand),
+    /// Show why a resource of a stack is as it is: what it waits for, and what was done to it for which reason
+    Why(WhyArgs),
+    /// Show what was done to stacks, step by step
+    Events(EventsArgs),
     /// Remove what a stack has made; volumes only when asked
     Destroy(DestroyArgs),
     /// Print the JSON Schemas of manifests, for editors
@@ -142,8 +157,8 @@ pub enum Command {
     Top(TopArgs),
     /// Change limits and restart policies of containers, of running ones too
     Update(UpdateArgs),
-    /// Wait until containers exit, and print their exit codes
-    Wait(NamesArgs),
+    /// Wait until containers exit, and print their exit codes; or, with --for, until something is as it should be
+    Wait(WaitArgs),
     /// All commands about containers, as a group
     #[command(subcommand)]
     Container(ContainerCommand),

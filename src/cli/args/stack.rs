@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args, Subcommand};
 
 use crate::model::Name;
 
 /// Which manifests.
 #[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("manifests").required(true).multiple(true).args(["path", "file"]))]
 pub struct StackFiles {
     /// A folder of manifests, one manifest, or a compose file; `apply` takes a plan that `plan --out` saved, too
-    #[arg(value_name = "PATH", required_unless_present = "file")]
+    #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
     /// A compose file; each further one is laid over those before it
     #[arg(short, long, value_name = "FILE")]
@@ -54,6 +55,64 @@ pub struct PlanArgs {
     /// Save the plan, so that `apply FILE` does exactly this or refuses
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// In place of manifests: what a rollback to this generation would do
+    #[arg(long, value_name = "GENERATION", group = "manifests", conflicts_with_all = ["path", "file", "profile"])]
+    pub to: Option<u64>,
+}
+
+/// The commands about what stacks were before.
+#[derive(Debug, Subcommand)]
+pub enum StackCommand {
+    /// List what was applied: generations, newest first
+    History(StackHistoryArgs),
+    /// Show what differs between two generations, field by field
+    Diff(StackDiffArgs),
+    /// Make the host what an earlier generation was, and hold it there
+    Rollback(RollbackArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StackHistoryArgs {
+    /// Only of this stack
+    #[arg(value_name = "STACK")]
+    pub stack: Option<Name>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StackDiffArgs {
+    /// The one generation
+    #[arg(value_name = "A")]
+    pub from: u64,
+    /// The other one
+    #[arg(value_name = "B")]
+    pub to: u64,
+    /// Of this stack [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<Name>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "It becomes a new generation, and is held: the daemon applies the stack's source again once that says something \
+                        else than now, and `apply` ends the hold at once. Images are those that the generation had, whatever their \
+                        tags mean by now; the network is not needed."
+)]
+pub struct RollbackArgs {
+    /// The generation [default: the last one before the current one that was applied]
+    #[arg(value_name = "GENERATION")]
+    pub generation: Option<u64>,
+    /// Of this stack [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<Name>,
+    /// Print one JSON event a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -78,16 +137,6 @@ pub struct DestroyArgs {
     #[arg(long)]
     pub volumes: bool,
     /// Print one JSON event a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Only this stack
-    #[arg(value_name = "STACK")]
-    pub stack: Option<Name>,
-    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

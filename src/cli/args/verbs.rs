@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::store::{CommitArgs, ExportArgs};
 use super::{
     CreateArgs, ExecArgs, InspectContainersArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RestartArgs, RmArgs, RunArgs, StopArgs,
+    WaitArgs,
 };
 use crate::cli::detach::DetachKeys;
 use crate::cli::format::Format;
@@ -108,8 +109,8 @@ pub enum ContainerCommand {
     Unpause(NamesArgs),
     /// Change limits and restart policies of containers, of running ones too
     Update(UpdateArgs),
-    /// Wait until containers exit, and print their exit codes
-    Wait(NamesArgs),
+    /// Wait until containers exit, and print their exit codes; or, with --for, until something is as it should be
+    Wait(WaitArgs),
 }
 
 #[derive(Clone, Debug, Args)]

@@ -6,6 +6,7 @@ mod build;
 mod build_cache;
 mod containers;
 mod copy;
+mod generations;
 mod image_select;
 mod images;
 mod inspect;
@@ -18,15 +19,20 @@ mod session;
 mod stacks;
 mod stats;
 mod store;
+mod story;
+mod waits;
 
 pub use copy::CopyError;
 
-use super::args::{BuilderCommand, Command, ContainerCommand, ImageCommand, NetworkCommand, SystemCommand, VolumeCommand};
+use super::args::{
+    BuilderCommand, Command, ContainerCommand, ImageCommand, NetworkCommand, StackCommand, SystemCommand, VolumeCommand,
+};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
 use crate::manifest::Desired;
 use crate::model::Name;
+use crate::server::native::generations::RollbackRequest;
 use crate::server::native::stacks::ApplyRequest;
 use crate::wire::native::CreateContainer;
 
@@ -36,12 +42,23 @@ pub enum Prepared {
     /// It needed none.
     Done(i32),
     Plan {
-        desired: Desired,
+        desired: Box<Desired>,
+        /// Where the manifests are.
+        source: Option<String>,
+        json: bool,
+        out: Option<std::path::PathBuf>,
+    },
+    PlanRollback {
+        request: RollbackRequest,
         json: bool,
         out: Option<std::path::PathBuf>,
     },
     Apply {
         request: Box<ApplyRequest>,
+        json: bool,
+    },
+    Rollback {
+        request: Box<RollbackRequest>,
         json: bool,
     },
     Destroy {
@@ -78,6 +95,7 @@ pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
         Command::Schema(args) => stacks::schema(&args, output).map(Prepared::Done),
         Command::Plan(args) => stacks::prepare_plan(args, output),
         Command::Apply(args) => stacks::prepare_apply(&args, output),
+        Command::Rollback(args) => Ok(generations::prepare_rollback(args)),
         Command::Destroy(args) => stacks::prepare_destroy(args, output),
         Command::Run(args) => run::prepare(*args),
         Command::Create(args) => run::prepare_create(*args),
@@ -95,6 +113,7 @@ pub fn alone(command: Command) -> Command {
         Command::Image(command) => image_alone(command),
         Command::Builder(BuilderCommand::Build(args)) => Command::Build(args),
         Command::Container(command) => container_alone(command),
+        Command::Stack(StackCommand::Rollback(args)) => Command::Rollback(args),
         other => other,
     }
 }
@@ -155,6 +174,7 @@ impl Prepared {
         matches!(
             self,
             Self::Apply { .. }
+                | Self::Rollback { .. }
                 | Self::Build(_)
                 | Self::Other(
                     Command::Pull(_)
@@ -172,7 +192,9 @@ impl Prepared {
 pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> Result<i32, CliError> {
     let command = match prepared {
         Prepared::Done(code) => return Ok(code),
-        Prepared::Plan { desired, json, out } => return stacks::plan(client, desired, json, out, output).await,
+        Prepared::Plan { desired, source, json, out } => return stacks::plan(client, *desired, source, json, out, output).await,
+        Prepared::PlanRollback { request, json, out } => return generations::plan(client, request, json, out, output).await,
+        Prepared::Rollback { request, json } => return generations::rollback(client, *request, json, output).await,
         Prepared::Apply { request, json } => return stacks::apply(client, *request, json, output).await,
         Prepared::Destroy { stack, volumes, json } => return stacks::destroy(client, &stack, volumes, json, output).await,
         Prepared::Run(run) => return run::run(client, *run, output).await,
@@ -180,7 +202,11 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Prepared::Other(command) => command,
     };
     match command {
-        Command::Status(args) => stacks::status(client, &args, output).await,
+        Command::Stack(StackCommand::History(args)) => generations::history(client, args, output).await,
+        Command::Stack(StackCommand::Diff(args)) => generations::diff(client, args, output).await,
+        Command::Status(args) => story::status(client, &args, output).await,
+        Command::Why(args) => story::why(client, args, output).await,
+        Command::Events(args) => story::events(client, args, output).await,
         Command::Ps(args) => ps::ps(client, &args, output).await,
         Command::Logs(args) => containers::logs(client, &args, output).await,
         Command::Exec(args) => run::exec(client, args, output).await,
@@ -202,7 +228,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Update(args) => look::update(client, &args, output).await,
         Command::Kill(args) => containers::kill(client, &args, output).await,
         Command::Rm(args) => containers::remove(client, &args, output).await,
-        Command::Wait(args) => containers::wait(client, &args.names, output).await,
+        Command::Wait(args) => waits::wait(client, args, output).await,
         Command::Images(args) => images::list(client, &args, output).await,
         Command::Pull(args) => images::pull(client, args, output).await,
         Command::Push(args) => images::push(client, args, output).await,
@@ -238,6 +264,8 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         | Command::Login(_)
         | Command::Logout(_)
         | Command::Destroy(_)
+        | Command::Rollback(_)
+        | Command::Stack(StackCommand::Rollback(_))
         | Command::Schema(_)
         | Command::Image(_)
         | Command::Container(_)

@@ -1,4 +1,4 @@
-//! `validate`, `plan`, `apply`, `destroy`, `status`, `schema`. Manifests are read here, with the paths and variables of the
+//! `validate`, `plan`, `apply`, `destroy`, `schema`. Manifests are read here, with the paths and variables of the
 //! person who types; what goes to the engine is what they say.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Prepared;
-use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+use crate::cli::args::{ApplyArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, ValidateArgs};
 use crate::cli::build::logins::reached;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::{Story, TICK};
-use crate::cli::render;
 use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
@@ -23,16 +22,35 @@ use crate::model::Name;
 use crate::model::spec::ImageSource;
 use crate::plan::{self, Plan};
 use crate::reconcile::report::Event;
+use crate::server::native::generations::RollbackRequest;
 use crate::server::native::stacks::{ApplyRequest, PlanRequest};
 use crate::sources::Folder;
 use crate::wire::native::{Credentials, Destroy};
 
 /// What `plan --out` writes: the plan, and all that carrying it out needs.
 #[derive(Debug, Serialize, Deserialize)]
-struct SavedPlan {
+pub(super) struct SavedPlan {
     format: Format,
     plan: Plan,
-    desired: Desired,
+    /// What the manifests said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    desired: Option<Desired>,
+    /// In their place: the generation that is brought back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    /// Where the manifests were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+impl SavedPlan {
+    pub(super) const fn of_generation(plan: Plan, generation: u64) -> Self {
+        Self { format: Format::V1, plan, desired: None, generation: Some(generation), source: None }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), CliError> {
+        Ok(files::publish(path, &serde_json::to_vec(self).map_err(CliError::Encode)?, PLAN_MODE)?)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,43 +118,63 @@ pub(super) fn schema(args: &SchemaArgs, output: Output) -> Result<i32, CliError>
 }
 
 pub(super) fn prepare_plan(args: PlanArgs, output: Output) -> Result<Prepared, CliError> {
-    Ok(Prepared::Plan { desired: load(&args.files, output)?, json: args.json, out: args.out })
+    if let Some(generation) = args.to {
+        let request = RollbackRequest { stack: args.files.stack, generation: Some(generation), ..RollbackRequest::default() };
+        return Ok(Prepared::PlanRollback { request, json: args.json, out: args.out });
+    }
+    let (desired, source) = (load(&args.files, output)?, source(&args.files));
+    Ok(Prepared::Plan { desired: Box::new(desired), source, json: args.json, out: args.out })
+}
+
+/// Where manifests are, to be remembered.
+fn source(files: &StackFiles) -> Option<String> {
+    std::path::absolute(files.split().0).ok().map(|path| path.display().to_string())
 }
 
 /// Exit code 2 says that there is something to do.
 pub(super) async fn plan(
     client: &Client,
     desired: Desired,
+    source: Option<String>,
     json: bool,
     out: Option<PathBuf>,
     output: Output,
 ) -> Result<i32, CliError> {
     let request = PlanRequest { credentials: credentials(client, &desired).await?, desired };
     let plan = client.plan(&request).await?;
-    if json {
-        output.json(&plan)?;
-    } else {
-        output.line(plan::render(&plan, output.colour).trim_end())?;
-    }
-    let code = if plan.is_empty() { 0 } else { 2 };
+    let code = show_plan(&plan, json, output)?;
     if let Some(path) = out {
-        let saved = SavedPlan { format: Format::V1, plan, desired: request.desired };
-        files::publish(&path, &serde_json::to_vec(&saved).map_err(CliError::Encode)?, PLAN_MODE)?;
+        SavedPlan { format: Format::V1, plan, desired: Some(request.desired), generation: None, source }.write(&path)?;
     }
     Ok(code)
 }
 
+/// Prints a plan, and gives its exit code.
+pub(super) fn show_plan(plan: &Plan, json: bool, output: Output) -> Result<i32, CliError> {
+    if json {
+        output.json(plan)?;
+    } else {
+        output.line(plan::render(plan, output.colour).trim_end())?;
+    }
+    Ok(if plan.is_empty() { 0 } else { 2 })
+}
+
 pub(super) fn prepare_apply(args: &ApplyArgs, output: Output) -> Result<Prepared, CliError> {
     let request = match saved(args.files.split().0)? {
-        Some(SavedPlan { plan, desired, .. }) => {
-            if let Some(asked) = args.files.stack.as_ref().filter(|asked| **asked != desired.stack) {
-                return Err(CliError::OtherStack { saved: desired.stack, asked: asked.clone() });
+        Some(SavedPlan { plan, desired, generation, source, .. }) => {
+            if let Some(asked) = args.files.stack.as_ref().filter(|asked| **asked != plan.stack) {
+                return Err(CliError::OtherStack { saved: plan.stack, asked: asked.clone() });
             }
-            ApplyRequest { desired, expected: Some(plan), credentials: Vec::new() }
+            let Some(desired) = desired else {
+                let stack = Some(plan.stack.clone());
+                let request = RollbackRequest { stack, generation, expected: Some(plan), credentials: Vec::new() };
+                return Ok(Prepared::Rollback { request: Box::new(request), json: args.json });
+            };
+            ApplyRequest { desired, source, expected: Some(plan), credentials: Vec::new() }
         }
         None => {
             let desired = load(&args.files, output)?;
-            ApplyRequest { desired, expected: None, credentials: Vec::new() }
+            ApplyRequest { desired, source: source(&args.files), expected: None, credentials: Vec::new() }
         }
     };
     Ok(Prepared::Apply { request: Box::new(request), json: args.json })
@@ -197,7 +235,7 @@ pub(super) async fn destroy(client: &Client, stack: &Name, volumes: bool, json: 
 }
 
 /// Tells the events, and gives 1 when not every step was done.
-async fn follow(mut events: impl Events<Event>, json: bool, output: Output) -> Result<i32, CliError> {
+pub(super) async fn follow(mut events: impl Events<Event>, json: bool, output: Output) -> Result<i32, CliError> {
     let mut story = Story::new(output);
     let mut outcome = None;
     let mut ticks = tokio::time::interval(TICK);
@@ -226,21 +264,6 @@ async fn follow(mut events: impl Events<Event>, json: bool, output: Output) -> R
     }
 }
 
-pub(super) async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<i32, CliError> {
-    let stacks = match &args.stack {
-        Some(stack) => client.stack(stack).await?,
-        None => client.stacks().await?,
-    };
-    if args.json {
-        output.json(&stacks)?;
-    } else if stacks.is_empty() {
-        output.note("no stack has been applied here");
-    } else {
-        output.text(render::status::render(&stacks, output.colour))?;
-    }
-    Ok(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,10 +274,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan");
         let stack: Name = "demo".parse().unwrap();
-        let plan =
-            Plan { stack: stack.clone(), base: Digest::of(b""), steps: vec![], unchanged: vec![], answers: Default::default() };
-        let written = SavedPlan { format: Format::V1, plan: plan.clone(), desired: Desired::empty(stack) };
-        files::publish(&path, &serde_json::to_vec(&written).unwrap(), PLAN_MODE).unwrap();
+        let plan = Plan {
+            stack: stack.clone(),
+            base: Digest::of(b""),
+            parts: Default::default(),
+            steps: vec![],
+            unchanged: vec![],
+            answers: Default::default(),
+        };
+        let desired = Some(Desired::empty(stack));
+        SavedPlan { format: Format::V1, plan: plan.clone(), desired, generation: None, source: None }.write(&path).unwrap();
         assert_eq!(saved(&path).unwrap().unwrap().plan, plan);
         files::publish(&path, br#"{"format":"setpoint-plan/v9"}"#, PLAN_MODE).unwrap();
         assert!(matches!(saved(&path), Err(CliError::SavedPlan { .. })));

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod containers;
+pub mod generations;
 pub mod images;
 pub mod inspect;
 pub mod resources;
@@ -9,4 +10,5 @@ pub mod stats;
 pub mod status;
 pub mod steps;
 pub mod store;
+pub mod story;
 pub mod table;

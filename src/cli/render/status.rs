@@ -16,7 +16,11 @@ fn block(stack: &StackStatus, colour: bool) -> String {
     } else {
         format!(", conditions of {}", stack.observed_generation)
     };
-    text.push_str(&format!("  generation {}{behind}", stack.generation));
+    let (sync, looks) = match stack.sync {
+        Sync::Synced => ("Synced", Tone::Good),
+        Sync::OutOfSync => ("OutOfSync", Tone::Warn),
+    };
+    text.push_str(&format!("  generation {}{behind}  {}", stack.generation, paint(colour, looks, sync)));
     if let Some(source) = &stack.source {
         text.push_str(&format!("  watches {}", source.display()));
     }
@@ -97,6 +101,7 @@ mod tests {
             source: Some("/etc/demo".into()),
             generation: 3,
             observed_generation: 3,
+            sync: Sync::OutOfSync,
             conditions: vec![Condition {
                 kind: "Ready".into(),
                 status: false,
@@ -110,7 +115,7 @@ mod tests {
             ],
         };
         insta::assert_snapshot!(render(&[stack], false), @r"
-        demo  generation 3  watches /etc/demo
+        demo  generation 3  OutOfSync  watches /etc/demo
           Ready        no  OutOfSync: 1 of 2 resources differ
           RESOURCE        SYNC        STATE     HEALTH    NAME
           container/web   OutOfSync   running   healthy   demo-web

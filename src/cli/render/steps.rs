@@ -11,6 +11,7 @@ pub const fn participle(action: Action) -> &'static str {
         Action::Import => "imported",
         Action::Load => "loaded",
         Action::Commit => "committed",
+        Action::Restore => "restored",
         Action::Push => "pushed",
         Action::Create => "created",
         Action::Start => "started",

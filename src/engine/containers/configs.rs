@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Containers, ContainersError, Record};
 use crate::engine::runtime::spec::HostMount;
 use crate::files::{self, FileError};
-use crate::model::spec::Mount;
+use crate::model::spec::{ContainerSpec, Mount};
 use crate::model::{ContainerId, Digest};
 
 impl Containers {
@@ -23,26 +23,34 @@ impl Containers {
         Ok(digest)
     }
 
-    /// Forgets all contents but these and those that a container names.
-    pub fn collect_configs(&self, keep: &BTreeSet<Digest>) -> Result<usize, ContainersError> {
-        let mut keep: BTreeSet<String> = keep.iter().map(ToString::to_string).collect();
-        for record in self.list()? {
-            for mount in &record.spec.mounts {
-                if let Mount::Config { digest, .. } = mount {
-                    keep.insert(digest.to_string());
-                }
-            }
-        }
+    /// Forgets all contents but those that a container names and those that `keep` says, and gives how many. One transaction: a
+    /// content that is needed is named by a row before anybody needs it.
+    pub fn collect_configs(
+        &self,
+        keep: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>>,
+    ) -> Result<usize, ContainersError> {
         Ok(self.db.write(|t| {
             let all = t
-                .prepare("SELECT digest FROM configs")?
+                .prepare_cached("SELECT digest FROM configs")?
                 .query_map([], |row| row.get::<_, String>(0))?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
-            let mut removed = 0;
-            for digest in all.iter().filter(|digest| !keep.contains(*digest)) {
-                removed += t.execute("DELETE FROM configs WHERE digest = ?1", [digest])?;
+            if all.is_empty() {
+                return Ok(0);
             }
-            Ok(removed)
+            let mut keep: BTreeSet<String> = keep(t)?.iter().map(ToString::to_string).collect();
+            let mut query = t.prepare_cached("SELECT spec FROM containers")?;
+            for spec in query.query_map([], |row| row.get::<_, String>(0))? {
+                // What cannot be read may be what must stay.
+                let unread = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+                let spec: ContainerSpec = serde_json::from_str(&spec?).map_err(unread)?;
+                for mount in &spec.mounts {
+                    if let Mount::Config { digest, .. } = mount {
+                        keep.insert(digest.to_string());
+                    }
+                }
+            }
+            let mut forget = t.prepare_cached("DELETE FROM configs WHERE digest = ?1")?;
+            all.iter().filter(|digest| !keep.contains(*digest)).try_fold(0, |sum, digest| Ok(sum + forget.execute([digest])?))
         })?)
     }
 

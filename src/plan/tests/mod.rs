@@ -17,6 +17,7 @@ use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image
 use super::step::SparedIf;
 
 mod golden;
+mod held;
 mod laws;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -77,6 +78,17 @@ impl Host {
         match (step.action, step.resource.kind) {
             (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit, Kind::Image) => {
                 self.obtain(desired, step)
+            }
+            (Action::Restore, Kind::Image) => {
+                let reference: ImageRef = step.target.parse().unwrap();
+                let Some(Answer::Held { digest }) = self.observed.known.answers.get(&reference).cloned() else {
+                    panic!("{step:?}: nobody says what it was");
+                };
+                self.observed.images.iter_mut().for_each(|image| {
+                    image.references.remove(&reference);
+                });
+                let image = self.observed.images.iter_mut().find(|image| image.digest == digest);
+                image.expect("it is kept").references.insert(reference);
             }
             (Action::Push, Kind::Image) => {
                 let image = self.observed.images.iter().find(|i| i.references.contains(&desired.images[resource].reference));
@@ -249,6 +261,7 @@ impl Host {
         let image = &desired.images[&step.resource.name];
         let said = match self.observed.known.answers.get(&reference) {
             Some(Answer::Is(resolved)) => Some(resolved.digest),
+            Some(Answer::Held { digest }) => Some(*digest),
             Some(Answer::Unknown { why }) => panic!("nobody knows what it is: {why}"),
             None => None,
         };

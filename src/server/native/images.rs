@@ -15,6 +15,7 @@ use crate::engine::EngineError;
 use crate::engine::images::{self, Given, ImportConfig, ImportSource, PullOptions};
 use crate::model::{Digest, ProgressSink};
 use crate::observed::Image;
+use crate::reconcile::generations::images_of_generations;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
@@ -39,7 +40,7 @@ async fn remove(
     State(handles): State<Handles>,
     Params(remove): Params<RemoveImage>,
 ) -> Result<axum::Json<Vec<String>>, ApiError> {
-    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force).await?))
+    Ok(axum::Json(handles.engine.remove_image(&remove.image, remove.force, images_of_generations).await?))
 }
 
 async fn pull(State(handles): State<Handles>, Json(pull): Json<Pull>) -> Result<Response, ApiError> {

@@ -2,12 +2,14 @@
 
 mod build;
 pub mod containers;
+pub mod generations;
 mod images;
 mod logs;
 mod networks;
 pub(crate) mod session;
 pub mod stacks;
 mod store;
+pub mod story;
 mod system;
 mod verbs;
 mod volumes;
@@ -26,5 +28,7 @@ pub(super) fn routes() -> Router<Handles> {
         .merge(networks::routes())
         .merge(volumes::routes())
         .merge(stacks::routes())
+        .merge(generations::routes())
+        .merge(story::routes())
         .merge(system::routes())
 }

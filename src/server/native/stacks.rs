@@ -34,6 +34,9 @@ pub struct PlanRequest {
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     pub desired: Desired,
+    /// Where the manifests were, to be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Do exactly this plan, or nothing.
     pub expected: Option<Plan>,
     /// As for a plan. They are used for this apply, and kept nowhere.
@@ -42,7 +45,7 @@ pub struct ApplyRequest {
 }
 
 /// Events that wait for a reader at most.
-const WAITING: usize = 256;
+pub(super) const WAITING: usize = 256;
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -71,9 +74,9 @@ async fn apply(State(handles): State<Handles>, Json(request): Json<ApplyRequest>
     let (sender, events) = mpsc::channel(WAITING);
     let reconciler = handles.reconciler;
     // A task of its own: an apply goes on when its reader has gone.
-    let ApplyRequest { desired, expected, credentials } = request;
+    let ApplyRequest { desired, source, expected, credentials } = request;
     let given = credentials.into_iter().map(given).collect();
-    let work = tokio::spawn(async move { reconciler.apply(desired, expected, given, sender).await });
+    let work = tokio::spawn(async move { reconciler.apply(desired, source, expected, given, sender).await });
     stream::lines(events, end(work)).await
 }
 
@@ -99,7 +102,7 @@ async fn destroy(
 }
 
 /// The last event has told the outcome already.
-async fn end(work: JoinHandle<Result<Outcome, ReconcileError>>) -> Result<Option<Event>, ApiError> {
+pub(super) async fn end(work: JoinHandle<Result<Outcome, ReconcileError>>) -> Result<Option<Event>, ApiError> {
     work.await.map_err(|_| ReconcileError::Interrupted)??;
     Ok(None)
 }

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::images::{ArchiveFormat, HistoryStep, ImageDetails, LabelFilter, LoadOptions, PruneFilter, Pruned};
 use crate::engine::{Commit as EngineCommit, DiskUsage, EngineError};
 use crate::model::ProgressSink;
-use crate::reconcile::record;
+use crate::reconcile::generations::images_of_generations;
 use crate::server::Handles;
 use crate::server::error::ApiError;
 use crate::server::extract::{Json, Params};
@@ -84,7 +84,7 @@ async fn prune(State(handles): State<Handles>, Json(prune): Json<Prune>) -> Resu
     let labels = prune.labels.into_iter();
     let labels = labels.map(|label| LabelFilter { key: label.key, value: label.value, without: label.without });
     let filter = PruneFilter { all: prune.all, until: prune.until, labels: labels.collect() };
-    Ok(axum::Json(handles.engine.prune_images(filter, record::images_of_generations).await?))
+    Ok(axum::Json(handles.engine.prune_images(filter, images_of_generations).await?))
 }
 
 async fn usage(State(handles): State<Handles>) -> Result<axum::Json<DiskUsage>, ApiError> {

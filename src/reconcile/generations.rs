@@ -1,0 +1,342 @@
+//! The generations of stacks: what was applied, which images that meant, and by which contents of configs and secrets. The last ones
+//! are kept, and can be brought back. Rows only; knows nothing of how one is made real.
+//!
+//! Guarantee: what a kept generation is made of is named in the same transaction that makes its row, so whoever collects asks
+//! [`images_of_generations`] and [`contents_of_generations`] and takes nothing away that is needed.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::record::{RecordError, moment_of, now_text};
+use super::report::GenerationInfo;
+use crate::engine::state::Db;
+use crate::manifest::Desired;
+use crate::model::{Digest, ImageRef, Name};
+
+/// How many generations of a stack are kept.
+pub const KEPT: u64 = 10;
+
+/// Digests of images by their references.
+pub type Images = BTreeMap<ImageRef, Digest>;
+
+/// One that is kept.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    pub number: u64,
+    pub desired: Desired,
+    /// What the references of its images meant, as far as that is known.
+    pub images: Images,
+    pub applied: OffsetDateTime,
+    /// `applying`, `applied`, or `failed`.
+    pub outcome: String,
+    pub source: Option<String>,
+    pub brings_back: Option<u64>,
+}
+
+impl Generation {
+    pub fn is_applied(&self) -> bool {
+        self.outcome == APPLIED
+    }
+
+    pub fn info(&self) -> GenerationInfo {
+        let contents = Contents::of(&self.desired);
+        GenerationInfo {
+            generation: self.number,
+            applied: self.applied,
+            outcome: self.outcome.clone(),
+            source: self.source.clone(),
+            brings_back: self.brings_back,
+            images: self.images.clone(),
+            configs: contents.configs,
+            secrets: contents.secrets,
+            changes: Vec::new(),
+        }
+    }
+}
+
+/// The outcome of a generation all of whose steps succeeded.
+pub const APPLIED: &str = "applied";
+
+/// Digests of the contents that a stack has, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    configs: BTreeMap<Name, Digest>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<Name, Digest>,
+}
+
+impl Contents {
+    fn of(desired: &Desired) -> Self {
+        Self {
+            configs: desired.configs.iter().map(|(name, config)| (name.clone(), config.digest())).collect(),
+            secrets: desired.secrets.iter().map(|(name, secret)| (name.clone(), secret.digest())).collect(),
+        }
+    }
+
+    fn digests(self) -> impl Iterator<Item = Digest> {
+        self.configs.into_values().chain(self.secrets.into_values())
+    }
+}
+
+/// What a stack's manifests say, with digests in place of contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    desired: Desired,
+    contents: Contents,
+}
+
+impl Outline {
+    pub fn of(desired: &Desired) -> Self {
+        Self { desired: without_contents(desired).into_owned(), contents: Contents::of(desired) }
+    }
+}
+
+fn without_contents(desired: &Desired) -> Cow<'_, Desired> {
+    if desired.configs.is_empty() && desired.secrets.is_empty() {
+        return Cow::Borrowed(desired);
+    }
+    let mut bare = desired.clone();
+    bare.configs.values_mut().for_each(|config| config.content.clear());
+    bare.secrets.values_mut().for_each(|secret| secret.content.clear());
+    Cow::Owned(bare)
+}
+
+/// That a stack is kept as a generation says, whatever its source says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The generation that was brought back.
+    pub of: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// What the source said then; `None` where it could not be read, or there was none. Anything else ends the hold.
+    pub source: Option<Outline>,
+}
+
+/// What becomes of a stack's hold when it is applied.
+#[derive(Clone, Copy, Debug)]
+pub enum HoldChange<'a> {
+    Stays,
+    Ends,
+    Begins(&'a Hold),
+}
+
+/// What is about to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning<'a> {
+    pub desired: &'a Desired,
+    /// What its references mean, where that is known before.
+    pub images: &'a Images,
+    pub source: Option<&'a str>,
+    pub brings_back: Option<u64>,
+    pub hold: HoldChange<'a>,
+}
+
+const COLUMNS: &str = "number, desired, images, contents, applied, outcome, source, brings_back";
+
+/// A row as it is in the database.
+struct Raw {
+    number: i64,
+    desired: String,
+    images: String,
+    contents: Option<String>,
+    applied: String,
+    outcome: String,
+    source: Option<String>,
+    brings_back: Option<i64>,
+}
+
+impl Raw {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get(0)?,
+            desired: row.get(1)?,
+            images: row.get(2)?,
+            contents: row.get(3)?,
+            applied: row.get(4)?,
+            outcome: row.get(5)?,
+            source: row.get(6)?,
+            brings_back: row.get(7)?,
+        })
+    }
+
+    /// With the contents that its configs and secrets had.
+    fn read(self, t: &Transaction<'_>) -> rusqlite::Result<Result<Generation, serde_json::Error>> {
+        let parsed = (|| {
+            let desired: Desired = serde_json::from_str(&self.desired)?;
+            let images: Images = serde_json::from_str(&self.images)?;
+            let contents: Option<Contents> = self.contents.as_deref().map(serde_json::from_str).transpose()?;
+            Ok((desired, images, contents))
+        })();
+        let (mut desired, images, contents) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (name, digest) in contents.iter().flat_map(|contents| &contents.configs) {
+            if let Some(config) = desired.configs.get_mut(name) {
+                config.content = content(t, digest)?;
+            }
+        }
+        for (name, digest) in contents.iter().flat_map(|contents| &contents.secrets) {
+            if let Some(secret) = desired.secrets.get_mut(name) {
+                secret.content = content(t, digest)?;
+            }
+        }
+        Ok(Ok(Generation {
+            number: self.number.unsigned_abs(),
+            desired,
+            images,
+            applied: moment_of(&self.applied),
+            outcome: self.outcome,
+            source: self.source,
+            brings_back: self.brings_back.map(i64::unsigned_abs),
+        }))
+    }
+}
+
+fn content(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Vec<u8>> {
+    t.prepare_cached("SELECT content FROM configs WHERE digest = ?1")?.query_row([digest.to_string()], |row| row.get(0))
+}
+
+/// The generations of a stack that are kept, newest first.
+pub fn all(db: &Db, stack: &Name) -> Result<Vec<Generation>, RecordError> {
+    let read = db.read(|t| {
+        let mut query = t.prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC"))?;
+        let rows = query.query_map([stack.as_str()], Raw::of)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        rows.into_iter().map(|row| row.read(t)).collect::<rusqlite::Result<Vec<_>>>()
+    })?;
+    let decode = |source| RecordError::Decode { stack: stack.clone(), source };
+    read.into_iter().map(|one| one.map_err(decode)).collect()
+}
+
+/// A stack's newest generation.
+pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
+    let read = db.read(|t| {
+        let row = t
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
+            .query_row([stack.as_str()], Raw::of)
+            .optional()?;
+        row.map(|row| row.read(t)).transpose()
+    })?;
+    read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
+/// Records that something is being applied. It is a new generation when it, or what its references mean, differs from the newest one,
+/// whose number is returned.
+pub fn begin(db: &Db, beginning: Beginning<'_>) -> Result<u64, RecordError> {
+    let Beginning { desired, images, source, brings_back, hold } = beginning;
+    let stack = desired.stack.as_str();
+    let encode = |source| RecordError::Encode { stack: desired.stack.clone(), source };
+    let text = serde_json::to_string(&*without_contents(desired)).map_err(encode)?;
+    let contents = serde_json::to_string(&Contents::of(desired)).map_err(encode)?;
+    let encoded = serde_json::to_string(images).map_err(encode)?;
+    let hold = match hold {
+        HoldChange::Stays => None,
+        HoldChange::Ends => Some(None),
+        HoldChange::Begins(hold) => Some(Some(serde_json::to_string(hold).map_err(encode)?)),
+    };
+    let number = db.write(|t| {
+        t.execute(
+            "INSERT INTO stacks (name, generation, conditions) VALUES (?1, 0, '[]') ON CONFLICT (name) DO NOTHING",
+            [stack],
+        )?;
+        if let Some(hold) = &hold {
+            t.execute("UPDATE stacks SET hold = ?2 WHERE name = ?1 AND hold IS NOT ?2", params![stack, hold])?;
+        }
+        let newest = t
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
+            .query_row([stack], Raw::of)
+            .optional()?;
+        let number = match newest {
+            Some(row) => {
+                let (number, known) = (row.number, row.images.clone());
+                // Another setpoint may have written the same in another way.
+                let same = (row.desired == text && row.contents.as_ref() == Some(&contents))
+                    || row.read(t)?.is_ok_and(|last| last.desired == *desired);
+                if same && agree(&known, images) {
+                    return Ok(number);
+                }
+                number + 1
+            }
+            None => 1,
+        };
+        let mut keep = t.prepare_cached("INSERT OR IGNORE INTO configs (digest, content) VALUES (?1, ?2)")?;
+        for config in desired.configs.values() {
+            keep.execute(params![config.digest().to_string(), config.content])?;
+        }
+        for secret in desired.secrets.values() {
+            keep.execute(params![secret.digest().to_string(), secret.content])?;
+        }
+        t.execute(
+            "INSERT INTO generations (stack, number, desired, contents, applied, outcome, images, source, brings_back)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'applying', ?6, ?7, ?8)",
+            params![stack, number, text, contents, now_text(), encoded, source, brings_back.map(u64::cast_signed)],
+        )?;
+        t.execute("UPDATE stacks SET generation = ?2 WHERE name = ?1", params![stack, number])?;
+        t.execute("DELETE FROM generations WHERE stack = ?1 AND number <= ?2", params![stack, number - KEPT.cast_signed()])?;
+        Ok(number)
+    })?;
+    Ok(number.unsigned_abs())
+}
+
+/// Whether no reference means another image than it did. What cannot be read agrees with nothing.
+fn agree(known: &str, images: &Images) -> bool {
+    let Ok(known) = serde_json::from_str::<Images>(known) else { return false };
+    images.iter().all(|(reference, digest)| known.get(reference).is_none_or(|known| known == digest))
+}
+
+/// Records how applying a generation ended, and which images it is made of. The conditions speak of it from now on.
+pub fn finish(db: &Db, stack: &Name, generation: u64, outcome: &str, images: &Images) -> Result<(), RecordError> {
+    let images = serde_json::to_string(images).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
+    let number = generation.cast_signed();
+    db.write(|t| {
+        // Most looks change nothing: they cost no write.
+        t.execute(
+            "UPDATE generations SET outcome = ?3, images = ?4
+             WHERE stack = ?1 AND number = ?2 AND (outcome, images) <> (?3, ?4)",
+            params![stack.as_str(), number, outcome, images],
+        )?;
+        t.execute("UPDATE stacks SET observed = ?2 WHERE name = ?1 AND observed <> ?2", params![stack.as_str(), number])
+    })?;
+    Ok(())
+}
+
+/// What a stack is held to, if it is.
+pub fn hold(db: &Db, stack: &Name) -> Result<Option<Hold>, RecordError> {
+    let text = db.read(|t| {
+        let mut query = t.prepare_cached("SELECT hold FROM stacks WHERE name = ?1")?;
+        Ok(query.query_row([stack.as_str()], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
+    })?;
+    let hold = text.map(|text| serde_json::from_str(&text)).transpose();
+    hold.map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
+/// The images that the kept generations of all stacks are made of.
+pub fn images_of_generations(t: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>> {
+    let mut all = BTreeSet::new();
+    for images in column::<Images>(t, "SELECT images FROM generations")? {
+        all.extend(images.into_values());
+    }
+    Ok(all)
+}
+
+/// The contents of configs and secrets that the kept generations of all stacks have.
+pub fn contents_of_generations(t: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>> {
+    let all = column::<Contents>(t, "SELECT contents FROM generations WHERE contents IS NOT NULL")?;
+    Ok(all.into_iter().flat_map(Contents::digests).collect())
+}
+
+fn column<T: for<'a> Deserialize<'a>>(t: &Transaction<'_>, query: &str) -> rusqlite::Result<Vec<T>> {
+    let mut query = t.prepare_cached(query)?;
+    let texts = query.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    // What cannot be read may be what must stay.
+    let unread = |error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
+    texts.iter().map(|text| serde_json::from_str(text).map_err(unread)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Going back: a generation that is kept is applied again, with the images that it had, and held against its source until that says
+//! something else. Here is decided what a stack is to be; how that becomes real is as for any apply.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::ask::Ask;
+use super::generations::{self, Generation, Hold, Images, Outline};
+use super::report::{Comparison, Event, GenerationInfo, History, Outcome};
+use super::{Look, ReconcileError, Reconciler, record};
+use crate::engine::images::Given;
+use crate::manifest::Desired;
+use crate::model::{ImageRef, Name};
+use crate::observed::Answer;
+use crate::plan::{self, Edition, Kind, Plan, Resource};
+use crate::sources::Folder;
+
+/// What a stack is to be, and who says so.
+#[derive(Debug)]
+pub enum Wanted {
+    /// A user says so. It ends a hold.
+    Said { desired: Desired, source: Option<String> },
+    /// Its source says so. A hold lasts as long as it says the same.
+    Source { desired: Desired, source: PathBuf },
+    /// Nobody says anything: it is to stay as it was applied last.
+    Same { stack: Name, desired: Desired },
+    /// The generation with this number again.
+    Generation { stack: Name, number: u64 },
+}
+
+impl Wanted {
+    pub(super) const fn stack(&self) -> &Name {
+        match self {
+            Self::Said { desired, .. } | Self::Source { desired, .. } => &desired.stack,
+            Self::Same { stack, .. } | Self::Generation { stack, .. } => stack,
+        }
+    }
+}
+
+/// What is applied in the end.
+pub(super) struct Settled {
+    pub(super) desired: Desired,
+    /// Images that are to be these, whatever their references mean by now.
+    pub(super) held: Images,
+    pub(super) source: Option<String>,
+    pub(super) brings_back: Option<u64>,
+    pub(super) hold: NewHold,
+}
+
+pub(super) enum NewHold {
+    Stays,
+    Ends,
+    Begins(Box<Hold>),
+}
+
+/// What a planner is told of images that are held.
+pub(super) fn answers_of(held: &Images) -> BTreeMap<ImageRef, Answer> {
+    held.iter().map(|(reference, digest)| (reference.clone(), Answer::Held { digest: *digest })).collect()
+}
+
+impl Reconciler {
+    /// Decides what is applied. To be called under the stack's lock, so that nobody decides by a hold that is no more.
+    pub(super) async fn settle(&self, wanted: Wanted) -> Result<Settled, ReconcileError> {
+        let db = self.engine.db();
+        let free = |desired, source, hold| Settled { desired, held: Images::new(), source, brings_back: None, hold };
+        match wanted {
+            Wanted::Said { desired, source } => Ok(free(desired, source, NewHold::Ends)),
+            Wanted::Source { desired, source } => {
+                let told = Some(source.display().to_string());
+                match generations::hold(db, &desired.stack)? {
+                    Some(hold) if hold.source == Some(Outline::of(&desired)) => self.held(&desired.stack, desired.clone()),
+                    Some(_) => Ok(free(desired, told, NewHold::Ends)),
+                    None => Ok(free(desired, told, NewHold::Stays)),
+                }
+            }
+            Wanted::Same { stack, desired } => match generations::hold(db, &stack)? {
+                Some(_) => self.held(&stack, desired),
+                None => Ok(free(desired, None, NewHold::Stays)),
+            },
+            Wanted::Generation { stack, number } => {
+                let Generation { desired, images, source, .. } = self.generation(&stack, number)?;
+                let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: self.said_by_source(&stack).await? };
+                let hold = NewHold::Begins(Box::new(hold));
+                Ok(Settled { desired, held: images, source, brings_back: Some(number), hold })
+            }
+        }
+    }
+
+    /// The newest generation of a stack that is held: it is the one that is held.
+    fn held(&self, stack: &Name, otherwise: Desired) -> Result<Settled, ReconcileError> {
+        let (desired, held) = match generations::newest(self.engine.db(), stack)? {
+            Some(Generation { desired, images, .. }) => (desired, images),
+            None => (otherwise, Images::new()),
+        };
+        Ok(Settled { desired, held, source: None, brings_back: None, hold: NewHold::Stays })
+    }
+
+    /// What a stack's source says now; `None` where it has none, or that cannot be read.
+    async fn said_by_source(&self, stack: &Name) -> Result<Option<Outline>, ReconcileError> {
+        let Some(path) = record::stack(self.engine.db(), stack)?.and_then(|record| record.source) else { return Ok(None) };
+        let folder = Folder::new(path, Some(stack.clone()));
+        let read = move || folder.load(std::env::vars().collect());
+        let loaded = tokio::task::spawn_blocking(read).await.map_err(|_| ReconcileError::Interrupted)?;
+        Ok(loaded.ok().map(|loaded| Outline::of(&loaded.desired)))
+    }
+
+    fn generation(&self, stack: &Name, number: u64) -> Result<Generation, ReconcileError> {
+        let all = generations::all(self.engine.db(), stack)?;
+        let kept = all.iter().map(|one| one.number).collect();
+        let found = all.into_iter().find(|one| one.number == number);
+        found.ok_or_else(|| ReconcileError::NotKept { stack: stack.clone(), number, kept })
+    }
+
+    /// All stacks that are known.
+    pub fn stacks(&self) -> Result<Vec<Name>, ReconcileError> {
+        Ok(record::stacks(self.engine.db())?.into_iter().map(|stack| stack.name).collect())
+    }
+
+    /// The stack that is meant: the one that is named, or the only one that there is.
+    pub fn only_stack(&self, named: Option<Name>) -> Result<Name, ReconcileError> {
+        let mut all = self.stacks()?;
+        match named {
+            Some(named) if all.contains(&named) => Ok(named),
+            Some(named) => Err(ReconcileError::NoSuchStack(named)),
+            None => match all.len() {
+                0 => Err(ReconcileError::NoStack),
+                1 => Ok(all.remove(0)),
+                _ => Err(ReconcileError::WhichStack(all)),
+            },
+        }
+    }
+
+    /// What a resource is called in the engine, where it is declared and has a name of its own there.
+    pub fn engine_name(&self, stack: &Name, resource: &Resource) -> Result<Option<Name>, ReconcileError> {
+        let Some(Generation { desired, .. }) = generations::newest(self.engine.db(), stack)? else { return Ok(None) };
+        let name = &resource.name;
+        Ok(match resource.kind {
+            Kind::Container => desired.containers.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Network => desired.networks.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Volume => desired.volumes.get(name).map(|placed| placed.engine_name.clone()),
+            Kind::Image | Kind::Config | Kind::Secret | Kind::Firewall => None,
+        })
+    }
+
+    /// The generation that a rollback means: the one with this number, or the last one before the current one that was applied.
+    pub fn target(&self, stack: &Name, number: Option<u64>) -> Result<u64, ReconcileError> {
+        if let Some(number) = number {
+            return Ok(self.generation(stack, number)?.number);
+        }
+        let earlier = generations::all(self.engine.db(), stack)?.into_iter().skip(1).find(Generation::is_applied);
+        earlier.map(|one| one.number).ok_or_else(|| ReconcileError::NoEarlier(stack.clone()))
+    }
+
+    /// What a rollback would do now. Changes nothing.
+    pub async fn plan_rollback(&self, stack: &Name, number: u64, given: &[Given]) -> Result<Plan, ReconcileError> {
+        let Generation { mut desired, images, .. } = self.generation(stack, number)?;
+        self.recall(&mut desired)?;
+        let (observed, _) = self.look(&desired, &images, Look::Ask(Ask::Eagerly), given).await?;
+        Ok(plan::plan(&desired, &observed)?)
+    }
+
+    /// Makes the host what a generation was, and holds it there. With `expected`, does exactly that plan or nothing.
+    pub async fn rollback(
+        &self,
+        stack: Name,
+        number: u64,
+        expected: Option<Plan>,
+        given: Vec<Given>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Outcome, ReconcileError> {
+        self.converge(Wanted::Generation { stack, number }, expected, Ask::Eagerly, given, events).await
+    }
+
+    /// The generations of a stack that are kept.
+    pub fn history(&self, stack: &Name) -> Result<History, ReconcileError> {
+        let db = self.engine.db();
+        let all = generations::all(db, stack)?;
+        let changes = |at: usize| match (all.get(at), all.get(at + 1)) {
+            (Some(new), Some(old)) => plan::between(edition(old), edition(new)).into_iter().map(|one| one.resource).collect(),
+            _ => Vec::new(),
+        };
+        let infos = all.iter().enumerate().map(|(at, one)| GenerationInfo { changes: changes(at), ..one.info() }).collect();
+        let held = generations::hold(db, stack)?.and(all.first()).map(|newest| newest.number);
+        Ok(History { stack: stack.clone(), held, generations: infos })
+    }
+
+    /// What differs between two generations.
+    pub fn compare(&self, stack: &Name, from: u64, to: u64) -> Result<Comparison, ReconcileError> {
+        let (old, new) = (self.generation(stack, from)?, self.generation(stack, to)?);
+        let differences = plan::between(edition(&old), edition(&new));
+        Ok(Comparison { stack: stack.clone(), from, to, differences })
+    }
+}
+
+const fn edition(generation: &Generation) -> Edition<'_> {
+    Edition { desired: &generation.desired, images: &generation.images }
+}
