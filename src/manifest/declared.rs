@@ -8,6 +8,7 @@ use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, Netwo
 use crate::model::{ImageRef, Name, Platform, PullPolicy};
 
 use super::builds::{self, NamedSecret};
+use super::connections::PortRange;
 use super::problem::Place;
 
 /// Everything that a stack's files declare.
@@ -69,7 +70,7 @@ pub(super) struct Image {
 }
 
 /// An image that is declared with the container that it is for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ContainerBuild {
     pub(super) read: builds::Read,
     /// What the container calls it; the stack and its own name unless given.
@@ -77,7 +78,7 @@ pub(super) struct ContainerBuild {
 }
 
 /// A container whose `networks` and `depends_on`, and whose mounts of volumes and configs, are apart from its `spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) spec: ContainerSpec,
     pub(super) image_at: Place,
@@ -97,4 +98,15 @@ pub(super) struct Container {
     pub(super) links: Vec<(Name, String)>,
     /// Those that bring it in; none for one that is always there.
     pub(super) profiles: Vec<String>,
+    /// How many there are; `None` is one.
+    pub(super) replicas: Option<Replicas>,
+    /// Ranges of the host's ports, of which each one has a port.
+    pub(super) ranges: Vec<PortRange>,
+}
+
+/// How many there are of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Replicas {
+    pub(super) count: u32,
+    pub(super) at: Place,
 }

@@ -23,6 +23,7 @@ mod files;
 mod health;
 mod images;
 mod interpolate;
+mod lifecycle;
 mod limits;
 mod logging;
 mod mounts;
@@ -49,7 +50,7 @@ use crate::model::spec::Build;
 use crate::model::{Digest, ImageRef, Name};
 
 use compose::project::{Part, Project, Reading};
-use declared::Declared;
+use declared::{Declared, Replicas};
 use problem::{Place, Problems};
 use reader::Reader;
 use tree::{Node, Value};
@@ -74,6 +75,8 @@ pub struct LoadOptions<'a> {
     pub environment: BTreeMap<String, String>,
     /// Further compose files, each laid over those before it.
     pub over: Vec<PathBuf>,
+    /// How many there are to be of containers, over what the files say.
+    pub scale: BTreeMap<Name, u32>,
     /// Looks at what an image is made of.
     pub fingerprint: &'a Fingerprint,
 }
@@ -152,7 +155,7 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
             parts.push(Part { path: full, shown: over.clone() });
         }
         let project = Project { folder: sources.folder.clone(), parts, variables: variables.clone() };
-        Reading { problems, watched, declared: &mut declared }.project(&project);
+        Reading::new(problems, watched, &mut declared).project(&project);
     } else {
         if let Some(over) = options.over.first() {
             let file = problems.file(over, "");
@@ -185,6 +188,17 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
         return None;
     };
     let profiles = variables.get(PROFILES).map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+    for (name, count) in &options.scale {
+        match declared.containers.iter_mut().find(|container| container.name == *name) {
+            Some(container) => container.body.replicas = Some(Replicas { count: *count, at: container.at }),
+            None => {
+                let file = problems.file(path, "");
+                let hint = problem::did_you_mean(name.as_str(), declared.containers.iter().map(|c| c.name.as_str()))
+                    .unwrap_or_else(|| "`--scale` is for containers of this stack".to_owned());
+                problems.error_hint(Place::whole(file), format!("there is no container `{name}` to scale"), hint);
+            }
+        }
+    }
     resolve::resolve(stack, declared, &profiles.unwrap_or_default(), options.fingerprint, problems, watched)
 }
 

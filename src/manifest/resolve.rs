@@ -3,6 +3,7 @@
 
 mod images;
 mod profiles;
+mod replicas;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +38,7 @@ pub(super) fn resolve(
     profiles::choose(&mut declared, active, problems);
     profiles::link(&mut declared, &default);
     images::declare_builds(&stack, &mut declared, problems);
+    replicas::expand(&mut declared, &default, problems);
     let broken = declared.broken;
     let mut places = HashMap::new();
     let mut desired = Desired::empty(stack.clone());

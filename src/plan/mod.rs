@@ -12,6 +12,7 @@
 mod built;
 mod classes;
 mod draft;
+mod followers;
 mod images;
 mod order;
 pub mod origin;
@@ -86,7 +87,7 @@ const PASSES: [Pass; 16] = [
     ("networks are made, made anew or repaired", steps::networks),
     ("volumes are made, and never touched again", steps::volumes),
     ("containers are compared with what they were created from", steps::containers),
-    ("who shares what another one has starts again with it", steps::sharers),
+    ("who shares what another one has, or is to follow it, starts again with it", followers::followers),
     ("what is to start may need others to run once more", steps::revive_dependencies),
     ("what is no longer declared goes", steps::removals),
     ("a container is made of its image, networks and volumes", order::references),

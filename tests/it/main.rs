@@ -55,6 +55,8 @@ mod kills;
 #[cfg(test)]
 mod listing;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod namespaces;

@@ -52,6 +52,7 @@ fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
     let (path, over) = files.split();
     let loaded = Folder::new(path.to_owned(), files.stack.clone())
         .with_over(over.to_vec())
+        .with_scale(files.scale.iter().cloned().collect())
         .load(environment)
         .map_err(|errors| CliError::Manifests { rendered: errors.render(output.error_colour) })?;
     for warning in &loaded.warnings {
@@ -183,7 +184,8 @@ pub(super) fn prepare_destroy(args: DestroyArgs, output: Output) -> Result<Prepa
     let stack = match (args.stack, args.path) {
         (Some(stack), _) => stack,
         (None, Some(path)) => {
-            let files = StackFiles { path: Some(path), file: Vec::new(), profile: vec!["*".to_owned()], stack: None };
+            let files =
+                StackFiles { path: Some(path), file: Vec::new(), profile: vec!["*".to_owned()], stack: None, scale: Vec::new() };
             load(&files, output)?.stack
         }
         // The grammar asks for one of the two.

@@ -45,5 +45,8 @@ pub(in crate::manifest) static DEVICE_RATE: Table = Table {
 pub(in crate::manifest) static RESERVATIONS: Table = Table {
     what: "`reservations`",
     fields: &[field("memory", SIZE, "The same as mem_reservation")],
-    unsupported: &[("cpus", "use `cpu_shares`"), ("devices", "give the container its devices with `devices`")],
+    unsupported: &[
+        ("devices", "give the container its devices with `devices`"),
+        ("generic_resources", "they are a cluster's: remove it"),
+    ],
 };

@@ -11,6 +11,7 @@ use crate::model::spec::{ImageSource, ImageSpec};
 
 mod builds;
 mod compose;
+mod lifecycle;
 mod schemas;
 mod wrong;
 
@@ -32,7 +33,16 @@ fn load_in(dir: &Path, variables: &[(&str, &str)]) -> Result<Loaded, LoadErrors>
         }
     };
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load(dir, &LoadOptions { stack: Some("s".parse().unwrap()), environment, over: vec![], fingerprint: &fingerprint })
+    load(
+        dir,
+        &LoadOptions {
+            stack: Some("s".parse().unwrap()),
+            environment,
+            over: vec![],
+            scale: BTreeMap::new(),
+            fingerprint: &fingerprint,
+        },
+    )
 }
 
 fn load_files(files: &[(&str, &str)]) -> Loaded {
@@ -304,7 +314,13 @@ fn a_folder_of_manifests_becomes_a_stack() {
 fn stacks_are_named() {
     let fingerprint = |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
     let name = |dir: &Path| {
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], fingerprint: &fingerprint };
+        let options = LoadOptions {
+            stack: None,
+            environment: BTreeMap::new(),
+            over: vec![],
+            scale: BTreeMap::new(),
+            fingerprint: &fingerprint,
+        };
         load(dir, &options).map(|loaded| loaded.desired.stack.to_string()).map_err(|e| e.to_string())
     };
     let volume = "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\n";

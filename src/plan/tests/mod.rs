@@ -15,6 +15,7 @@ use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image
 
 use super::step::SparedIf;
 
+mod followers;
 mod golden;
 mod laws;
 
