@@ -409,13 +409,18 @@ pub(super) static BIND: Table = Table {
             "How mounts that are made later show on the other side; rprivate unless given",
         ),
         field("recursive", Form::Choice(&["enabled", "disabled", "readonly"]), "Whether what is mounted below is there too"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
     ],
     unsupported: &[("selinux", "remove it")],
 };
 
 pub(super) static TMPFS: Table = Table {
     what: "`tmpfs`",
-    fields: &[field("size", SIZE, "Most bytes"), field("mode", Form::Word, "Permissions in octal, such as 1777")],
+    fields: &[
+        field("size", SIZE, "Most bytes"),
+        field("mode", Form::Word, "Permissions in octal, such as 1777"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+    ],
     unsupported: &[],
 };
 

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod logging;
 mod mounts;
+pub mod print;
 mod problem;
 mod reader;
 mod resolve;
@@ -103,6 +104,8 @@ pub type Fingerprint = dyn Fn(Source<'_>) -> Result<Found, Box<dyn std::error::E
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub desired: Desired,
+    /// What else the files say, for whoever writes them anew.
+    pub origins: print::Origins,
     /// What is doubtful, but no error.
     pub warnings: Vec<Problem>,
     /// Every file and folder that was read, and whose change may change the stack. Absolute.
@@ -119,13 +122,13 @@ pub struct Loaded {
 pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, LoadErrors> {
     let mut problems = Problems::default();
     let mut watched = Vec::new();
-    let desired = match read_all(path, options, &mut problems, &mut watched) {
-        Some(desired) if !problems.any() => desired,
+    let (desired, origins) = match read_all(path, options, &mut problems, &mut watched) {
+        Some(read) if !problems.any() => read,
         _ => return Err(problems.into_errors()),
     };
     watched.sort();
     watched.dedup();
-    Ok(Loaded { desired, warnings: problems.into_warnings(), watched })
+    Ok(Loaded { desired, origins, warnings: problems.into_warnings(), watched })
 }
 
 /// The name of a stack whose manifests do not give one: that of their folder. `None` when it does not make a name.
@@ -134,7 +137,12 @@ pub fn default_stack_name(path: &Path) -> Option<Name> {
     stack_name(&folder.file_name()?.to_string_lossy())
 }
 
-fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, watched: &mut Vec<PathBuf>) -> Option<Desired> {
+fn read_all(
+    path: &Path,
+    options: &LoadOptions<'_>,
+    problems: &mut Problems,
+    watched: &mut Vec<PathBuf>,
+) -> Option<(Desired, print::Origins)> {
     let sources = files::discover(path, problems, watched)?;
     let variables = files::variables(&sources.folder, &options.environment, problems, watched);
     let mut declared = Declared::default();

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
+use crate::model::spec::{NetworkSpec, Subnet, VolumeSpec};
 
-use super::declared::{Resource, Secret};
+use super::declared::{Config, Resource, Secret};
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
+use super::print::ContentOrigin;
 use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
@@ -105,26 +106,29 @@ fn refuse_external(reader: &mut Reader, f: &Fields) -> bool {
     external
 }
 
-pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<ConfigSpec>> {
+pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Config>> {
     let f = reader.fields(node, &fields::CONFIG)?;
     if refuse_external(reader, &f) {
         return None;
     }
-    let content = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
+    let (content, origin) = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
         ("content", node) => {
             let text = reader.text(node)?;
             limit(reader, node.at, text.len());
-            text.as_bytes().to_vec()
+            (text.as_bytes().to_vec(), ContentOrigin::Inline)
         }
-        ("environment", node) => variable(reader, node)?,
+        ("environment", node) => {
+            let (name, value) = variable(reader, node)?;
+            (value, ContentOrigin::Variable(name))
+        }
         (_, node) => {
             let text = reader.text(node)?;
             let path = reader.host_path(node.at, text)?;
             reader.watched.push(path.clone());
-            read_content(&path, node.at, reader.problems)?
+            (read_content(&path, node.at, reader.problems)?, ContentOrigin::File(path))
         }
     };
-    Some(Resource { name, at, engine_name: None, external: false, body: ConfigSpec { content } })
+    Some(Resource { name, at, engine_name: None, external: false, body: Config { content, origin } })
 }
 
 pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Secret>> {
@@ -133,7 +137,10 @@ pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) ->
         return None;
     }
     let body = match one_source(reader, &f, "a secret", &["file", "environment"])? {
-        ("environment", node) => Secret::Content(variable(reader, node)?),
+        ("environment", node) => {
+            let (name, value) = variable(reader, node)?;
+            Secret::Variable(name, value)
+        }
         (_, node) => {
             let text = reader.text(node)?;
             Secret::File(reader.host_path(node.at, text)?, node.at)
@@ -161,8 +168,8 @@ fn one_source<'n>(reader: &mut Reader, f: &Fields<'n>, what: &str, all: &[&'stat
     }
 }
 
-/// The content of the variable that a node names.
-fn variable(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
+/// The variable that a node names, and its content.
+fn variable(reader: &mut Reader, node: &Node) -> Option<(String, Vec<u8>)> {
     let name = reader.text(node)?;
     let Some(value) = reader.variables.get(name) else {
         let hint = "set it in the environment or in a file `.env` beside the manifest";
@@ -171,7 +178,7 @@ fn variable(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
     };
     let value = value.as_bytes().to_vec();
     limit(reader, node.at, value.len());
-    Some(value)
+    Some((name.to_owned(), value))
 }
 
 fn limit(reader: &mut Reader, at: Place, length: usize) {

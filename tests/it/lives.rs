@@ -47,6 +47,11 @@ fn replicas_hooks_and_followers() {
     host.sp(&["apply", "shop"]).ok();
     host.sp(&["plan", "shop"]).ok();
 
+    // The same as manifests.
+    host.sp(&["convert", "shop", "--out", "made"]).ok().says(&["made/container-web.yaml", "made/stack.yaml"]);
+    host.sp(&["plan", "made"]).ok();
+    host.sp(&["convert", "shop", "--out", "made"]).fails_with(1).says(&["is there already"]);
+
     // A hook that fails fails the start, and the container is left as it is.
     let broken = compose.replace("ls / > /dev/null", "echo no luck >&2; exit 3");
     host.write("shop/compose.yaml", &broken);

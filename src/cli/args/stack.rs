@@ -58,6 +58,15 @@ pub struct ValidateArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub files: StackFiles,
+    /// Write one file a manifest into this folder, with paths relative to it, instead of all to stdout
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     pub files: StackFiles,

@@ -18,7 +18,7 @@ use crate::cli::render;
 use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
-use crate::manifest::{self, Desired};
+use crate::manifest::{self, Desired, Loaded};
 use crate::model::Name;
 use crate::model::spec::ImageSource;
 use crate::plan::{self, Plan};
@@ -45,6 +45,11 @@ enum Format {
 const PLAN_MODE: u32 = 0o600;
 
 fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
+    Ok(load_whole(files, output)?.desired)
+}
+
+/// With what the files say beside what is desired.
+pub(super) fn load_whole(files: &StackFiles, output: Output) -> Result<Loaded, CliError> {
     let mut environment = Surroundings::of_this_process().map_err(CliError::Surroundings)?.environment;
     if !files.profile.is_empty() {
         environment.insert(manifest::PROFILES.to_owned(), files.profile.join(","));
@@ -58,7 +63,7 @@ fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
     for warning in &loaded.warnings {
         output.warning(warning.render(output.error_colour));
     }
-    Ok(loaded.desired)
+    Ok(loaded)
 }
 
 pub(super) fn validate(args: &ValidateArgs, output: Output) -> Result<i32, CliError> {

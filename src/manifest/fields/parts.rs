@@ -4,7 +4,10 @@ use super::{Form, SIZE, Table, field, required};
 
 pub(in crate::manifest) static VOLUME_MOUNT: Table = Table {
     what: "`volume`",
-    fields: &[field("nocopy", Form::Bool, "It does not get the image's content")],
+    fields: &[
+        field("nocopy", Form::Bool, "It does not get the image's content"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+    ],
     unsupported: &[
         ("labels", "declare the volume and label it there"),
         ("subpath", "mount the whole volume; or, for one folder, its own volume"),

@@ -54,6 +54,9 @@ pub(super) fn expand(declared: &mut Declared, default: &Name, problems: &mut Pro
             let Some(dependency) = body.spec.depends_on.remove(other) else { continue };
             let at = body.depends_on.iter().find(|(name, _)| name == other).map_or(body.image_at, |(_, at)| *at);
             body.depends_on.retain(|(name, _)| name != other);
+            if body.optional.remove(other) {
+                body.optional.extend(names.iter().cloned());
+            }
             for name in names {
                 body.spec.depends_on.insert(name.clone(), dependency);
                 body.depends_on.push((name.clone(), at));

@@ -12,6 +12,7 @@ use crate::model::spec::{ImageSource, ImageSpec};
 mod builds;
 mod compose;
 mod lifecycle;
+mod prints;
 mod schemas;
 mod wrong;
 
@@ -257,9 +258,9 @@ fn fields_of_containers_in_their_forms() {
         (
             "volumes: [/own, \"data:/d:nocopy\", \"/a:/b:rslave,noexec\"]\ntmpfs: \"/t:uid=5,exec\"",
             json!({"mounts": [
-            {"type": "anonymous", "target": "/own", "read_only": false},
-            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false, "nocopy": true},
             {"type": "bind", "source": "/a", "target": "/b", "read_only": false, "create_host_path": true, "options": ["rslave", "noexec"]},
+            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false, "nocopy": true},
+            {"type": "anonymous", "target": "/own", "read_only": false},
             {"type": "tmpfs", "target": "/t", "size": null, "mode": null, "options": ["uid=5", "exec"]}]}),
         ),
         ("extra_hosts: {a: 10.0.0.1}", json!({"extra_hosts": {"a": "10.0.0.1"}})),
