@@ -53,6 +53,12 @@ pub enum CliError {
     SavedPlan { path: PathBuf, source: serde_json::Error },
     #[error("the saved plan is for stack {saved}, not {asked}")]
     OtherStack { saved: Name, asked: Name },
+    #[error(transparent)]
+    Print(#[from] crate::manifest::print::PrintError),
+    #[error("{} is there already", path.display())]
+    FileThere { path: PathBuf },
+    #[error("find the folder {}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
     #[error("there is no {what} {name:?}")]
     NotFound { what: &'static str, name: String },
     #[error("an archive is not for a terminal")]
@@ -136,6 +142,10 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
+            Self::FileThere { .. } => Some("name a new folder, or move away what is there".into()),
+            Self::Print(crate::manifest::print::PrintError::Secret(_) | crate::manifest::print::PrintError::Config(_)) => {
+                Some("give it a `file`".into())
+            }
             Self::NotATerminal => Some("use -i without -t when the input is a file or a pipe".into()),
             Self::SavedPlan { .. } => Some("make it again with `setpoint plan PATH --out FILE`".into()),
             _ => None,

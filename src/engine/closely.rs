@@ -31,6 +31,33 @@ fn of_parts(parts: &Parts, record: &Record, pid: i32) -> Result<Vec<Fault>, Engi
     if !may(&record.spec, "SYS_ADMIN") {
         faults.extend(mounts(parts, record, pid));
     }
+    faults.extend(namespaces(parts, &record.spec, pid)?);
+    Ok(faults)
+}
+
+/// The namespaces that a container shares with another one which runs are that one's, and not those of an earlier run of it.
+fn namespaces(parts: &Parts, spec: &ContainerSpec, pid: i32) -> Result<Vec<Fault>, EngineError> {
+    let shared = [
+        ("network_mode", "net", spec.network_mode.container()),
+        ("pid", "pid", spec.pid.container()),
+        ("ipc", "ipc", spec.ipc.container()),
+    ];
+    let mut faults = Vec::new();
+    for (field, kind, other) in shared {
+        let Some(other) = other else { continue };
+        let state = match parts.containers.find(other) {
+            Ok(id) => parts.containers.state(&id)?,
+            // It is made anew, and whoever does that knows who shares with it.
+            Err(_) => continue,
+        };
+        let ContainerState::Running { pid: theirs, .. } = state else { continue };
+        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+        let (own, theirs) = (namespace(pid), namespace(theirs));
+        if own.is_some() && theirs.is_some() && own != theirs {
+            let what = format!("its {kind} namespace is no longer that of {other}");
+            faults.push(Fault { field: field.to_owned(), what, repair: Repair::Restart });
+        }
+    }
     Ok(faults)
 }
 

@@ -62,6 +62,8 @@ pub enum EngineError {
     VolumesInCircle { name: Name },
     #[error("container {name} has no network in which the host has an address")]
     NoGateway { name: Name },
+    #[error("a post_start hook of {name} failed ({command}): {why}")]
+    Hook { name: Name, command: String, why: String },
     #[error("a container with users of its own (userns {userns}) cannot have {what}")]
     UsersExclude { userns: UsersMode, what: String },
     #[error("the limit {which}: {why}")]
@@ -118,6 +120,7 @@ impl EngineError {
             Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
+            Self::Hook { .. } => Kind::Conflict,
             Self::Running { .. }
             | Self::TakesRestart { .. }
             | Self::ImageInUse { .. }
@@ -187,6 +190,7 @@ impl EngineError {
             Self::Containers(ContainersError::NoUsersLeft { .. }) => {
                 Some("ask for fewer (`--userns auto:size=4096`), or give `setpoint` more there".into())
             }
+            Self::Hook { name, .. } => Some(format!("the container runs; `setpoint restart {name}` runs its hooks again")),
             Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),
             _ => None,
         }

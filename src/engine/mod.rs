@@ -22,6 +22,7 @@ mod copy;
 mod details;
 mod diff;
 mod error;
+mod hooks;
 mod look;
 mod mounts;
 mod outgoing;
@@ -172,16 +173,23 @@ impl Engine {
         Err(EngineError::NoSuchImage { reference })
     }
 
-    /// Starts a container; one that runs already is left alone.
+    /// Starts a container, and runs what is to be run in it then; one that runs already is left alone.
     pub async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        start::start(&self.0, id, false).await
+        match start::start(&self.0, id, false).await? {
+            true => hooks::post_start(&self.0, id).await,
+            false => Ok(()),
+        }
     }
 
     /// Starts a container and has all of its output, from the first byte on. With `reap` the caller removes the container
     /// if it is one that is removed at its end: nobody else does, as long as the caller holds what this returns.
     pub async fn start_attached(&self, id: &ContainerId, reap: bool, stdin: bool) -> Result<Attached, EngineError> {
-        start::start(&self.0, id, true).await?;
-        Ok(self.0.containers.attach(id, Attachment { reap, lossless: true, stdin }).await?)
+        let started = start::start(&self.0, id, true).await?;
+        let attached = self.0.containers.attach(id, Attachment { reap, lossless: true, stdin }).await?;
+        if started {
+            hooks::post_start(&self.0, id).await?;
+        }
+        Ok(attached)
     }
 
     /// The output of a running container from now on. It does not wait for who reads too slowly.
@@ -195,13 +203,15 @@ impl Engine {
         Ok(self.0.containers.pause(id, pause).await?)
     }
 
-    /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`).
+    /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`). What is to be run
+    /// in it before is run within that time.
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
         self.stop_by(id, grace, None).await
     }
 
     /// The same by another signal than its own.
     pub async fn stop_by(&self, id: &ContainerId, grace: Option<Span>, signal: Option<Signal>) -> Result<(), EngineError> {
+        let grace = hooks::pre_stop(&self.0, id, grace.map(|grace| grace.0)).await?.map(Span);
         loop {
             // Not under the lock: a stop may take as long as its grace, and a kill in the meantime must not wait.
             self.0.containers.stop_by(id, grace, signal).await?;

@@ -15,15 +15,16 @@ use crate::files;
 use crate::model::spec::{Attachment, ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
 use crate::model::{ContainerId, Digest, Name, PortMapping, Span};
 
-/// With `awaits_attach` the container's output waits for whoever attaches next.
-pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<(), EngineError> {
+/// Whether it has been started: one that runs is left alone. With `awaits_attach` the container's output waits for whoever
+/// attaches next.
+pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<bool, EngineError> {
     // Held until the monitor runs: neither a settling monitor of the last run nor a recovery may release what this
     // start attaches.
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
     if parts.containers.runs(&held).await? {
         parts.containers.refuse_paused(id)?;
-        return Ok(());
+        return Ok(false);
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;
     let joins = sharing::joins(parts, &record)?;
@@ -64,7 +65,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
         parts.networks.detach(id).await?;
         return Err(error.into());
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The name that a container has for itself, where it is somebody else's.

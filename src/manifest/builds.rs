@@ -16,7 +16,7 @@ use super::tree::{Node, ScalarKind, Value};
 use super::{connections, fields, limits};
 
 /// A build whose secrets of the compose file are still to be found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Read {
     pub(super) build: Build,
     /// Where its context stands.
@@ -25,7 +25,7 @@ pub(super) struct Read {
 }
 
 /// A secret of the compose file, and what the build calls it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NamedSecret {
     pub(super) id: String,
     pub(super) source: Name,

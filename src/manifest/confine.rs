@@ -148,8 +148,13 @@ fn security(reader: &mut Reader, node: &Node, spec: &mut ContainerSpec) {
         let Some(option) = reader.parse::<SecurityOption>(item) else { continue };
         let mut problem = None;
         let read = |file: &str| -> Result<String, ()> {
-            let path = reader.host_path(item.at, file).ok_or(())?;
-            let text = super::files::small_text(reader, item.at, &path).ok_or(())?;
+            // It may stand here as well.
+            let text = if file.trim_start().starts_with('{') {
+                file.to_owned()
+            } else {
+                let path = reader.host_path(item.at, file).ok_or(())?;
+                super::files::small_text(reader, item.at, &path).ok_or(())?
+            };
             match serde_json::from_str::<serde_json::Value>(&text) {
                 Ok(value) if value.is_object() => return Ok(text),
                 Ok(_) => problem = Some("it is not a mapping".to_owned()),

@@ -69,20 +69,55 @@ fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
     attachment
 }
 
-pub(super) fn ports(reader: &mut Reader, node: &Node) -> BTreeSet<PortMapping> {
+/// A range of the host's ports for one port of the container: `8080-8089:80`. Each of a container's replicas has one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PortRange {
+    /// The mapping of the range's first port.
+    pub(super) first: PortMapping,
+    pub(super) last: u16,
+    pub(super) at: Place,
+}
+
+impl PortRange {
+    /// As [`PortMapping::parse_all`] has it, where the host's part is a range and the container's is not.
+    fn parse(text: &str, at: Place) -> Option<Self> {
+        let (host, container) = text.rsplit_once(':')?;
+        let (before, last) = host.rsplit_once('-')?;
+        if container.contains('-') {
+            return None;
+        }
+        let first: PortMapping = format!("{before}:{container}").parse().ok()?;
+        let last = last.parse().ok().filter(|last| first.host_port.is_some_and(|first| first <= *last))?;
+        Some(Self { first, last, at })
+    }
+
+    /// The first port that is none of `taken`.
+    pub(super) fn port(&self, taken: &BTreeSet<PortMapping>) -> Option<PortMapping> {
+        let is_free =
+            |port: &u16| !taken.iter().any(|known| known.host_port == Some(*port) && known.protocol == self.first.protocol);
+        let host_port = (self.first.host_port?..=self.last).find(is_free)?;
+        Some(PortMapping { host_port: Some(host_port), ..self.first.clone() })
+    }
+}
+
+pub(super) fn ports(reader: &mut Reader, node: &Node) -> (BTreeSet<PortMapping>, Vec<PortRange>) {
     let mut ports = BTreeSet::new();
+    let mut ranges = Vec::new();
     for item in reader.list(node) {
-        let found = match &item.value {
+        let text = match &item.value {
             Value::Map(_) => long_port(reader, item),
-            _ => reader.word(item).and_then(|text| match PortMapping::parse_all(text) {
-                Ok(found) => Some(found),
-                Err(error) => {
-                    reader.error_hint(item.at, error.to_string(), "such as \"8080:80\" or \"127.0.0.1:5353:53/udp\"");
-                    None
-                }
-            }),
+            _ => reader.word(item).map(str::to_owned),
         };
-        for port in found.unwrap_or_default() {
+        let Some(text) = text else { continue };
+        if let Some(range) = PortRange::parse(&text, item.at) {
+            ranges.push(range);
+            continue;
+        }
+        let found = PortMapping::parse_all(&text).unwrap_or_else(|error| {
+            reader.error_hint(item.at, error.to_string(), "such as \"8080:80\" or \"127.0.0.1:5353:53/udp\"");
+            Vec::new()
+        });
+        for port in found {
             if let Some(host_port) = port.host_port {
                 let clash = |other: &&PortMapping| {
                     other.host_port == Some(host_port)
@@ -97,11 +132,11 @@ pub(super) fn ports(reader: &mut Reader, node: &Node) -> BTreeSet<PortMapping> {
             ports.insert(port);
         }
     }
-    ports
+    (ports, ranges)
 }
 
-/// The long form is put together in the short form's spelling, so that both obey the same rules.
-fn long_port(reader: &mut Reader, node: &Node) -> Option<Vec<PortMapping>> {
+/// The long form in the short form's spelling, so that both obey the same rules.
+fn long_port(reader: &mut Reader, node: &Node) -> Option<String> {
     let f = reader.fields(node, &fields::PORT)?;
     let target = f.get("target").and_then(|node| reader.word(node));
     let published = f.get("published").and_then(|node| reader.word(node));
@@ -120,13 +155,7 @@ fn long_port(reader: &mut Reader, node: &Node) -> Option<Vec<PortMapping>> {
     text.push_str(target?);
     text.push('/');
     text.push_str(protocol.as_str());
-    match PortMapping::parse_all(&text) {
-        Ok(found) => Some(found),
-        Err(error) => {
-            reader.error(node.at, error.to_string());
-            None
-        }
-    }
+    Some(text)
 }
 
 pub(super) fn extra_hosts(reader: &mut Reader, node: &Node) -> BTreeMap<String, HostAddress> {

@@ -1,15 +1,18 @@
 //! Reads a container: a manifest's `spec` and a compose file's service alike.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::model::spec::{Condition, ContainerSpec, Dependency, NetworkMode};
-use crate::model::{ImageRef, Name, Platform, PullPolicy, RestartPolicy};
+use crate::model::spec::{ContainerSpec, Dependency, NetworkMode};
+use crate::model::{ImageRef, Name, Platform, PullPolicy};
 
 use super::declared::{Container, ContainerBuild, Resource};
 use super::problem::Place;
 use super::reader::Reader;
-use super::tree::{Node, Value};
-use super::{builds, confine, connections, fields, health, images, limits, logging};
+use super::tree::Node;
+use super::{builds, confine, connections, fields, health, images, lifecycle, limits, logging};
+
+/// Runtimes that do what setpoint does itself: to name one of them changes nothing.
+pub(super) const RUNTIMES: [&str; 3] = ["runc", "crun", "youki"];
 
 /// Reads a container called `name`. `None` only when not even its image could be read.
 pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Container>> {
@@ -32,26 +35,19 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     if let Some(node) = f.get("environment") {
         spec.environment.extend(reader.environment(node));
     }
-    if let Some(node) = f.get("working_dir")
-        && let Some(text) = reader.text(node)
-    {
-        if text.starts_with('/') {
-            spec.working_dir = Some(text.to_owned());
-        } else {
-            reader.error(node.at, format!("`{text}` is not a path within the container: it must begin with `/`"));
-        }
-    }
+    spec.working_dir = f.get("working_dir").and_then(|node| working_dir(reader, node));
     spec.user = f.get("user").and_then(|node| reader.word(node)).map(str::to_owned);
     spec.hostname = f.get("hostname").and_then(|node| connections::host_name(reader, node));
     spec.tty = f.get("tty").and_then(|node| reader.boolean(node)).unwrap_or_default();
     spec.stdin_open = f.get("stdin_open").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    spec.stdin_once = f.get("stdin_once").and_then(|node| reader.boolean(node)).unwrap_or_default();
     spec.labels = f.get("label_file").map(|node| confine::label_files(reader, node)).unwrap_or_default();
     if let Some(node) = f.get("labels") {
         spec.labels.extend(reader.labels(node));
     }
     spec.read_only = f.get("read_only").and_then(|node| reader.boolean(node)).unwrap_or_default();
     if let Some(node) = f.get("restart") {
-        spec.restart = restart(reader, node).unwrap_or_default();
+        spec.restart = lifecycle::restart(reader, node).unwrap_or_default();
     }
     spec.healthcheck = f.get("healthcheck").and_then(|node| health::healthcheck(reader, node));
     spec.logging = f.get("logging").and_then(|node| logging::logging(reader, node)).unwrap_or_default();
@@ -59,6 +55,14 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
     spec.stop_signal = f.get("stop_signal").and_then(|node| reader.parse(node));
     if let Some(period) = f.get("stop_grace_period").and_then(|node| reader.parse(node)) {
         spec.stop_grace_period = period;
+    }
+    spec.post_start = f.get("post_start").map(|node| lifecycle::hooks(reader, node)).unwrap_or_default();
+    spec.pre_stop = f.get("pre_stop").map(|node| lifecycle::hooks(reader, node)).unwrap_or_default();
+    if let Some(node) = f.get("isolation") {
+        reader.choice(node, &[("default", ())]);
+    }
+    if let Some(node) = f.get("runtime") {
+        runtime(reader, node);
     }
     spec.cap_add = f.get("cap_add").map(|node| limits::capabilities(reader, node)).unwrap_or_default();
     spec.cap_drop = f.get("cap_drop").map(|node| limits::capabilities(reader, node)).unwrap_or_default();
@@ -68,9 +72,10 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
 
     let shared = confine::read(reader, &f, &mut spec);
     let networks = f.get("networks").map(|node| connections::networks(reader, node));
-    spec.ports = f.get("ports").map(|node| connections::ports(reader, node)).unwrap_or_default();
+    let (ports, ranges) = f.get("ports").map(|node| connections::ports(reader, node)).unwrap_or_default();
+    spec.ports = ports;
     if spec.network_mode != NetworkMode::Bridge {
-        for (name, present) in [("networks", networks.is_some()), ("ports", !spec.ports.is_empty())] {
+        for (name, present) in [("networks", networks.is_some()), ("ports", !spec.ports.is_empty() || !ranges.is_empty())] {
             if present {
                 let at = f.place(name);
                 reader.error_hint(at, format!("`{name}` cannot stand beside this `network_mode`"), "remove one of the two");
@@ -80,8 +85,10 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
 
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
     let mut optional = BTreeSet::new();
-    let mut depends_on: Vec<(Name, Place)> =
-        f.get("depends_on").map(|node| depends_on(reader, node, &mut spec.depends_on, &mut optional)).unwrap_or_default();
+    let mut depends_on: Vec<(Name, Place)> = f
+        .get("depends_on")
+        .map(|node| lifecycle::depends_on(reader, node, &mut spec.depends_on, &mut optional))
+        .unwrap_or_default();
     let mut links = Vec::new();
     for item in f.get("links").map(|node| reader.list(node)).unwrap_or_default() {
         let Some(text) = reader.text(item) else { continue };
@@ -91,31 +98,23 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             links.push((name.clone(), alias.to_owned()));
         }
         if !spec.depends_on.contains_key(&name) {
-            spec.depends_on.insert(name.clone(), Dependency { condition: Condition::default() });
+            spec.depends_on.insert(name.clone(), Dependency::default());
             depends_on.push((name, item.at));
         }
     }
     let profiles = f.get("profiles").map(|node| reader.list(node)).unwrap_or_default();
     let profiles = profiles.iter().filter_map(|item| reader.text(item).map(str::to_owned)).collect();
     let deploy = f.get("deploy").and_then(|node| reader.fields(node, &fields::DEPLOY));
-    if let Some(deploy) = &deploy {
-        if let Some(node) = deploy.get("mode") {
-            reader.choice(node, &[("replicated", ()), ("global", ())]);
-        }
-        if let Some(policy) = deploy.get("restart_policy").and_then(|node| restart_policy(reader, node))
-            && f.get("restart").is_none()
-        {
-            spec.restart = policy;
-        }
+    let policy = deploy.as_ref().and_then(|deploy| deploy.get("restart_policy"));
+    if let Some(policy) = policy.and_then(|node| lifecycle::restart_policy(reader, node))
+        && f.get("restart").is_none()
+    {
+        spec.restart = policy;
     }
-    for node in [f.get("scale"), deploy.as_ref().and_then(|f| f.get("replicas"))].into_iter().flatten() {
-        if reader.integer(node).is_some_and(|number| number != 1) {
-            reader.error_hint(node.at, "there is one of each container", "declare each container by a name of its own");
-        }
-    }
+    let replicas = lifecycle::replicas(reader, &f, deploy.as_ref());
     for (name, at) in shared {
         if !spec.depends_on.contains_key(&name) {
-            spec.depends_on.insert(name.clone(), Dependency { condition: Condition::default() });
+            spec.depends_on.insert(name.clone(), Dependency::default());
             depends_on.push((name, at));
         }
     }
@@ -146,8 +145,43 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         at,
         engine_name,
         external: false,
-        body: Container { spec, image_at, build, pull_policy, platform, networks, mounts, depends_on, optional, links, profiles },
+        body: Container {
+            spec,
+            image_at,
+            build,
+            pull_policy,
+            platform,
+            networks,
+            mounts,
+            depends_on,
+            optional,
+            links,
+            profiles,
+            replicas,
+            ranges,
+        },
     })
+}
+
+/// A folder in the container.
+pub(super) fn working_dir(reader: &mut Reader, node: &Node) -> Option<String> {
+    let text = reader.text(node)?;
+    if !text.starts_with('/') {
+        reader.error(node.at, format!("`{text}` is not a path within the container: it must begin with `/`"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn runtime(reader: &mut Reader, node: &Node) {
+    let Some(text) = reader.text(node) else { return };
+    if RUNTIMES.contains(&text) {
+        let hint = Some("remove it: setpoint is its own runtime".to_owned());
+        reader.problems.warn(node.at, "`runtime` is without effect", hint);
+    } else {
+        let hint = "remove it: setpoint is its own runtime, and runs programs of this host's kernel";
+        reader.error_hint(node.at, format!("the runtime `{text}` is not supported"), hint);
+    }
 }
 
 /// When to ask the registry. What is built is built again when it has changed, which `build` says too.
@@ -178,75 +212,4 @@ fn for_container(
         }
     }
     ContainerBuild { read, reference }
-}
-
-fn restart(reader: &mut Reader, node: &Node) -> Option<crate::model::RestartPolicy> {
-    if let Value::Scalar(scalar) = &node.value
-        && scalar.text == "false"
-    {
-        reader.error_hint(node.at, "`false` is not a restart policy", "write `restart: \"no\"`");
-        return None;
-    }
-    reader.parse(node)
-}
-
-/// Compose's other place for it.
-fn restart_policy(reader: &mut Reader, node: &Node) -> Option<RestartPolicy> {
-    let f = reader.fields(node, &fields::RESTART)?;
-    let conditions = [("none", "no"), ("on-failure", "on-failure"), ("any", "always")];
-    let condition = f.get("condition").map_or(Some("always"), |node| reader.choice(node, &conditions))?;
-    let attempts = f.get("max_attempts").map(|node| Some((reader.integer(node)?, node.at)));
-    match (condition, attempts) {
-        ("on-failure", Some(attempts)) => {
-            let (attempts, at) = attempts?;
-            reader.parse_text(at, &format!("on-failure:{attempts}"))
-        }
-        (_, Some(attempts)) => {
-            let (_, at) = attempts?;
-            reader.error_hint(at, "only restarts after failures can be counted", "write `condition: on-failure`, or remove it");
-            None
-        }
-        (condition, None) => condition.parse().ok(),
-    }
-}
-
-/// The dependencies with their places. Those that need not be there go to `optional` too.
-fn depends_on(
-    reader: &mut Reader,
-    node: &Node,
-    found: &mut BTreeMap<Name, Dependency>,
-    optional: &mut BTreeSet<Name>,
-) -> Vec<(Name, Place)> {
-    let conditions = [
-        ("service_started", Condition::ServiceStarted),
-        ("service_healthy", Condition::ServiceHealthy),
-        ("service_completed_successfully", Condition::ServiceCompletedSuccessfully),
-    ];
-    let mut places = Vec::new();
-    match &node.value {
-        Value::Map(entries) => {
-            for (key, value) in entries {
-                let Some(name) = reader.parse_text::<Name>(key.at, &key.text) else { continue };
-                let mut condition = Condition::default();
-                if !matches!(value.value, Value::Null)
-                    && let Some(f) = reader.fields(value, &fields::DEPENDENCY)
-                {
-                    condition = f.get("condition").and_then(|node| reader.choice(node, &conditions)).unwrap_or_default();
-                    if f.get("required").and_then(|node| reader.boolean(node)) == Some(false) {
-                        optional.insert(name.clone());
-                    }
-                }
-                places.push((name.clone(), key.at));
-                found.insert(name, Dependency { condition });
-            }
-        }
-        _ => {
-            for item in reader.list(node) {
-                let Some(name) = reader.parse::<Name>(item) else { continue };
-                places.push((name.clone(), item.at));
-                found.insert(name, Dependency { condition: Condition::default() });
-            }
-        }
-    }
-    places
 }

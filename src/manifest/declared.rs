@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::model::spec::{Attachment, ConfigSpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
+use crate::model::spec::{Attachment, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
 use crate::model::{ImageRef, Name, Platform, PullPolicy};
 
 use super::builds::{self, NamedSecret};
+use super::connections::PortRange;
+use super::print::ContentOrigin;
 use super::problem::Place;
 
 /// Everything that a stack's files declare.
@@ -18,7 +20,7 @@ pub(super) struct Declared {
     pub(super) containers: Vec<Resource<Container>>,
     pub(super) networks: Vec<Resource<NetworkSpec>>,
     pub(super) volumes: Vec<Resource<VolumeSpec>>,
-    pub(super) configs: Vec<Resource<ConfigSpec>>,
+    pub(super) configs: Vec<Resource<Config>>,
     pub(super) secrets: Vec<Resource<Secret>>,
     /// What is declared, but so wrong that it could not be read: names lead there all the same.
     pub(super) broken: Vec<(&'static str, Name)>,
@@ -50,12 +52,19 @@ pub(super) struct Resource<T> {
     pub(super) body: T,
 }
 
+/// A config's content, and where it came from.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) content: Vec<u8>,
+    pub(super) origin: ContentOrigin,
+}
+
 /// Where a secret's content is. A file is only read when a container has it.
 #[derive(Debug)]
 pub(super) enum Secret {
     File(PathBuf, Place),
-    /// That of a variable.
-    Content(Vec<u8>),
+    /// That of the variable of this name.
+    Variable(String, Vec<u8>),
 }
 
 /// An image whose source's fingerprint, where it has one, is still to be taken.
@@ -69,7 +78,7 @@ pub(super) struct Image {
 }
 
 /// An image that is declared with the container that it is for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ContainerBuild {
     pub(super) read: builds::Read,
     /// What the container calls it; the stack and its own name unless given.
@@ -77,7 +86,7 @@ pub(super) struct ContainerBuild {
 }
 
 /// A container whose `networks` and `depends_on`, and whose mounts of volumes and configs, are apart from its `spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) spec: ContainerSpec,
     pub(super) image_at: Place,
@@ -97,4 +106,15 @@ pub(super) struct Container {
     pub(super) links: Vec<(Name, String)>,
     /// Those that bring it in; none for one that is always there.
     pub(super) profiles: Vec<String>,
+    /// How many there are; `None` is one.
+    pub(super) replicas: Option<Replicas>,
+    /// Ranges of the host's ports, of which each one has a port.
+    pub(super) ranges: Vec<PortRange>,
+}
+
+/// How many there are of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Replicas {
+    pub(super) count: u32,
+    pub(super) at: Place,
 }

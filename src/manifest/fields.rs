@@ -3,18 +3,22 @@
 
 use schemars::{Schema, SchemaGenerator};
 
-use crate::model::spec::{Condition, DeviceCgroupRule, IdList, MacAddress, Subnet, SwapLimit};
+use crate::model::spec::{DeviceCgroupRule, IdList, MacAddress, Subnet, SwapLimit};
 use crate::model::tag_policy::VersionRange;
 use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
 
 mod builds;
 mod compose;
+mod lifecycle;
 mod parts;
+mod resources;
 
-pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS, SECRET};
+pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
+pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, RESOURCES, RESTART, ULIMIT};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
+pub(super) use resources::{ATTACHMENT, CONFIG, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME};
 
 /// The fields of one kind of mapping.
 pub(super) struct Table {
@@ -186,68 +190,6 @@ pub(super) static IMPORT: Table = Table {
     unsupported: &[],
 };
 
-pub(super) static NETWORK: Table = Table {
-    what: "a network",
-    fields: &[
-        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
-        field("external", Form::Bool, "It belongs to somebody else: it must be there, and is left as it is"),
-        field("driver", Form::Choice(&["bridge"]), "All networks are bridges"),
-        field("internal", Form::Bool, "Without a way out of the host"),
-        field("ipam", Form::Object(&IPAM), "Its addresses"),
-        field("labels", PAIRS, "Labels of the network"),
-    ],
-    unsupported: &[
-        ("driver_opts", "remove it"),
-        ("enable_ipv4", "remove it: networks are IPv4"),
-        ("enable_ipv6", "remove it: networks are IPv4"),
-    ],
-};
-
-pub(super) static IPAM: Table = Table {
-    what: "`ipam`",
-    fields: &[
-        field("driver", Form::Choice(&["default"]), "There is one"),
-        field("config", Form::List(&Form::Object(&IPAM_CONFIG)), "At most one subnet"),
-    ],
-    unsupported: &[("options", "remove it")],
-};
-
-pub(super) static IPAM_CONFIG: Table = Table {
-    what: "`ipam.config`",
-    fields: &[field("subnet", SUBNET, "The network's IPv4 subnet")],
-    unsupported: &[
-        ("gateway", "remove it: the gateway is the subnet's first address"),
-        ("ip_range", "remove it: addresses are taken from the whole subnet"),
-        ("aux_addresses", "remove it"),
-    ],
-};
-
-pub(super) static VOLUME: Table = Table {
-    what: "a volume",
-    fields: &[
-        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
-        field("external", Form::Bool, "It belongs to somebody else: it must be there, and is left as it is"),
-        field("driver", Form::Choice(&["local"]), "All volumes are folders of the host"),
-        field("labels", PAIRS, "Labels of the volume"),
-    ],
-    unsupported: &[("driver_opts", "mount a host's path with a volume of type `bind` instead")],
-};
-
-pub(super) static CONFIG: Table = Table {
-    what: "a config",
-    fields: &[
-        field("file", Form::Text, "A file whose content it is, relative to the manifest"),
-        field("content", Form::Text, "Its content"),
-        field("environment", Form::Text, "The variable whose content it is"),
-    ],
-    unsupported: &[
-        ("external", "use `file`, `content` or `environment`"),
-        ("name", "remove it: a config belongs to its stack"),
-        ("labels", "remove it"),
-        ("template_driver", "remove it"),
-    ],
-};
-
 pub(super) static COMPOSE: Table = Table {
     what: "a compose file",
     fields: &[
@@ -264,7 +206,7 @@ pub(super) static COMPOSE: Table = Table {
         field("configs", Form::Map(&Form::Object(&CONFIG)), "The configs"),
         field("secrets", Form::Map(&Form::Object(&SECRET)), "The secrets"),
     ],
-    unsupported: &[("models", "remove it")],
+    unsupported: &[("models", "no model is run here: run its server as a container")],
 };
 
 pub(super) static CONTAINER: Table = Table {
@@ -292,6 +234,7 @@ pub(super) static CONTAINER: Table = Table {
         field("hostname", Form::Text, "Its host name"),
         field("tty", Form::Bool, "Whether its standard streams are a terminal"),
         field("stdin_open", Form::Bool, "Whether its standard input stays open for whoever attaches"),
+        field("stdin_once", Form::Bool, "Whether its standard input ends with the first who attaches"),
         field("labels", PAIRS, "Labels of the container"),
         field(
             "volumes",
@@ -329,7 +272,9 @@ pub(super) static CONTAINER: Table = Table {
             Form::List(&Form::Text),
             "It is only there when one of these is active: `--profile`, or COMPOSE_PROFILES",
         ),
-        field("scale", Form::Integer, "1: there is one of each container"),
+        field("scale", Form::Integer, "How many there are; the same as deploy.replicas"),
+        field("post_start", Form::List(&Form::Object(&HOOK)), "What is run in it once it has started"),
+        field("pre_stop", Form::List(&Form::Object(&HOOK)), "What is run in it before it is asked to stop, within its grace"),
         field("healthcheck", Form::Object(&super::health::HEALTHCHECK), "How to find out whether it is well"),
         field("restart", Form::Of(|g| g.subschema_for::<RestartPolicy>()), "When it is started again after it exited"),
         field("logging", Form::Object(&super::logging::LOGGING), "Where its output is recorded"),
@@ -380,6 +325,8 @@ pub(super) static CONTAINER: Table = Table {
         field("group_add", Form::List(&Form::Word), "Further groups of its user, by name or number"),
         field("volumes_from", Form::List(&Form::Text), "Containers whose volumes it has too: NAME[:ro] or container:NAME[:ro]"),
         field("oom_score_adj", Form::Integer, "How readily the kernel kills it for want of memory, from -1000 to 1000"),
+        field("isolation", Form::Choice(&["default"]), "There is one"),
+        field("runtime", Form::Choice(&super::container::RUNTIMES), "Without effect: setpoint is its own runtime"),
         field("annotations", PAIRS, "Remarks for tools that read its OCI specification"),
         field("label_file", Form::Either(&[Form::Text, Form::List(&Form::Text)]), "Files of labels; `labels` wins"),
         field("domainname", Form::Text, "Its domain name"),
@@ -410,23 +357,21 @@ pub(super) static CONTAINER: Table = Table {
         field("blkio_config", Form::Object(&BLKIO), "Its weight at disks, and their rates"),
     ],
     unsupported: &[
-        ("cpu_count", "use `cpus`"),
-        ("cpu_percent", "use `cpus`"),
-        ("cpu_rt_period", "remove it, or use `ulimits: {rtprio: …}`"),
-        ("cpu_rt_runtime", "remove it, or use `ulimits: {rtprio: …}`"),
-        ("credential_spec", "remove it"),
+        ("cpu_count", "it is for Windows: use `cpus`"),
+        ("cpu_percent", "it is for Windows: use `cpus`"),
+        ("cpu_rt_period", "no host of today lets groups have it: remove it, or use `ulimits: {rtprio: …}`"),
+        ("cpu_rt_runtime", "no host of today lets groups have it: remove it, or use `ulimits: {rtprio: …}`"),
+        ("credential_spec", "it is for Windows: remove it"),
         ("driver_opts", "remove it"),
         ("extends", "only a compose file has it; use YAML anchors and `<<` merges"),
-        ("external_links", "put both containers in one network"),
+        ("external_links", "put both containers into one network, which is `external` for one of the stacks"),
         ("gpus", "give the container the devices of your GPU with `devices`, and its libraries with `volumes`"),
-        ("isolation", "remove it"),
-        ("mem_swappiness", "use `memswap_limit`"),
-        ("models", "remove it"),
-        ("post_start", "use a second container with `depends_on`"),
-        ("pre_stop", "handle the stop signal in the container"),
-        ("provider", "remove it"),
-        ("runtime", "remove it: setpoint is its own runtime"),
-        ("storage_opt", "remove it"),
+        ("mem_swappiness", "hosts of today do not have it: use `memswap_limit`"),
+        ("models", "no model is run here: run its server as a container"),
+        ("pre_start", "declare a container that does it, and depend on it with `service_completed_successfully`"),
+        ("provider", "nothing outside the host is made here: remove it"),
+        ("pull_refresh_after", "write `pull_policy: every_…`"),
+        ("storage_opt", "remove it: containers share the host's disk"),
         ("use_api_socket", "mount the socket as a volume of type `bind`"),
     ],
 };
@@ -436,8 +381,9 @@ pub(super) static ENV_FILE: Table = Table {
     fields: &[
         required("path", Form::Text, "The file, relative to the manifest"),
         field("required", Form::Bool, "Whether it must be there; true unless given"),
+        field("format", Form::Choice(&["raw"]), "raw: values are taken as they stand, with their quotes and `$`"),
     ],
-    unsupported: &[("format", "remove it")],
+    unsupported: &[],
 };
 
 pub(super) static MOUNT: Table = Table {
@@ -453,7 +399,7 @@ pub(super) static MOUNT: Table = Table {
         field("on_change", ON_CHANGE, "Of a bind: what is there is watched, and a change of it does this to the container"),
         field("x-setpoint", Form::Object(&MOUNT_EXTENSION), "In a compose file: what Compose does not know"),
     ],
-    unsupported: &[("image", "remove it")],
+    unsupported: &[("image", "copy what is needed of the image into a volume"), ("cluster", "there is one host")],
 };
 
 pub(super) static BIND: Table = Table {
@@ -466,13 +412,18 @@ pub(super) static BIND: Table = Table {
             "How mounts that are made later show on the other side; rprivate unless given",
         ),
         field("recursive", Form::Choice(&["enabled", "disabled", "readonly"]), "Whether what is mounted below is there too"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
     ],
     unsupported: &[("selinux", "remove it")],
 };
 
 pub(super) static TMPFS: Table = Table {
     what: "`tmpfs`",
-    fields: &[field("size", SIZE, "Most bytes"), field("mode", Form::Word, "Permissions in octal, such as 1777")],
+    fields: &[
+        field("size", SIZE, "Most bytes"),
+        field("mode", Form::Word, "Permissions in octal, such as 1777"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+    ],
     unsupported: &[],
 };
 
@@ -500,93 +451,6 @@ pub(super) static SECRET_MOUNT: Table = Table {
         field("mode", Form::Word, "The file's permissions in octal, such as 0440"),
         field("on_change", ON_CHANGE, ON_CHANGE_ABOUT),
         field("x-setpoint", Form::Object(&MOUNT_EXTENSION), "In a compose file: what Compose does not know"),
-    ],
-    unsupported: &[],
-};
-
-pub(super) static ATTACHMENT: Table = Table {
-    what: "a container's network",
-    fields: &[
-        field("aliases", Form::List(&Form::Text), "Further names in the network"),
-        field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
-    ],
-    unsupported: &[
-        ("driver_opts", "remove it"),
-        ("gw_priority", "remove it"),
-        ("interface_name", "remove it"),
-        ("ipv6_address", "remove it: networks are IPv4"),
-        ("link_local_ips", "remove it"),
-        ("mac_address", "remove it"),
-    ],
-};
-
-pub(super) static PORT: Table = Table {
-    what: "a port",
-    fields: &[
-        required("target", Form::Word, "The container's port"),
-        field("published", Form::Word, "The host's port; a free one unless given"),
-        field("protocol", Form::Choice(&["tcp", "udp"]), "`tcp` unless given"),
-        field("host_ip", Form::Text, "The host's IPv4 address; all unless given"),
-    ],
-    unsupported: &[],
-};
-
-pub(super) static DEPENDENCY: Table = Table {
-    what: "`depends_on`",
-    fields: &[
-        field("condition", Form::Of(|g| g.subschema_for::<Condition>()), "`service_started` unless given"),
-        field("required", Form::Bool, "Whether it must be there and of an active profile; true unless given"),
-    ],
-    unsupported: &[("restart", "remove it")],
-};
-
-pub(super) static DEPLOY: Table = Table {
-    what: "`deploy`",
-    fields: &[
-        field("resources", Form::Object(&RESOURCES), "What it may use"),
-        field("mode", Form::Choice(&["replicated", "global"]), "There is one host, so both are the same"),
-        field("replicas", Form::Integer, "1: there is one of each container"),
-        field("restart_policy", Form::Object(&RESTART), "When it is started again; `restart` counts more"),
-    ],
-    unsupported: &[],
-};
-
-pub(super) static RESTART: Table = Table {
-    what: "`restart_policy`",
-    fields: &[
-        field("condition", Form::Choice(&["none", "on-failure", "any"]), "`any` unless given"),
-        field("max_attempts", Form::Integer, "How often, of `on-failure`"),
-    ],
-    unsupported: &[
-        ("delay", "remove it: the pause grows with each restart, and begins anew when the container has run for a while"),
-        ("window", "remove it: a container that has run for ten seconds is taken to have started"),
-    ],
-};
-
-pub(super) static RESOURCES: Table = Table {
-    what: "`resources`",
-    fields: &[
-        field("limits", Form::Object(&LIMITS), "What it may use at most"),
-        field("reservations", Form::Object(&RESERVATIONS), "What it is to have when others want it too"),
-    ],
-    unsupported: &[],
-};
-
-pub(super) static LIMITS: Table = Table {
-    what: "`limits`",
-    fields: &[
-        field("cpus", CPUS, "Most processors"),
-        field("memory", SIZE, "Most memory"),
-        field("pids", Form::Integer, "Most processes: 2048 by default, -1 for any number"),
-    ],
-    unsupported: &[("devices", "remove it")],
-};
-
-pub(super) static ULIMIT: Table = Table {
-    what: "a ulimit",
-    fields: &[
-        required("soft", Form::Integer, "The limit; -1 is none"),
-        required("hard", Form::Integer, "What the container may raise it to; -1 is none"),
     ],
     unsupported: &[],
 };

@@ -207,6 +207,26 @@ pub(super) fn parse_variables(
     })
 }
 
+/// Lines of `NAME=value`, where all that follows the `=` is the value.
+fn raw_variables(path: &Path, bytes: &[u8], problems: &mut Problems) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut found = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        match line.split_once('=') {
+            _ if line.trim().is_empty() || line.trim_start().starts_with('#') => {}
+            Some((name, value)) if !name.is_empty() && !name.contains(char::is_whitespace) => {
+                found.insert(name.to_owned(), value.to_owned());
+            }
+            _ => {
+                let file = problems.file(path, &text);
+                let place = Place { file, line: index as u32 + 1, column: 1, width: u32::MAX };
+                problems.error(place, "expected NAME=value");
+            }
+        }
+    }
+    found
+}
+
 /// The text of a file that a field names. What cannot be read is reported at the field.
 pub(super) fn small_text(reader: &mut Reader, at: Place, path: &Path) -> Option<String> {
     reader.watched.push(path.to_owned());
@@ -227,18 +247,20 @@ pub(super) fn env_files(reader: &mut Reader, node: &Node) -> BTreeMap<String, St
     let items = if let Value::List(items) = &node.value { items.as_slice() } else { single };
     let mut all = BTreeMap::new();
     for item in items {
-        let (text, at, required) = match &item.value {
+        let (text, at, required, raw) = match &item.value {
             Value::Map(_) => {
                 let Some(f) = reader.fields(item, &fields::ENV_FILE) else { continue };
                 let required = f.get("required").and_then(|node| reader.boolean(node)).unwrap_or(true);
+                let raw = f.get("format").and_then(|node| reader.choice(node, &[("raw", ())])).is_some();
                 let Some(node) = f.get("path") else { continue };
-                (reader.text(node), node.at, required)
+                (reader.text(node), node.at, required, raw)
             }
-            _ => (reader.text(item), item.at, true),
+            _ => (reader.text(item), item.at, true, false),
         };
         let Some(path) = text.and_then(|text| reader.host_path(at, text)) else { continue };
         reader.watched.push(path.clone());
         match read_limited(&path, MAX_CONFIG_BYTES) {
+            Ok(bytes) if raw => all.extend(raw_variables(&path, &bytes, reader.problems)),
             Ok(bytes) => all.extend(parse_variables(&path, &bytes, reader.variables, reader.problems)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
             Err(error) => reader.error(at, format!("the file {} cannot be read: {error}", path.display())),

@@ -24,9 +24,11 @@ mod files;
 mod health;
 mod images;
 mod interpolate;
+mod lifecycle;
 mod limits;
 mod logging;
 mod mounts;
+pub mod print;
 mod problem;
 mod reader;
 mod resolve;
@@ -50,7 +52,7 @@ use crate::model::spec::Build;
 use crate::model::{Digest, ImageRef, Name};
 
 use compose::project::{Part, Project, Reading};
-use declared::Declared;
+use declared::{Declared, Replicas};
 use problem::{Place, Problems};
 use reader::Reader;
 use tree::{Node, Value};
@@ -75,6 +77,8 @@ pub struct LoadOptions<'a> {
     pub environment: BTreeMap<String, String>,
     /// Further compose files, each laid over those before it.
     pub over: Vec<PathBuf>,
+    /// How many there are to be of containers, over what the files say.
+    pub scale: BTreeMap<Name, u32>,
     /// Looks at what an image is made of.
     pub fingerprint: &'a Fingerprint,
 }
@@ -101,6 +105,8 @@ pub type Fingerprint = dyn Fn(Source<'_>) -> Result<Found, Box<dyn std::error::E
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub desired: Desired,
+    /// What else the files say, for whoever writes them anew.
+    pub origins: print::Origins,
     /// What is doubtful, but no error.
     pub warnings: Vec<Problem>,
     /// Every file and folder that was read, and whose change may change the stack. Absolute.
@@ -117,13 +123,13 @@ pub struct Loaded {
 pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, LoadErrors> {
     let mut problems = Problems::default();
     let mut watched = Vec::new();
-    let desired = match read_all(path, options, &mut problems, &mut watched) {
-        Some(desired) if !problems.any() => desired,
+    let (desired, origins) = match read_all(path, options, &mut problems, &mut watched) {
+        Some(read) if !problems.any() => read,
         _ => return Err(problems.into_errors()),
     };
     watched.sort();
     watched.dedup();
-    Ok(Loaded { desired, warnings: problems.into_warnings(), watched })
+    Ok(Loaded { desired, origins, warnings: problems.into_warnings(), watched })
 }
 
 /// The name of a stack whose manifests do not give one: that of their folder. `None` when it does not make a name.
@@ -132,7 +138,12 @@ pub fn default_stack_name(path: &Path) -> Option<Name> {
     stack_name(&folder.file_name()?.to_string_lossy())
 }
 
-fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, watched: &mut Vec<PathBuf>) -> Option<Desired> {
+fn read_all(
+    path: &Path,
+    options: &LoadOptions<'_>,
+    problems: &mut Problems,
+    watched: &mut Vec<PathBuf>,
+) -> Option<(Desired, print::Origins)> {
     let sources = files::discover(path, problems, watched)?;
     let variables = files::variables(&sources.folder, &options.environment, problems, watched);
     let mut declared = Declared::default();
@@ -153,7 +164,7 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
             parts.push(Part { path: full, shown: over.clone() });
         }
         let project = Project { folder: sources.folder.clone(), parts, variables: variables.clone() };
-        Reading { problems, watched, declared: &mut declared }.project(&project);
+        Reading::new(problems, watched, &mut declared).project(&project);
     } else {
         if let Some(over) = options.over.first() {
             let file = problems.file(over, "");
@@ -186,6 +197,17 @@ fn read_all(path: &Path, options: &LoadOptions<'_>, problems: &mut Problems, wat
         return None;
     };
     let profiles = variables.get(PROFILES).map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+    for (name, count) in &options.scale {
+        match declared.containers.iter_mut().find(|container| container.name == *name) {
+            Some(container) => container.body.replicas = Some(Replicas { count: *count, at: container.at }),
+            None => {
+                let file = problems.file(path, "");
+                let hint = problem::did_you_mean(name.as_str(), declared.containers.iter().map(|c| c.name.as_str()))
+                    .unwrap_or_else(|| "`--scale` is for containers of this stack".to_owned());
+                problems.error_hint(Place::whole(file), format!("there is no container `{name}` to scale"), hint);
+            }
+        }
+    }
     resolve::resolve(stack, declared, &profiles.unwrap_or_default(), options.fingerprint, problems, watched)
 }
 

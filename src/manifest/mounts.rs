@@ -43,7 +43,11 @@ pub(super) fn read(reader: &mut Reader, f: &Fields, mounts: &mut Vec<Mount>) -> 
             found.extend(config(reader, item, true).map(|mount| (mount, item.at)));
         }
     }
-    found.sort_by_key(|(mount, _)| mount.target().matches('/').count());
+    // In one order, whatever the order of the fields and in them.
+    found.sort_by(|(a, _), (b, _)| {
+        let key = |mount: &Mount| (mount.target().matches('/').count(), mount.target().to_owned());
+        key(a).cmp(&key(b))
+    });
     let mut places: Vec<Place> = Vec::new();
     for (mount, at) in found {
         if let Some(other) = mounts.iter().position(|known| known.target() == mount.target()) {
@@ -132,11 +136,15 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
             let get = |name| volume.as_ref().and_then(|f| f.get(name));
             let nocopy = get("nocopy").and_then(|node| reader.boolean(node)).unwrap_or_default();
             let read_only = read_only.unwrap_or_default();
+            let options = get("options").map(|node| options(reader, node, of_bind)).unwrap_or_default();
             let Some(source) = source else {
+                if !options.is_empty() {
+                    reader.error(f.at, "these options are for volumes with a name and paths of the host");
+                }
                 return Some(Mount::Anonymous { target: target?, read_only, nocopy });
             };
             let source = reader.parse(source)?;
-            Some(Mount::Volume { source, target: target?, read_only, nocopy, options: Vec::new() })
+            Some(Mount::Volume { source, target: target?, read_only, nocopy, options })
         }
         Kind::Bind => {
             let Some(source) = source else {
@@ -170,6 +178,7 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
                 }
                 None => None,
             };
+            options.extend(get("options").map(|node| self::options(reader, node, of_bind)).unwrap_or_default());
             Some(Mount::Bind {
                 source: path,
                 target: target?,
@@ -184,7 +193,31 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
             let get = |name| settings.as_ref().and_then(|f| f.get(name));
             let size = get("size").and_then(|node| reader.parse::<ByteSize>(node));
             let mode = get("mode").and_then(|node| reader.mode(node));
-            Some(Mount::Tmpfs { target: target?, size, mode, options: Vec::new() })
+            let options = get("options").map(|node| options(reader, node, mount_options::of_tmpfs)).unwrap_or_default();
+            Some(Mount::Tmpfs { target: target?, size, mode, options })
+        }
+    }
+}
+
+/// Options with which something is mounted.
+fn options(reader: &mut Reader, node: &Node, read: impl Fn(&str) -> Result<Option<String>, String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (word, at) in reader.texts(node) {
+        match read(&word) {
+            Ok(option) => found.extend(option),
+            Err(why) => reader.error(at, why),
+        }
+    }
+    found
+}
+
+/// A word that is an option of a mount, and not a field of its own.
+fn of_bind(word: &str) -> Result<Option<String>, String> {
+    match mount_options::of_bind(word)? {
+        MountWord::Option(option) => Ok(Some(option)),
+        MountWord::Hint => Ok(None),
+        MountWord::ReadOnly(_) | MountWord::NoCopy | MountWord::Relabel => {
+            Err(format!("{word:?} is no option here: it has a field of its own, or is not supported"))
         }
     }
 }

@@ -77,7 +77,7 @@ impl Reader<'_> {
                 let hint = Some(format!("remove it: {why}"));
                 self.problems.warn(key.at, format!("`{}` is without effect", key.text), hint);
             } else if let Some((_, hint)) = table.unsupported.iter().find(|(name, _)| *name == key.text) {
-                self.error_hint(key.at, format!("`{}` is not supported yet", key.text), *hint);
+                self.error_hint(key.at, format!("`{}` is not supported", key.text), *hint);
             } else if !key.text.starts_with("x-") && !key.text.is_empty() && !self.problems.full() {
                 let known = table.fields.iter().map(|field| field.name);
                 let hint = did_you_mean(&key.text, known.clone()).unwrap_or_else(|| match table.fields.len() {
@@ -163,8 +163,9 @@ impl Reader<'_> {
 
     pub(super) fn boolean(&mut self, node: &Node) -> Option<bool> {
         if let Value::Scalar(scalar) = &node.value
-            && (scalar.kind() == ScalarKind::Bool || scalar.style == Style::Interpolated)
+            && (scalar.kind() == ScalarKind::Bool || scalar.style != Style::Plain)
         {
+            // In quotes too: what other programs write need not know better.
             match scalar.text.to_ascii_lowercase().as_str() {
                 "true" => return Some(true),
                 "false" => return Some(false),
@@ -178,7 +179,7 @@ impl Reader<'_> {
     /// A whole number.
     pub(super) fn integer(&mut self, node: &Node) -> Option<i64> {
         if let Value::Scalar(scalar) = &node.value
-            && (scalar.kind() == ScalarKind::Number || scalar.style == Style::Interpolated)
+            && (scalar.kind() == ScalarKind::Number || scalar.style != Style::Plain)
             && let Ok(number) = scalar.text.parse()
         {
             return Some(number);
@@ -294,9 +295,8 @@ impl Reader<'_> {
                         continue;
                     }
                     if let Some((_, first)) = pairs.get(name) {
-                        let hint = format!("it was given first at line {}", first.line);
-                        self.error_hint(item.at, format!("`{name}` is given twice"), hint);
-                        continue;
+                        let hint = format!("the later one counts; the first is at line {}", first.line);
+                        self.problems.warn(item.at, format!("`{name}` is given twice"), Some(hint));
                     }
                     pairs.insert(name.to_owned(), (value, item.at));
                 }

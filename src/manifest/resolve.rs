@@ -3,6 +3,7 @@
 
 mod images;
 mod profiles;
+mod replicas;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,19 +12,21 @@ use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{Condition, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Probe};
+use crate::model::spec::{Condition, ConfigSpec, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Probe};
 use crate::model::{ImageRef, Name};
 
 use super::Fingerprint;
-use super::declared::{Container, Declared, Resource};
+use super::declared::{Config, Container, Declared, Resource, Secret};
 use super::desired::{Desired, Placed};
+use super::print::{ContentOrigin, Origins};
 use super::problem::{Place, Problems, did_you_mean};
 use super::sharing;
+pub(super) use images::pulled_name;
 use images::{note_image, undeclared_images};
 use secrets::Secrets;
 
 /// The network of containers that name none.
-const DEFAULT_NETWORK: &str = "default";
+pub(super) const DEFAULT_NETWORK: &str = "default";
 
 pub(super) fn resolve(
     stack: Name,
@@ -32,11 +35,13 @@ pub(super) fn resolve(
     fingerprint: &Fingerprint,
     problems: &mut Problems,
     watched: &mut Vec<PathBuf>,
-) -> Option<Desired> {
+) -> Option<(Desired, Origins)> {
     let default: Name = DEFAULT_NETWORK.parse().ok()?;
     profiles::choose(&mut declared, active, problems);
     profiles::link(&mut declared, &default);
     images::declare_builds(&stack, &mut declared, problems);
+    replicas::expand(&mut declared, &default, problems);
+    let mut origins = origins(&declared);
     let broken = declared.broken;
     let mut places = HashMap::new();
     let mut desired = Desired::empty(stack.clone());
@@ -44,11 +49,18 @@ pub(super) fn resolve(
     desired.volumes = place(&stack, "volume", declared.volumes, &mut places, problems);
     for config in declared.configs {
         once("config", &config.name, config.at, &mut places, problems);
-        desired.configs.insert(config.name, config.body);
+        let Config { content, origin } = config.body;
+        origins.configs.insert(config.name.clone(), origin);
+        desired.configs.insert(config.name, ConfigSpec { content });
     }
     let mut secrets = BTreeMap::new();
     for secret in declared.secrets {
         once("secret", &secret.name, secret.at, &mut places, problems);
+        let origin = match &secret.body {
+            Secret::File(path, _) => ContentOrigin::File(path.clone()),
+            Secret::Variable(name, _) => ContentOrigin::Variable(name.clone()),
+        };
+        origins.secrets.insert(secret.name.clone(), origin);
         secrets.insert(secret.name, secret.body);
     }
     let secrets = Secrets { all: secrets, broken: &broken };
@@ -87,7 +99,24 @@ pub(super) fn resolve(
         desired.containers.insert(name, Placed { engine_name, external, spec });
     }
     undeclared_images(wanted, &mut desired, problems);
-    Some(desired)
+    Some((desired, origins))
+}
+
+/// What the containers' descriptions say beside what is desired of them.
+fn origins(declared: &Declared) -> Origins {
+    let mut origins = Origins::default();
+    for container in &declared.containers {
+        let Container { profiles, optional, depends_on, .. } = &container.body;
+        if !profiles.is_empty() {
+            origins.profiles.insert(container.name.clone(), profiles.iter().cloned().collect());
+        }
+        let there = |name: &&Name| depends_on.iter().any(|(known, _)| known == *name);
+        let optional: BTreeSet<Name> = optional.iter().filter(there).cloned().collect();
+        if !optional.is_empty() {
+            origins.optional.insert(container.name.clone(), optional);
+        }
+    }
+    origins
 }
 
 /// Declared, but not readable: kind and name.

@@ -3,20 +3,28 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{ConfigSpec, NetworkSpec, Subnet, VolumeSpec};
+use crate::model::spec::{NetworkSpec, Subnet, VolumeSpec};
 
-use super::declared::{Resource, Secret};
+use super::declared::{Config, Resource, Secret};
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
+use super::print::ContentOrigin;
 use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
-use super::tree::Node;
+use super::tree::{Node, Value};
 
 pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<NetworkSpec>> {
     let f = reader.fields(node, &fields::NETWORK)?;
     let (engine_name, external) = placing(reader, &f, &["driver", "internal", "ipam", "labels"]);
     if let Some(node) = f.get("driver") {
-        reader.choice(node, &[("bridge", ())]);
+        driver(reader, node, "bridge", "a network", "all networks are bridges of this host");
+    }
+    for (name, wanted) in [("enable_ipv4", true), ("enable_ipv6", false)] {
+        if let Some(node) = f.get(name)
+            && reader.boolean(node) == Some(!wanted)
+        {
+            reader.error_hint(node.at, format!("`{name}: {}` is not supported", !wanted), "remove it: networks are IPv4");
+        }
     }
     let internal = f.get("internal").and_then(|node| reader.boolean(node)).unwrap_or_default();
     let labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
@@ -31,7 +39,7 @@ fn subnet(reader: &mut Reader, node: &Node) -> Option<Subnet> {
     }
     let configs = f.get("config").map(|node| reader.list(node)).unwrap_or_default();
     if let Some(second) = configs.get(1) {
-        reader.error_hint(second.at, "a network has one subnet only", "remove the others");
+        reader.error_hint(second.at, "a network has one subnet only", "remove the others: networks are IPv4");
     }
     let f = reader.fields(configs.first()?, &fields::IPAM_CONFIG)?;
     f.get("subnet").and_then(|node| reader.parse(node))
@@ -41,7 +49,7 @@ pub(super) fn volume(reader: &mut Reader, name: Name, at: Place, node: &Node) ->
     let f = reader.fields(node, &fields::VOLUME)?;
     let (engine_name, external) = placing(reader, &f, &["driver", "labels"]);
     if let Some(node) = f.get("driver") {
-        reader.choice(node, &[("local", ())]);
+        driver(reader, node, "local", "a volume", "all volumes are folders of this host");
     }
     let labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
     Some(Resource { name, at, engine_name, external, body: VolumeSpec { labels } })
@@ -50,7 +58,7 @@ pub(super) fn volume(reader: &mut Reader, name: Name, at: Place, node: &Node) ->
 /// `name` and `external`. What is external is not described here, so `described` must be absent from it.
 fn placing(reader: &mut Reader, f: &Fields, described: &[&str]) -> (Option<Name>, bool) {
     let engine_name = f.get("name").and_then(|node| reader.parse(node));
-    let external = f.get("external").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    let (external, old_name) = external(reader, f);
     if external {
         for name in described {
             if f.get(name).is_some() {
@@ -60,32 +68,79 @@ fn placing(reader: &mut Reader, f: &Fields, described: &[&str]) -> (Option<Name>
             }
         }
     }
-    (engine_name, external)
+    if let (Some(old), Some(new)) = (&old_name, &engine_name)
+        && old != new
+    {
+        reader.error_hint(f.place("external"), format!("it is called `{new}` here"), "remove one of the two names");
+    }
+    (engine_name.or(old_name), external)
 }
 
-pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<ConfigSpec>> {
+/// Whether it is external, and its name where old compose files have it.
+fn external(reader: &mut Reader, f: &Fields) -> (bool, Option<Name>) {
+    match f.get("external") {
+        Some(node @ Node { value: Value::Map(_), .. }) => {
+            let name = reader.fields(node, &fields::EXTERNAL_NAME).and_then(|f| f.get("name"));
+            (true, name.and_then(|node| reader.parse(node)))
+        }
+        node => (node.and_then(|node| reader.boolean(node)).unwrap_or_default(), None),
+    }
+}
+
+fn driver(reader: &mut Reader, node: &Node, only: &str, what: &str, why: &str) {
+    if let Some(text) = reader.text(node)
+        && text != only
+    {
+        let hint = format!("remove it: {why}");
+        reader.error_hint(node.at, format!("{what} of the driver `{text}` cannot be had here"), hint);
+    }
+}
+
+/// Configs and secrets are read with their stack, and kept nowhere else.
+fn refuse_external(reader: &mut Reader, f: &Fields) -> bool {
+    let (external, _) = external(reader, f);
+    if external {
+        let hint = "give it a `file` or the `environment`: nothing is kept here apart from stacks";
+        reader.error_hint(f.place("external"), "it cannot be external", hint);
+    }
+    external
+}
+
+pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Config>> {
     let f = reader.fields(node, &fields::CONFIG)?;
-    let content = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
+    if refuse_external(reader, &f) {
+        return None;
+    }
+    let (content, origin) = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
         ("content", node) => {
             let text = reader.text(node)?;
             limit(reader, node.at, text.len());
-            text.as_bytes().to_vec()
+            (text.as_bytes().to_vec(), ContentOrigin::Inline)
         }
-        ("environment", node) => variable(reader, node)?,
+        ("environment", node) => {
+            let (name, value) = variable(reader, node)?;
+            (value, ContentOrigin::Variable(name))
+        }
         (_, node) => {
             let text = reader.text(node)?;
             let path = reader.host_path(node.at, text)?;
             reader.watched.push(path.clone());
-            read_content(&path, node.at, reader.problems)?
+            (read_content(&path, node.at, reader.problems)?, ContentOrigin::File(path))
         }
     };
-    Some(Resource { name, at, engine_name: None, external: false, body: ConfigSpec { content } })
+    Some(Resource { name, at, engine_name: None, external: false, body: Config { content, origin } })
 }
 
 pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Secret>> {
     let f = reader.fields(node, &fields::SECRET)?;
+    if refuse_external(reader, &f) {
+        return None;
+    }
     let body = match one_source(reader, &f, "a secret", &["file", "environment"])? {
-        ("environment", node) => Secret::Content(variable(reader, node)?),
+        ("environment", node) => {
+            let (name, value) = variable(reader, node)?;
+            Secret::Variable(name, value)
+        }
         (_, node) => {
             let text = reader.text(node)?;
             Secret::File(reader.host_path(node.at, text)?, node.at)
@@ -113,8 +168,8 @@ fn one_source<'n>(reader: &mut Reader, f: &Fields<'n>, what: &str, all: &[&'stat
     }
 }
 
-/// The content of the variable that a node names.
-fn variable(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
+/// The variable that a node names, and its content.
+fn variable(reader: &mut Reader, node: &Node) -> Option<(String, Vec<u8>)> {
     let name = reader.text(node)?;
     let Some(value) = reader.variables.get(name) else {
         let hint = "set it in the environment or in a file `.env` beside the manifest";
@@ -123,7 +178,7 @@ fn variable(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
     };
     let value = value.as_bytes().to_vec();
     limit(reader, node.at, value.len());
-    Some(value)
+    Some((name.to_owned(), value))
 }
 
 fn limit(reader: &mut Reader, at: Place, length: usize) {

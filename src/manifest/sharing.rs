@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Name;
-use crate::model::spec::{Condition, ContainerSpec, Dependency, IpcMode, NamespaceMode, NetworkMode};
+use crate::model::spec::{ContainerSpec, IpcMode, NamespaceMode, NetworkMode};
 
 use super::declared::Container;
 use super::desired::Placed;
@@ -48,7 +48,7 @@ pub(super) fn link(containers: &mut BTreeMap<Name, Placed<Container>>) {
             if !body.depends_on.iter().any(|(known, _)| *known == name) && name != *own {
                 body.depends_on.push((name.clone(), body.image_at));
             }
-            body.spec.depends_on.entry(name).or_insert(Dependency { condition: Condition::ServiceStarted });
+            body.spec.depends_on.entry(name).or_default();
         }
     }
 }

@@ -111,6 +111,7 @@ mod tests {
             "device_cgroup_rules": ["c 1:1 r"], "group_add": ["a"], "volumes_from": [{"container": "a", "read_only": true}],
             "dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["a"], "mac_address": "02:42:ac:11:00:02",
             "oom_score_adj": 1, "expose": ["80/tcp"], "publish_all": true, "annotations": {"a": "b"},
+            "post_start": [{"command": ["a"]}], "pre_stop": [{"command": ["a"]}],
         });
         spec.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(compare(&old, &shared).0, Change::Live);
         new.restart = "always".parse().unwrap();
         assert_eq!(compare(&old, &new).0, Change::Live);
-        new.depends_on.insert("x".parse().unwrap(), crate::model::spec::Dependency { condition: Default::default() });
+        new.depends_on.insert("x".parse().unwrap(), Default::default());
         assert_eq!(compare(&old, &new).1.len(), 1);
     }
 }

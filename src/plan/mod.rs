@@ -13,6 +13,7 @@ mod between;
 mod built;
 mod classes;
 mod draft;
+mod followers;
 mod images;
 mod moved;
 mod order;
@@ -91,7 +92,7 @@ const PASSES: [Pass; 17] = [
     ("volumes are made, and never touched again", steps::volumes),
     ("containers are compared with what they were created from", steps::containers),
     ("whoever would wait for another in a circle starts again", steps::exchanges),
-    ("who shares what another one has starts again with it", steps::sharers),
+    ("who shares what another one has, or is to follow it, starts again with it", followers::followers),
     ("what is to start may need others to run once more", steps::revive_dependencies),
     ("what is no longer declared goes", steps::removals),
     ("a container is made of its image, networks and volumes", order::references),

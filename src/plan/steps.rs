@@ -243,33 +243,6 @@ fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource
     }
 }
 
-/// The namespaces and volumes of a container that is made anew or starts again are others than before. Who shares them
-/// starts again after it.
-pub(super) fn sharers(draft: &mut Draft<'_>) {
-    let order: Vec<&Name> = dependents_first(draft).into_iter().rev().collect();
-    for name in order {
-        let Some(Placed { engine_name, spec, .. }) = draft.desired.containers.get(name) else { continue };
-        let Some(old) = draft.mine.get(name).copied() else { continue };
-        if !old.state.is_alive() || draft.has(Kind::Container, engine_name, Action::Start) {
-            continue;
-        }
-        let spaces = [spec.network_mode.container(), spec.pid.container(), spec.ipc.container()].into_iter().flatten();
-        let shared = spaces.map(|other| (other, Action::Start));
-        let shared = shared.chain(spec.volumes_from.iter().map(|from| (from.container.as_str(), Action::Create)));
-        let moved: Vec<&str> =
-            shared.filter(|(other, action)| draft.has(Kind::Container, other, *action)).map(|(other, _)| other).collect();
-        let Some(other) = moved.first() else { continue };
-        let Some((other, _)) = draft.desired.containers.iter().find(|(_, placed)| placed.engine_name.as_str() == *other) else {
-            continue;
-        };
-        let resource = resource(Kind::Container, name);
-        let why = "starts again, and this one shares what it has".to_owned();
-        let causes = vec![Cause::Follows { resource: self::resource(Kind::Container, other), why }];
-        draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
-        draft.add(Action::Start, resource, engine_name, Some(old), causes);
-    }
-}
-
 /// Why a container that exists and is kept has to be started; `None` when it is as it should be.
 ///
 /// A container that exited by itself is left alone: whether it starts again was its restart policy's decision, except that
@@ -356,7 +329,7 @@ fn revive(draft: &mut Draft<'_>, name: &Name, wait: WaitFor, cause: Cause) {
 }
 
 /// The declared containers, each before those that it depends on.
-fn dependents_first<'a>(draft: &Draft<'a>) -> Vec<&'a Name> {
+pub(super) fn dependents_first<'a>(draft: &Draft<'a>) -> Vec<&'a Name> {
     let containers = &draft.desired.containers;
     let mut order: Vec<&Name> = Vec::with_capacity(containers.len());
     let mut seen = std::collections::HashSet::new();

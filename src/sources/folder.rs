@@ -15,19 +15,27 @@ pub struct Folder {
     stack: Option<Name>,
     /// Further compose files, each laid over those before it.
     over: Vec<PathBuf>,
+    scale: BTreeMap<Name, u32>,
     fingerprints: Fingerprints,
 }
 
 impl Folder {
     /// `stack` overrides the name that the manifests or the folder give.
     pub fn new(path: PathBuf, stack: Option<Name>) -> Self {
-        Self { path, stack, over: Vec::new(), fingerprints: Fingerprints::default() }
+        Self { path, stack, over: Vec::new(), scale: BTreeMap::new(), fingerprints: Fingerprints::default() }
     }
 
     /// The same with further compose files laid over the first.
     #[must_use]
     pub fn with_over(mut self, over: Vec<PathBuf>) -> Self {
         self.over = over;
+        self
+    }
+
+    /// The same with so many of containers, whatever the files say.
+    #[must_use]
+    pub fn with_scale(mut self, scale: BTreeMap<Name, u32>) -> Self {
+        self.scale = scale;
         self
     }
 
@@ -47,7 +55,13 @@ impl Folder {
             Source::Path(path) => Ok(fingerprints.take(path)?.into()),
             Source::Build(build) => Ok(contexts::look(build)?),
         };
-        let options = LoadOptions { stack: self.stack.clone(), environment, over: self.over.clone(), fingerprint: &fingerprint };
+        let options = LoadOptions {
+            stack: self.stack.clone(),
+            environment,
+            over: self.over.clone(),
+            scale: self.scale.clone(),
+            fingerprint: &fingerprint,
+        };
         manifest::load(&self.path, &options)
     }
 }

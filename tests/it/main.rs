@@ -61,6 +61,8 @@ mod kills;
 #[cfg(test)]
 mod listing;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod namespaces;

@@ -27,8 +27,8 @@ pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, 
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 pub use stack::{
-    ApplyArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles, StackHistoryArgs,
-    ValidateArgs,
+    ApplyArgs, ConvertArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles,
+    StackHistoryArgs, ValidateArgs,
 };
 
 pub use story::{EventsArgs, StatusArgs, WaitArgs, WaitCondition, WhyArgs};
@@ -96,6 +96,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check manifests without looking at the host
     Validate(ValidateArgs),
+    /// Print a compose file as manifests; variables are replaced by what they are now
+    Convert(ConvertArgs),
     /// Show how stacks stand: in sync, healthy, and what differs
     Status(StatusArgs),
     /// Make the host what an earlier generation of a stack was, and hold it there

@@ -22,7 +22,20 @@ pub struct StackFiles {
     /// The stack's name [default: what the manifests say, else the folder's name]
     #[arg(long, value_name = "NAME")]
     pub stack: Option<Name>,
+    /// How many there are to be of a container, over what the manifests say
+    #[arg(long, value_name = "CONTAINER=NUMBER", value_parser = scale)]
+    pub scale: Vec<(Name, u32)>,
 }
+
+/// `web=3`.
+fn scale(text: &str) -> Result<(Name, u32), String> {
+    let (name, number) = text.split_once('=').ok_or("expected CONTAINER=NUMBER, such as web=3")?;
+    let number = number.parse().ok().filter(|number| *number <= MOST_REPLICAS);
+    let number = number.ok_or_else(|| format!("the number is from 0 to {MOST_REPLICAS}"))?;
+    Ok((name.parse().map_err(|error: crate::model::id::InvalidName| error.to_string())?, number))
+}
+
+const MOST_REPLICAS: u32 = 1000;
 
 impl StackFiles {
     /// The first file or folder, and those that are laid over it.
@@ -43,6 +56,15 @@ pub struct ValidateArgs {
     /// Print the resolved stack as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub files: StackFiles,
+    /// Write one file a manifest into this folder, with paths relative to it, instead of all to stdout
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -5,6 +5,7 @@ mod attach;
 mod build;
 mod build_cache;
 mod containers;
+mod convert;
 mod copy;
 mod generations;
 mod image_select;
@@ -92,6 +93,7 @@ pub const fn failure_code(command: &Command) -> i32 {
 pub fn prepare(command: Command, output: Output) -> Result<Prepared, CliError> {
     match command {
         Command::Validate(args) => stacks::validate(&args, output).map(Prepared::Done),
+        Command::Convert(args) => convert::convert(args, output).map(Prepared::Done),
         Command::Schema(args) => stacks::schema(&args, output).map(Prepared::Done),
         Command::Plan(args) => stacks::prepare_plan(args, output),
         Command::Apply(args) => stacks::prepare_apply(&args, output),
@@ -261,6 +263,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Apply(_)
         | Command::Plan(_)
         | Command::Validate(_)
+        | Command::Convert(_)
         | Command::Login(_)
         | Command::Logout(_)
         | Command::Destroy(_)

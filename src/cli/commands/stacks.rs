@@ -17,7 +17,7 @@ use crate::cli::progress::{Story, TICK};
 use crate::cli::spec::Surroundings;
 use crate::client::{Client, ClientError, Events};
 use crate::files;
-use crate::manifest::{self, Desired};
+use crate::manifest::{self, Desired, Loaded};
 use crate::model::Name;
 use crate::model::spec::ImageSource;
 use crate::plan::{self, Plan};
@@ -63,6 +63,11 @@ enum Format {
 const PLAN_MODE: u32 = 0o600;
 
 fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
+    Ok(load_whole(files, output)?.desired)
+}
+
+/// With what the files say beside what is desired.
+pub(super) fn load_whole(files: &StackFiles, output: Output) -> Result<Loaded, CliError> {
     let mut environment = Surroundings::of_this_process().map_err(CliError::Surroundings)?.environment;
     if !files.profile.is_empty() {
         environment.insert(manifest::PROFILES.to_owned(), files.profile.join(","));
@@ -70,12 +75,13 @@ fn load(files: &StackFiles, output: Output) -> Result<Desired, CliError> {
     let (path, over) = files.split();
     let loaded = Folder::new(path.to_owned(), files.stack.clone())
         .with_over(over.to_vec())
+        .with_scale(files.scale.iter().cloned().collect())
         .load(environment)
         .map_err(|errors| CliError::Manifests { rendered: errors.render(output.error_colour) })?;
     for warning in &loaded.warnings {
         output.warning(warning.render(output.error_colour));
     }
-    Ok(loaded.desired)
+    Ok(loaded)
 }
 
 pub(super) fn validate(args: &ValidateArgs, output: Output) -> Result<i32, CliError> {
@@ -221,7 +227,8 @@ pub(super) fn prepare_destroy(args: DestroyArgs, output: Output) -> Result<Prepa
     let stack = match (args.stack, args.path) {
         (Some(stack), _) => stack,
         (None, Some(path)) => {
-            let files = StackFiles { path: Some(path), file: Vec::new(), profile: vec!["*".to_owned()], stack: None };
+            let files =
+                StackFiles { path: Some(path), file: Vec::new(), profile: vec!["*".to_owned()], stack: None, scale: Vec::new() };
             load(&files, output)?.stack
         }
         // The grammar asks for one of the two.

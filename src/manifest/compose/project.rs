@@ -35,9 +35,19 @@ pub(in crate::manifest) struct Reading<'a> {
     pub(in crate::manifest) problems: &'a mut Problems,
     pub(in crate::manifest) watched: &'a mut Vec<PathBuf>,
     pub(in crate::manifest) declared: &'a mut Declared,
+    /// What has been read: a file that several include is read once, where it means the same for all.
+    known: Vec<(Vec<PathBuf>, PathBuf, BTreeMap<String, String>)>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    pub(in crate::manifest) fn new(
+        problems: &'a mut Problems,
+        watched: &'a mut Vec<PathBuf>,
+        declared: &'a mut Declared,
+    ) -> Self {
+        Self { problems, watched, declared, known: Vec::new() }
+    }
+
     /// Reads a project and all that it includes.
     pub(in crate::manifest) fn project(&mut self, project: &Project) {
         self.read(project, &mut Vec::new());
@@ -79,11 +89,22 @@ impl Reading<'_> {
                 self.problems.error(item.at, format!("{} is included by itself", again.path.display()));
             } else if chain.len() >= MAX_DEPTH {
                 self.problems.error(item.at, format!("files are included more than {MAX_DEPTH} deep"));
-            } else {
+            } else if !self.is_known(&included) {
                 self.read(&included, chain);
             }
         }
         chain.truncate(chain.len() - project.parts.len());
+    }
+
+    /// Whether a project has been read before; now it will have been.
+    fn is_known(&mut self, project: &Project) -> bool {
+        let files = project.parts.iter().map(|part| part.path.clone()).collect();
+        let this = (files, project.folder.clone(), project.variables.clone());
+        let known = self.known.contains(&this);
+        if !known {
+            self.known.push(this);
+        }
+        known
     }
 
     /// The one document of a file, with all that its services extend.

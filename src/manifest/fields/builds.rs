@@ -61,20 +61,3 @@ pub(in crate::manifest) static BUILD_SECRET: Table = Table {
         ("mode", "write it in the Dockerfile: RUN --mount=type=secret,mode=…"),
     ],
 };
-
-pub(in crate::manifest) static SECRET: Table = Table {
-    what: "a secret",
-    fields: &[
-        field("file", Form::Text, "The file that it is in, relative to the manifest"),
-        field("environment", Form::Text, "The variable that it is in"),
-    ],
-    unsupported: &[
-        ("content", "write it to a `file` that is not kept with the manifests, or take it from the `environment`"),
-        ("external", "use `file` or `environment`"),
-        ("name", "remove it: a secret belongs to its stack"),
-        ("labels", "remove it"),
-        ("driver", "use `file`"),
-        ("driver_opts", "use `file`"),
-        ("template_driver", "remove it"),
-    ],
-};

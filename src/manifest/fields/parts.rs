@@ -4,7 +4,10 @@ use super::{Form, SIZE, Table, field, required};
 
 pub(in crate::manifest) static VOLUME_MOUNT: Table = Table {
     what: "`volume`",
-    fields: &[field("nocopy", Form::Bool, "It does not get the image's content")],
+    fields: &[
+        field("nocopy", Form::Bool, "It does not get the image's content"),
+        field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+    ],
     unsupported: &[
         ("labels", "declare the volume and label it there"),
         ("subpath", "mount the whole volume; or, for one folder, its own volume"),
@@ -45,7 +48,10 @@ pub(in crate::manifest) static DEVICE_RATE: Table = Table {
 pub(in crate::manifest) static RESERVATIONS: Table = Table {
     what: "`reservations`",
     fields: &[field("memory", SIZE, "The same as mem_reservation")],
-    unsupported: &[("cpus", "use `cpu_shares`"), ("devices", "give the container its devices with `devices`")],
+    unsupported: &[
+        ("devices", "give the container its devices with `devices`"),
+        ("generic_resources", "they are a cluster's: remove it"),
+    ],
 };
 
 pub(in crate::manifest) const ON_CHANGE: Form = Form::Text;

@@ -166,21 +166,8 @@ pub(super) fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems:
             }
             continue;
         }
-        let base: String = reference
-            .to_string()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
-            .take(120)
-            .collect();
-        let free = (1..).find_map(|number| {
-            let text = if number == 1 { base.clone() } else { format!("{base}-{number}") };
-            match text.parse::<Name>() {
-                Ok(name) if !desired.images.contains_key(&name) => Some(Some(name)),
-                Ok(_) => None,
-                Err(_) => Some(None),
-            }
-        });
-        let Some(name) = free.flatten() else {
+        let name = pulled_name(&reference, |name| desired.images.contains_key(name));
+        let Some(name) = name else {
             problems.error(at, format!("`{reference}` does not make a name: declare the image in a manifest"));
             continue;
         };
@@ -191,4 +178,23 @@ pub(super) fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems:
         };
         desired.images.insert(name, ImageSpec::new(reference, ImageSource::Pull(pull)));
     }
+}
+
+/// What an image is called that nobody declares: its reference in the letters of names, with a number where that is taken.
+pub(in crate::manifest) fn pulled_name(reference: &ImageRef, taken: impl Fn(&Name) -> bool) -> Option<Name> {
+    let base: String = reference
+        .to_string()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .take(120)
+        .collect();
+    let free = (1..).find_map(|number| {
+        let text = if number == 1 { base.clone() } else { format!("{base}-{number}") };
+        match text.parse::<Name>() {
+            Ok(name) if !taken(&name) => Some(Some(name)),
+            Ok(_) => None,
+            Err(_) => Some(None),
+        }
+    });
+    free.flatten()
 }

@@ -34,7 +34,7 @@ impl Secrets<'_> {
         for NamedSecret { id, source, at } in named {
             match self.all.get(&source) {
                 Some(Secret::File(file, _)) => drop(build.secrets.insert(id, file.clone())),
-                Some(Secret::Content(_)) => {
+                Some(Secret::Variable(..)) => {
                     let hint = "give the secret a `file`";
                     problems.error_hint(at, format!("the secret `{source}` is in a variable, and a build's is in a file"), hint);
                 }
@@ -56,7 +56,7 @@ impl Secrets<'_> {
                 continue;
             }
             let content = match self.all.get(source) {
-                Some(Secret::Content(content)) => content.clone(),
+                Some(Secret::Variable(_, content)) => content.clone(),
                 Some(Secret::File(path, at)) => {
                     watched.push(path.clone());
                     let Some(content) = read_content(path, *at, problems) else { continue };

@@ -13,7 +13,7 @@ fn over(files: &[(&str, &str)], over: &[&str], variables: &[(&str, &str)]) -> Re
     let fingerprint = |_: Source<'_>| Ok(Digest::of(b"").into());
     load(
         &dir.path().join("compose.yaml"),
-        &LoadOptions { stack: Some("s".parse().unwrap()), environment, over, fingerprint: &fingerprint },
+        &LoadOptions { stack: Some("s".parse().unwrap()), environment, over, scale: BTreeMap::new(), fingerprint: &fingerprint },
     )
 }
 

@@ -11,6 +11,8 @@ use crate::model::spec::{ImageSource, ImageSpec};
 
 mod builds;
 mod compose;
+mod lifecycle;
+mod prints;
 mod schemas;
 mod wrong;
 
@@ -32,7 +34,16 @@ fn load_in(dir: &Path, variables: &[(&str, &str)]) -> Result<Loaded, LoadErrors>
         }
     };
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load(dir, &LoadOptions { stack: Some("s".parse().unwrap()), environment, over: vec![], fingerprint: &fingerprint })
+    load(
+        dir,
+        &LoadOptions {
+            stack: Some("s".parse().unwrap()),
+            environment,
+            over: vec![],
+            scale: BTreeMap::new(),
+            fingerprint: &fingerprint,
+        },
+    )
 }
 
 fn load_files(files: &[(&str, &str)]) -> Loaded {
@@ -247,9 +258,9 @@ fn fields_of_containers_in_their_forms() {
         (
             "volumes: [/own, \"data:/d:nocopy\", \"/a:/b:rslave,noexec\"]\ntmpfs: \"/t:uid=5,exec\"",
             json!({"mounts": [
-            {"type": "anonymous", "target": "/own", "read_only": false},
-            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false, "nocopy": true},
             {"type": "bind", "source": "/a", "target": "/b", "read_only": false, "create_host_path": true, "options": ["rslave", "noexec"]},
+            {"type": "volume", "source": "s-data", "target": "/d", "read_only": false, "nocopy": true},
+            {"type": "anonymous", "target": "/own", "read_only": false},
             {"type": "tmpfs", "target": "/t", "size": null, "mode": null, "options": ["uid=5", "exec"]}]}),
         ),
         ("extra_hosts: {a: 10.0.0.1}", json!({"extra_hosts": {"a": "10.0.0.1"}})),
@@ -304,7 +315,13 @@ fn a_folder_of_manifests_becomes_a_stack() {
 fn stacks_are_named() {
     let fingerprint = |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
     let name = |dir: &Path| {
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], fingerprint: &fingerprint };
+        let options = LoadOptions {
+            stack: None,
+            environment: BTreeMap::new(),
+            over: vec![],
+            scale: BTreeMap::new(),
+            fingerprint: &fingerprint,
+        };
         load(dir, &options).map(|loaded| loaded.desired.stack.to_string()).map_err(|e| e.to_string())
     };
     let volume = "apiVersion: setpoint/v1\nkind: Volume\nmetadata: {name: v}\n";

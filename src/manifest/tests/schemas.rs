@@ -77,7 +77,13 @@ fn examples_load_and_obey_the_schemas() {
         // What is imported may be made by the example's own script.
         let fingerprint =
             |_: Source<'_>| -> Result<Found, Box<dyn std::error::Error + Send + Sync>> { Ok(Digest::of(b"").into()) };
-        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], fingerprint: &fingerprint };
+        let options = LoadOptions {
+            stack: None,
+            environment: BTreeMap::new(),
+            over: vec![],
+            scale: BTreeMap::new(),
+            fingerprint: &fingerprint,
+        };
         if let Err(errors) = load(&path, &options) {
             panic!("{errors}");
         }

@@ -104,7 +104,7 @@ fn single_errors() {
         "cpus: 1\ncpu_quota: 5000",
         "cpuset: 3-1",
         "blkio_config: {weight: 5, device_read_bps: [{path: sda, rate: 1m}]}",
-        "runtime: runc",
+        "runtime: kata",
         "external_links: [b]",
         "working_dir: srv",
         "labels: {a: b, a: c}",

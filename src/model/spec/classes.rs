@@ -80,7 +80,7 @@ const fn field(name: &'static str, change: Change, seen: Seen) -> Field {
 }
 
 /// Every field. Mounts are the strictest of what differs in them, which [`mount_change`] says.
-pub const FIELDS: [Field; 51] = [
+pub const FIELDS: [Field; 53] = [
     field("image", Change::Recreate, Seen::Images),
     field("entrypoint", Change::Recreate, Seen::Record),
     field("command", Change::Recreate, Seen::Record),
@@ -132,6 +132,9 @@ pub const FIELDS: [Field; 51] = [
     field("mac_address", Change::Restart, Seen::Record),
     field("oom_score_adj", Change::Restart, Seen::Record),
     field("publish_all", Change::Live, Seen::Filter),
+    // The next start and the next stop obey what is declared then.
+    field("post_start", Change::Live, Seen::Record),
+    field("pre_stop", Change::Live, Seen::Record),
     // Written where a container is started, for tools that look there.
     field("annotations", Change::Restart, Seen::Record),
     // Of no effect but where all of them are published.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup_parent::CgroupParent;
 use super::devices::{Device, DeviceCgroupRule, VolumesFrom};
+use super::hook::Hook;
 use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
 use super::security::Security;
@@ -121,6 +122,12 @@ pub struct ContainerSpec {
     /// For tools that read the OCI specification.
     #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
+    /// What is run in it, one after the other, when somebody has started it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub post_start: Vec<Hook>,
+    /// What is run in it, one after the other, before it is asked to stop.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pre_stop: Vec<Hook>,
 }
 
 /// What is as usual is left out, so that what is stored stays as it was when there is a new field.
@@ -183,6 +190,8 @@ impl ContainerSpec {
             expose: BTreeSet::new(),
             publish_all: false,
             annotations: BTreeMap::new(),
+            post_start: Vec::new(),
+            pre_stop: Vec::new(),
         }
     }
 
@@ -270,10 +279,19 @@ impl Mount {
 }
 
 /// What must hold of another container before this one starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dependency {
     pub condition: Condition,
+    /// Whoever depends starts again whenever the other one has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
+}
+
+impl From<Condition> for Dependency {
+    fn from(condition: Condition) -> Self {
+        Self { condition, restart: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -15,7 +15,7 @@ fn shop() -> Desired {
     web.networks.insert(name("s-front"), Attachment::default());
     web.ports.insert("8080:80".parse().unwrap());
     web.restart = RestartPolicy::Always;
-    web.depends_on.insert(name("db"), Dependency { condition: Condition::ServiceHealthy });
+    web.depends_on.insert(name("db"), Dependency::from(Condition::ServiceHealthy));
     let mut db = ContainerSpec::new("db:1".parse().unwrap());
     db.networks.insert(name("s-front"), Attachment::default());
     db.mounts.push(Mount::Volume {
@@ -379,7 +379,7 @@ fn exits_are_left_alone_as_their_policies_say() {
 fn a_container_that_must_complete_runs_once_more_for_whoever_needs_it() {
     let mut desired = shop();
     desired.containers.get_mut("db").unwrap().spec.restart = RestartPolicy::No;
-    let completed = Dependency { condition: Condition::ServiceCompletedSuccessfully };
+    let completed = Dependency::from(Condition::ServiceCompletedSuccessfully);
     desired.containers.get_mut("web").unwrap().spec.depends_on.insert(name("db"), completed);
     let mut host = Host::default();
     host.apply(&desired, &plan(&desired, &host.observed).unwrap());

@@ -63,7 +63,7 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
                     }
                     _ => condition = Condition::ServiceStarted,
                 }
-                spec.depends_on.insert(name(format!("c{before}")), Dependency { condition });
+                spec.depends_on.insert(name(format!("c{before}")), Dependency { condition, restart: misc % 3 == 0 });
             }
         }
         desired.containers.extend([placed(&format!("c{i}"), spec)]);
@@ -286,8 +286,8 @@ proptest! {
         let touched = made_of(&changed, &victim);
         for step in &steps.steps {
             let waits = matches!(step.action, Action::Wait(_));
-            // Whoever is waited for may have to run once more; nothing else is touched.
-            let again = step.action == Action::Start && step.causes.iter().all(|c| matches!(c, Cause::Follows { .. }));
+            // Whoever is waited for may have to run once more, and who follows starts again; nothing else is touched.
+            let again = matches!(step.action, Action::Start | Action::Stop) && step.causes.iter().all(|c| matches!(c, Cause::Follows { .. }));
             prop_assert!(touched.contains(&step.resource.name) || waits || again, "{:?}", step);
         }
         prop_assert!(!steps.is_empty());

@@ -16,6 +16,7 @@ use crate::observed::{Answer, Container, ContainerState, Endpoint, Health, Image
 
 use super::step::SparedIf;
 
+mod followers;
 mod golden;
 mod held;
 mod laws;

@@ -1,0 +1,75 @@
+//! The fields of a container's life: what it waits for, how many there are, when it starts again, and what is run at its start
+//! and before its end.
+
+use super::{CPUS, Form, PAIRS, RESERVATIONS, SIZE, Table, WORDS, field, required};
+use crate::model::spec::Condition;
+
+pub(in crate::manifest) static HOOK: Table = Table {
+    what: "a hook",
+    fields: &[
+        required("command", WORDS, "What is run in the container"),
+        field("user", Form::Word, "user[:group], by name or number; the container's unless given"),
+        field("privileged", Form::Bool, "With all capabilities"),
+        field("working_dir", Form::Text, "The folder that it starts in; the container's unless given"),
+        field("environment", PAIRS, "Variables beside the container's"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static DEPENDENCY: Table = Table {
+    what: "`depends_on`",
+    fields: &[
+        field("condition", Form::Of(|g| g.subschema_for::<Condition>()), "`service_started` unless given"),
+        field("required", Form::Bool, "Whether it must be there and of an active profile; true unless given"),
+        field("restart", Form::Bool, "This one starts again whenever that one has; false unless given"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static DEPLOY: Table = Table {
+    what: "`deploy`",
+    fields: &[
+        field("resources", Form::Object(&RESOURCES), "What it may use"),
+        field("mode", Form::Choice(&["replicated", "global"]), "There is one host, so both are the same"),
+        field("replicas", Form::Integer, "How many there are: NAME, NAME-2, NAME-3 and so on, which all answer to NAME"),
+        field("restart_policy", Form::Object(&RESTART), "When it is started again; `restart` counts more"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static RESTART: Table = Table {
+    what: "`restart_policy`",
+    fields: &[
+        field("condition", Form::Choice(&["none", "on-failure", "any"]), "`any` unless given"),
+        field("max_attempts", Form::Integer, "How often, of `on-failure`"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static RESOURCES: Table = Table {
+    what: "`resources`",
+    fields: &[
+        field("limits", Form::Object(&LIMITS), "What it may use at most"),
+        field("reservations", Form::Object(&RESERVATIONS), "What it is to have when others want it too"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static LIMITS: Table = Table {
+    what: "`limits`",
+    fields: &[
+        field("cpus", CPUS, "Most processors"),
+        field("memory", SIZE, "Most memory"),
+        field("pids", Form::Integer, "Most processes: 2048 by default, -1 for any number"),
+    ],
+    unsupported: &[("devices", "remove it")],
+};
+
+pub(in crate::manifest) static ULIMIT: Table = Table {
+    what: "a ulimit",
+    fields: &[
+        required("soft", Form::Integer, "The limit; -1 is none"),
+        required("hard", Form::Integer, "What the container may raise it to; -1 is none"),
+    ],
+    unsupported: &[],
+};

@@ -1,0 +1,109 @@
+//! The fields of networks, volumes, configs and secrets, and of how a container is attached to a network.
+
+use super::{Form, NAME, PAIRS, SUBNET, Table, field, required};
+
+/// Whether it belongs to somebody else; or, as old compose files have it, its name there.
+const EXTERNAL: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_NAME)]);
+
+pub(in crate::manifest) static EXTERNAL_NAME: Table =
+    Table { what: "`external`", fields: &[required("name", NAME, "Its name in the engine")], unsupported: &[] };
+
+pub(in crate::manifest) static NETWORK: Table = Table {
+    what: "a network",
+    fields: &[
+        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
+        field("external", EXTERNAL, "It belongs to somebody else: it must be there, and is left as it is"),
+        field("driver", Form::Choice(&["bridge"]), "All networks are bridges"),
+        field("internal", Form::Bool, "Without a way out of the host"),
+        field("enable_ipv4", Form::Bool, "true: networks are IPv4"),
+        field("enable_ipv6", Form::Bool, "false: networks are IPv4"),
+        field("ipam", Form::Object(&IPAM), "Its addresses"),
+        field("labels", PAIRS, "Labels of the network"),
+    ],
+    unsupported: &[("driver_opts", "remove it: a bridge has no options here")],
+};
+
+pub(in crate::manifest) static IPAM: Table = Table {
+    what: "`ipam`",
+    fields: &[
+        field("driver", Form::Choice(&["default"]), "There is one"),
+        field("config", Form::List(&Form::Object(&IPAM_CONFIG)), "At most one subnet"),
+    ],
+    unsupported: &[("options", "remove it: what gives out addresses has no options here")],
+};
+
+pub(in crate::manifest) static IPAM_CONFIG: Table = Table {
+    what: "`ipam.config`",
+    fields: &[field("subnet", SUBNET, "The network's IPv4 subnet")],
+    unsupported: &[
+        ("gateway", "remove it: the gateway is the subnet's first address"),
+        ("ip_range", "remove it: addresses are taken from the whole subnet"),
+        ("aux_addresses", "remove it"),
+    ],
+};
+
+pub(in crate::manifest) static VOLUME: Table = Table {
+    what: "a volume",
+    fields: &[
+        field("name", NAME, "Its name in the engine, instead of <stack>-<name>"),
+        field("external", EXTERNAL, "It belongs to somebody else: it must be there, and is left as it is"),
+        field("driver", Form::Choice(&["local"]), "All volumes are folders of the host"),
+        field("labels", PAIRS, "Labels of the volume"),
+    ],
+    unsupported: &[("driver_opts", "mount what it is on the host, and give containers that path with a volume of type `bind`")],
+};
+
+const NO_STORE: &str = "false: what a container has is of the same stack";
+
+pub(in crate::manifest) static CONFIG: Table = Table {
+    what: "a config",
+    fields: &[
+        field("file", Form::Text, "A file whose content it is, relative to the manifest"),
+        field("content", Form::Text, "Its content"),
+        field("environment", Form::Text, "The variable whose content it is"),
+        field("external", EXTERNAL, NO_STORE),
+    ],
+    unsupported: &[("template_driver", "remove it: the content is taken as it stands, after `${VAR}` in `content`")],
+};
+
+pub(in crate::manifest) static SECRET: Table = Table {
+    what: "a secret",
+    fields: &[
+        field("file", Form::Text, "The file that it is in, relative to the manifest"),
+        field("environment", Form::Text, "The variable that it is in"),
+        field("external", EXTERNAL, NO_STORE),
+    ],
+    unsupported: &[
+        ("content", "write it to a `file` that is not kept with the manifests, or take it from the `environment`"),
+        ("driver", "remove it: a secret is in a `file` or in the `environment`"),
+        ("driver_opts", "remove it: a secret is in a `file` or in the `environment`"),
+        ("template_driver", "remove it: the content is taken as it stands"),
+    ],
+};
+
+pub(in crate::manifest) static ATTACHMENT: Table = Table {
+    what: "a container's network",
+    fields: &[
+        field("aliases", Form::List(&Form::Text), "Further names in the network"),
+        field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
+    ],
+    unsupported: &[
+        ("driver_opts", "remove it"),
+        ("gw_priority", "remove it"),
+        ("interface_name", "remove it"),
+        ("ipv6_address", "remove it: networks are IPv4"),
+        ("link_local_ips", "remove it"),
+        ("mac_address", "remove it"),
+    ],
+};
+
+pub(in crate::manifest) static PORT: Table = Table {
+    what: "a port",
+    fields: &[
+        required("target", Form::Word, "The container's port"),
+        field("published", Form::Word, "The host's port; a free one unless given"),
+        field("protocol", Form::Choice(&["tcp", "udp"]), "`tcp` unless given"),
+        field("host_ip", Form::Text, "The host's IPv4 address; all unless given"),
+    ],
+    unsupported: &[],
+};

@@ -1,0 +1,57 @@
+//! Networks, volumes, configs and secrets as manifests.
+
+use crate::manifest::desired::Placed;
+use crate::model::Name;
+use crate::model::spec::{ConfigSpec, NetworkSpec, VolumeSpec};
+
+use super::yaml::Yaml;
+use super::{ContentOrigin, Fields, PrintError, Printer};
+
+impl Printer<'_> {
+    pub(super) fn network(&self, name: &Name, placed: &Placed<NetworkSpec>) -> Vec<(String, Yaml)> {
+        let mut fields = Fields::default();
+        self.placing(&mut fields, name, placed);
+        if !placed.external {
+            let NetworkSpec { subnet, internal, labels } = &placed.spec;
+            fields.when("internal", *internal);
+            if let Some(subnet) = subnet {
+                let config = Yaml::Map(vec![("subnet".to_owned(), Yaml::text(subnet))]);
+                fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(vec![config]))]));
+            }
+            fields.pairs("labels", labels);
+        }
+        fields.0
+    }
+
+    pub(super) fn volume(&self, name: &Name, placed: &Placed<VolumeSpec>) -> Vec<(String, Yaml)> {
+        let mut fields = Fields::default();
+        self.placing(&mut fields, name, placed);
+        if !placed.external {
+            fields.pairs("labels", &placed.spec.labels);
+        }
+        fields.0
+    }
+
+    pub(super) fn config(&self, name: &Name, config: &ConfigSpec) -> Result<Vec<(String, Yaml)>, PrintError> {
+        let mut fields = Fields::default();
+        match self.origins.configs.get(name) {
+            Some(ContentOrigin::File(path)) => fields.put("file", Yaml::text(self.path(path)?)),
+            Some(ContentOrigin::Variable(variable)) => fields.put("environment", Yaml::text(variable)),
+            Some(ContentOrigin::Inline) | None => {
+                let text = std::str::from_utf8(&config.content).ok().filter(|text| !text.contains('\0'));
+                fields.put("content", Yaml::text(text.ok_or_else(|| PrintError::Config(name.clone()))?));
+            }
+        }
+        Ok(fields.0)
+    }
+
+    pub(super) fn secret(&self, name: &Name) -> Result<Vec<(String, Yaml)>, PrintError> {
+        let mut fields = Fields::default();
+        match self.origins.secrets.get(name) {
+            Some(ContentOrigin::File(path)) => fields.put("file", Yaml::text(self.path(path)?)),
+            Some(ContentOrigin::Variable(variable)) => fields.put("environment", Yaml::text(variable)),
+            Some(ContentOrigin::Inline) | None => return Err(PrintError::Secret(name.clone())),
+        }
+        Ok(fields.0)
+    }
+}

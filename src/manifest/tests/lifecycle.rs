@@ -1,0 +1,149 @@
+//! How many there are of a container, what is run in it, and what it follows.
+
+use super::*;
+use crate::model::spec::Hook;
+
+fn compose(text: &str) -> Loaded {
+    load_files(&[("compose.yaml", text)])
+}
+
+#[test]
+fn replicas_are_containers_of_their_own() {
+    let loaded = compose(
+        "services:\n\
+         \x20 web: {image: web, deploy: {replicas: 3}, ports: [\"8080-8083:80\", 90], depends_on: [db], links: [\"db:store\"]}\n\
+         \x20 db: {image: db, scale: \"2\", networks: [n, default]}\n\
+         \x20 log: {image: log, depends_on: {web: {condition: service_healthy, restart: true}}}\n\
+         \x20 none: {image: n, scale: 0}\n\
+         \x20 late: {image: l, depends_on: [none]}\n\
+         networks: {n: }\n",
+    );
+    let containers = &loaded.desired.containers;
+    let names: Vec<&str> = containers.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["db", "db-2", "late", "log", "web", "web-2", "web-3"]);
+    let ports = |name: &str| containers[name].spec.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    assert_eq!([ports("web"), ports("web-2"), ports("web-3")], ["90 8080:80", "90 8081:80", "90 8082:80"]);
+    assert_eq!(containers["web-2"].engine_name.as_str(), "s-web-2");
+    let aliases = |name: &str, network: &str| {
+        let attachment = &containers[name].spec.networks[network];
+        attachment.aliases.iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!([aliases("web", "s-default"), aliases("web-3", "s-default")], ["", "web"]);
+    assert_eq!([aliases("db", "s-n"), aliases("db-2", "s-n"), aliases("db-2", "s-default")], ["store", "db store", "db store"]);
+    for (name, needs) in [("web-2", "db db-2"), ("log", "web web-2 web-3"), ("late", "")] {
+        let found: Vec<&str> = containers[name].spec.depends_on.keys().map(Name::as_str).collect();
+        assert_eq!(found.join(" "), needs);
+    }
+    assert!(containers["log"].spec.depends_on.values().all(|dependency| dependency.restart));
+}
+
+#[test]
+fn a_range_of_ports_is_of_one_port_too() {
+    let loaded = compose("services: {a: {image: a, ports: [{target: 80, published: \"8080-8090\", host_ip: 127.0.0.1}]}}\n");
+    let ports: Vec<String> = loaded.desired.containers["a"].spec.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["127.0.0.1:8080:80"]);
+}
+
+#[test]
+fn scale_is_above_the_files() {
+    let dir = folder(&[("compose.yaml", "services: {a: {image: a, scale: 3}, b: {image: b}}\n")]);
+    let count = |scale: &[(&str, u32)]| {
+        let scale = scale.iter().map(|(name, count)| (name.parse().unwrap(), *count)).collect();
+        let fingerprint = |_: Source<'_>| Ok(Digest::of(b"").into());
+        let options = LoadOptions { stack: None, environment: BTreeMap::new(), over: vec![], scale, fingerprint: &fingerprint };
+        load(dir.path(), &options).map(|loaded| loaded.desired.containers.len()).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(count(&[]).unwrap(), 4);
+    assert_eq!(count(&[("a", 1), ("b", 5)]).unwrap(), 6);
+    assert!(count(&[("c", 1)]).unwrap_err().contains("there is no container `c` to scale"));
+}
+
+#[test]
+fn hooks_in_their_forms() {
+    let loaded = compose(
+        "services:\n  a:\n    image: a\n\
+         \x20   post_start: [{command: echo 'a b', user: 0, privileged: true, working_dir: /srv, environment: [A=1]}, {command: [b]}]\n\
+         \x20   pre_stop: [{command: bye}]\n    stdin_once: true\n    isolation: default\n    runtime: runc\n",
+    );
+    let spec = &loaded.desired.containers["a"].spec;
+    let first = Hook {
+        command: vec!["echo".into(), "a b".into()],
+        user: Some("0".into()),
+        privileged: true,
+        working_dir: Some("/srv".into()),
+        environment: BTreeMap::from([("A".into(), "1".into())]),
+    };
+    let plain = |word: &str| Hook { command: vec![word.into()], ..Hook::default() };
+    assert_eq!(spec.post_start, [first, plain("b")]);
+    assert_eq!(spec.pre_stop, [plain("bye")]);
+    assert!(spec.stdin_once);
+    assert_eq!(loaded.warnings[0].message, "`runtime` is without effect");
+}
+
+#[test]
+fn raw_files_of_variables_are_taken_as_they_stand() {
+    let loaded = load_files(&[
+        ("compose.yaml", "services: {a: {image: a, env_file: [{path: raw.env, format: raw}]}}\n"),
+        ("raw.env", "# c\nA='x' # y\nB=$TOKEN${\n\nC=\n"),
+    ]);
+    let environment = &loaded.desired.containers["a"].spec.environment;
+    let shown: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(shown, ["A='x' # y", "B=$TOKEN${", "C="]);
+    let wrong = [("compose.yaml", "services: {a: {image: a, env_file: {path: e, format: raw}}}\n"), ("e", "A\n")];
+    let found = errors_of(&[(wrong[0].0, &wrong[0].1.replace("{path: e, format: raw}", "[{path: e, format: raw}]")), wrong[1]]);
+    assert_eq!(found, ["e:1:1 expected NAME=value"]);
+}
+
+#[test]
+fn what_several_include_is_there_once() {
+    let loaded = load_files(&[
+        ("compose.yaml", "include: [one/compose.yaml, two/compose.yaml]\nservices: {}\n"),
+        ("one/compose.yaml", "include: [../base/compose.yaml]\nservices: {a: {image: a, depends_on: [base]}}\n"),
+        ("two/compose.yaml", "include: [../base/compose.yaml]\nservices: {b: {image: b, depends_on: [base]}}\n"),
+        ("base/compose.yaml", "services: {base: {image: base}}\nvolumes: {v: }\n"),
+    ]);
+    assert_eq!(loaded.desired.containers.len(), 3);
+}
+
+#[test]
+fn old_forms_are_read() {
+    let loaded = compose(
+        "services:\n  a:\n    image: a\n    environment: [A=1, A=2]\n    privileged: \"true\"\n\
+         \x20   healthcheck: {test: x, retries: \"5\"}\n    networks: [n]\n    volumes: [\"v:/v\"]\n\
+         networks: {n: {external: {name: other}, }}\nvolumes: {v: {external: {name: kept}}}\n",
+    );
+    let desired = &loaded.desired;
+    let spec = &desired.containers["a"].spec;
+    assert_eq!((spec.environment["A"].as_str(), spec.privileged), ("2", true));
+    assert_eq!(spec.healthcheck.as_ref().unwrap().retries, 5);
+    assert!(desired.networks["n"].external && desired.networks["n"].engine_name.as_str() == "other");
+    assert_eq!(desired.volumes["v"].engine_name.as_str(), "kept");
+    assert_eq!(loaded.warnings[0].message, "`A` is given twice");
+}
+
+#[test]
+fn errors_of_lives() {
+    let mut all = String::new();
+    for text in [
+        "services: {a: {image: a, scale: 2, ports: [\"80:80\"], container_name: x, mac_address: \"02:42:ac:11:00:02\"}}",
+        "services: {a: {image: a, scale: 3, ports: [\"8080-8081:80\"]}}",
+        "services: {a: {image: a, scale: 2000}, b: {image: b, scale: -1}}",
+        "services: {a: {image: a, deploy: {mode: global, replicas: 2}}}",
+        "services: {a: {image: a, scale: 2}, a-2: {image: b}}",
+        "services: {a: {image: a, scale: 2, networks: {n: {ipv4_address: 10.1.0.5}}}}\nnetworks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}",
+        "services: {a: {image: a, ports: [\"8080-8081:80\", \"8080:90\", \"8081:91\"]}}",
+        "services: {a: {image: a, post_start: [{user: x}, {command: []}, {command: x, working_dir: y, uesr: z}]}}",
+        "services: {a: {image: a, runtime: io.containerd.wasmedge.v1, isolation: hyperv}}",
+        "services: {a: {image: a, provider: {type: x}, models: [m], gpus: all, external_links: [x]}}\nmodels: {m: {}}",
+        "services: {}\nnetworks: {n: {enable_ipv6: true, enable_ipv4: false, driver: overlay, driver_opts: {a: b}}}",
+        "services: {}\nvolumes: {v: {driver: nfs}, w: {external: {name: a}, name: b}}",
+        "services: {}\nconfigs: {c: {external: true}, d: {content: x, external: false, name: n}}\nsecrets: {s: {external: true, name: n}}",
+    ] {
+        all.push_str(text);
+        all.push('\n');
+        for error in errors_of(&[("compose.yaml", text)]) {
+            all.push_str(&format!("    {error}\n"));
+        }
+    }
+    insta::assert_snapshot!(all);
+}

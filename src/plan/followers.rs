@@ -1,0 +1,62 @@
+//! Who starts again because another one does: whoever shares what that one has, and whoever is to follow it
+//! (`depends_on: {NAME: {restart: true}}`).
+
+use crate::manifest::Placed;
+use crate::model::Name;
+use crate::model::spec::ContainerSpec;
+use crate::observed::{Container, ContainerState};
+
+use super::draft::Draft;
+use super::step::{Action, Cause, Kind};
+use super::steps::{dependents_first, resource};
+
+pub(super) fn followers(draft: &mut Draft<'_>) {
+    // Those that others depend on first, because whoever follows may be followed.
+    let order: Vec<&Name> = dependents_first(draft).into_iter().rev().collect();
+    for name in order {
+        let Some(Placed { engine_name, spec, .. }) = draft.desired.containers.get(name) else { continue };
+        let Some(old) = draft.mine.get(name).copied() else { continue };
+        if !old.state.is_alive() || draft.has(Kind::Container, engine_name, Action::Start) {
+            continue;
+        }
+        let mut causes: Vec<Cause> = shared(draft, spec).into_iter().collect();
+        causes.extend(followed(draft, spec, old));
+        if causes.is_empty() {
+            continue;
+        }
+        let resource = resource(Kind::Container, name);
+        draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
+        draft.add(Action::Start, resource, engine_name, Some(old), causes);
+    }
+}
+
+/// The namespaces and volumes of a container that is made anew or starts again are others than before.
+fn shared(draft: &Draft<'_>, spec: &ContainerSpec) -> Option<Cause> {
+    let spaces = [spec.network_mode.container(), spec.pid.container(), spec.ipc.container()].into_iter().flatten();
+    let shared = spaces.map(|other| (other, Action::Start));
+    let mut shared = shared.chain(spec.volumes_from.iter().map(|from| (from.container.as_str(), Action::Create)));
+    let (other, _) = shared.find(|(other, action)| draft.has(Kind::Container, other, *action))?;
+    let (other, _) = draft.desired.containers.iter().find(|(_, placed)| placed.engine_name.as_str() == other)?;
+    let why = "starts again, and this one shares what it has".to_owned();
+    Some(Cause::Follows { resource: resource(Kind::Container, other), why })
+}
+
+/// Those that it follows and that this plan starts, or that were started since it was: by a monitor after a crash, or by a user.
+fn followed(draft: &Draft<'_>, spec: &ContainerSpec, old: &Container) -> Vec<Cause> {
+    let followed = spec.depends_on.iter().filter(|(_, dependency)| dependency.restart);
+    let cause = |other: &Name| {
+        let target = draft.desired.containers.get(other)?;
+        let resource = resource(Kind::Container, other);
+        if draft.has(Kind::Container, &target.engine_name, Action::Start) {
+            return Some(Cause::Follows { resource, why: "starts again, and this one follows it".to_owned() });
+        }
+        // One that waits for its next start will have been started later, and is followed then.
+        match (&draft.mine.get(other)?.state, &old.state) {
+            (ContainerState::Running { started: theirs, .. }, ContainerState::Running { started: own, .. }) if theirs > own => {
+                Some(Cause::Drift { what: format!("{resource} was started after this one, which follows it") })
+            }
+            _ => None,
+        }
+    };
+    followed.filter_map(|(other, _)| cause(other)).collect()
+}

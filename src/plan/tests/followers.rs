@@ -1,0 +1,52 @@
+//! Who starts again with another one.
+
+use super::*;
+
+/// `web` follows `db`, `log` shares the network of `web`, and `alone` depends on `db` without following it.
+fn desired() -> Desired {
+    let mut desired = Desired::empty(stack());
+    let image: ImageRef = "app:1".parse().unwrap();
+    desired.images.insert(name("app"), ImageSpec::new(image.clone(), ImageSource::Pull(Pull::default())));
+    let spec = || {
+        let mut spec = ContainerSpec::new(image.clone());
+        spec.restart = RestartPolicy::Always;
+        spec
+    };
+    let (mut web, mut log, mut alone) = (spec(), spec(), spec());
+    web.depends_on.insert(name("db"), Dependency { condition: Condition::ServiceStarted, restart: true });
+    log.network_mode = NetworkMode::Container("s-web".into());
+    log.depends_on.insert(name("web"), Dependency::default());
+    alone.depends_on.insert(name("db"), Dependency::default());
+    desired.containers.extend([placed("db", spec()), placed("web", web), placed("log", log), placed("alone", alone)]);
+    desired
+}
+
+fn shown(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| format!("{} {}", step.action.verb(), step.resource.name)).collect()
+}
+
+#[test]
+fn whoever_follows_starts_again_after_it() {
+    let desired = desired();
+    let mut host = Host::default();
+    host.apply(&desired, &plan(&desired, &host.observed).unwrap());
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+
+    let mut changed = desired.clone();
+    changed.containers.get_mut("db").unwrap().spec.command = Some(vec!["x".into()]);
+    let next = plan(&changed, &host.observed).unwrap();
+    let all = ["stop log", "stop web", "stop db", "remove db", "create db", "start db", "start web", "start log"];
+    assert_eq!(shown(&next), all);
+    host.apply(&changed, &next);
+    assert!(plan(&changed, &host.observed).unwrap().is_empty());
+
+    // Its monitor has started it again.
+    for container in &mut host.observed.containers {
+        if container.name.as_str() == "s-db" {
+            container.state = ContainerState::Running { pid: 2, started: NOW + time::Duration::SECOND, health: Health::None };
+        }
+    }
+    let next = plan(&changed, &host.observed).unwrap();
+    assert_eq!(shown(&next), ["stop log", "stop web", "start web", "start log"]);
+    assert!(render(&next, false).contains("container/db was started after this one"), "{}", render(&next, false));
+}

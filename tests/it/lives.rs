@@ -1,0 +1,62 @@
+//! Several of one container, commands that are run in them, and whoever starts again with another one.
+
+use crate::harness::{BUSYBOX, Host, PATIENCE, tool, wait_until};
+
+#[test]
+fn replicas_hooks_and_followers() {
+    let host = Host::new().with_busybox();
+    let compose = format!(
+        "services:\n\
+         \x20 web:\n    image: {BUSYBOX}\n    command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1; done\"]\n    scale: 2\n\
+         \x20   ports: [\"8080-8081:80\"]\n    volumes: [\"./seen:/seen\"]\n    environment: {{WHO: web}}\n    stop_grace_period: 2s\n\
+         \x20   post_start: [{{command: [sh, -c, \"echo up $$WHO $$A >> /seen/all; ls / > /dev/null\"], environment: {{A: b}}}}]\n\
+         \x20   pre_stop: [{{command: [sh, -c, \"echo down $$(id -u) >> /seen/all\"], user: \"7\"}}, {{command: [sleep, \"100\"]}}]\n\
+         \x20 log: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, depends_on: {{web: {{condition: service_started, restart: true}}}}}}\n"
+    );
+    host.write("shop/compose.yaml", &compose);
+    host.write("shop/seen/all", "");
+    std::fs::set_permissions(host.dir.join("shop/seen"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(host.dir.join("shop/seen/all"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    host.sp(&["apply", "shop"]).ok();
+    assert_eq!(host.running(), ["shop-log", "shop-web", "shop-web-2"]);
+    let seen = || std::fs::read_to_string(host.dir.join("shop/seen/all")).unwrap();
+    assert_eq!(seen(), "up web b\nup web b\n");
+    // All answer to the one name.
+    let found = host.sp(&["exec", "shop-log", "nslookup", "web"]).ok();
+    assert_eq!(found.stdout.matches("Address").count(), 3, "{found:?}");
+    host.sp(&["port", "shop-web-2"]).ok().says(&["8081"]);
+    host.sp(&["plan", "shop"]).ok();
+
+    // A stop runs what comes before it, and takes no longer than it may, though the second command would.
+    let pid = host.pid("shop-log");
+    host.sp(&["stop", "shop-web"]).ok();
+    assert_eq!(seen(), "up web b\nup web b\ndown 7\n");
+    host.sp(&["plan", "shop"]).fails_with(2).says(&["container/log", "starts again, and this one follows it"]);
+    host.sp(&["apply", "shop"]).ok();
+    assert_ne!(host.pid("shop-log"), pid, "it follows");
+
+    // Its monitor starts it again after a crash; the next look sees that it was later.
+    let compose = compose.replace("    scale: 2\n", "    restart: always\n").replace("sleep, \"100\"", "\"true\"");
+    host.write("shop/compose.yaml", &compose);
+    host.sp(&["apply", "shop"]).ok();
+    assert_eq!(host.running(), ["shop-log", "shop-web"]);
+    let pid = host.pid("shop-web");
+    tool("kill", &["-9", &pid.to_string()]);
+    wait_until("it runs again", PATIENCE, || host.running_pid("shop-web").is_some_and(|now| now != pid));
+    host.sp(&["plan", "shop"]).fails_with(2).says(&["container/web was started after this one"]);
+    host.sp(&["apply", "shop"]).ok();
+    host.sp(&["plan", "shop"]).ok();
+
+    // The same as manifests.
+    host.sp(&["convert", "shop", "--out", "made"]).ok().says(&["made/container-web.yaml", "made/stack.yaml"]);
+    host.sp(&["plan", "made"]).ok();
+    host.sp(&["convert", "shop", "--out", "made"]).fails_with(1).says(&["is there already"]);
+
+    // A hook that fails fails the start, and the container is left as it is.
+    let broken = compose.replace("ls / > /dev/null", "echo no luck >&2; exit 3");
+    host.write("shop/compose.yaml", &broken);
+    host.sp(&["apply", "shop"]).fails_with(1).says(&["post_start", "exited with 3", "no luck"]);
+    assert!(host.running().contains(&"shop-web".to_owned()));
+    host.sp(&["plan", "shop", "--scale", "web=1", "--scale", "log=0"]).fails_with(2);
+    host.sp(&["destroy", "shop"]).ok();
+}
