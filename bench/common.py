@@ -51,6 +51,15 @@ class Bench:
         self.rows, self.facts = [], {}
         self.crun_thread = concurrent.futures.ThreadPoolExecutor(1, initializer=hide_unified_cgroups)
 
+    def close(self):
+        """Removes what was made, whatever has become of it."""
+        subprocess.run([self.setpoint, "system", "reset", "--force", "--volumes"], env=self.env, stdout=self.log, stderr=self.log)
+        self.log.close()
+        for name in VOLATILE:
+            subprocess.run(["umount", "-l", str(self.folder / name)], check=False)
+        for group in pathlib.Path("/sys/fs/cgroup").glob(f"**/{self.folder.name}"):
+            group.rmdir()
+
     @staticmethod
     def architecture():
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -112,6 +121,37 @@ def wait_for(what, check, seconds=60):
         if time.monotonic() > end:
             sys.exit(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+def rootfs(bench):
+    """The root of a small image, as a tar."""
+    folder, tar = bench.folder / "rootfs", bench.folder / "rootfs.tar"
+    if not tar.exists():
+        bench.quiet(["sh", HERE.parent / "examples/rootfs.sh", folder])
+        bench.quiet(["tar", "-C", folder, "-cf", tar, "."])
+    return tar
+
+
+@contextlib.contextmanager
+def journaled(bench):
+    """The same bench on a file system of its own, an ext4 with a journal, as hosts have it. One without a journal looks for numbers
+    of files that were not deleted lately, so a measurement of many files would pay for what another program has removed before."""
+    image, folder = bench.folder / "disk.img", bench.folder / f"{bench.folder.name}disk"
+    folder.mkdir()
+    subprocess.run(["truncate", "-s", "16G", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    try:
+        other = Bench(bench.setpoint, bench.rounds, folder)
+        try:
+            yield other
+            bench.rows += other.rows
+            bench.facts |= other.facts
+        finally:
+            other.close()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        image.unlink()
 
 
 @contextlib.contextmanager

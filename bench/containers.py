@@ -7,7 +7,7 @@ import pathlib
 import statistics
 import subprocess
 
-from common import HERE, IMAGE, daemon, docker, memory
+from common import IMAGE, daemon, docker, memory, rootfs
 
 CONTAINERS = 20
 # Bytes of output, in lines of 100.
@@ -199,9 +199,7 @@ def many(bench, has_docker):
 
 def measure(bench):
     """Containers beside docker, docker-compose and crun."""
-    bench.quiet(["sh", HERE.parent / "examples/rootfs.sh", bench.folder / "rootfs"])
-    tar = bench.folder / "rootfs.tar"
-    bench.quiet(["tar", "-C", bench.folder / "rootfs", "-cf", tar, "."])
+    tar = rootfs(bench)
     bench.quiet([bench.setpoint, "import", tar, IMAGE])
     compose = compose_file(bench)
     with docker(bench) as has_docker, crun(bench) as has_crun:

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
 """Measures setpoint beside docker, docker-compose, podman, crun and buildah, all in one run on one machine.
 
-usage: run.py SETPOINT [--floor FLOOR] [--only containers|images|builds] [--rounds N] [--json FILE]
+usage: run.py SETPOINT [--floor FLOOR] [--only containers|images|builds|stacks] [--rounds N] [--json FILE]
 
 Runs in mount and network namespaces of its own, with a dockerd and roots of its own below /var/tmp, and removes all of it
 at the end. Every row alternates between the programs, so that what else the machine does hits all of them alike; a figure
@@ -23,7 +23,8 @@ import tempfile
 import builds
 import containers
 import images
-from common import CLONE_NEWNET, CLONE_NEWNS, VOLATILE, Bench, unshare
+import stacks
+from common import CLONE_NEWNET, CLONE_NEWNS, Bench, journaled, unshare
 
 PEERS = ["docker", "podman", "crun", "buildah", "floor"]
 
@@ -49,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setpoint", type=os.path.abspath)
     parser.add_argument("--floor", type=os.path.abspath)
-    parser.add_argument("--only", choices=["containers", "images", "builds"])
+    parser.add_argument("--only", choices=["containers", "images", "builds", "stacks"])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=os.path.abspath)
     args = parser.parse_args()
@@ -67,18 +68,15 @@ def main():
         if args.only in (None, "images"):
             images.measure(bench, args.floor)
         if args.only in (None, "builds"):
-            builds.measure(bench)
+            with journaled(bench) as other:
+                builds.measure(other)
+        if args.only in (None, "stacks"):
+            stacks.measure(bench)
         report(bench)
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps({"rows": bench.rows, "facts": bench.facts}, indent=1))
     finally:
-        subprocess.run([bench.setpoint, "system", "reset", "--force", "--volumes"], env=bench.env,
-                       stdout=bench.log, stderr=bench.log)
-        bench.log.close()
-        for name in VOLATILE:
-            subprocess.run(["umount", "-l", str(folder / name)], check=False)
-        for group in pathlib.Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
-            group.rmdir()
+        bench.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -70,6 +70,7 @@ bench)
     need docker-compose docker-compose "measured beside setpoint"
     need buildah buildah "measured beside setpoint"
     need crun crun "measured beside setpoint"
+    need mkfs.ext4 e2fsprogs "a file system for builds"
     ;;
 conformance)
     need runc runc "counted beside setpoint"

@@ -1,0 +1,129 @@
+"""The loop: stacks of many services, nothing to do, drift that is repaired, and what the daemon takes meanwhile."""
+
+import subprocess
+import time
+
+from common import IMAGE, daemon, docker, memory, rootfs, wait_for
+
+SIZES = (20, 100)
+MANY = 1000
+
+
+def compose_file(bench, count):
+    folder = bench.folder / f"stack{count}"
+    folder.mkdir()
+    services = "".join(f'  s{n}: {{image: "{IMAGE}", command: [sleep, "100000"], stop_signal: SIGKILL}}\n' for n in range(count))
+    path = folder / "compose.yaml"
+    path.write_text(f'version: "3"\nservices:\n{services}')
+    return path
+
+
+def measure(bench):
+    setpoint = bench.setpoint
+    tar = rootfs(bench)
+    bench.quiet([setpoint, "import", tar, IMAGE])
+    with docker(bench) as has_docker:
+        compose = has_docker and bench.has("docker-compose")
+        if not compose:
+            print("docker-compose is not installed: left out")
+        else:
+            bench.quiet(["docker", "import", "--change", "ENV PATH=/bin", tar, IMAGE])
+        with daemon(bench) as child:
+            bench.facts["daemon, no containers: RSS"] = f"{memory(child.pid)[0] / 1024:.1f} MiB"
+            for count in SIZES:
+                stack(bench, child, count, compose)
+            thousand(bench, child)
+            drifts(bench)
+
+
+def stack(bench, child, count, compose):
+    path = compose_file(bench, count)
+    name = f"bench{count}"
+    docker_compose = ["docker-compose", "-f", path, "-p", name]
+    up = {"setpoint": [bench.setpoint, "apply", path]}
+    down = {"setpoint": [bench.setpoint, "destroy", path]}
+    if compose:
+        up["docker"] = [*docker_compose, "up", "-d"]
+        down["docker"] = [*docker_compose, "down", "-t", "0"]
+    bench.row(f"apply of {count} services", up, rounds=2 if count > 20 else 3, between=down)
+    for argv in up.values():
+        bench.quiet(argv)
+    bench.row(f"{count} services, nothing to do", up, rounds=5)
+    bench.row(f"plan of {count} services, nothing to do", {"setpoint": [bench.setpoint, "plan", path]}, rounds=5)
+    time.sleep(2)
+    bench.facts[f"daemon, {count} containers: RSS"] = f"{memory(child.pid)[0] / 1024:.1f} MiB"
+    for argv in down.values():
+        bench.quiet(argv)
+
+
+def thousand(bench, child):
+    """Docker would take minutes for as many, so these rows have no peer."""
+    path = compose_file(bench, MANY)
+    began = time.monotonic()
+    bench.quiet([bench.setpoint, "apply", path])
+    bench.facts[f"apply of {MANY:,} services"] = f"{time.monotonic() - began:.1f} s"
+    bench.row(f"plan of {MANY:,} services, nothing to do", {"setpoint": [bench.setpoint, "plan", path]}, rounds=5)
+    bench.row(f"{MANY:,} services, nothing to do", {"setpoint": [bench.setpoint, "apply", path]}, rounds=5)
+    time.sleep(5)
+    bench.facts[f"daemon, {MANY:,} containers: RSS"] = f"{memory(child.pid)[0] / 1024:.1f} MiB"
+    before = ticks(child.pid)
+    time.sleep(60)
+    bench.facts[f"daemon, {MANY:,} containers, idle for a minute: processor"] = f"{(ticks(child.pid) - before) / 60:.2f} %"
+    bench.quiet([bench.setpoint, "destroy", path])
+
+
+def ticks(pid):
+    """Hundredths of a second of processor time."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def drifts(bench):
+    """How long the daemon takes to put right what somebody has damaged, from the damage on."""
+    folder = bench.folder / "manifests"
+    (folder / "drift.yaml").write_text(
+        "apiVersion: setpoint/v1\nkind: Container\nmetadata: {name: drift}\n"
+        f'spec: {{image: "{IMAGE}", command: [sleep, "100000"], networks: [bench], ports: ["8077:80"], stop_signal: SIGKILL, restart: always}}\n')
+
+    def inspect():
+        done = subprocess.run([bench.setpoint, "inspect", "-f", "{{.state.pid}} {{.id}}", "manifests-drift"], env=bench.env,
+                              capture_output=True, text=True)
+        words = done.stdout.split()
+        return words if done.returncode == 0 and len(words) == 2 else None
+
+    wait_for("the container runs", inspect)
+    time.sleep(2)
+    pid, ident = inspect()
+    table = next(line.split()[2] for line in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines()
+                 if "setpoint" in line or "sp" in line)
+
+    def link_there():
+        return subprocess.run(["nsenter", "-n", "-t", pid, "ip", "link", "show", "eth0"], capture_output=True).returncode == 0
+
+    def table_there():
+        listed = subprocess.run(["nft", "list", "map", "ip", table, "published"], capture_output=True, text=True)
+        return "8077" in listed.stdout
+
+    def other_process():
+        words = inspect()
+        return words is not None and words[0] != pid
+
+    def gone():
+        words = inspect()
+        return words is not None and words[1] != ident
+
+    damages = [
+        ("a link", ["nsenter", "-n", "-t", pid, "ip", "link", "del", "eth0"], link_there),
+        ("the packet filter", ["nft", "delete", "table", "ip", table], table_there),
+        ("its process", ["kill", "-KILL", pid], other_process),
+        ("the container", [bench.setpoint, "rm", "-f", "manifests-drift"], gone),
+    ]
+    for what, damage, repaired in damages:
+        time.sleep(2)
+        began = time.monotonic()
+        bench.quiet(damage)
+        wait_for(f"{what} is back", repaired)
+        bench.facts[f"the daemon puts back: {what}"] = f"{(time.monotonic() - began) * 1000:.0f} ms"
+    (folder / "drift.yaml").unlink()
+    wait_for("it is gone", lambda: inspect() is None)
