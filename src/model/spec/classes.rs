@@ -132,8 +132,8 @@ pub const FIELDS: [Field; 53] = [
     field("mac_address", Change::Restart, Seen::Record),
     field("oom_score_adj", Change::Restart, Seen::Record),
     field("publish_all", Change::Live, Seen::Filter),
-    // The next start and the next stop obey what is declared then.
-    field("post_start", Change::Live, Seen::Record),
+    // What it does is done at a start only; the next stop obeys what is declared then.
+    field("post_start", Change::Restart, Seen::Record),
     field("pre_stop", Change::Live, Seen::Record),
     // Written where a container is started, for tools that look there.
     field("annotations", Change::Restart, Seen::Record),
