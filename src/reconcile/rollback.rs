@@ -145,12 +145,19 @@ impl Reconciler {
         })
     }
 
-    /// The generation that a rollback means: the one with this number, or the last one before the current one that was applied.
+    /// The generation that a rollback means: the one with this number; else the one that a rollback which has not succeeded was
+    /// for; else the last one before the current one that was applied.
     pub fn target(&self, stack: &Name, number: Option<u64>) -> Result<u64, ReconcileError> {
         if let Some(number) = number {
             return Ok(self.generation(stack, number)?.number);
         }
-        let earlier = generations::all(self.engine.db(), stack)?.into_iter().skip(1).find(Generation::is_applied);
+        let all = generations::all(self.engine.db(), stack)?;
+        if let Some(Generation { brings_back: Some(number), .. }) = all.first().filter(|newest| !newest.is_applied())
+            && all.iter().any(|one| one.number == *number)
+        {
+            return Ok(*number);
+        }
+        let earlier = all.into_iter().skip(1).find(Generation::is_applied);
         earlier.map(|one| one.number).ok_or_else(|| ReconcileError::NoEarlier(stack.clone()))
     }
 

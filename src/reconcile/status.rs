@@ -17,6 +17,9 @@ use crate::model::{Digest, Name};
 use crate::observed::{Container, ContainerState, Health, Observed};
 use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
 
+/// The conditions in the order in which they are shown.
+const SHOWN: [&str; 5] = ["Ready", "Healthy", "Reconciling", "Stalled", "Held"];
+
 impl Reconciler {
     /// All stacks, or the one named.
     pub async fn status(&self, only: Option<&Name>) -> Result<Vec<StackStatus>, ReconcileError> {
@@ -50,6 +53,7 @@ impl Reconciler {
             if let Some(hold) = &hold {
                 conditions.push(held(hold, stack.source.as_deref()));
             }
+            conditions.sort_by_key(|one| SHOWN.iter().position(|kind| *kind == one.kind));
             all.push(StackStatus {
                 stack: stack.name,
                 source: stack.source,
