@@ -8,10 +8,11 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::ask::Ask;
-use super::generations::{self, Generation, Hold, Images, Outline};
+use super::generations::{self, APPLYING, Generation, Hold, Images, Outline};
 use super::report::{Comparison, Event, GenerationInfo, History, Outcome};
 use super::{Look, ReconcileError, Reconciler, record};
 use crate::engine::images::Given;
+use crate::files::Lock;
 use crate::manifest::Desired;
 use crate::model::{ImageRef, Name};
 use crate::observed::Answer;
@@ -189,7 +190,16 @@ impl Reconciler {
             (Some(new), Some(old)) => plan::between(edition(old), edition(new)).into_iter().map(|one| one.resource).collect(),
             _ => Vec::new(),
         };
-        let infos = all.iter().enumerate().map(|(at, one)| GenerationInfo { changes: changes(at), ..one.info() }).collect();
+        let at_work = Lock::is_held(&self.lock_path(stack))?;
+        let info = |(at, one): (usize, &Generation)| {
+            let mut info = GenerationInfo { changes: changes(at), ..one.info() };
+            // Only the newest can be under way, and only while somebody is at work.
+            if info.outcome == APPLYING && !(at == 0 && at_work) {
+                info.outcome = "interrupted".to_owned();
+            }
+            info
+        };
+        let infos = all.iter().enumerate().map(info).collect();
         let held = generations::hold(db, stack)?.and(all.first()).map(|newest| newest.number);
         Ok(History { stack: stack.clone(), held, generations: infos })
     }
