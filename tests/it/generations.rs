@@ -10,7 +10,7 @@ use crate::crash::Dice;
 use crate::harness::image::{Layout, busybox_folder};
 use crate::harness::{BUSYBOX, Host, PATIENCE, Registry, wait_until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Makes `test/app:1` of the registry an image whose `/etc/edition` says so.
 fn push(host: &Host, registry: &Registry, edition: &str) -> String {
