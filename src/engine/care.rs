@@ -37,12 +37,12 @@ pub struct VolumeUsage {
 }
 
 /// Asks the database what must stay besides what containers are made of.
-pub trait Keep: FnOnce(&Transaction<'_>) -> Live + Send + 'static {}
+pub trait Keep: Fn(&Transaction<'_>) -> Live + Send + 'static {}
 
-impl<F: FnOnce(&Transaction<'_>) -> Live + Send + 'static> Keep for F {}
+impl<F: Fn(&Transaction<'_>) -> Live + Send + 'static> Keep for F {}
 
 /// What a container was made from, or is being made from, and what else must stay.
-fn live_images(t: &Transaction<'_>, keep: impl Keep) -> Live {
+pub(super) fn live_images(t: &Transaction<'_>, keep: &impl Keep) -> Live {
     let mut live = containers::images_in_use(t)?;
     live.extend(keep(t)?);
     Ok(live)
@@ -59,8 +59,8 @@ impl Engine {
         let images = self.0.images.clone();
         let work = move || {
             let members = images.all_members()?;
-            let mut pruned = images.prune(&filter, |t| live_images(t, keep))?;
-            pruned.bytes += images.collect_among(&members, containers::images_in_use)?.bytes;
+            let mut pruned = images.prune(&filter, |t| live_images(t, &keep))?;
+            pruned.bytes += images.collect_among(&members, |t| live_images(t, &keep))?.bytes;
             Ok(pruned)
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Interrupted)?
@@ -69,7 +69,7 @@ impl Engine {
     /// Deletes what neither an image with a name, nor a container, nor `keep` needs.
     pub async fn collect(&self, keep: impl Keep) -> Result<(), EngineError> {
         let images = self.0.images.clone();
-        let collected = tokio::task::spawn_blocking(move || images.collect(|t| live_images(t, keep))).await;
+        let collected = tokio::task::spawn_blocking(move || images.collect(|t| live_images(t, &keep))).await;
         collected.map_err(|_| EngineError::Interrupted)??;
         Ok(())
     }

@@ -458,7 +458,7 @@ impl Engine {
         if let (true, false, Some(user)) = (last, force, &user) {
             return Err(EngineError::ImageInUse { reference: text.to_owned(), by: user.name.clone() });
         }
-        let kept = last && !force && self.0.db.read(keep)?.contains(&image.digest);
+        let kept = last && !force && self.0.db.read(&keep)?.contains(&image.digest);
         if kept && references.is_empty() {
             return Err(EngineError::ImageKept { digest: image.digest });
         }
@@ -477,7 +477,7 @@ impl Engine {
             removed.extend((freed.images > 0).then(|| format!("Deleted: {}", image.digest)));
         }
         members.retain(|member| *member != image.digest);
-        self.0.images.collect_among(&members, containers::images_in_use)?;
+        self.0.images.collect_among(&members, |t| care::live_images(t, &keep))?;
         Ok(removed)
     }
 

@@ -175,7 +175,7 @@ impl<'a> Draft<'a> {
     /// The steps in an order in which each comes after all that it needs: among those that could be next, what prepares
     /// comes before what disturbs, and names decide between equals.
     pub(super) fn finish(self) -> Result<Plan, PlanError> {
-        let (base, parts) = self.base();
+        let (base, mut parts) = self.base();
         let Self { desired, observed, graph, mut obstacles, .. } = self;
         let mut missing: Vec<usize> =
             graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
@@ -217,6 +217,10 @@ impl<'a> Draft<'a> {
         }
         if !obstacles.is_empty() {
             return Err(PlanError { obstacles });
+        }
+        if steps.is_empty() {
+            // There is nothing that could be done otherwise later.
+            parts.clear();
         }
         let changing: BTreeSet<&Resource> = steps.iter().map(|step| &step.resource).collect();
         let kinds = [

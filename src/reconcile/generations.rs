@@ -58,6 +58,8 @@ impl Generation {
     }
 }
 
+/// The outcome of a generation as long as nothing else is known.
+pub const APPLYING: &str = "applying";
 /// The outcome of a generation all of whose steps succeeded.
 pub const APPLIED: &str = "applied";
 
@@ -273,8 +275,8 @@ pub fn begin(db: &Db, beginning: Beginning<'_>) -> Result<u64, RecordError> {
         }
         t.execute(
             "INSERT INTO generations (stack, number, desired, contents, applied, outcome, images, source, brings_back)
-             VALUES (?1, ?2, ?3, ?4, ?5, 'applying', ?6, ?7, ?8)",
-            params![stack, number, text, contents, now_text(), encoded, source, brings_back.map(u64::cast_signed)],
+             VALUES (?1, ?2, ?3, ?4, ?5, ?9, ?6, ?7, ?8)",
+            params![stack, number, text, contents, now_text(), encoded, source, brings_back.map(u64::cast_signed), APPLYING],
         )?;
         t.execute("UPDATE stacks SET generation = ?2 WHERE name = ?1", params![stack, number])?;
         t.execute("DELETE FROM generations WHERE stack = ?1 AND number <= ?2", params![stack, number - KEPT.cast_signed()])?;

@@ -167,7 +167,7 @@ pub struct GenerationInfo {
     /// When it began to be applied.
     #[serde(with = "time::serde::rfc3339")]
     pub applied: OffsetDateTime,
-    /// `applying`, `applied` or `failed`.
+    /// `applying`, `interrupted`, `applied` or `failed`.
     pub outcome: String,
     /// Where its manifests were.
     pub source: Option<String>,

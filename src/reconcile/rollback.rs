@@ -8,10 +8,11 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::ask::Ask;
-use super::generations::{self, Generation, Hold, Images, Outline};
+use super::generations::{self, APPLYING, Generation, Hold, Images, Outline};
 use super::report::{Comparison, Event, GenerationInfo, History, Outcome};
 use super::{Look, ReconcileError, Reconciler, record};
 use crate::engine::images::Given;
+use crate::files::Lock;
 use crate::manifest::Desired;
 use crate::model::{ImageRef, Name};
 use crate::observed::Answer;
@@ -145,12 +146,19 @@ impl Reconciler {
         })
     }
 
-    /// The generation that a rollback means: the one with this number, or the last one before the current one that was applied.
+    /// The generation that a rollback means: the one with this number; else the one that a rollback which has not succeeded was
+    /// for; else the last one before the current one that was applied.
     pub fn target(&self, stack: &Name, number: Option<u64>) -> Result<u64, ReconcileError> {
         if let Some(number) = number {
             return Ok(self.generation(stack, number)?.number);
         }
-        let earlier = generations::all(self.engine.db(), stack)?.into_iter().skip(1).find(Generation::is_applied);
+        let all = generations::all(self.engine.db(), stack)?;
+        if let Some(Generation { brings_back: Some(number), .. }) = all.first().filter(|newest| !newest.is_applied())
+            && all.iter().any(|one| one.number == *number)
+        {
+            return Ok(*number);
+        }
+        let earlier = all.into_iter().skip(1).find(Generation::is_applied);
         earlier.map(|one| one.number).ok_or_else(|| ReconcileError::NoEarlier(stack.clone()))
     }
 
@@ -182,7 +190,16 @@ impl Reconciler {
             (Some(new), Some(old)) => plan::between(edition(old), edition(new)).into_iter().map(|one| one.resource).collect(),
             _ => Vec::new(),
         };
-        let infos = all.iter().enumerate().map(|(at, one)| GenerationInfo { changes: changes(at), ..one.info() }).collect();
+        let at_work = Lock::is_held(&self.lock_path(stack))?;
+        let info = |(at, one): (usize, &Generation)| {
+            let mut info = GenerationInfo { changes: changes(at), ..one.info() };
+            // Only the newest can be under way, and only while somebody is at work.
+            if info.outcome == APPLYING && !(at == 0 && at_work) {
+                info.outcome = "interrupted".to_owned();
+            }
+            info
+        };
+        let infos = all.iter().enumerate().map(info).collect();
         let held = generations::hold(db, stack)?.and(all.first()).map(|newest| newest.number);
         Ok(History { stack: stack.clone(), held, generations: infos })
     }

@@ -11,11 +11,15 @@ use super::generations::{self, Generation, Hold};
 use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
 use super::rollback::answers_of;
 use super::{ReconcileError, Reconciler, ask, knowledge, record};
+use crate::files::Lock;
 use crate::manifest::Desired;
 use crate::model::spec::Mount;
 use crate::model::{Digest, Name};
 use crate::observed::{Container, ContainerState, Health, Observed};
 use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
+
+/// The conditions in the order in which they are shown.
+const SHOWN: [&str; 5] = ["Ready", "Healthy", "Reconciling", "Stalled", "Held"];
 
 impl Reconciler {
     /// All stacks, or the one named.
@@ -46,10 +50,12 @@ impl Reconciler {
                 record::set_conditions(db, &stack.name, vec![health])?;
                 conditions = record::stack(db, &stack.name)?.map_or(conditions, |record| record.conditions);
             }
+            self.tell_interrupted(&stack.name, &mut conditions)?;
             let synced = resources.iter().all(|resource| resource.sync == Sync::Synced);
             if let Some(hold) = &hold {
                 conditions.push(held(hold, stack.source.as_deref()));
             }
+            conditions.sort_by_key(|one| SHOWN.iter().position(|kind| *kind == one.kind));
             all.push(StackStatus {
                 stack: stack.name,
                 source: stack.source,
@@ -64,6 +70,29 @@ impl Reconciler {
             Some(only) if all.is_empty() => Err(ReconcileError::NoSuchStack(only.clone())),
             _ => Ok(all),
         }
+    }
+
+    /// An apply that was killed cannot say so itself: whoever says that it is at work holds the stack's lock.
+    fn tell_interrupted(&self, stack: &Name, conditions: &mut Vec<Condition>) -> Result<(), ReconcileError> {
+        let at_work = |all: &[Condition]| all.iter().any(|one| one.kind == "Reconciling" && one.status);
+        if !at_work(conditions) || Lock::is_held(&self.lock_path(stack))? {
+            return Ok(());
+        }
+        // It may have come to its end since they were read.
+        match record::stack(self.engine.db(), stack)?.map(|record| record.conditions) {
+            Some(now) if !at_work(&now) => {
+                conditions.retain(|one| now.iter().all(|new| new.kind != one.kind));
+                conditions.extend(now);
+            }
+            _ => {
+                let message = "an apply was broken off; the daemon or another apply finishes it";
+                for one in conditions.iter_mut().filter(|one| matches!(one.kind.as_str(), "Reconciling" | "Ready")) {
+                    let since = one.since;
+                    *one = Condition { since, ..condition(&one.kind, false, "Interrupted", message) };
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -290,6 +319,28 @@ pub(super) fn refused(error: &ReconcileError) -> Vec<Condition> {
 mod tests {
     use super::*;
     use crate::plan::{Obstacle, PlanError};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_apply_that_was_killed_is_told_by_others() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let instance = crate::model::Instance::new(folder.path().join("s"), folder.path().join("r"), None);
+        let reconciler = Reconciler::new(crate::engine::Engine::open(instance).await.unwrap());
+        let (db, stack): (_, Name) = (reconciler.engine().db(), "shop".parse().unwrap());
+        let (desired, images) = (Desired::empty(stack.clone()), Default::default());
+        let hold = generations::HoldChange::Stays;
+        let beginning = generations::Beginning { desired: &desired, images: &images, source: None, brings_back: None, hold };
+        generations::begin(db, beginning).unwrap();
+        record::set_conditions(db, &stack, vec![condition("Reconciling", true, "Progressing", "1 steps")]).unwrap();
+        let told = async || {
+            let conditions = reconciler.status(None).await.unwrap().remove(0).conditions;
+            let outcome = reconciler.history(&stack).unwrap().generations.remove(0).outcome;
+            (conditions[0].status, conditions[0].reason.clone(), outcome)
+        };
+        let at_work = Lock::wait(&reconciler.lock_path(&stack)).unwrap();
+        assert_eq!(told().await, (true, "Progressing".to_owned(), "applying".to_owned()));
+        drop(at_work);
+        assert_eq!(told().await, (false, "Interrupted".to_owned(), "interrupted".to_owned()));
+    }
 
     #[test]
     fn what_was_not_done_is_said() {

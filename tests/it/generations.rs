@@ -6,10 +6,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::crash::Dice;
 use crate::harness::image::{Layout, busybox_folder};
-use crate::harness::{BUSYBOX, Host, Registry, wait_until};
+use crate::harness::{BUSYBOX, Host, PATIENCE, Registry, wait_until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Makes `test/app:1` of the registry an image whose `/etc/edition` says so.
 fn push(host: &Host, registry: &Registry, edition: &str) -> String {
@@ -39,8 +40,8 @@ fn an_earlier_generation_comes_back_with_its_images_while_the_network_is_cut() {
         "s/compose.yaml",
         &format!(
             "services:
-  app: {{image: \"{reference}\", pull_policy: always, command: [sleep, inf], stop_grace_period: 1s, network_mode: none}}
-  other: {{image: \"{BUSYBOX}\", command: [sleep, inf], stop_grace_period: 1s, network_mode: none}}
+  app: {{image: \"{reference}\", pull_policy: always, command: [sleep, inf], stop_grace_period: 0s, network_mode: none}}
+  other: {{image: \"{BUSYBOX}\", command: [sleep, inf], stop_grace_period: 0s, network_mode: none}}
 "
         ),
     );
@@ -103,7 +104,7 @@ spec:
   environment: {{VERSION: \"{version}\"}}
   configs: [{{source: conf, target: /etc/conf}}]
   network_mode: none
-  stop_grace_period: 1s
+  stop_grace_period: 0s
   restart: always
 "
     )
@@ -158,4 +159,30 @@ fn a_rollback_is_held_by_the_daemon_until_the_folder_says_something_else() {
     host.sp(&["apply", folder.to_str().unwrap()]).ok().says(&["generation 6"]);
     assert_eq!(version(&host), "3, conf of 3");
     assert!(!held(&host));
+}
+
+#[test]
+fn a_killed_rollback_is_finished_by_the_next() {
+    let host = Host::new().with_busybox();
+    let folder = host.dir.join("s").to_str().unwrap().to_owned();
+    for edition in ["1", "2"] {
+        host.write("s/app.yaml", &manifests(edition));
+        host.sp(&["apply", &folder]).ok();
+    }
+    let newest = || host.sp(&["stack", "history", "--json"]).ok().json()[0]["generations"][0].clone();
+    let mut dice = Dice::from_environment();
+    for wanted in ["1, conf of 1", "2, conf of 2", "1, conf of 1", "2, conf of 2", "1, conf of 1", "2, conf of 2"] {
+        let before = newest()["generation"].as_u64().unwrap();
+        let killed = host.start(&["rollback"]);
+        std::thread::sleep(Duration::from_millis(dice.below(120)));
+        killed.signal(Signal::SIGKILL);
+        killed.wait(PATIENCE);
+        let after = newest();
+        if after["generation"].as_u64().unwrap() == before || after["outcome"] != "applied" {
+            host.sp(&["rollback"]).ok();
+        }
+        assert_eq!(version(&host), wanted);
+        assert_eq!(host.containers(), ["s-app"]);
+        assert!(held(&host));
+    }
 }

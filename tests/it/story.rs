@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{BUSYBOX, Host, PATIENCE, wait_until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A job, an application that is healthy once `/ready` is there, and a container that waits for that.
 fn compose(version: u32) -> String {
@@ -46,7 +46,7 @@ fn what_is_waited_for_and_what_was_done_is_told() {
     host.sp(&["wait", "--for=healthy", "s/app", "--timeout", "0"]).fails_with(1).says(&["timed out", "it is starting"]);
     host.sp(&["exec", "s-app", "touch", "/ready"]).ok();
     apply.wait(PATIENCE).ok();
-    let patience = ["--timeout", "60s"];
+    let patience = ["--timeout", "2m"];
     let wait = |condition: &str, names: &[&str]| host.sp(&[&["wait", "--for", condition], names, &patience].concat());
     wait("healthy", &["s/app", "s-web", "container/app"]).ok().says(&["s/app condition met", "s-web condition met"]);
     wait("completed", &["job"]).ok();
@@ -97,12 +97,14 @@ volumes: {{data: {{external: true, name: theirs}}}}
     );
     host.write("s/compose.yaml", &text);
     let daemon = host.daemon(&host.dir.join("s"));
-    let until = |condition: &str| host.sp(&["wait", "--for", condition, "s", "--timeout", "60s"]);
+    let until = |condition: &str| host.sp(&["wait", "--for", condition, "s", "--timeout", "2m"]);
     until("condition=Stalled").ok();
     host.sp(&["status"]).ok().says(&["PlanFailed", "`theirs` is external"]);
     host.sp(&["volume", "create", "theirs"]).ok();
+    // What its manifests say is looked at at once, however long it has failed before.
+    host.write("s/compose.yaml", &text);
     until("condition=Ready").ok();
     until("condition=Stalled=false").ok();
-    host.sp(&["wait", "--for=running", "s/app", "--timeout", "60s"]).ok();
+    host.sp(&["wait", "--for=running", "s/app", "--timeout", "2m"]).ok();
     daemon.stop();
 }

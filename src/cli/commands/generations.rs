@@ -40,7 +40,11 @@ pub(super) fn prepare_rollback(args: RollbackArgs) -> Prepared {
 
 pub(super) async fn rollback(client: &Client, mut request: RollbackRequest, json: bool, output: Output) -> Result<i32, CliError> {
     request.credentials = credentials(client, &request).await?;
-    follow(client.rollback(&request).await?, json, output).await
+    let code = follow(client.rollback(&request).await?, json, output).await?;
+    if !json {
+        output.note("it is held: its manifests are left alone until they say something else, or are applied by hand");
+    }
+    Ok(code)
 }
 
 /// Exit code 2 says that there is something to do.

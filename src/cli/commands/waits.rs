@@ -7,7 +7,7 @@ use crate::cli::args::{WaitArgs, WaitCondition};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::client::{Client, ClientError};
-use crate::model::Name;
+use crate::model::{Name, RestartPolicy};
 use crate::observed::{ContainerState, Health};
 use crate::plan::{Kind, Resource};
 use crate::reconcile::report::{StackStatus, Sync};
@@ -114,7 +114,7 @@ async fn target(client: &Client, name: &str, stack: Option<&Name>, condition: &W
 async fn look(client: &Client, target: &Target, condition: &WaitCondition) -> Result<Seen, CliError> {
     match target {
         Target::Container { name, declared } => match client.container(name).await {
-            Ok(found) => Ok(container(&found.state, condition)),
+            Ok(found) => Ok(container(&found.state, found.spec.restart, condition)),
             Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => match condition {
                 WaitCondition::Removed => Ok(Seen::Holds),
                 _ if *declared => Ok(Seen::NotYet("it is missing".into())),
@@ -153,7 +153,7 @@ fn of_stack(stack: &StackStatus, condition: &WaitCondition) -> Seen {
     }
 }
 
-fn container(state: &ContainerState, condition: &WaitCondition) -> Seen {
+fn container(state: &ContainerState, restart: RestartPolicy, condition: &WaitCondition) -> Seen {
     let holds = match (condition, state) {
         (WaitCondition::Running, ContainerState::Running { .. }) => true,
         (WaitCondition::Healthy, ContainerState::Running { health, .. }) => matches!(health, Health::None | Health::Healthy),
@@ -168,8 +168,13 @@ fn container(state: &ContainerState, condition: &WaitCondition) -> Seen {
     };
     match (holds, condition, state) {
         (true, ..) => Seen::Holds,
-        // Nobody starts it again but a user.
+        // It has come to its end by itself, and nobody starts it again but a user.
         (false, WaitCondition::Completed, ContainerState::Exited { stopped: false, .. }) => Seen::Never(how),
+        (false, WaitCondition::Running | WaitCondition::Healthy, ContainerState::Exited { stopped: false, error: None, .. })
+            if !restart.keeps_running() =>
+        {
+            Seen::Never(how)
+        }
         (false, ..) => Seen::NotYet(how),
     }
 }
@@ -184,11 +189,12 @@ mod tests {
         let at = OffsetDateTime::UNIX_EPOCH;
         let running = |health| ContainerState::Running { pid: 1, started: at, health };
         let exited = |code, stopped| ContainerState::Exited { code, at, stopped, error: None };
-        let told = |state: &ContainerState, condition: &str| match container(state, &condition.parse().unwrap()) {
-            Seen::Holds => "holds".to_owned(),
-            Seen::NotYet(how) => format!("not yet: {how}"),
-            Seen::Never(how) => format!("never: {how}"),
-        };
+        let told =
+            |state: &ContainerState, condition: &str| match container(state, RestartPolicy::No, &condition.parse().unwrap()) {
+                Seen::Holds => "holds".to_owned(),
+                Seen::NotYet(how) => format!("not yet: {how}"),
+                Seen::Never(how) => format!("never: {how}"),
+            };
         for (state, condition, expected) in [
             (running(Health::None), "healthy", "holds"),
             (running(Health::Starting), "healthy", "not yet: it is starting"),
@@ -198,10 +204,14 @@ mod tests {
             (exited(3, false), "completed", "never: it is exited (3)"),
             (exited(3, false), "exited", "holds"),
             (exited(0, true), "completed", "not yet: it is exited (0)"),
+            (exited(3, false), "healthy", "never: it is exited (3)"),
+            (exited(3, true), "healthy", "not yet: it is exited (3)"),
             (ContainerState::Created, "running", "not yet: it is created"),
             (running(Health::None), "removed", "not yet: it is running"),
         ] {
             assert_eq!(told(&state, condition), expected, "{state:?} {condition}");
         }
+        let always = container(&exited(3, false), RestartPolicy::Always, &WaitCondition::Healthy);
+        assert!(matches!(always, Seen::NotYet(_)), "the daemon starts it again");
     }
 }
