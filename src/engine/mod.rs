@@ -13,6 +13,7 @@ pub mod state;
 pub mod volumes;
 
 mod about;
+mod adopt;
 mod builds;
 mod care;
 mod change;

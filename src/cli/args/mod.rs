@@ -25,7 +25,7 @@ pub use health::{HealthArgs, OnFailure};
 pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, PushArgs, RmiArgs, SearchArgs};
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
-pub use stack::{ApplyArgs, ConvertArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
+pub use stack::{AdoptArgs, ApplyArgs, ConvertArgs, DestroyArgs, PlanArgs, SchemaArgs, StackFiles, StatusArgs, ValidateArgs};
 
 pub use store::{
     CheckArgs, CommitArgs, DfArgs, ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, LoadArgs, PruneArgs, SaveArgs,
@@ -92,6 +92,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a compose file as manifests; variables are replaced by what they are now
     Convert(ConvertArgs),
+    /// Write manifests of what runs here, in setpoint or in Docker, which become a stack
+    Adopt(AdoptArgs),
     /// Show how stacks stand: in sync, healthy, and what differs
     Status(StatusArgs),
     /// Remove what a stack has made; volumes only when asked
