@@ -54,6 +54,14 @@ pub enum CliError {
     #[error("the saved plan is for stack {saved}, not {asked}")]
     OtherStack { saved: Name, asked: Name },
     #[error(transparent)]
+    Docker(#[from] super::docker::DockerError),
+    #[error("there is no container that could be adopted")]
+    NothingToAdopt,
+    #[error("the manifest of {name} does not say all that the container is: it is not adopted")]
+    NotDescribed { name: Name },
+    #[error("{text:?} makes no stack's name")]
+    NoStackName { text: String },
+    #[error(transparent)]
     Print(#[from] crate::manifest::print::PrintError),
     #[error("{} is there already", path.display())]
     FileThere { path: PathBuf },
@@ -142,6 +150,9 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::NoLinks => Some("containers of one network find each other by name; `network rm` removes a network".into()),
             Self::NoPassword => Some("give them with --username and --password-stdin".into()),
+            Self::NothingToAdopt => Some("`setpoint ps -a` lists them; those of a stack have their manifests already".into()),
+            Self::NoStackName { .. } => Some("give it with --stack".into()),
+            Self::Docker(super::docker::DockerError::Connect { .. }) => Some("say where it listens: --from docker=SOCKET".into()),
             Self::FileThere { .. } => Some("name a new folder, or move away what is there".into()),
             Self::Print(crate::manifest::print::PrintError::Secret(_) | crate::manifest::print::PrintError::Config(_)) => {
                 Some("give it a `file`".into())

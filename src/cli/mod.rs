@@ -5,6 +5,7 @@ pub mod args;
 pub mod build;
 pub mod commands;
 pub mod detach;
+pub mod docker;
 pub mod error;
 pub mod format;
 mod health;

@@ -19,7 +19,7 @@ use crate::engine::{Details, Difference, Sizes};
 use crate::files::tree::Found;
 use crate::model::ContainerId;
 use crate::wire::verbs::{
-    PATH_STAT, PathIn, Processes, PruneContainers, PrunedContainers, PutArchive, Rename, Sample, Top, Update,
+    Adopt, Adopted, PATH_STAT, PathIn, Processes, PruneContainers, PrunedContainers, PutArchive, Rename, Sample, Top, Update,
 };
 
 impl Client {
@@ -54,6 +54,10 @@ impl Client {
 
     pub async fn top(&self, name: &str, top: &Top) -> Result<Processes, ClientError> {
         self.post(&format!("/containers/{}/top", segment(name)), top).await
+    }
+
+    pub async fn adopt(&self, name: &str, adopt: &Adopt) -> Result<Adopted, ClientError> {
+        self.post(&format!("/containers/{}/adopt", segment(name)), adopt).await
     }
 
     pub async fn rename(&self, name: &str, rename: &Rename) -> Result<(), ClientError> {

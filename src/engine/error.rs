@@ -80,6 +80,10 @@ pub enum EngineError {
     RemovedAndRestarted { name: Name },
     #[error("container {name} belongs to stack {stack}, whose manifests give it its name")]
     NamedByStack { name: Name, stack: Name },
+    #[error("container {name} belongs to stack {stack}")]
+    Owned { name: Name, stack: Name },
+    #[error("container {name} is one that is removed when it exits, so that no stack can have it")]
+    RemovedAtItsEnd { name: Name },
     #[error("run ps: {0}")]
     Ps(std::io::Error),
     #[error("ps: {said}")]
@@ -117,7 +121,9 @@ impl EngineError {
             Self::Build(error) if error.is_of_request() => Kind::Invalid,
             Self::Build(_) => Kind::Internal,
             Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
-            Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } => Kind::Conflict,
+            Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } | Self::Owned { .. } | Self::RemovedAtItsEnd { .. } => {
+                Kind::Conflict
+            }
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
             Self::Hook { .. } => Kind::Conflict,

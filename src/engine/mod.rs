@@ -13,6 +13,7 @@ pub mod state;
 pub mod volumes;
 
 mod about;
+mod adopt;
 mod alter;
 mod builds;
 mod care;

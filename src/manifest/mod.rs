@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 
 pub use desired::{Desired, Placed};
 pub use problem::{LoadErrors, Problem};
+pub use resolve::pulled_name;
 pub use schema::schemas;
 
 use crate::model::spec::Build;
@@ -219,7 +220,7 @@ fn is_compose(document: &Node) -> bool {
 }
 
 /// A stack's name made of a folder's: in lower case, letters, digits, `-` and `_` only.
-fn stack_name(text: &str) -> Option<Name> {
+pub fn stack_name(text: &str) -> Option<Name> {
     let kept: String = text.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
     kept.trim_start_matches(['-', '_']).parse().ok()
 }

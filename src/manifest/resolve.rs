@@ -21,7 +21,7 @@ use super::desired::{Desired, Placed};
 use super::print::{ContentOrigin, Origins};
 use super::problem::{Place, Problems, did_you_mean};
 use super::sharing;
-pub(super) use images::pulled_name;
+pub use images::pulled_name;
 use images::{note_image, undeclared_images};
 use secrets::Secrets;
 

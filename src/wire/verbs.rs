@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::store::Label;
-use crate::model::spec::{IdList, SwapLimit};
+use crate::model::spec::{ContainerSpec, IdList, SwapLimit};
 use crate::model::{ByteSize, ContainerId, Cpus, Name, RestartPolicy};
 
 /// The header with [`crate::files::tree::Found`] as JSON in base64, as Docker's header of nearly the same name.
@@ -35,6 +35,23 @@ pub struct PutArchive {
 #[serde(deny_unknown_fields)]
 pub struct Rename {
     pub name: Name,
+}
+
+/// A container that is to become a stack's, under its own name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    pub stack: Name,
+    /// It becomes so; otherwise it is only told what it would be.
+    pub take: bool,
+}
+
+/// What it is as the stack's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    pub name: Name,
+    pub spec: ContainerSpec,
 }
 
 /// What is to be changed of a container; the rest stays as it is.

@@ -3,6 +3,8 @@
 //! is missing is a failure, never a skip.
 
 #[cfg(test)]
+mod adopt;
+#[cfg(test)]
 mod attach;
 #[cfg(test)]
 mod attacks;

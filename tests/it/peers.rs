@@ -18,7 +18,7 @@ const PLAIN: &str = "registry.test/ours/plain:1";
 const THEIRS: &str = "registry.test/theirs/more:1";
 
 /// Another program that loads and saves images.
-trait Peer {
+pub(crate) trait Peer {
     /// Its program with these arguments.
     fn command(&self, args: &[&str]) -> Command;
     /// What its daemon has said, if it has one.
@@ -42,7 +42,7 @@ trait Peer {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     id: String,
     layers: Vec<String>,
 }
@@ -60,13 +60,13 @@ fn ours(host: &Host, name: &str) -> Identity {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Docker's daemon, and its client. Dropping it ends the daemon.
-struct Docker {
-    folder: PathBuf,
+pub(crate) struct Docker {
+    pub(crate) folder: PathBuf,
     daemon: Child,
 }
 
 impl Docker {
-    fn start(host: &Host) -> Self {
+    pub(crate) fn start(host: &Host) -> Self {
         let folder = host.dir.join("docker");
         fs::create_dir(&folder).unwrap();
         // It looks into these whatever it is told. The mounts are seen by this test alone.

@@ -27,7 +27,7 @@ pub use image::{ImagesArgs, ImportArgs, LoginArgs, LogoutArgs, Named, PullArgs, 
 pub use resource::{DaemonArgs, ListArgs, NetworkCommand, QuietListArgs, ResetArgs, SystemCommand, VolumeCommand};
 pub use run::{CreateArgs, PullWhen, RunArgs, SpecArgs, StandardStream};
 pub use stack::{
-    ApplyArgs, ConvertArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles,
+    AdoptArgs, ApplyArgs, ConvertArgs, DestroyArgs, PlanArgs, RollbackArgs, SchemaArgs, StackCommand, StackDiffArgs, StackFiles,
     StackHistoryArgs, ValidateArgs,
 };
 
@@ -98,6 +98,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a compose file as manifests; variables are replaced by what they are now
     Convert(ConvertArgs),
+    /// Write manifests of what runs here, in setpoint or in Docker, which become a stack
+    Adopt(AdoptArgs),
     /// Show how stacks stand: in sync, healthy, and what differs
     Status(StatusArgs),
     /// Make the host what an earlier generation of a stack was, and hold it there

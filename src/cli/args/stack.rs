@@ -68,6 +68,30 @@ pub struct ConvertArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct AdoptArgs {
+    /// By name or id [default: all that run and belong to no stack]
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// Whose containers, where they are not setpoint's: docker, or docker=SOCKET
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    pub from: Option<PathBuf>,
+    /// Write the manifests into this folder; containers of setpoint's become the stack's
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The stack's name [default: that of the folder]
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<Name>,
+}
+
+/// `docker=/var/run/docker.sock`.
+fn engine(text: &str) -> Result<PathBuf, String> {
+    match text.split_once('=').unwrap_or((text, crate::cli::docker::SOCKET)) {
+        ("docker", socket) if !socket.is_empty() => Ok(socket.trim_start_matches("unix://").into()),
+        _ => Err("expected docker or docker=SOCKET".to_owned()),
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     pub files: StackFiles,

@@ -1,6 +1,7 @@
 //! The commands. Each is prepared without an engine as far as that goes (arguments, manifests), so that mistakes are told
 //! before anything is opened, and is then carried out through a client.
 
+mod adopt;
 mod attach;
 mod build;
 mod build_cache;
@@ -209,6 +210,7 @@ pub async fn carry_out(client: &Client, prepared: Prepared, output: Output) -> R
         Command::Status(args) => story::status(client, &args, output).await,
         Command::Why(args) => story::why(client, args, output).await,
         Command::Events(args) => story::events(client, args, output).await,
+        Command::Adopt(args) => adopt::adopt(client, &args, output).await,
         Command::Ps(args) => ps::ps(client, &args, output).await,
         Command::Logs(args) => containers::logs(client, &args, output).await,
         Command::Exec(args) => run::exec(client, args, output).await,

@@ -187,6 +187,33 @@ impl Containers {
         }
     }
 
+    /// Gives a container to a stack, with the specification that it has there.
+    pub fn adopt(&self, held: &super::Held, owner: &Owner, spec: &ContainerSpec) -> Result<(), ContainersError> {
+        let id = held.id();
+        let spec = serde_json::to_string(spec).map_err(|e| invalid(id.as_str(), "spec", &e))?;
+        let (stack, resource) = (owner.stack.as_str(), owner.resource.as_str());
+        let taken = self.db.write(|t| {
+            let by: Option<String> = t
+                .query_row(
+                    "SELECT id FROM containers WHERE stack = ?1 AND resource = ?2 AND id != ?3",
+                    [stack, resource, id.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if by.is_none() {
+                t.execute(
+                    "UPDATE containers SET stack = ?2, resource = ?3, spec = ?4 WHERE id = ?1",
+                    params![id.as_str(), stack, resource, spec],
+                )?;
+            }
+            Ok(by)
+        })?;
+        match taken {
+            Some(by) => Err(ContainersError::NameTaken { name: owner.resource.clone(), by: parse(&by, "id", &by)? }),
+            None => Ok(()),
+        }
+    }
+
     /// The writable layer, its work folder and the logs. Whatever is there already is left as it is.
     pub(super) fn make_folders(&self, id: &ContainerId) -> Result<(), ContainersError> {
         use std::os::unix::fs::PermissionsExt;

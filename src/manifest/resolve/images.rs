@@ -181,7 +181,7 @@ pub(super) fn undeclared_images(wanted: Wanted, desired: &mut Desired, problems:
 }
 
 /// What an image is called that nobody declares: its reference in the letters of names, with a number where that is taken.
-pub(in crate::manifest) fn pulled_name(reference: &ImageRef, taken: impl Fn(&Name) -> bool) -> Option<Name> {
+pub fn pulled_name(reference: &ImageRef, taken: impl Fn(&Name) -> bool) -> Option<Name> {
     let base: String = reference
         .to_string()
         .chars()

@@ -20,7 +20,8 @@ use crate::server::extract::{Json, Params};
 use crate::server::stream;
 use crate::wire::native::ErrorKind;
 use crate::wire::verbs::{
-    Limit, PATH_STAT, PathIn, Processes, PruneContainers, PrunedContainers, PutArchive, Rename, Sample, Top, Update,
+    Adopt, Adopted, Limit, PATH_STAT, PathIn, Processes, PruneContainers, PrunedContainers, PutArchive, Rename, Sample, Top,
+    Update,
 };
 
 pub(super) fn routes() -> Router<Handles> {
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Router<Handles> {
         .route("/containers/{name}/details", get(details))
         .route("/containers/{name}/diff", get(diff))
         .route("/containers/{name}/top", post(top))
+        .route("/containers/{name}/adopt", post(adopt))
         .route("/containers/{name}/rename", post(rename))
         .route("/containers/{name}/update", post(update))
 }
@@ -102,6 +104,16 @@ async fn top(
     let id = handles.engine.find(&name)?;
     let found = handles.engine.top(&id, &arguments).await?;
     Ok(axum::Json(Processes { titles: found.titles, processes: found.rows }))
+}
+
+async fn adopt(
+    State(handles): State<Handles>,
+    Path(name): Path<String>,
+    Json(Adopt { stack, take }): Json<Adopt>,
+) -> Result<axum::Json<Adopted>, ApiError> {
+    let id = handles.engine.find(&name)?;
+    let (name, spec) = handles.engine.adopt(&id, &stack, take).await?;
+    Ok(axum::Json(Adopted { name, spec }))
 }
 
 async fn rename(
