@@ -47,6 +47,7 @@ test)
     need podman podman "the same"
     need buildah buildah "builds the Dockerfiles that setpoint builds, to compare"
     need qemu-aarch64-static qemu-user-static "runs a program of another platform in a build"
+    need strace strace "audits a dry run"
     need ps procps "prints what `top` with arguments shows"
     need debootstrap debootstrap "makes an image with PostgreSQL, Redis and nginx"
     need openssl openssl "makes keys and signs with them"

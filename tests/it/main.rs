@@ -35,6 +35,8 @@ mod classes;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod complaints;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod crash;

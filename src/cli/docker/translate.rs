@@ -344,6 +344,7 @@ fn mounts(container: &Container, spec: &mut ContainerSpec, warnings: &mut Warnin
                     read_only,
                     create_host_path: false,
                     options: propagation,
+                    watched: None,
                 });
             }
             "tmpfs" => spec.mounts.push(Mount::Tmpfs { target, size: None, mode: None, options: Vec::new() }),
