@@ -9,7 +9,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::render;
 use crate::client::Client;
-use crate::reconcile::report::StackStatus;
 use crate::server::native::story::{OfResource, Steps};
 
 /// Between two looks of those that go on.
@@ -27,8 +26,11 @@ pub(super) async fn status(client: &Client, args: &StatusArgs, output: Output) -
         let text = match (args.json, args.watch) {
             (true, true) => serde_json::to_string(&stacks).map_err(CliError::Encode)? + "\n",
             (true, false) => serde_json::to_string_pretty(&stacks).map_err(CliError::Encode)? + "\n",
-            (false, _) => standing(&stacks, output),
+            (false, _) => render::status::render(&stacks, output.colour),
         };
+        if stacks.is_empty() && !args.json && shown.is_none() {
+            output.note("no stack has been applied here");
+        }
         if shown.as_ref() != Some(&text) {
             // A screen is drawn anew in its place; everything else goes on and on.
             output.text(if args.watch && output.live && !args.json { format!("{ANEW}{text}") } else { text.clone() })?;
@@ -39,14 +41,6 @@ pub(super) async fn status(client: &Client, args: &StatusArgs, output: Output) -
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-fn standing(stacks: &[StackStatus], output: Output) -> String {
-    if stacks.is_empty() {
-        output.note("no stack has been applied here");
-        return String::new();
-    }
-    render::status::render(stacks, output.colour)
 }
 
 pub(super) async fn why(client: &Client, args: WhyArgs, output: Output) -> Result<i32, CliError> {
