@@ -153,8 +153,8 @@ fn boot_order_is_honoured_and_jobs_do_not_loop() {
     let services = format!(
         "  app: {{<<: *usual, restart: always, volumes: [\"./:/seen\"], {}, depends_on: {{db: {{condition: service_healthy}}, init: {{condition: \
          service_completed_successfully}}}}}}\n\
-         \x20 db: {{<<: *usual, restart: always, volumes: [\"./:/seen\"], command: [sh, -c, \"sleep 0.2; echo db >> /seen/order; touch /ready; exec \
-         sleep 1000\"], healthcheck: {{test: [CMD, test, -e, /ready], interval: 1s, start_interval: 50ms, start_period: 20s}}, tmpfs: [/tmp]}}\n\
+         \x20 db: {{<<: *usual, restart: always, volumes: [\"./:/seen\"], command: [sh, -c, \"sleep 0.2; echo db >> /seen/order; touch /tmp/ready; exec \
+         sleep 1000\"], healthcheck: {{test: [CMD, test, -e, /tmp/ready], interval: 1s, start_interval: 50ms, start_period: 20s}}, tmpfs: [/tmp]}}\n\
          \x20 init: {{<<: *usual, volumes: [\"./:/seen\"], command: [sh, -c, \"echo init >> /seen/order\"]}}\n",
         said("app")
     );

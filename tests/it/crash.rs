@@ -80,6 +80,9 @@ fn stands(host: &Host, edition: u64) {
     assert_eq!(folders, expected(edition).len(), "edition {edition}: run-time folders of containers");
 }
 
+/// How many applies are killed; `SETPOINT_TEST_KILLS` says another number.
+const KILLS: u64 = 40;
+
 #[test]
 fn a_killed_apply_is_finished_by_the_next() {
     let mut dice = Dice::from_environment();
@@ -91,7 +94,10 @@ fn a_killed_apply_is_finished_by_the_next() {
     let span = u64::try_from(start.elapsed().as_micros()).unwrap();
     stands(&host, 0);
     let first = host.pid("s-c0");
-    for edition in 1..=25 {
+    let wanted: u64 = std::env::var("SETPOINT_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let (mut killed, mut edition) = (0, 0);
+    while killed < wanted {
+        edition += 1;
         write_stack(&host, edition);
         // Some are killed twice in a row, so that what the second finds half-made was left by the first.
         for _ in 0..=dice.below(2) {
@@ -99,6 +105,7 @@ fn a_killed_apply_is_finished_by_the_next() {
             std::thread::sleep(Duration::from_micros(dice.below(span)));
             if !apply.has_ended() {
                 apply.signal(Signal::SIGKILL);
+                killed += 1;
             }
             drop(apply);
         }
@@ -106,6 +113,7 @@ fn a_killed_apply_is_finished_by_the_next() {
         stands(&host, edition);
         host.sp(&["plan", &folder]).ok();
     }
+    println!("{killed} killed, {edition} editions");
     assert_eq!(host.pid("s-c0"), first, "what never changed was never restarted");
     // And in the middle of taking it all down.
     let destroy = host.start(&["destroy", &folder]);
