@@ -39,7 +39,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     let users = parts.containers.assign_users(&held, &record)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
     let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
-    let hosts = hosts(&record, attached.as_ref())?;
+    let hosts = hosts(&record, attached.as_ref())? + &linked(parts, &record, attached.as_ref())?;
     let resolv_conf = resolv_conf(&record.spec, attached.as_ref())?;
     let netns = match shared {
         Some(shared) => {
@@ -134,7 +134,7 @@ pub(super) fn of_image(parts: &Parts, digest: Digest) -> Result<OfImage, EngineE
 /// The network namespace, unless the container shares the host's or another one's.
 async fn attach(parts: &Parts, record: &Record, image: &ImageConfiguration) -> Result<Option<Attached>, EngineError> {
     let spec = &record.spec;
-    let joins: Vec<Join> = match spec.network_mode {
+    let mut joins: Vec<Join> = match spec.network_mode {
         NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
         NetworkMode::None => Vec::new(),
         NetworkMode::Bridge => spec
@@ -150,6 +150,8 @@ async fn attach(parts: &Parts, record: &Record, image: &ImageConfiguration) -> R
             })
             .collect(),
     };
+    // The first that leads anywhere is the way out.
+    joins.sort_by_key(|join| std::cmp::Reverse(spec.networks.get(&join.network).map_or(0, |attachment| attachment.gw_priority)));
     Ok(Some(parts.networks.attach(&record.id, &joins, &published(spec, image)).await?))
 }
 
@@ -199,6 +201,21 @@ fn hosts(record: &Record, attached: Option<&Attached>) -> Result<String, EngineE
             HostAddress::Gateway => gateway(record, attached)?,
         };
         text.push_str(&line(&address, name));
+    }
+    Ok(text)
+}
+
+/// Containers of others by the names that this one has for them.
+fn linked(parts: &Parts, record: &Record, attached: Option<&Attached>) -> Result<String, EngineError> {
+    let mut text = String::new();
+    for (alias, other) in &record.spec.external_links {
+        let other = parts.containers.find(other)?;
+        let theirs = parts.networks.addresses(&other)?;
+        let own = attached.iter().flat_map(|attached| attached.endpoints.keys());
+        let Some(address) = own.filter_map(|network| theirs.get(network)).next() else {
+            return Err(EngineError::LinkedApart { name: record.name.clone(), other: parts.containers.get(&other)?.name });
+        };
+        text.push_str(&line(address, alias));
     }
     Ok(text)
 }
