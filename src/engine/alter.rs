@@ -64,13 +64,16 @@ impl Engine {
     }
 
     fn made_files(&self, record: &Record, given: Option<&Given>) -> Result<Vec<(&'static str, String)>, EngineError> {
-        Ok(vec![("hosts", start::hosts(record, given)?), ("resolv.conf", start::resolv_conf(&record.spec, given)?)])
+        Ok(vec![
+            ("hosts", start::hosts(record, given)? + &start::linked(&self.0, record, given)?),
+            ("resolv.conf", start::resolv_conf(&record.spec, given)?),
+        ])
     }
 }
 
 /// What of a specification says whom a container reaches, by what name, and how it is reached.
 fn around(spec: &ContainerSpec) -> impl PartialEq + use<'_> {
-    let names = (&spec.extra_hosts, &spec.dns, &spec.dns_search, &spec.dns_opt);
+    let names = (&spec.extra_hosts, &spec.external_links, &spec.dns, &spec.dns_search, &spec.dns_opt);
     let exposed = spec.publish_all.then_some(&spec.expose);
     let networks = (spec.network_mode == NetworkMode::Bridge).then_some(&spec.networks);
     (names, networks, &spec.ports, spec.publish_all, exposed)

@@ -108,7 +108,7 @@ impl Engine {
                 .into_iter()
                 .filter(|network| record.spec.networks.contains_key(&network.name))
                 .map(|network| {
-                    let (gateway, prefix) = (network.subnet.gateway(), network.subnet.prefix());
+                    let (gateway, prefix) = (network.spec.gateway_in(network.subnet), network.subnet.prefix());
                     (network.name, Joined { id: network.id, gateway, prefix })
                 })
                 .collect(),

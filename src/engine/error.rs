@@ -62,6 +62,8 @@ pub enum EngineError {
     VolumesInCircle { name: Name },
     #[error("container {name} has no network in which the host has an address")]
     NoGateway { name: Name },
+    #[error("container {other}, which {name} knows by a name of its own, has no address in a network of both")]
+    LinkedApart { name: Name, other: Name },
     #[error("a post_start hook of {name} failed ({command}): {why}")]
     Hook { name: Name, command: String, why: String },
     #[error("a container with users of its own (userns {userns}) cannot have {what}")]
@@ -126,7 +128,7 @@ impl EngineError {
             }
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
-            Self::Hook { .. } => Kind::Conflict,
+            Self::Hook { .. } | Self::LinkedApart { .. } => Kind::Conflict,
             Self::Running { .. }
             | Self::TakesRestart { .. }
             | Self::ImageInUse { .. }
@@ -195,6 +197,9 @@ impl EngineError {
             }
             Self::Containers(ContainersError::NoUsersLeft { .. }) => {
                 Some("ask for fewer (`--userns auto:size=4096`), or give `setpoint` more there".into())
+            }
+            Self::LinkedApart { other, .. } => {
+                Some(format!("start it (`setpoint start {other}`), and declare a network of it as `external`"))
             }
             Self::Hook { name, .. } => Some(format!("the container runs; `setpoint restart {name}` runs its hooks again")),
             Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),

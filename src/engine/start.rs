@@ -41,7 +41,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     files::failpoint("start attached")?;
     let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
     let given = attached.as_ref().map(|attached| &attached.given);
-    let hosts = hosts(&record, given)?;
+    let hosts = hosts(&record, given)? + &linked(parts, &record, given)?;
     let resolv_conf = resolv_conf(&record.spec, given)?;
     let netns = match shared {
         Some(shared) => {
@@ -150,11 +150,14 @@ pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
         let mac = spec.mac_address.map(|mac| mac.0);
         Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
     };
-    match spec.network_mode {
-        NetworkMode::Host | NetworkMode::Container(_) => None,
-        NetworkMode::None => Some(Vec::new()),
-        NetworkMode::Bridge => Some(spec.networks.iter().map(join).collect()),
-    }
+    let mut joins: Vec<Join> = match spec.network_mode {
+        NetworkMode::Host | NetworkMode::Container(_) => return None,
+        NetworkMode::None => Vec::new(),
+        NetworkMode::Bridge => spec.networks.iter().map(join).collect(),
+    };
+    // The first that leads anywhere is the way out.
+    joins.sort_by_key(|join| std::cmp::Reverse(spec.networks.get(&join.network).map_or(0, |attachment| attachment.gw_priority)));
+    Some(joins)
 }
 
 /// The ports that are published: those that the container says and, where it wants all, those that it or its image exposes.
@@ -203,6 +206,21 @@ pub(super) fn hosts(record: &Record, given: Option<&Given>) -> Result<String, En
             HostAddress::Gateway => gateway(record, given)?,
         };
         text.push_str(&line(&address, name));
+    }
+    Ok(text)
+}
+
+/// Containers of others by the names that this one has for them.
+pub(super) fn linked(parts: &Parts, record: &Record, given: Option<&Given>) -> Result<String, EngineError> {
+    let mut text = String::new();
+    for (alias, other) in &record.spec.external_links {
+        let other = parts.containers.find(other)?;
+        let theirs = parts.networks.addresses(&other)?;
+        let own = given.iter().flat_map(|given| given.endpoints.keys());
+        let Some(address) = own.filter_map(|network| theirs.get(network)).next() else {
+            return Err(EngineError::LinkedApart { name: record.name.clone(), other: parts.containers.get(&other)?.name });
+        };
+        text.push_str(&line(address, alias));
     }
     Ok(text)
 }

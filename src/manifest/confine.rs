@@ -121,6 +121,16 @@ fn reach(reader: &mut Reader, f: &Fields, spec: &mut ContainerSpec, services: &m
             }
         }
     }
+    if let Some(node) = f.get("external_links") {
+        for (text, at) in reader.texts(node) {
+            let (name, alias) = text.split_once(':').unwrap_or((&text, &text));
+            let (name, alias) = (reader.parse_text::<Name>(at, name), reader.parse_text::<Name>(at, alias));
+            spec.external_links.extend(alias.zip(name).map(|(alias, name)| (alias.to_string(), name.to_string())));
+        }
+        if spec.network_mode != NetworkMode::Bridge {
+            reader.error_hint(f.place("external_links"), "`external_links` needs a network", "remove it, or `network_mode`");
+        }
+    }
     spec.publish_all = f.get("publish_all").and_then(|node| reader.boolean(node)).unwrap_or_default();
     if spec.uts == NamespaceMode::Host {
         for (name, given) in [("hostname", spec.hostname.is_some()), ("domainname", spec.domainname.is_some())] {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::spec::{Attachment, HostAddress};
+use crate::model::spec::{Attachment, HostAddress, MacAddress};
 use crate::model::{Name, PortMapping, Protocol};
 
 use super::fields;
@@ -66,7 +66,30 @@ fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
         }
         address
     });
+    if let Some(node) = f.get("gw_priority") {
+        match reader.integer(node).map(i32::try_from) {
+            Some(Ok(priority)) => attachment.gw_priority = priority,
+            Some(Err(_)) => reader.error(node.at, "it is a number of 32 bits"),
+            None => {}
+        }
+    }
     attachment
+}
+
+/// The address of the link of a container that has one network, where it stands with the network.
+pub(super) fn link_address(reader: &mut Reader, node: &Node) -> Option<MacAddress> {
+    let Value::Map(entries) = &node.value else { return None };
+    let mut found = None;
+    for (_, value) in entries.iter().filter(|(_, value)| matches!(value.value, Value::Map(_))) {
+        let Some(node) = reader.fields(value, &fields::ATTACHMENT).and_then(|f| f.get("mac_address")) else { continue };
+        if entries.len() > 1 {
+            let hint = "remove it, or the other networks";
+            reader.error_hint(node.at, "only the link of a container with one network has an address of its own", hint);
+            return None;
+        }
+        found = reader.parse(node);
+    }
+    found
 }
 
 /// A range of the host's ports for one port of the container: `8080-8089:80`. Each of a container's replicas has one of them.

@@ -72,6 +72,12 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
 
     let shared = confine::read(reader, &f, &mut spec);
     let networks = f.get("networks").map(|node| connections::networks(reader, node));
+    if let Some(address) = f.get("networks").and_then(|node| connections::link_address(reader, node)) {
+        if spec.mac_address.is_some_and(|known| known != address) {
+            reader.error_hint(f.place("mac_address"), format!("its link has the address {address} too"), "remove one of the two");
+        }
+        spec.mac_address = Some(address);
+    }
     let (ports, ranges) = f.get("ports").map(|node| connections::ports(reader, node)).unwrap_or_default();
     spec.ports = ports;
     if spec.network_mode != NetworkMode::Bridge {
@@ -112,6 +118,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         spec.restart = policy;
     }
     let replicas = lifecycle::replicas(reader, &f, deploy.as_ref());
+    let pre_start = f.get("pre_start").map(|node| lifecycle::pre_start(reader, node)).unwrap_or_default();
     for (name, at) in shared {
         if !spec.depends_on.contains_key(&name) {
             spec.depends_on.insert(name.clone(), Dependency::default());
@@ -158,6 +165,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             links,
             profiles,
             replicas,
+            pre_start,
             ranges,
         },
     })

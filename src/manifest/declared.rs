@@ -1,7 +1,7 @@
 //! What manifests and compose files say, read but not yet joined: names are those of the stack, and each remembers its
 //! place, so that one that leads nowhere can be reported there. The seam between reading and resolving.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::model::spec::{Attachment, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
@@ -108,8 +108,23 @@ pub(super) struct Container {
     pub(super) profiles: Vec<String>,
     /// How many there are; `None` is one.
     pub(super) replicas: Option<Replicas>,
+    pub(super) pre_start: Vec<PreStart>,
     /// Ranges of the host's ports, of which each one has a port.
     pub(super) ranges: Vec<PortRange>,
+}
+
+/// What is to be done before a container starts, in a container of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PreStart {
+    pub(super) at: Place,
+    pub(super) command: Option<Vec<String>>,
+    /// Instead of the container's own.
+    pub(super) image: Option<ImageRef>,
+    pub(super) user: Option<String>,
+    pub(super) privileged: bool,
+    pub(super) working_dir: Option<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) per_replica: bool,
 }
 
 /// How many there are of a container.

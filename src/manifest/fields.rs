@@ -15,7 +15,7 @@ mod resources;
 
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
-pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, RESOURCES, RESTART, ULIMIT};
+pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ULIMIT};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
 pub(super) use resources::{ATTACHMENT, CONFIG, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME};
@@ -268,11 +268,21 @@ pub(super) static CONTAINER: Table = Table {
         ),
         field("links", Form::List(&Form::Text), "Containers that must be there before: NAME, or NAME:ALIAS with a further name"),
         field(
+            "external_links",
+            Form::List(&Form::Text),
+            "Containers of others, in a network of both, by a name of its own: NAME or NAME:ALIAS",
+        ),
+        field(
             "profiles",
             Form::List(&Form::Text),
             "It is only there when one of these is active: `--profile`, or COMPOSE_PROFILES",
         ),
         field("scale", Form::Integer, "How many there are; the same as deploy.replicas"),
+        field(
+            "pre_start",
+            Form::List(&Form::Object(&PRE_START)),
+            "Containers that must have completed before, one after the other",
+        ),
         field("post_start", Form::List(&Form::Object(&HOOK)), "What is run in it once it has started"),
         field("pre_stop", Form::List(&Form::Object(&HOOK)), "What is run in it before it is asked to stop, within its grace"),
         field("healthcheck", Form::Object(&super::health::HEALTHCHECK), "How to find out whether it is well"),
@@ -364,11 +374,9 @@ pub(super) static CONTAINER: Table = Table {
         ("credential_spec", "it is for Windows: remove it"),
         ("driver_opts", "remove it"),
         ("extends", "only a compose file has it; use YAML anchors and `<<` merges"),
-        ("external_links", "put both containers into one network, which is `external` for one of the stacks"),
         ("gpus", "give the container the devices of your GPU with `devices`, and its libraries with `volumes`"),
         ("mem_swappiness", "hosts of today do not have it: use `memswap_limit`"),
         ("models", "no model is run here: run its server as a container"),
-        ("pre_start", "declare a container that does it, and depend on it with `service_completed_successfully`"),
         ("provider", "nothing outside the host is made here: remove it"),
         ("pull_refresh_after", "write `pull_policy: every_…`"),
         ("storage_opt", "remove it: containers share the host's disk"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::spec::{Condition, Dependency, Hook};
 use crate::model::{Name, RestartPolicy};
 
-use super::declared::Replicas;
+use super::declared::{PreStart, Replicas};
 use super::fields;
 use super::problem::Place;
 use super::reader::{Fields, Reader};
@@ -109,6 +109,25 @@ pub(super) fn replicas(reader: &mut Reader, f: &Fields, deploy: Option<&Fields>)
         found = Some(Replicas { count, at: node.at });
     }
     found
+}
+
+/// What is done before it starts, in containers of their own.
+pub(super) fn pre_start(reader: &mut Reader, node: &Node) -> Vec<PreStart> {
+    let mut steps = Vec::new();
+    for item in reader.list(node) {
+        let Some(f) = reader.fields(item, &fields::PRE_START) else { continue };
+        steps.push(PreStart {
+            at: item.at,
+            command: f.get("command").and_then(|node| reader.command(node)),
+            image: f.get("image").and_then(|node| reader.parse(node)),
+            user: f.get("user").and_then(|node| reader.word(node)).map(str::to_owned),
+            privileged: f.get("privileged").and_then(|node| reader.boolean(node)).unwrap_or_default(),
+            working_dir: f.get("working_dir").and_then(|node| super::container::working_dir(reader, node)),
+            environment: f.get("environment").map(|node| reader.environment(node)).unwrap_or_default(),
+            per_replica: f.get("per_replica").and_then(|node| reader.boolean(node)).unwrap_or_default(),
+        });
+    }
+    steps
 }
 
 /// Commands that are run in the container.

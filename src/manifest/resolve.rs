@@ -2,6 +2,7 @@
 //! filled in. The last step of a load.
 
 mod images;
+mod pre_start;
 mod profiles;
 mod replicas;
 mod secrets;
@@ -40,6 +41,7 @@ pub(super) fn resolve(
     profiles::choose(&mut declared, active, problems);
     profiles::link(&mut declared, &default);
     images::declare_builds(&stack, &mut declared, problems);
+    pre_start::expand(&mut declared, problems);
     replicas::expand(&mut declared, &default, problems);
     let mut origins = origins(&declared);
     let broken = declared.broken;
@@ -379,8 +381,8 @@ fn fixed_address(
                 let hint = "give the network a subnet: `ipam: {config: [{subnet: 10.5.0.0/24}]}`";
                 problems.error_hint(at, format!("a fixed address needs a fixed subnet, and `{network}` has none"), hint);
             }
-            Some(subnet) if !subnet.hosts().any(|host| host == address) => {
-                let hint = format!("the subnet is {subnet}, and {} is its gateway", subnet.gateway());
+            Some(subnet) if !placed.spec.is_host(subnet, address) => {
+                let hint = format!("the subnet is {subnet}, and {} is its gateway", placed.spec.gateway_in(subnet));
                 problems.error_hint(at, format!("{address} is not an address for containers of `{network}`"), hint);
             }
             Some(_) => {}

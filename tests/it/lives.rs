@@ -11,19 +11,25 @@ fn replicas_hooks_and_followers() {
          \x20   ports: [\"8080-8081:80\"]\n    volumes: [\"./seen:/seen\"]\n    environment: {{WHO: web}}\n    stop_grace_period: 2s\n\
          \x20   post_start: [{{command: [sh, -c, \"echo up $$WHO $$A >> /seen/all; ls / > /dev/null\"], environment: {{A: b}}}}]\n\
          \x20   pre_stop: [{{command: [sh, -c, \"echo down $$(id -u) >> /seen/all\"], user: \"7\"}}, {{command: [sleep, \"100\"]}}]\n\
-         \x20 log: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, depends_on: {{web: {{condition: service_started, restart: true}}}}}}\n"
+         \x20 log: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, external_links: [\"far:near\", far], depends_on: {{web: {{condition: service_started, restart: true}}}}}}\n\
+         networks: {{default: {{ipam: {{config: [{{subnet: 10.213.77.0/24, gateway: 10.213.77.254, ip_range: 10.213.77.128/25}}]}}}}}}\n"
     );
     host.write("shop/compose.yaml", &compose);
     host.write("shop/seen/all", "");
     std::fs::set_permissions(host.dir.join("shop/seen"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::set_permissions(host.dir.join("shop/seen/all"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    host.sp(&["apply", "shop"]).fails_with(1).says(&["no container \"far\""]);
+    host.sp(&["run", "-d", "--init", "--name", "far", "--network", "shop-default", BUSYBOX, "sleep", "1000"]).ok();
     host.sp(&["apply", "shop"]).ok();
-    assert_eq!(host.running(), ["shop-log", "shop-web", "shop-web-2"]);
+    assert_eq!(host.running(), ["far", "shop-log", "shop-web", "shop-web-2"]);
+    host.sp(&["exec", "shop-log", "cat", "/etc/hosts"]).ok().says(&["\tnear", "\tfar"]);
     let seen = || std::fs::read_to_string(host.dir.join("shop/seen/all")).unwrap();
     assert_eq!(seen(), "up web b\nup web b\n");
     // All answer to the one name.
     let found = host.sp(&["exec", "shop-log", "nslookup", "web"]).ok();
     assert_eq!(found.stdout.matches("Address").count(), 3, "{found:?}");
+    assert_eq!(found.stdout.matches("10.213.77.1").count(), 2, "of the range: {found:?}");
+    host.sp(&["exec", "shop-log", "ip", "route"]).ok().says(&["default via 10.213.77.254"]);
     host.sp(&["port", "shop-web-2"]).ok().says(&["8081"]);
     host.sp(&["plan", "shop"]).ok();
 
@@ -39,7 +45,7 @@ fn replicas_hooks_and_followers() {
     let compose = compose.replace("    scale: 2\n", "    restart: always\n").replace("sleep, \"100\"", "\"true\"");
     host.write("shop/compose.yaml", &compose);
     host.sp(&["apply", "shop"]).ok();
-    assert_eq!(host.running(), ["shop-log", "shop-web"]);
+    assert_eq!(host.running(), ["far", "shop-log", "shop-web"]);
     let pid = host.pid("shop-web");
     tool("kill", &["-9", &pid.to_string()]);
     wait_until("it runs again", PATIENCE, || host.running_pid("shop-web").is_some_and(|now| now != pid));
@@ -58,5 +64,6 @@ fn replicas_hooks_and_followers() {
     host.sp(&["apply", "shop"]).fails_with(1).says(&["post_start", "exited with 3", "no luck"]);
     assert!(host.running().contains(&"shop-web".to_owned()));
     host.sp(&["plan", "shop", "--scale", "web=1", "--scale", "log=0"]).fails_with(2);
+    host.sp(&["rm", "-f", "far"]).ok();
     host.sp(&["destroy", "shop"]).ok();
 }

@@ -78,7 +78,7 @@ impl Reserved {
         Given {
             endpoints: endpoints(&self.rows, &self.leases),
             ports: self.published.iter().map(Published::mapping).collect(),
-            nameservers: main.map(|network| network.subnet.gateway()).into_iter().collect(),
+            nameservers: main.map(NetworkRow::gateway).into_iter().collect(),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Inner {
                 let _lock = self.lock()?;
                 self.restore(host, network, &self.rows()?)?;
             }
-            gateways.push(network.subnet.gateway());
+            gateways.push(network.gateway());
         }
         self.dns.ensure(&gateways)
     }
@@ -206,7 +206,7 @@ impl Inner {
         }
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
         if let Some(network) = way_out(&networks) {
-            inside.set_default_route(network.subnet.gateway())?;
+            inside.set_default_route(network.gateway())?;
         }
         for lease in leases {
             // In this order: the bridge comes up with its first link.
@@ -368,7 +368,7 @@ fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join],
         let holders: BTreeMap<Ipv4Addr, &ContainerId> =
             rows.leases.iter().filter(|l| l.network == network.id).map(|l| (l.address, &l.container)).collect();
         let address = match join.ipv4_address {
-            Some(address) if !is_host(network, address) => {
+            Some(address) if !network.spec.is_host(network.subnet, address) => {
                 return Err(NetworkError::AddressOutside { network: name(), address, subnet: network.subnet });
             }
             Some(address) => match holders.get(&address) {
@@ -379,10 +379,11 @@ fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join],
                 None => address,
             },
             None => {
-                let kept = former.iter().find(|l| l.network == network.id && !holders.contains_key(&l.address));
+                let fits = |l: &&Lease| l.network == network.id && network.spec.is_host(network.subnet, l.address);
+                let kept = former.iter().find(|l| fits(l) && !holders.contains_key(&l.address));
                 let used = holders.keys().copied().collect();
                 kept.map(|l| l.address)
-                    .or_else(|| subnets::free_address(network.subnet, &used))
+                    .or_else(|| subnets::free_address(network.spec.pool(network.subnet), &used))
                     .ok_or_else(|| NetworkError::Full { network: name(), subnet: network.subnet })?
             }
         };
@@ -410,11 +411,4 @@ fn new_number(former: &[Lease], leases: &[Lease]) -> u8 {
     let used: BTreeSet<u8> = former.iter().chain(leases).map(|lease| lease.link).collect();
     let above = used.last().map_or(0, |last| last + 1);
     if usize::from(above) < LINKS { above } else { (0..).find(|number| !used.contains(number)).unwrap_or(above) }
-}
-
-/// Whether a container may have `address`: not the network's own, the gateway's or the broadcast address.
-fn is_host(network: &NetworkRow, address: Ipv4Addr) -> bool {
-    let size = 1u32 << (32 - network.subnet.prefix());
-    let offset = u32::from(address).wrapping_sub(u32::from(network.subnet.address()));
-    (2..size - 1).contains(&offset)
 }

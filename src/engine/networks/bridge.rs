@@ -86,7 +86,7 @@ impl Inner {
     /// Makes the bridge and all that belongs to it, or what is missing of it.
     pub(super) fn ensure_bridge(&self, kernel: &Kernel, row: &NetworkRow) -> Result<Link> {
         let name = self.instance.bridge(&row.id);
-        let gateway = row.subnet.gateway();
+        let gateway = row.gateway();
         let link = match kernel.link(&name)? {
             Some(link) => link,
             None => {

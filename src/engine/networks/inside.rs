@@ -18,7 +18,7 @@ pub(super) fn address_fault(network: &NetworkRow, lease: &Lease, live: &Live) ->
 
 /// `None` when the container's default route leads where it is to lead.
 pub(super) fn route_fault(networks: &[&NetworkRow], live: &Live) -> Option<String> {
-    let gateway = way_out(networks)?.subnet.gateway();
+    let gateway = way_out(networks)?.gateway();
     let table = read(live, "route")?;
     match default_gateway(&table) {
         Some(found) if found == gateway => None,

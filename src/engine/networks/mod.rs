@@ -26,7 +26,7 @@ mod sweep;
 mod tests;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -111,6 +111,13 @@ impl Networks {
 
     pub fn get(&self, name: &Name) -> Result<Option<observed::Network>> {
         Ok(self.list()?.into_iter().find(|n| n.name == *name))
+    }
+
+    /// The addresses that a container has now, by its networks.
+    pub fn addresses(&self, container: &ContainerId) -> Result<BTreeMap<Name, Ipv4Addr>> {
+        let rows = Rows::load(&self.0.db)?;
+        let in_network = |lease: &rows::Lease| Some((rows.network_by_id(&lease.network)?.name.clone(), lease.address));
+        Ok(rows.leases_of(container).filter_map(in_network).collect())
     }
 
     /// Gives a container a network namespace with links into its networks, publishes its ports and makes its names known.
@@ -251,6 +258,7 @@ impl Inner {
             .map(|network| zone::Network {
                 name: network.name.clone(),
                 subnet: network.subnet,
+                gateway: network.spec.gateway,
                 internal: network.spec.internal,
                 endpoints: rows
                     .leases
@@ -282,6 +290,6 @@ impl Inner {
     /// The gateways of the networks that containers are attached to.
     fn gateways_in_use(rows: &Rows) -> Vec<Ipv4Addr> {
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
-        rows.networks.iter().filter(|n| used.contains(n.id.as_str())).map(|n| n.subnet.gateway()).collect()
+        rows.networks.iter().filter(|n| used.contains(n.id.as_str())).map(|n| n.gateway()).collect()
     }
 }

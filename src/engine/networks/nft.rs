@@ -110,7 +110,7 @@ fn elements(rows: &Rows, instance: &Instance) -> BTreeMap<&'static str, BTreeSet
         if network.spec.internal {
             add("internal", bridge.clone());
         }
-        add("gateways", network.subnet.gateway().to_string());
+        add("gateways", network.gateway().to_string());
         add("subnets", network.subnet.to_string());
         add("within", format!("{bridge} . {}", network.subnet));
         add("same", format!("{bridge} . {bridge}"));

@@ -50,7 +50,7 @@ impl Inner {
         for network in &rows.networks {
             let mut faults = self.bridge_faults(network, &links, &addresses)?;
             if used.contains(network.id.as_str()) {
-                faults.extend(self.dns.fault(network.subnet.gateway())?);
+                faults.extend(self.dns.fault(network.gateway())?);
             }
             look.networks.push(self.seen(network, faults));
         }
@@ -86,7 +86,7 @@ impl Inner {
         if !bridge.up {
             faults.push(format!("bridge {name} is down"));
         }
-        let (gateway, prefix) = (network.subnet.gateway(), network.subnet.prefix());
+        let (gateway, prefix) = (network.gateway(), network.subnet.prefix());
         if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
             faults.push(format!("bridge {name} lacks its address {gateway}/{prefix}"));
         }

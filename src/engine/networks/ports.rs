@@ -167,7 +167,7 @@ fn bind_for_a_moment(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<
 
 fn host_addresses(rows: &Rows) -> io::Result<Vec<Ipv4Addr>> {
     let kernel = super::kernel::Kernel::open().map_err(io::Error::other)?;
-    let gateways: BTreeSet<Ipv4Addr> = rows.networks.iter().map(|n| n.subnet.gateway()).collect();
+    let gateways: BTreeSet<Ipv4Addr> = rows.networks.iter().map(|n| n.gateway()).collect();
     let all = kernel.addresses().map_err(io::Error::other)?;
     Ok(all.into_iter().map(|a| a.ip).filter(|ip| !gateways.contains(ip)).collect())
 }

@@ -21,6 +21,13 @@ pub(super) struct NetworkRow {
     pub subnet: Subnet,
 }
 
+impl NetworkRow {
+    /// The host's address in it.
+    pub(super) fn gateway(&self) -> Ipv4Addr {
+        self.spec.gateway_in(self.subnet)
+    }
+}
+
 /// A container's place in a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lease {

@@ -43,9 +43,9 @@ pub(super) fn choose(pool: Subnet, tag: &str, taken: &[Taken]) -> Option<Subnet>
         .find(|subnet| conflict(*subnet, taken).is_none())
 }
 
-/// The lowest address of `subnet` that nobody has.
-pub(super) fn free_address(subnet: Subnet, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    subnet.hosts().find(|ip| !used.contains(ip))
+/// The lowest address of `pool` that nobody has.
+pub(super) fn free_address(mut pool: impl Iterator<Item = Ipv4Addr>, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    pool.find(|ip| !used.contains(ip))
 }
 
 /// Locally administered, and the same whenever an address is given again: neighbours' caches stay true.
@@ -80,9 +80,10 @@ mod tests {
     #[test]
     fn addresses() {
         let subnet: Subnet = "10.5.0.0/30".parse().unwrap();
-        let first = free_address(subnet, &BTreeSet::new()).unwrap();
+        let spec = crate::model::spec::NetworkSpec::default();
+        let first = free_address(spec.pool(subnet), &BTreeSet::new()).unwrap();
         assert_eq!(first.to_string(), "10.5.0.2");
-        assert_eq!(free_address(subnet, &BTreeSet::from([first])), None);
+        assert_eq!(free_address(spec.pool(subnet), &BTreeSet::from([first])), None);
         assert_eq!(mac(first)[0] & 3, 2, "locally administered and of one station");
     }
 }

@@ -1,7 +1,7 @@
 //! The fields of a container's life: what it waits for, how many there are, when it starts again, and what is run at its start
 //! and before its end.
 
-use super::{CPUS, Form, PAIRS, RESERVATIONS, SIZE, Table, WORDS, field, required};
+use super::{CPUS, Form, PAIRS, REFERENCE, RESERVATIONS, SIZE, Table, WORDS, field, required};
 use crate::model::spec::Condition;
 
 pub(in crate::manifest) static HOOK: Table = Table {
@@ -12,6 +12,20 @@ pub(in crate::manifest) static HOOK: Table = Table {
         field("privileged", Form::Bool, "With all capabilities"),
         field("working_dir", Form::Text, "The folder that it starts in; the container's unless given"),
         field("environment", PAIRS, "Variables beside the container's"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static PRE_START: Table = Table {
+    what: "a step before the start",
+    fields: &[
+        field("command", WORDS, "What is run; the image's command unless given"),
+        field("image", REFERENCE, "What it is run in; the container's own image unless given"),
+        field("user", Form::Word, "user[:group], by name or number"),
+        field("privileged", Form::Bool, "With all capabilities and devices"),
+        field("working_dir", Form::Text, "The folder that it starts in"),
+        field("environment", PAIRS, "Variables beside the container's"),
+        field("per_replica", Form::Bool, "false: it is run once for all"),
     ],
     unsupported: &[],
 };

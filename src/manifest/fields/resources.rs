@@ -1,6 +1,9 @@
 //! The fields of networks, volumes, configs and secrets, and of how a container is attached to a network.
 
 use super::{Form, NAME, PAIRS, SUBNET, Table, field, required};
+use crate::model::spec::MacAddress;
+
+const MAC: Form = Form::Of(|g| g.subschema_for::<MacAddress>());
 
 /// Whether it belongs to somebody else; or, as old compose files have it, its name there.
 const EXTERNAL: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_NAME)]);
@@ -34,12 +37,13 @@ pub(in crate::manifest) static IPAM: Table = Table {
 
 pub(in crate::manifest) static IPAM_CONFIG: Table = Table {
     what: "`ipam.config`",
-    fields: &[field("subnet", SUBNET, "The network's IPv4 subnet")],
-    unsupported: &[
-        ("gateway", "remove it: the gateway is the subnet's first address"),
-        ("ip_range", "remove it: addresses are taken from the whole subnet"),
-        ("aux_addresses", "remove it"),
+    fields: &[
+        field("subnet", SUBNET, "The network's IPv4 subnet"),
+        field("gateway", Form::Text, "The host's address in it; the first unless given"),
+        field("ip_range", SUBNET, "Where addresses are taken from that nobody has chosen"),
+        field("aux_addresses", Form::Map(&Form::Text), "Addresses that no container gets, by what has them"),
     ],
+    unsupported: &[],
 };
 
 pub(in crate::manifest) static VOLUME: Table = Table {
@@ -86,14 +90,14 @@ pub(in crate::manifest) static ATTACHMENT: Table = Table {
     fields: &[
         field("aliases", Form::List(&Form::Text), "Further names in the network"),
         field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
+        field("gw_priority", Form::Integer, "The way out is by the network of the highest; 0 unless given"),
+        field("mac_address", MAC, "The address of its link, where it has one network only"),
     ],
     unsupported: &[
         ("driver_opts", "remove it"),
-        ("gw_priority", "remove it"),
-        ("interface_name", "remove it"),
+        ("interface_name", "remove it: links are eth0, eth1 and so on"),
         ("ipv6_address", "remove it: networks are IPv4"),
         ("link_local_ips", "remove it"),
-        ("mac_address", "remove it"),
     ],
 };
 

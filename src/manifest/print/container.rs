@@ -76,6 +76,7 @@ impl Printer<'_> {
                 let mut inner = Fields::default();
                 inner.texts("aliases", &attachment.aliases);
                 inner.some("ipv4_address", attachment.ipv4_address);
+                inner.number("gw_priority", differs(attachment.gw_priority, 0));
                 (self.network_name(engine_name), Yaml::Map(inner.0))
             })
             .collect();
@@ -92,6 +93,7 @@ impl Printer<'_> {
         fields.texts("ports", &spec.ports);
         fields.texts("expose", &spec.expose);
         fields.when("publish_all", spec.publish_all);
+        fields.texts("external_links", spec.external_links.iter().map(|(alias, name)| format!("{name}:{alias}")));
         fields.pairs("extra_hosts", &spec.extra_hosts);
         fields.texts("dns", &spec.dns);
         fields.texts("dns_search", &spec.dns_search);

@@ -12,11 +12,15 @@ impl Printer<'_> {
         let mut fields = Fields::default();
         self.placing(&mut fields, name, placed);
         if !placed.external {
-            let NetworkSpec { subnet, internal, labels } = &placed.spec;
+            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses } = &placed.spec;
             fields.when("internal", *internal);
             if let Some(subnet) = subnet {
-                let config = Yaml::Map(vec![("subnet".to_owned(), Yaml::text(subnet))]);
-                fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(vec![config]))]));
+                let mut config = Fields::default();
+                config.put("subnet", Yaml::text(subnet));
+                config.some("gateway", *gateway);
+                config.some("ip_range", *ip_range);
+                config.pairs("aux_addresses", aux_addresses);
+                fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(vec![Yaml::Map(config.0)]))]));
             }
             fields.pairs("labels", labels);
         }

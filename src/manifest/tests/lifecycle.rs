@@ -134,7 +134,7 @@ fn errors_of_lives() {
         "services: {a: {image: a, ports: [\"8080-8081:80\", \"8080:90\", \"8081:91\"]}}",
         "services: {a: {image: a, post_start: [{user: x}, {command: []}, {command: x, working_dir: y, uesr: z}]}}",
         "services: {a: {image: a, runtime: io.containerd.wasmedge.v1, isolation: hyperv}}",
-        "services: {a: {image: a, provider: {type: x}, models: [m], gpus: all, external_links: [x]}}\nmodels: {m: {}}",
+        "services: {a: {image: a, provider: {type: x}, models: [m], gpus: all}}\nmodels: {m: {}}",
         "services: {}\nnetworks: {n: {enable_ipv6: true, enable_ipv4: false, driver: overlay, driver_opts: {a: b}}}",
         "services: {}\nvolumes: {v: {driver: nfs}, w: {external: {name: a}, name: b}}",
         "services: {}\nconfigs: {c: {external: true}, d: {content: x, external: false, name: n}}\nsecrets: {s: {external: true, name: n}}",
@@ -146,4 +146,47 @@ fn errors_of_lives() {
         }
     }
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_is_done_before_a_start_is_containers_that_complete() {
+    let loaded = compose(
+        "services:\n\
+         \x20 app:\n    image: app\n    scale: 2\n    restart: always\n    ports: [80]\n    environment: {A: \"1\"}\n    volumes: [\"data:/d\"]\n\
+         \x20   user: u\n    entrypoint: [e]\n    depends_on: {db: {condition: service_healthy}}\n\
+         \x20   pre_start: [{command: [migrate], environment: {B: \"2\"}}, {image: busybox, command: chown 1000 /d, user: root}]\n\
+         \x20 db: {image: db, healthcheck: {test: x}}\nvolumes: {data: }\n",
+    );
+    let containers = &loaded.desired.containers;
+    let names: Vec<&str> = containers.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["app", "app-2", "app-pre-start-1", "app-pre-start-2", "db"]);
+    let needs = |name: &str| containers[name].spec.depends_on.keys().map(Name::as_str).collect::<Vec<_>>().join(" ");
+    assert_eq!(needs("app-2"), "app-pre-start-2 db");
+    assert_eq!([needs("app-pre-start-1"), needs("app-pre-start-2")], ["db", "app-pre-start-1 db"]);
+    let (one, two) = (&containers["app-pre-start-1"].spec, &containers["app-pre-start-2"].spec);
+    assert_eq!((one.image.to_string(), two.image.to_string()), ("app:latest".into(), "busybox:latest".into()));
+    assert_eq!((one.user.as_deref(), one.environment.len(), one.mounts.len()), (Some("u"), 2, 1));
+    assert_eq!((two.user.as_deref(), &two.entrypoint, one.ports.len()), (Some("root"), &None, 0));
+    assert_eq!(one.restart.to_string(), "no");
+}
+
+#[test]
+fn addresses_of_networks() {
+    let loaded = compose(
+        "services: {a: {image: a, networks: {n: {gw_priority: 5, mac_address: \"02:42:ac:11:00:02\", ipv4_address: 10.1.0.1}}}}\n\
+         networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.254, ip_range: 10.1.0.128/25, aux_addresses: {h: 10.1.0.130}}]}}}\n",
+    );
+    let spec = &loaded.desired.containers["a"].spec;
+    assert_eq!(spec.networks["s-n"].gw_priority, 5);
+    assert_eq!(spec.mac_address.unwrap().to_string(), "02:42:ac:11:00:02");
+    let network = &loaded.desired.networks["n"].spec;
+    let first = network.pool(network.subnet.unwrap()).next().unwrap();
+    assert_eq!(first.to_string(), "10.1.0.128");
+    let found = errors_of(&[(
+        "compose.yaml",
+        "services: {a: {image: a, networks: {n: {mac_address: \"02:42:ac:11:00:02\", ipv4_address: 10.1.0.9}, m: }}}\n\
+         networks:\n  n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.2.0.1, ip_range: 10.0.0.0/16, aux_addresses: {a: 10.1.0.9, b: x}}]}}\n\
+         \x20 m: {ipam: {config: [{gateway: 10.1.0.1}]}}\n",
+    )]);
+    insta::assert_snapshot!(found.join("\n"));
 }

@@ -47,7 +47,7 @@ services:
     configs: [conf, {source: file, target: /etc/f, mode: "0400", uid: "5"}]
     secrets: [pw, {source: token, target: t}]
     depends_on: {db: {condition: service_healthy, restart: true}, gone: {required: false}, tool: {required: false}}
-    networks: {front: {aliases: [w]}, default: }
+    networks: {front: {aliases: [w], gw_priority: 5}, default: }
     links: ["db:store"]
   db:
     image: db:1
@@ -59,7 +59,7 @@ services:
     labels: [a=b]
   tool: {image: "nginx:1.27", profiles: [debug], network_mode: "service:db", pid: "service:db", volumes_from: [db, "container:far:ro"], depends_on: [db]}
   plain: {image: plain}
-networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24}]}, internal: true, labels: {x: y}}, other: {external: true}, far: {external: true, name: f}}
+networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}]}, internal: true, labels: {x: y}}, other: {external: true}, far: {external: true, name: f}}
 volumes: {data: , mine: {external: true, name: my}, kept: {name: k, labels: {a: b}}}
 configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}}
 secrets: {pw: {file: pw}, token: {environment: TOKEN}}
@@ -335,10 +335,10 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             spec.depends_on.entry("b".parse().unwrap()).or_default();
         }
         _ => {
-            spec.networks.insert("s-default".parse().unwrap(), Attachment { aliases: aliases.clone(), ipv4_address: None });
+            spec.networks.insert("s-default".parse().unwrap(), Attachment { aliases: aliases.clone(), ..Attachment::default() });
             if flags[2] {
                 let ipv4_address = "10.9.0.7".parse().ok();
-                spec.networks.insert("s-front".parse().unwrap(), Attachment { aliases, ipv4_address });
+                spec.networks.insert("s-front".parse().unwrap(), Attachment { aliases, ipv4_address, gw_priority: -1 });
             }
             spec.ports =
                 ["8080:80", "127.0.0.1:53:53/udp", "90"].iter().filter(|_| flags[3]).map(|p| p.parse().unwrap()).collect();
@@ -348,6 +348,7 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             spec.hostname = flags[7].then(|| "box".to_owned());
             spec.domainname = flags[7].then(|| "example.org".to_owned());
             spec.dns = if flags[0] { vec!["1.1.1.1".parse().unwrap(), "fd00::1".parse().unwrap()] } else { vec![] };
+            spec.external_links = if flags[0] { BTreeMap::from([("x".to_owned(), "far".to_owned())]) } else { BTreeMap::new() };
             spec.dns_search = if flags[1] { vec![".".to_owned()] } else { vec![] };
             spec.extra_hosts =
                 BTreeMap::from([("h".to_owned(), "host-gateway".parse().unwrap()), ("i".to_owned(), "fd00::2".parse().unwrap())]);

@@ -105,7 +105,7 @@ fn single_errors() {
         "cpuset: 3-1",
         "blkio_config: {weight: 5, device_read_bps: [{path: sda, rate: 1m}]}",
         "runtime: kata",
-        "external_links: [b]",
+        "external_links: [b, \"c:d/e\"]\nnetwork_mode: host",
         "working_dir: srv",
         "labels: {a: b, a: c}",
         "pull_policy: build",

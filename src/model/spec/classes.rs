@@ -80,7 +80,7 @@ const fn field(name: &'static str, change: Change, seen: Seen) -> Field {
 }
 
 /// Every field. Mounts are the strictest of what differs in them, which [`mount_change`] says.
-pub const FIELDS: [Field; 53] = [
+pub const FIELDS: [Field; 54] = [
     field("image", Change::Recreate, Seen::Images),
     field("entrypoint", Change::Recreate, Seen::Record),
     field("command", Change::Recreate, Seen::Record),
@@ -132,6 +132,7 @@ pub const FIELDS: [Field; 53] = [
     field("mac_address", Change::Restart, Seen::Record),
     field("oom_score_adj", Change::Restart, Seen::Record),
     field("publish_all", Change::Live, Seen::Filter),
+    field("external_links", Change::Live, Seen::Record),
     // What it does is done at a start only; the next stop obeys what is declared then.
     field("post_start", Change::Restart, Seen::Record),
     field("pre_stop", Change::Live, Seen::Record),
@@ -145,6 +146,10 @@ pub const FIELDS: [Field; 53] = [
 pub fn class(name: &str, spec: &ContainerSpec) -> Change {
     if name == "expose" && spec.publish_all {
         return Change::Live;
+    }
+    // Which of its networks leads out is decided when it starts.
+    if name == "networks" && spec.networks.values().any(|attachment| attachment.gw_priority != 0) {
+        return Change::Restart;
     }
     FIELDS.iter().find(|field| field.name == name).map_or(Change::Recreate, |field| field.change)
 }
@@ -224,7 +229,8 @@ pub fn strictest(old: &ContainerSpec, new: &ContainerSpec) -> Change {
     // A specification is plain data, so both always have a JSON form.
     let (Some(before), Some(after)) = (named(old), named(new)) else { return Change::Recreate };
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let of_fields = names.into_iter().filter(|name| before.get(*name) != after.get(*name)).map(|name| class(name, new));
+    let of_fields =
+        names.into_iter().filter(|name| before.get(*name) != after.get(*name)).map(|name| class(name, new).max(class(name, old)));
     of_fields.max().unwrap_or(Change::Nothing).max(of_mounts(old, new))
 }
 
@@ -272,8 +278,8 @@ pub fn page() -> String {
     page.push_str(
         "\nOf `mounts`, another content of a config, of a secret or of a watched path of the host takes what its `on_change` says: \
          `recreate` unless given (what a rollout in Kubernetes does where the name of a generated config has its content's hash), `restart`, \
-         a signal such as `SIGHUP` (reload), or `nothing` (live). `expose` is live where `publish_all` is on. A published port or a fixed \
-         address that moves between two containers in a circle takes a restart of one of them.\n\n\
+         a signal such as `SIGHUP` (reload), or `nothing` (live). `expose` is live where `publish_all` is on, and `networks` \
+         takes a restart where one of them has a `gw_priority`. A published port or a fixed address that moves between two containers in a circle takes a restart of one of them.\n\n\
          Of the other kinds: a network whose specification changes is made anew, and the containers in it restart; a volume is never \
          touched; an image is obtained again, and the containers of it are made anew where it has become another one.\n",
     );

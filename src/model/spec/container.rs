@@ -119,6 +119,9 @@ pub struct ContainerSpec {
     /// All exposed ports are published at free ports of the host.
     #[serde(default, skip_serializing_if = "is_default")]
     pub publish_all: bool,
+    /// Containers of others in a network of its own that it knows by a name of its choice: their names or ids by these.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub external_links: BTreeMap<String, String>,
     /// For tools that read the OCI specification.
     #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
@@ -189,6 +192,7 @@ impl ContainerSpec {
             oom_score_adj: None,
             expose: BTreeSet::new(),
             publish_all: false,
+            external_links: BTreeMap::new(),
             annotations: BTreeMap::new(),
             post_start: Vec::new(),
             pre_stop: Vec::new(),
@@ -206,6 +210,9 @@ pub struct Attachment {
     /// Further names in this network, beside the container's own.
     pub aliases: BTreeSet<String>,
     pub ipv4_address: Option<Ipv4Addr>,
+    /// Of its networks that lead anywhere, the way out is by the one of the highest.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gw_priority: i32,
 }
 
 /// One mount of a container. `target` is absolute within the container.

@@ -17,6 +17,33 @@ pub struct NetworkSpec {
     /// Without a way out of the host.
     pub internal: bool,
     pub labels: BTreeMap<String, String>,
+    /// The host's address; the subnet's first unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Where addresses are taken from that nobody has chosen; the whole subnet unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<Subnet>,
+    /// Addresses that no container gets, by what has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux_addresses: BTreeMap<String, Ipv4Addr>,
+}
+
+impl NetworkSpec {
+    /// The host's address in the network, which has this subnet.
+    pub fn gateway_in(&self, subnet: Subnet) -> Ipv4Addr {
+        self.gateway.unwrap_or_else(|| subnet.gateway())
+    }
+
+    /// Whether a container may have this address.
+    pub fn is_host(&self, subnet: Subnet, address: Ipv4Addr) -> bool {
+        subnet.is_inside(address) && address != self.gateway_in(subnet) && self.aux_addresses.values().all(|aux| *aux != address)
+    }
+
+    /// The addresses of containers that choose none.
+    pub fn pool(&self, subnet: Subnet) -> impl Iterator<Item = Ipv4Addr> {
+        let in_range = move |address: &Ipv4Addr| self.ip_range.is_none_or(|range| range.contains(*address));
+        subnet.inside().filter(in_range).filter(move |address| self.is_host(subnet, *address))
+    }
 }
 
 /// A named volume on the host's disk.
@@ -97,10 +124,15 @@ impl Subnet {
         self.contains(other.address) || other.contains(self.address)
     }
 
-    /// The addresses for containers: all but the network's, the gateway's and the broadcast address.
-    pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
+    /// All addresses but the network's and the broadcast address.
+    pub fn inside(self) -> impl Iterator<Item = Ipv4Addr> {
         let first = u32::from(self.address);
-        (first + 2..first + !self.mask()).map(Ipv4Addr::from)
+        (first + 1..first + !self.mask()).map(Ipv4Addr::from)
+    }
+
+    pub fn is_inside(self, address: Ipv4Addr) -> bool {
+        let first = u32::from(self.address);
+        (first + 1..first + !self.mask()).contains(&u32::from(address))
     }
 
     fn mask(self) -> u32 {
@@ -152,8 +184,20 @@ mod tests {
     fn subnets() {
         let subnet: Subnet = "10.5.0.0/24".parse().unwrap();
         assert_eq!(subnet.gateway(), Ipv4Addr::new(10, 5, 0, 1));
-        assert_eq!(subnet.hosts().count(), 253);
-        assert_eq!(subnet.hosts().last(), Some(Ipv4Addr::new(10, 5, 0, 254)));
+        let plain = NetworkSpec::default();
+        assert_eq!(plain.pool(subnet).count(), 253);
+        assert_eq!(plain.pool(subnet).last(), Some(Ipv4Addr::new(10, 5, 0, 254)));
+        let aux = Ipv4Addr::new(10, 5, 0, 66);
+        let spec = NetworkSpec {
+            gateway: Some(Ipv4Addr::new(10, 5, 0, 65)),
+            ip_range: "10.5.0.64/29".parse().ok(),
+            aux_addresses: BTreeMap::from([("router".into(), aux)]),
+            ..plain
+        };
+        let pool: Vec<u8> = spec.pool(subnet).map(|address| address.octets()[3]).collect();
+        assert_eq!(pool, [64, 67, 68, 69, 70, 71]);
+        assert!(spec.is_host(subnet, Ipv4Addr::new(10, 5, 0, 1)) && !spec.is_host(subnet, aux));
+        assert!(!spec.is_host(subnet, Ipv4Addr::new(10, 5, 0, 255)));
         assert!(subnet.overlaps("10.0.0.0/8".parse().unwrap()));
         assert!(!subnet.overlaps("10.5.1.0/24".parse().unwrap()));
         for bad in ["", "10.5.0.1/24", "10.5.0.0", "10.5.0.0/33", "10.5.0.0/31", "x/24"] {

@@ -71,7 +71,7 @@ impl View {
                 }
             }
             view.networks.push(Network {
-                gateway: network.subnet.gateway(),
+                gateway: network.gateway.unwrap_or_else(|| network.subnet.gateway()),
                 subnet: network.subnet,
                 suffix: format!(".{}", network.name.as_str().to_ascii_lowercase()),
                 internal: network.internal,
@@ -206,6 +206,7 @@ mod tests {
         let network = |name: &str, subnet: &str, internal, endpoints| ZoneNetwork {
             name: name.parse().unwrap(),
             subnet: subnet.parse().unwrap(),
+            gateway: None,
             internal,
             endpoints,
         };
@@ -288,8 +289,13 @@ mod tests {
         let endpoints = (2..90)
             .map(|i| Endpoint { container: i.to_string(), address: Ipv4Addr::new(10, 1, 0, i), names: ["many".into()].into() })
             .collect();
-        let network =
-            ZoneNetwork { name: "n".parse().unwrap(), subnet: "10.1.0.0/24".parse().unwrap(), internal: false, endpoints };
+        let network = ZoneNetwork {
+            name: "n".parse().unwrap(),
+            subnet: "10.1.0.0/24".parse().unwrap(),
+            gateway: None,
+            internal: false,
+            endpoints,
+        };
         let view = View::new(&Zone { networks: vec![network] });
         let mut query = Message::query();
         query.add_query(Query::query(Name::from_ascii("many.").unwrap(), RecordType::A));

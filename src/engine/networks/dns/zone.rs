@@ -18,8 +18,10 @@ pub(crate) struct Zone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Network {
     pub name: Name,
-    /// Its gateway is where the server listens for it.
     pub subnet: Subnet,
+    /// Where the server listens for it; the subnet's first address unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
     /// Its containers are told nothing of the world outside.
     pub internal: bool,
     pub endpoints: Vec<Endpoint>,
