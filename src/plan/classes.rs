@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// Every field of [`ContainerSpec`], and what its change takes.
-const CLASSES: [(&str, Change); 54] = [
+const CLASSES: [(&str, Change); 55] = [
     ("image", Change::Recreate),
     ("entrypoint", Change::Recreate),
     ("command", Change::Recreate),
@@ -37,6 +37,7 @@ const CLASSES: [(&str, Change); 54] = [
     ("ports", Change::Recreate),
     // It says when a container is started, not what it is; the next start obeys what is declared then.
     ("depends_on", Change::Nothing),
+    ("update_after", Change::Nothing),
     ("healthcheck", Change::Update),
     ("restart", Change::Update),
     ("logging", Change::Recreate),
@@ -189,7 +190,7 @@ mod tests {
             "device_cgroup_rules": ["c 1:1 r"], "group_add": ["a"], "volumes_from": [{"container": "a", "read_only": true}],
             "dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["a"], "mac_address": "02:42:ac:11:00:02",
             "oom_score_adj": 1, "expose": ["80/tcp"], "publish_all": true, "annotations": {"a": "b"},
-            "external_links": {"a": "b"}, "post_start": [{"command": ["a"]}], "pre_stop": [{"command": ["a"]}],
+            "external_links": {"a": "b"}, "update_after": "a", "post_start": [{"command": ["a"]}], "pre_stop": [{"command": ["a"]}],
         });
         spec.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
