@@ -118,6 +118,9 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         spec.restart = policy;
     }
     let replicas = lifecycle::replicas(reader, &f, deploy.as_ref());
+    let parallelism = deploy.as_ref().and_then(|deploy| deploy.get("update_config"));
+    let parallelism = parallelism.and_then(|node| lifecycle::parallelism(reader, node));
+    spec.update_after = f.get("update_after").and_then(|node| reader.parse(node));
     let pre_start = f.get("pre_start").map(|node| lifecycle::pre_start(reader, node)).unwrap_or_default();
     for (name, at) in shared {
         if !spec.depends_on.contains_key(&name) {
@@ -165,6 +168,7 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             links,
             profiles,
             replicas,
+            parallelism,
             pre_start,
             ranges,
         },

@@ -108,6 +108,8 @@ pub(super) struct Container {
     pub(super) profiles: Vec<String>,
     /// How many there are; `None` is one.
     pub(super) replicas: Option<Replicas>,
+    /// How many of them are replaced at a time; `None` is all.
+    pub(super) parallelism: Option<u32>,
     pub(super) pre_start: Vec<PreStart>,
     /// Ranges of the host's ports, of which each one has a port.
     pub(super) ranges: Vec<PortRange>,

@@ -15,7 +15,7 @@ mod resources;
 
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
-pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ULIMIT};
+pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ULIMIT, UPDATE};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
 pub(super) use resources::{ATTACHMENT, CONFIG, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME};
@@ -267,6 +267,7 @@ pub(super) static CONTAINER: Table = Table {
             "Containers that must be there before",
         ),
         field("links", Form::List(&Form::Text), "Containers that must be there before: NAME, or NAME:ALIAS with a further name"),
+        field("update_after", NAME, "Where both are replaced, it is after this container runs again, and is healthy if checked"),
         field(
             "external_links",
             Form::List(&Form::Text),

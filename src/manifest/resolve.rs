@@ -226,6 +226,11 @@ fn dependencies(
         if let (Some(from), Some(to)) = (nodes.get(name), source) {
             graph.add_edge(*from, *to, ());
         }
+        if let Some(other) = placed.spec.spec.update_after.as_ref().filter(|other| !containers.contains_key(*other)) {
+            let hint = did_you_mean(other.as_str(), containers.keys().map(Name::as_str))
+                .unwrap_or_else(|| "`update_after` names a container of the same stack".to_owned());
+            problems.error_hint(placed.spec.image_at, format!("there is no container `{other}` to be replaced after"), hint);
+        }
         for (other, at) in &placed.spec.depends_on {
             let Some(target) = containers.get(other) else {
                 if is_broken(broken, "container", other) {

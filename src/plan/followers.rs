@@ -3,11 +3,11 @@
 
 use crate::manifest::Placed;
 use crate::model::Name;
-use crate::model::spec::ContainerSpec;
+use crate::model::spec::{ContainerSpec, Probe};
 use crate::observed::{Container, ContainerState};
 
 use super::draft::Draft;
-use super::step::{Action, Cause, Kind};
+use super::step::{Action, Cause, Kind, WaitFor};
 use super::steps::{dependents_first, resource};
 
 pub(super) fn followers(draft: &mut Draft<'_>) {
@@ -27,6 +27,24 @@ pub(super) fn followers(draft: &mut Draft<'_>) {
         let resource = resource(Kind::Container, name);
         draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
         draft.add(Action::Start, resource, engine_name, Some(old), causes);
+    }
+}
+
+/// Where one is replaced after another one that has a health check, that one is to be healthy first.
+pub(super) fn rolled(draft: &mut Draft<'_>) {
+    let desired = draft.desired;
+    for (name, Placed { engine_name, spec, .. }) in &desired.containers {
+        let Some((before, placed)) = spec.update_after.as_ref().and_then(|other| desired.containers.get_key_value(other)) else {
+            continue;
+        };
+        let is_replaced = draft.mine.contains_key(name) && draft.has(Kind::Container, engine_name, Action::Create);
+        let is_checked = placed.spec.healthcheck.as_ref().is_some_and(|check| check.test != Probe::None);
+        if is_replaced && is_checked && draft.has(Kind::Container, &placed.engine_name, Action::Create) {
+            let why = "is replaced after it".to_owned();
+            let causes = vec![Cause::Follows { resource: resource(Kind::Container, name), why }];
+            let wait = Action::Wait(WaitFor::Healthy);
+            draft.add(wait, resource(Kind::Container, before), &placed.engine_name, None, causes);
+        }
     }
 }
 

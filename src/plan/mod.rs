@@ -85,7 +85,7 @@ fn owner_text(owner: Option<&Owner>) -> String {
 /// A pass, and why it is there.
 type Pass = (&'static str, fn(&mut Draft<'_>));
 
-const PASSES: [Pass; 17] = [
+const PASSES: [Pass; 19] = [
     ("a packet filter that lacks something is made whole", steps::firewall),
     ("images come first: nothing is stopped for an image that cannot be had", images::images),
     ("networks are made, made anew or repaired", steps::networks),
@@ -93,6 +93,7 @@ const PASSES: [Pass; 17] = [
     ("containers are compared with what they were created from", steps::containers),
     ("whoever would wait for another in a circle starts again", steps::exchanges),
     ("who shares what another one has, or is to follow it, starts again with it", followers::followers),
+    ("who is replaced after another one waits until that one is well", followers::rolled),
     ("what is to start may need others to run once more", steps::revive_dependencies),
     ("what is no longer declared goes", steps::removals),
     ("a container is made of its image, networks and volumes", order::references),
@@ -102,6 +103,7 @@ const PASSES: [Pass; 17] = [
     ("what others depend on stops after them", order::stops),
     ("names, ports and addresses are free before they are taken again", order::takings),
     ("a volume goes after all that mounted it", order::volumes),
+    ("one after the other is replaced what is to be so", order::rolls),
     ("nothing is stopped before its image is committed, unless the commit needs what it holds", order::commits),
 ];
 

@@ -264,6 +264,23 @@ pub(super) fn volumes(draft: &mut Draft<'_>) {
     }
 }
 
+/// A container that is replaced after another one is stopped when that one runs again, and is healthy where it is checked. Where one
+/// of the two needs the other anyway, that counts more.
+pub(super) fn rolls(draft: &mut Draft<'_>) {
+    for (name, placed) in &draft.desired.containers {
+        let before = placed.spec.update_after.as_ref().and_then(|other| draft.desired.containers.get(other));
+        let (Some(before), Some(old)) = (before, draft.mine.get(name).copied()) else { continue };
+        if !draft.has(C, &placed.engine_name, Action::Create) {
+            continue;
+        }
+        for end in [Action::Stop, Action::Remove] {
+            for done in [Action::Start, Action::Wait(WaitFor::Healthy)] {
+                draft.need_if_free((C, &old.name, end), (C, &before.engine_name, done));
+            }
+        }
+    }
+}
+
 pub(super) fn commits(draft: &mut Draft<'_>) {
     for (name, placed) in &draft.desired.containers {
         let Some(old) = draft.mine.get(name).copied() else { continue };

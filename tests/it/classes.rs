@@ -79,6 +79,7 @@ fn other(name: &str, spec: &mut ContainerSpec) {
         "publish_all" => spec.publish_all = true,
         "annotations" => drop(spec.annotations.insert(text(), text())),
         "external_links" => drop(spec.external_links.insert(text(), "s-beside".into())),
+        "update_after" => spec.update_after = Some("other".parse().unwrap()),
         "post_start" => spec.post_start = serde_json::from_str(r#"[{"command": ["true"]}]"#).unwrap(),
         "pre_stop" => spec.pre_stop = serde_json::from_str(r#"[{"command": ["true"]}]"#).unwrap(),
         "expose" => spec.expose = ["77/tcp".parse().unwrap()].into(),

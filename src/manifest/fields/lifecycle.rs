@@ -47,6 +47,21 @@ pub(in crate::manifest) static DEPLOY: Table = Table {
         field("mode", Form::Choice(&["replicated", "global"]), "There is one host, so both are the same"),
         field("replicas", Form::Integer, "How many there are: NAME, NAME-2, NAME-3 and so on, which all answer to NAME"),
         field("restart_policy", Form::Object(&RESTART), "When it is started again; `restart` counts more"),
+        field("update_config", Form::Object(&UPDATE), "How several are replaced; all at once unless given"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static UPDATE: Table = Table {
+    what: "`update_config`",
+    fields: &[
+        field("parallelism", Form::Integer, "How many at a time; 0 is all"),
+        field("order", Form::Choice(&["stop-first", "start-first"]), "stop-first: the old one goes before the new one comes"),
+        field(
+            "failure_action",
+            Form::Choice(&["pause", "continue", "rollback"]),
+            "pause: those that come after stay as they are",
+        ),
     ],
     unsupported: &[],
 };

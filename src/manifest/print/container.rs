@@ -43,6 +43,7 @@ impl Printer<'_> {
         self.reach(&mut fields, spec);
         fields.texts("profiles", self.origins.profiles.get(name).into_iter().flatten());
         self.dependencies(&mut fields, name, &spec.depends_on);
+        fields.some("update_after", spec.update_after.as_ref());
         fields.map("post_start", hooks(&spec.post_start));
         fields.map("pre_stop", hooks(&spec.pre_stop));
         if let Some(check) = &spec.healthcheck {

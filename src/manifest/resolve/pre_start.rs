@@ -43,7 +43,7 @@ pub(super) fn expand(declared: &mut Declared, problems: &mut Problems) {
 
 fn body(container: &Container, step: &PreStart, before: Option<&Name>) -> Container {
     let mut body = container.clone();
-    (body.replicas, body.build) = (None, None);
+    (body.replicas, body.parallelism, body.build) = (None, None, None);
     body.ranges.clear();
     body.links.clear();
     let spec = &mut body.spec;
@@ -59,6 +59,7 @@ fn body(container: &Container, step: &PreStart, before: Option<&Name>) -> Contai
     if step.privileged {
         (spec.privileged, spec.userns) = (true, UsersMode::Host);
     }
+    spec.update_after = None;
     // It is not reached, not looked after and not started again.
     spec.ports.clear();
     spec.expose.clear();

@@ -25,11 +25,15 @@ pub(super) fn expand(declared: &mut Declared, default: &Name, problems: &mut Pro
         let original = container.name.clone();
         let ranges = std::mem::take(&mut container.body.ranges);
         let mut taken = container.body.spec.ports.clone();
-        for (number, name) in (0u32..).zip(names) {
+        for (number, name) in names.iter().cloned().enumerate() {
             // That only one can be called so has been said.
             let engine_name = container.engine_name.clone().filter(|_| number == 0);
             let mut replica =
                 Resource { name, at: container.at, external: container.external, body: container.body.clone(), engine_name };
+            let before = container.body.parallelism.and_then(|parallel| number.checked_sub(parallel as usize));
+            if let Some(before) = before.and_then(|before| names.get(before)) {
+                replica.body.spec.update_after = Some(before.clone());
+            }
             for range in &ranges {
                 let Some(port) = range.port(&taken) else {
                     let message = match count {

@@ -190,3 +190,20 @@ fn addresses_of_networks() {
     )]);
     insta::assert_snapshot!(found.join("\n"));
 }
+
+#[test]
+fn several_are_replaced_one_after_the_other() {
+    let loaded = compose(
+        "services: {a: {image: a, scale: 4, deploy: {update_config: {parallelism: 2, order: start-first, delay: 5s, failure_action: pause}}}, b: {image: b, update_after: a}}\n",
+    );
+    let after = |name: &str| loaded.desired.containers[name].spec.update_after.as_ref().map(ToString::to_string);
+    let all: Vec<_> = ["a", "a-2", "a-3", "a-4", "b"].map(after).into_iter().collect();
+    assert_eq!(all, [None, None, Some("a".into()), Some("a-2".into()), Some("a".into())]);
+    let said: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(said, ["`delay` is without effect", "this `order` is without effect"]);
+    let found = errors_of(&[(
+        "compose.yaml",
+        "services: {a: {image: a, update_after: b, deploy: {update_config: {parallelism: -1, order: x}}}}\n",
+    )]);
+    assert_eq!(found.len(), 3, "{found:?}");
+}

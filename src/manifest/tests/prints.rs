@@ -348,6 +348,7 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             spec.hostname = flags[7].then(|| "box".to_owned());
             spec.domainname = flags[7].then(|| "example.org".to_owned());
             spec.dns = if flags[0] { vec!["1.1.1.1".parse().unwrap(), "fd00::1".parse().unwrap()] } else { vec![] };
+            spec.update_after = flags[1].then(|| "b".parse().unwrap());
             spec.external_links = if flags[0] { BTreeMap::from([("x".to_owned(), "far".to_owned())]) } else { BTreeMap::new() };
             spec.dns_search = if flags[1] { vec![".".to_owned()] } else { vec![] };
             spec.extra_hosts =

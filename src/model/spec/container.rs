@@ -122,6 +122,9 @@ pub struct ContainerSpec {
     /// Containers of others in a network of its own that it knows by a name of its choice: their names or ids by these.
     #[serde(default, skip_serializing_if = "is_default")]
     pub external_links: BTreeMap<String, String>,
+    /// The container of the same stack after which it is replaced, where both are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub update_after: Option<Name>,
     /// For tools that read the OCI specification.
     #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
@@ -193,6 +196,7 @@ impl ContainerSpec {
             expose: BTreeSet::new(),
             publish_all: false,
             external_links: BTreeMap::new(),
+            update_after: None,
             annotations: BTreeMap::new(),
             post_start: Vec::new(),
             pre_stop: Vec::new(),

@@ -50,3 +50,26 @@ fn whoever_follows_starts_again_after_it() {
     assert_eq!(shown(&next), ["stop log", "stop web", "start web", "start log"]);
     assert!(render(&next, false).contains("container/db was started after this one"), "{}", render(&next, false));
 }
+
+#[test]
+fn several_are_replaced_one_after_the_other() {
+    let mut desired = Desired::empty(stack());
+    let image: ImageRef = "app:1".parse().unwrap();
+    desired.images.insert(name("app"), ImageSpec::new(image.clone(), ImageSource::Pull(Pull::default())));
+    let mut one = ContainerSpec::new(image);
+    one.restart = RestartPolicy::Always;
+    one.healthcheck = Some(Healthcheck::new(Probe::Shell("x".into())));
+    let after = |other: &str| ContainerSpec { update_after: Some(name(other)), ..one.clone() };
+    desired.containers.extend([placed("a", one.clone()), placed("a-2", after("a")), placed("a-3", after("a-2"))]);
+    let mut host = Host::default();
+    host.apply(&desired, &plan(&desired, &host.observed).unwrap());
+    desired.containers.values_mut().for_each(|placed| placed.spec.command = Some(vec!["x".into()]));
+    let next = plan(&desired, &host.observed).unwrap();
+    let one_by_one =
+        |name: &str| ["stop", "remove", "create", "start", "wait until healthy"].map(|verb| format!("{verb} {name}"));
+    let mut wanted: Vec<String> = ["a", "a-2", "a-3"].iter().flat_map(|name| one_by_one(name)).collect();
+    wanted.pop();
+    assert_eq!(shown(&next), wanted);
+    host.apply(&desired, &next);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+}

@@ -35,6 +35,9 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
         if misc % 5 == 1 {
             spec.environment.insert("X".into(), misc.to_string());
         }
+        if misc % 7 == 2 && i > 0 {
+            spec.update_after = Some(name(format!("c{}", i - 1)));
+        }
         for before in 0..i {
             if depends & (1 << before) != 0 {
                 let target = desired.containers.get_mut(&name(format!("c{before}"))).unwrap();
