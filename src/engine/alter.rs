@@ -55,7 +55,7 @@ impl Engine {
             made = self.made_files(new, given.as_ref())?;
         }
         files::failpoint("alter attached")?;
-        parts.containers.rewrite_files(new, &made)?;
+        parts.containers.rewrite_files(old, new, &made)?;
         files::failpoint("alter rewritten")?;
         for signal in signals(&old.spec, &new.spec) {
             parts.containers.signal(&new.id, signal).await?;

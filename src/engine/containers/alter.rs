@@ -52,7 +52,7 @@ impl Containers {
 
     /// Gives the files of a container that runs another content, where they have one: its configs, and those that the engine
     /// makes for it, by name. What it does not have mounted is not there.
-    pub fn rewrite_files(&self, new: &Record, made: &[(&str, String)]) -> Result<(), ContainersError> {
+    pub fn rewrite_files(&self, old: &Record, new: &Record, made: &[(&str, String)]) -> Result<(), ContainersError> {
         let run = self.instance.container_run_dir(&new.id);
         for (name, content) in made {
             let path = run.join(name);
@@ -60,7 +60,7 @@ impl Containers {
                 files::rewrite(&path, content.as_bytes())?;
             }
         }
-        self.rewrite_configs(new)
+        self.rewrite_configs(old, new)
     }
 
     /// Records what a container is from its next start on.

@@ -38,7 +38,7 @@ impl Containers {
             let limits = Cgroup::at(&self.cgroup(&record.id)?)?.with_defaults(record.spec.limits.clone())?;
             self.heard(&record.id, Client::new(&self.instance, &record.id).update(None, Some(limits)).await)?;
         }
-        self.rewrite_configs(&record)
+        self.rewrite_configs(&record, &record)
     }
 }
 

@@ -77,13 +77,17 @@ impl Containers {
     /// what it has mounted.
     ///
     /// # Errors
-    /// When a file is not there that is mounted.
-    pub(super) fn rewrite_configs(&self, record: &Record) -> Result<(), ContainersError> {
+    /// When the file of one is not there that is another one than in `old`.
+    pub(super) fn rewrite_configs(&self, old: &Record, record: &Record) -> Result<(), ContainersError> {
         for mount in &record.spec.mounts {
             let Mount::Config { digest, target, secret, .. } = mount else { continue };
             let path = self.folder_of_configs(&record.id, *secret).join(file_name(target));
-            if Digest::of(&files::read(&path)?) != *digest {
-                files::rewrite(&path, &self.content(record, digest, target)?)?;
+            // One that was started by a version that named its files otherwise keeps what it has.
+            let is_kept = || old.spec.mounts.iter().any(|old| matches!(old, Mount::Config { digest: was, .. } if was == digest));
+            match files::read_if_there(&path)? {
+                Some(content) if Digest::of(&content) == *digest => {}
+                None if is_kept() => {}
+                _ => files::rewrite(&path, &self.content(record, digest, target)?)?,
             }
         }
         Ok(())
