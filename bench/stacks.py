@@ -7,14 +7,19 @@ from common import IMAGE, daemon, docker, memory, rootfs, wait_for
 
 SIZES = (20, 100)
 MANY = 1000
+# Containers in one network.
+EACH = 200
 
 
 def compose_file(bench, count):
     folder = bench.folder / f"stack{count}"
     folder.mkdir()
-    services = "".join(f'  s{n}: {{image: "{IMAGE}", command: [sleep, "100000"], stop_signal: SIGKILL}}\n' for n in range(count))
+    # A network has 253 addresses unless it is told otherwise.
+    networks = "".join(f"  n{n}: {{}}\n" for n in range((count + EACH - 1) // EACH))
+    services = "".join(f'  s{n}: {{image: "{IMAGE}", command: [sleep, "100000"], stop_signal: SIGKILL, networks: [n{n // EACH}]}}\n'
+                       for n in range(count))
     path = folder / "compose.yaml"
-    path.write_text(f'version: "3"\nservices:\n{services}')
+    path.write_text(f'version: "3"\nservices:\n{services}networks:\n{networks}')
     return path
 
 

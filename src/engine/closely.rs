@@ -18,6 +18,9 @@ use crate::sys::resolve::open_by;
 pub(super) fn faults(parts: &Parts, record: &Record, status: &Status) -> Result<Vec<Fault>, EngineError> {
     let ContainerState::Running { pid, .. } = status.state else { return Ok(Vec::new()) };
     let found = of_parts(parts, record, pid);
+    if matches!(&found, Ok(faults) if faults.is_empty()) {
+        return found;
+    }
     // What was seen of one that has ended meanwhile, or of another process with its number, says nothing.
     if sys::process_start_ticks(pid).is_ok_and(|ticks| ticks == status.started_ticks) { found } else { Ok(Vec::new()) }
 }

@@ -9,6 +9,9 @@ use super::{Engine, EngineError, closely};
 use crate::model::ContainerId;
 use crate::observed::{Container, ContainerState, Fault, Health, HealthReport, Observed};
 
+/// So many containers are looked into by one thread.
+const WORTH_A_THREAD: usize = 64;
+
 impl Engine {
     /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
     /// containers there are.
@@ -78,10 +81,20 @@ impl Engine {
             owned.filter_map(|record| Some((record.clone(), states.get(&record.id)?.clone()))).collect();
         let engine = self.clone();
         let work = move || {
-            let look = |(record, status): (Record, Status)| {
-                closely::faults(&engine.0, &record, &status).map(|faults| (record.id, faults))
+            let look = |(record, status): &(Record, Status)| {
+                closely::faults(&engine.0, record, status).map(|faults| (record.id.clone(), faults))
             };
-            pairs.into_iter().map(look).collect()
+            // The kernel answers several at once; a few containers are not worth a thread.
+            let threads =
+                if pairs.len() < WORTH_A_THREAD { 1 } else { std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) };
+            let share = pairs.len().div_ceil(threads).max(1);
+            std::thread::scope(|scope| {
+                let parts: Vec<_> =
+                    pairs.chunks(share).map(|part| scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())).collect();
+                let found =
+                    parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                found.collect()
+            })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Interrupted)?
     }

@@ -36,6 +36,21 @@ impl Lock {
         }
     }
 
+    /// As [`try_take`](Self::try_take), where it is only looked whether somebody else has it: whoever watches the folder is not told that
+    /// a file was written, unless there was none.
+    pub fn try_take_unseen(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => open(path)?,
+            Err(e) => return Err(FileError::new("open", path, e)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(FileError::new("lock", path, e)),
+        }
+    }
+
     /// A place beside others who share the lock, or `None` when somebody holds it alone.
     pub fn try_share(path: &Path) -> Result<Option<Self>, FileError> {
         let file = open(path)?;
@@ -88,7 +103,11 @@ mod tests {
         let held = Lock::wait(&path).unwrap();
         assert!(Lock::is_held(&path).unwrap());
         assert!(Lock::try_take(&path).unwrap().is_none());
+        assert!(Lock::try_take_unseen(&path).unwrap().is_none());
         drop(held);
+        let unseen = Lock::try_take_unseen(&path).unwrap();
+        assert!(unseen.is_some() && Lock::is_held(&path).unwrap());
+        drop(unseen);
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

@@ -160,5 +160,9 @@ mod tests {
         assert!(!comings.take().await.unwrap());
         std::fs::write(path("old/lock"), b"").unwrap();
         comes(&mut comings).await;
+        // Each look asks whether a container has a monitor: were that a reason for the next one, there would be no end of looks.
+        assert!(crate::engine::monitor::Job::withdraw(&path("old")).unwrap());
+        std::fs::write(path("old/exec-2.json"), b"1").unwrap();
+        assert!(!comings.take().await.unwrap());
     }
 }

@@ -8,7 +8,7 @@ use setpoint::files::failpoint::POINTS;
 use crate::harness::{BUSYBOX, Host, Ran, leftovers};
 
 /// How a run fails, and how many passings are left out between two that are met where not all are.
-const WAYS: [(&str, usize); 4] = [("kill", 5), ("error", 13), ("panic", 23), ("delay", 37)];
+const WAYS: [(&str, usize); 4] = [("kill", 7), ("error", 17), ("panic", 29), ("delay", 43)];
 
 /// Two editions of a stack. Between them something of every kind is made, altered, made anew and taken away.
 fn write(host: &Host, edition: usize) {

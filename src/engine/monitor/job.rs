@@ -90,8 +90,8 @@ impl Job {
         if !folder.is_dir() {
             return Ok(true);
         }
-        // Its own lock: whoever reads orders holds it.
-        let Some(_lock) = Lock::try_take(&folder.join(status::LOCK))? else { return Ok(false) };
+        // Its own lock: whoever reads orders holds it. Unseen, because the daemon is woken by the end of one who held it.
+        let Some(_lock) = Lock::try_take_unseen(&folder.join(status::LOCK))? else { return Ok(false) };
         files::remove_all(&folder.join(status::JOB))?;
         Ok(true)
     }

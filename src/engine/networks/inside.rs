@@ -13,7 +13,7 @@ use crate::sys;
 pub(super) fn address_fault(network: &NetworkRow, lease: &Lease, live: &Live) -> Option<String> {
     let table = read(live, "fib_trie")?;
     let fault = || format!("it lacks its address {} in network {}", lease.address, network.name);
-    (!has_address(&table, lease.address)).then(fault)
+    (!has_address(&table, lease.address) && is_still(live)).then(fault)
 }
 
 /// `None` when the container's default route leads where it is to lead.
@@ -22,6 +22,7 @@ pub(super) fn route_fault(networks: &[&NetworkRow], live: &Live) -> Option<Strin
     let table = read(live, "route")?;
     match default_gateway(&table) {
         Some(found) if found == gateway => None,
+        _ if !is_still(live) => None,
         Some(found) => Some(format!("its default route leads to {found} instead of {gateway}")),
         None => Some(format!("its default route to {gateway} is gone")),
     }
@@ -29,8 +30,13 @@ pub(super) fn route_fault(networks: &[&NetworkRow], live: &Live) -> Option<Strin
 
 /// A file of its namespace; `None` when it has ended.
 fn read(live: &Live, name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{}/net/{name}", live.pid)).ok()?;
-    sys::process_start_ticks(live.pid).is_ok_and(|ticks| ticks == live.started_ticks).then_some(text)
+    fs::read_to_string(format!("/proc/{}/net/{name}", live.pid)).ok()
+}
+
+/// Whether what was read is of the container's process, and not of another one with its number. The kernel takes a while to tell,
+/// so only a fault is worth the question.
+fn is_still(live: &Live) -> bool {
+    sys::process_start_ticks(live.pid).is_ok_and(|ticks| ticks == live.started_ticks)
 }
 
 /// Whether a table of routes has this address as one of the host's own: a line with the address, and after it one that says so.
