@@ -46,7 +46,7 @@ impl Engine {
         if around(&old.spec) != around(&new.spec) && new.spec.network_mode.container().is_none() {
             let given = match start::joins(new) {
                 Some(joins) => {
-                    let live = self.live()?.into_iter().find(|live| live.id == new.id);
+                    let live = self.live_one(new)?;
                     let ports = start::published(&new.spec, &image);
                     Some(parts.networks.reattach(&new.id, live, &joins, &ports).await?)
                 }

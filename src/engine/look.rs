@@ -123,9 +123,15 @@ impl Engine {
     pub(super) fn live(&self) -> Result<Vec<Live>, EngineError> {
         let mut all = Vec::new();
         for record in self.0.containers.list()? {
-            all.extend(live(&record.id, &self.0.containers.status(&record.id)?, record.spec.mac_address.map(|mac| mac.0)));
+            all.extend(self.live_one(&record)?);
         }
         Ok(all)
+    }
+
+    /// The same of one; `None` when it does not run.
+    pub(super) fn live_one(&self, record: &Record) -> Result<Option<Live>, EngineError> {
+        let mac = record.spec.mac_address.map(|mac| mac.0);
+        Ok(live(&record.id, &self.0.containers.status(&record.id)?, mac))
     }
 }
 

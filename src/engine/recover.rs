@@ -108,7 +108,7 @@ impl Engine {
     /// its configs. One that does not run gets them when it starts.
     pub async fn repair_container(&self, id: &ContainerId) -> Result<(), EngineError> {
         let held = self.0.containers.hold(id).await?;
-        let Some(live) = self.live()?.into_iter().find(|live| live.id == *id) else { return Ok(()) };
+        let Some(live) = self.live_one(&self.0.containers.get(id)?)? else { return Ok(()) };
         self.0.networks.repair_container(live).await?;
         Ok(self.0.containers.repair(&held).await?)
     }

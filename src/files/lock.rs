@@ -28,12 +28,7 @@ impl Lock {
 
     /// The lock, or `None` when somebody else holds it.
     pub fn try_take(path: &Path) -> Result<Option<Self>, FileError> {
-        let file = open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(FileError::new("lock", path, e)),
-        }
+        Self::take(open(path)?, path)
     }
 
     /// As [`try_take`](Self::try_take), where it is only looked whether somebody else has it: whoever watches the folder is not told that
@@ -44,6 +39,10 @@ impl Lock {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => open(path)?,
             Err(e) => return Err(FileError::new("open", path, e)),
         };
+        Self::take(file, path)
+    }
+
+    fn take(file: File, path: &Path) -> Result<Option<Self>, FileError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),

@@ -201,7 +201,7 @@ impl Reconciler {
 
     /// What a destroy would do now. Volumes are in it only when `volumes`.
     pub async fn plan_destroy(&self, stack: &Name, volumes: bool) -> Result<Plan, ReconcileError> {
-        Ok(plan::plan_destroy(stack, &self.engine.observe_closely().await?, volumes)?)
+        Ok(plan::plan_destroy(stack, &self.engine.observe().await?, volumes)?)
     }
 
     /// Makes the host what `desired` says because a user says so: images whose pull policy is `always` are asked for at
