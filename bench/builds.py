@@ -74,7 +74,7 @@ def measure(bench):
         bench.row(f"build of {STEPS} RUNs", commands(steps, True), rounds=ROUNDS)
         bench.row("the same, nothing changed", commands(steps, False), rounds=ROUNDS)
         bench.row(f"build of {STAGES} stages that take half a second", commands(stages, True), rounds=ROUNDS)
-        bench.row(f"COPY of {FILES:,} files", commands(many, True), rounds=1)
-        bench.row("the same, nothing changed", commands(many, False), rounds=1)
+        bench.row(f"COPY of {FILES:,} files", commands(many, True), rounds=3)
+        bench.row("the same, nothing changed", commands(many, False), rounds=3)
     for path in (folder / "buildah", many):
         shutil.rmtree(path, ignore_errors=True)

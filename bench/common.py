@@ -100,7 +100,9 @@ class Bench:
             for name, argv in commands.items():
                 if before:
                     before(name)
-                # What the last program left to be done in the background is not to count against the next one.
+                # What the last program left to be done in the background, or to be written to the disk, is not to count against the
+                # next one: setpoint waits until its own is on the disk, and that would take another's along.
+                subprocess.run(["sync", "-f", self.folder], check=True)
                 time.sleep(REST)
                 ms = self.crun_thread.submit(self.timed, argv).result() if name in CRUN else self.timed(argv)
                 after = (between or {}).get(name)

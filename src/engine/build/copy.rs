@@ -9,16 +9,20 @@ use super::dockerfile::{AddFiles, CopyFiles, Place, Transfer};
 use super::error::BuildError;
 use super::events::Running;
 use super::files::git::{self, GitSource};
-use super::files::{self, Copied, CopyOrder, Download, Select, Selection, Tree, Web, write_document};
+use super::files::{self, Copied, CopyOrder, Download, FilesError, Rest, Select, Selection, Tree, Web, write_document};
 use super::ignore::Ignore;
 use super::layers::Layers;
 use super::permissions::Permissions;
 use super::stage::Builder;
 use super::stages::{Source, Step};
-use super::work::{Origin, Work};
+use super::work::Origin;
 use crate::engine::images::{Draft, DraftLayer};
 use crate::engine::runtime::look_up_at;
 use crate::model::Digest;
+
+/// So many files, or so many bytes, are sent to the disk before the end of the build.
+const MANY: u64 = 2_000;
+const MUCH: u64 = 64 << 20;
 
 /// What is copied, with all variables replaced.
 struct Order {
@@ -346,11 +350,25 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, mut fetched:
     work.bring(&layers).await?;
     let again = order.clone();
     let (copied, layer) = tokio::task::spawn_blocking(move || {
+        let epoch = work.request.epoch;
+        let to = CopyOrder {
+            destination: again.destination.clone(),
+            to_folder: again.to_folder,
+            owner,
+            mode: again.chmod.clone(),
+            epoch,
+        };
         let draft = layers.draft(&work.images)?;
         let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
-        let copied = write(&work, &again, &selections, &fetched, owner, &root)?;
+        let (mut copied, rest) = write(&again, &to, &selections, &fetched, &root)?;
+        // With it goes the mount, and the upper folder is nobody else's.
         drop(root);
-        Ok::<_, BuildError>((copied, work.images.seal(draft, work.request.epoch)?))
+        if let Some(rest) = rest {
+            copied = copied.and(rest.copy(draft.opened().map_err(FilesError::from)?.as_fd(), &to)?);
+        }
+        let is_large = copied.entries >= MANY || copied.bytes >= MUCH;
+        let layer = if is_large { work.images.seal_large(draft, epoch)? } else { work.images.seal(draft, epoch)? };
+        Ok::<_, BuildError>((copied, layer))
     })
     .await?
     .map_err(|error| told_at(builder, order.place, error))?;
@@ -441,46 +459,46 @@ pub(super) fn numeric(text: &str) -> Option<(u32, u32)> {
     Some((number(user)?, number(group)?))
 }
 
-fn write(
-    work: &Work,
+/// Does what the step says in `root`, the stage as it is, and returns what is to be done in the stage's upper folder then.
+fn write<'a>(
     order: &Order,
-    selections: &[Selection],
-    fetched: &Fetched,
-    owner: Option<(u32, u32)>,
+    to: &CopyOrder,
+    selections: &'a [Selection],
+    fetched: &'a Fetched,
     root: &std::os::fd::OwnedFd,
-) -> Result<Copied, BuildError> {
-    let to = CopyOrder {
-        destination: order.destination.clone(),
-        to_folder: order.to_folder,
-        owner,
-        mode: order.chmod.clone(),
-        epoch: work.request.epoch,
-    };
-    let mut all = Copied::default();
-    let mut take = |one: Copied| {
-        all.entries += one.entries;
-        all.bytes += one.bytes;
-        all.doubts.extend(one.doubts);
-        all.changed |= one.changed;
-    };
+) -> Result<(Copied, Option<Rest<'a>>), BuildError> {
     let all_here: Vec<Turn> = (0..selections.len()).map(Turn::Here).collect();
-    for turn in if fetched.turns.is_empty() { &all_here } else { &fetched.turns } {
-        take(match *turn {
+    let turns = if fetched.turns.is_empty() { &all_here } else { &fetched.turns };
+    if let ([turn], true) = (turns.as_slice(), order.documents.is_empty()) {
+        // Nothing comes on top of it.
+        let selection = match *turn {
+            Turn::Here(number) if order.unpacks.is_none() => Some(&selections[number]),
+            Turn::Git(number) => Some(&fetched.checkouts[number]),
+            Turn::Here(_) | Turn::Web(_) => None,
+        };
+        if let Some(selection) = selection {
+            let (copied, rest) = files::copy_leaving(selection, root.as_fd(), to)?;
+            return Ok((copied, Some(rest)));
+        }
+    }
+    let mut all = Copied::default();
+    for turn in turns {
+        all = all.and(match *turn {
             Turn::Here(number) => match order.unpacks {
-                Some((unpacks, _)) => files::add(&selections[number], root.as_fd(), &to, unpacks)?,
-                None => files::copy(&selections[number], root.as_fd(), &to)?,
+                Some((unpacks, _)) => files::add(&selections[number], root.as_fd(), to, unpacks)?,
+                None => files::copy(&selections[number], root.as_fd(), to)?,
             },
             Turn::Web(number) => {
                 let unpacks = order.unpacks.is_some_and(|(_, fetched)| fetched);
-                fetched.downloads[number].put(root.as_fd(), &to, unpacks)?
+                fetched.downloads[number].put(root.as_fd(), to, unpacks)?
             }
-            Turn::Git(number) => files::copy(&fetched.checkouts[number], root.as_fd(), &to)?,
+            Turn::Git(number) => files::copy(&fetched.checkouts[number], root.as_fd(), to)?,
         });
     }
     for (name, content) in &order.documents {
-        take(write_document(root.as_fd(), &to, name, content.as_bytes())?);
+        all = all.and(write_document(root.as_fd(), to, name, content.as_bytes())?);
     }
-    Ok(all)
+    Ok((all, None))
 }
 
 #[cfg(test)]

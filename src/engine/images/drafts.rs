@@ -34,6 +34,12 @@ impl Draft {
         self.0.root()
     }
 
+    /// The upper folder, open.
+    pub fn opened(&self) -> Result<fs::File, FileError> {
+        let root = self.upper();
+        fs::File::open(&root).map_err(|e| FileError::new("open", &root, e))
+    }
+
     /// For the overlay's own use, on the same file system.
     pub fn work(&self) -> PathBuf {
         self.0.path().join("work")
@@ -144,6 +150,19 @@ impl Images {
         let created = epoch.unwrap_or_else(|| OffsetDateTime::now_utc().unix_timestamp());
         let staged = Arc::new(scratch.into_staged(sealed, None));
         Ok(DraftLayer { diff_id: sealed.diff_id, created, place: LayerPlace::Made(staged) })
+    }
+
+    /// The same where there is much in it: it goes to the disk meanwhile, and the publication has less to wait for.
+    pub fn seal_large(&self, draft: Draft, epoch: Option<i64>) -> Result<DraftLayer, ImagesError> {
+        let (root, folder) = (draft.upper(), draft.opened()?);
+        std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| rustix::fs::syncfs(&folder));
+            let sealed = self.seal(draft, epoch);
+            let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // What could not be written now would not be told to whoever syncs later.
+            synced.map_err(|e| FileError::new("sync", &root, e))?;
+            sealed
+        })
     }
 
     /// What a stage that begins with this image begins with.

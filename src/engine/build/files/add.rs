@@ -40,7 +40,7 @@ pub fn add(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder, unp
         return Err(several);
     }
     let skipped: BTreeSet<usize> = archives.iter().map(|(index, ..)| *index).collect();
-    let mut done = copy_but(selection, target, order, &skipped)?;
+    let mut done = copy_but(selection, target, order, &skipped, None)?;
     for (index, file, meta, path) in archives {
         let copied = unpack_into(target, order, file, &path, selection.tree.name())?;
         done.entries += copied.entries;

@@ -21,7 +21,8 @@ use rustix::process::{getegid, geteuid};
 use super::content::{Copier, Means};
 use super::digest;
 use super::select::{Item, Selection};
-use super::target::{CopyOrder, Target};
+use super::straight::Rest;
+use super::target::{CopyOrder, Entered, Target};
 use super::{Doubt, FilesError, xattrs};
 
 /// What was done.
@@ -40,26 +41,40 @@ pub struct Copied {
 /// Files of one folder that are handed to a thread at once: two threads in one folder wait for each other.
 const AT_ONCE: usize = 1024;
 /// Below this many items a second thread costs more than it helps.
-const WORTH_A_THREAD: usize = 256;
+pub(super) const WORTH_A_THREAD: usize = 256;
 /// Names in one folder are made one after the other anyway.
-const MOST_THREADS: usize = 4;
+pub(super) const MOST_THREADS: usize = 4;
 /// Handed over and not yet done.
 const WAITING: usize = 32;
+
+impl Copied {
+    /// With what was done besides.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+        self.doubts.extend(other.doubts);
+        self.changed |= other.changed;
+        self
+    }
+}
 
 /// Copies a selection to where the order says, below `target`.
 ///
 /// # Errors
 /// The first thing that could not be copied; what was copied before stays.
 pub fn copy(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder) -> Result<Copied, FilesError> {
-    copy_but(selection, target, order, &BTreeSet::new())
+    copy_but(selection, target, order, &BTreeSet::new(), None)
 }
 
-/// The same without some of the items, by their indices; none of these is a folder.
-pub(super) fn copy_but(
-    selection: &Selection,
+/// The same without some of the items, by their indices; none of these is a folder. With `rest`, files of folders that are made
+/// here are left to it.
+pub(super) fn copy_but<'a>(
+    selection: &'a Selection,
     target: BorrowedFd<'_>,
     order: &CopyOrder,
     skipped: &BTreeSet<usize>,
+    rest: Option<&mut Rest<'a>>,
 ) -> Result<Copied, FilesError> {
     let mut target = Target::new(target, order, selection.tree.name())?;
     if let Some(several) = several(selection, &target) {
@@ -82,25 +97,12 @@ pub(super) fn copy_but(
     };
     let mut times = Vec::new();
     let done = {
-        let run = Run {
-            selection,
-            skipped,
-            target: &target,
-            base: path,
-            own: (geteuid(), getegid()),
-            rename: rename.as_deref(),
-            means: Means::default(),
-            bytes: AtomicU64::new(0),
-            changed: Mutex::default(),
-            failure: Mutex::default(),
-            failed: AtomicBool::new(false),
-        };
-        run.all(base, &mut times)?;
-        let mut doubts = doubts;
-        let changed = run.changed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let any = !changed.is_empty();
-        doubts.extend(changed.into_iter().map(|path| Doubt::Changed { path }));
-        Copied { entries: (selection.items.len() - skipped.len()) as u64, bytes: run.bytes.into_inner(), doubts, changed: any }
+        // The base of a single file that is called otherwise is another folder than the destination.
+        let real = rest.as_ref().filter(|_| rename.is_none()).and_then(|_| target.followed(&path).ok());
+        let run = Run { base: path, real, rename: rename.as_deref(), ..Run::of(selection, skipped, &target) };
+        run.all(base, &mut times, rest)?;
+        let entries = (selection.items.len() - skipped.len()) as u64;
+        Copied { entries, doubts, ..Copied::default() }.and(run.copied())
     };
     target.times = times;
     target.finish()?;
@@ -121,16 +123,18 @@ pub(super) fn several(selection: &Selection, target: &Target<'_>) -> Option<File
 }
 
 /// One copy on its way; shared by its threads.
-struct Run<'a> {
+pub(super) struct Run<'r, 'a> {
     selection: &'a Selection,
-    skipped: &'a BTreeSet<usize>,
-    target: &'a Target<'a>,
+    skipped: &'r BTreeSet<usize>,
+    pub(super) target: &'r Target<'r>,
     /// The folder that places are relative to.
     base: PathBuf,
+    /// The same without links on the way, where that is to be known.
+    real: Option<PathBuf>,
     /// Of this process.
     own: (Uid, Gid),
     /// What the only item is called there.
-    rename: Option<&'a OsStr>,
+    rename: Option<&'r OsStr>,
     means: Means,
     bytes: AtomicU64,
     /// Files that were not what was selected.
@@ -140,16 +144,25 @@ struct Run<'a> {
 }
 
 /// A folder that is being filled.
-struct Filled {
+pub(super) struct Filled {
     fd: OwnedFd,
     /// What is made in it belongs to its own group.
     hands_down: bool,
+    /// Where it is, without links on the way, if that is known.
+    real: Option<PathBuf>,
+    /// It was made here.
+    is_new: bool,
 }
 
 impl Filled {
-    fn of(fd: OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn of(fd: OwnedFd, real: Option<PathBuf>, is_new: bool) -> Result<Self, Errno> {
         let hands_down = fstat(&fd)?.st_mode & 0o2000 != 0;
-        Ok(Self { fd, hands_down })
+        Ok(Self { fd, hands_down, real, is_new })
+    }
+
+    /// Where it is, if nobody else can have it yet.
+    fn new_place(&self) -> Option<&PathBuf> {
+        self.real.as_ref().filter(|_| self.is_new)
     }
 }
 
@@ -168,12 +181,51 @@ struct Batch<'a> {
     items: Vec<&'a Item>,
 }
 
-impl<'a> Run<'a> {
-    fn all(&self, base: Arc<OwnedFd>, times: &mut Vec<(PathBuf, (i64, u32))>) -> Result<(), FilesError> {
+impl<'r, 'a> Run<'r, 'a> {
+    /// One whose files go to places that are known.
+    pub(super) fn of(selection: &'a Selection, skipped: &'r BTreeSet<usize>, target: &'r Target<'r>) -> Self {
+        Self {
+            selection,
+            skipped,
+            target,
+            base: target.path.clone(),
+            real: None,
+            own: (geteuid(), getegid()),
+            rename: None,
+            means: Means::default(),
+            bytes: AtomicU64::new(0),
+            changed: Mutex::default(),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// What came of it, but for the number of entries.
+    pub(super) fn copied(self) -> Copied {
+        let changed = self.changed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let any = !changed.is_empty();
+        let doubts = changed.into_iter().map(|path| Doubt::Changed { path }).collect();
+        Copied { entries: 0, bytes: self.bytes.into_inner(), doubts, changed: any }
+    }
+
+    fn all(
+        &self,
+        base: Arc<OwnedFd>,
+        times: &mut Vec<(PathBuf, (i64, u32))>,
+        rest: Option<&mut Rest<'a>>,
+    ) -> Result<(), FilesError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
+        let mut rest = rest.filter(|_| self.selection.items.len() >= WORTH_A_THREAD);
+        let mut leave = |batch: Batch<'a>| match (&mut rest, batch.target.new_place()) {
+            (Some(rest), Some(place)) => {
+                rest.take(place, batch.items);
+                None
+            }
+            _ => Some(batch),
+        };
         if self.selection.items.len() < WORTH_A_THREAD || threads < 2 {
             let mut copier = Copier::new(&self.means);
-            self.walk(base, times, &mut |batch| self.batch(&batch, &mut copier))?;
+            self.walk(base, times, &mut |batch| leave(batch).map_or(Ok(()), |batch| self.batch(&batch, &mut copier)))?;
         } else {
             let (feed, batches) = mpsc::sync_channel::<Batch<'_>>(WAITING);
             let batches = Mutex::new(batches);
@@ -182,10 +234,10 @@ impl<'a> Run<'a> {
                     scope.spawn(|| self.work(&batches));
                 }
                 let mut copier = Copier::new(&self.means);
-                let walked = self.walk(base, times, &mut |batch| match feed.try_send(batch) {
-                    Ok(()) => Ok(()),
+                let walked = self.walk(base, times, &mut |batch| match leave(batch).map(|batch| feed.try_send(batch)) {
+                    None | Some(Ok(())) => Ok(()),
                     // All hands are full: this one lends its own.
-                    Err(mpsc::TrySendError::Full(batch) | mpsc::TrySendError::Disconnected(batch)) => {
+                    Some(Err(mpsc::TrySendError::Full(batch) | mpsc::TrySendError::Disconnected(batch))) => {
                         self.batch(&batch, &mut copier)
                     }
                 });
@@ -224,7 +276,10 @@ impl<'a> Run<'a> {
         hand_on: &mut dyn FnMut(Batch<'a>) -> Result<(), FilesError>,
     ) -> Result<(), FilesError> {
         let mut copier = Copier::new(&self.means);
-        let base = base.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE)).and_then(Filled::of);
+        let base = base
+            .try_clone()
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))
+            .and_then(|fd| Filled::of(fd, self.real.clone(), self.target.is_new()));
         let base = Arc::new(base.map_err(|e| self.target.error("open folder", &self.base, e))?);
         let mut stack = vec![Frame { place: Path::new(""), target: base, sources: Vec::new() }];
         let mut batch: Option<(u32, Batch<'a>)> = None;
@@ -263,7 +318,7 @@ impl<'a> Run<'a> {
                     if let Some((_, batch)) = batch.take() {
                         hand_on(batch)?;
                     }
-                    let entered = self.folder(item, &source, &frame.target.fd, times)?;
+                    let entered = self.folder(item, &source, &frame.target, times)?;
                     stack.push(entered);
                 }
                 FileType::RegularFile => match firsts.get(&(item.meta.device, item.meta.inode)) {
@@ -296,7 +351,7 @@ impl<'a> Run<'a> {
 
     fn name<'i>(&self, item: &'i Item) -> &'i OsStr
     where
-        'a: 'i,
+        'r: 'i,
     {
         self.rename.unwrap_or_else(|| item.place.file_name().unwrap_or(&item.name))
     }
@@ -317,7 +372,7 @@ impl<'a> Run<'a> {
         &self,
         item: &'a Item,
         source: &OwnedFd,
-        target: &OwnedFd,
+        filled: &Filled,
         times: &mut Vec<(PathBuf, (i64, u32))>,
     ) -> Result<Frame<'a>, FilesError> {
         let path = self.path(item);
@@ -328,8 +383,8 @@ impl<'a> Run<'a> {
             }
             other => other.map_err(|e| self.selection.tree.error("open folder", &self.selection.path(item), e))?,
         };
-        let (entered, ours) = self.target.enter(target, self.name(item), &path, &self.selection.path(item))?;
-        if ours {
+        let (entered, how) = self.target.enter(&filled.fd, self.name(item), &path, &self.selection.path(item))?;
+        if how != Entered::ByLink {
             let attempt = || {
                 let (uid, gid) = self.owner(item);
                 fchown(&entered, Some(uid), Some(gid))?;
@@ -339,7 +394,8 @@ impl<'a> Run<'a> {
             attempt().map_err(|e| self.target.error("set the owner of", &path, e))?;
             times.push((path.clone(), item.meta.modified));
         }
-        let entered = Filled::of(entered).map_err(|e| self.target.error("look at", &path, e))?;
+        let real = filled.real.as_ref().filter(|_| how != Entered::ByLink).map(|real| real.join(self.name(item)));
+        let entered = Filled::of(entered, real, how == Entered::Made).map_err(|e| self.target.error("look at", &path, e))?;
         Ok(Frame { place: &item.place, target: Arc::new(entered), sources: vec![(item.inside, Arc::new(inside))] })
     }
 
@@ -347,13 +403,15 @@ impl<'a> Run<'a> {
         batch.items.iter().try_for_each(|item| self.file(item, &batch.source, &batch.target, copier))
     }
 
-    fn file(&self, item: &Item, source: &OwnedFd, filled: &Filled, copier: &mut Copier<'_>) -> Result<(), FilesError> {
+    pub(super) fn file(&self, item: &Item, source: &OwnedFd, filled: &Filled, copier: &mut Copier<'_>) -> Result<(), FilesError> {
         let target = &filled.fd;
         let (from, meta) = digest::open(self.selection, item, source)?;
         let name = self.name(item);
         let failed = |action, e| self.target.error(action, &self.path(item), e);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = match openat(target, name, flags, Mode::from_raw_mode(0o600)) {
+        let mode = self.target.mode(meta.mode, false);
+        let plain = Mode::from_raw_mode(mode.as_raw_mode() & 0o777);
+        let to = match openat(target, name, flags, plain) {
             Ok(to) => to.into(),
             Err(Errno::EXIST) => self.target.create(target, name, &self.path(item), &self.selection.path(item))?,
             Err(e) => return Err(failed("create", e)),
@@ -369,8 +427,11 @@ impl<'a> Run<'a> {
             if (uid, gid) != self.own || filled.hands_down {
                 fchown(&to, Some(uid), Some(gid))?;
             }
-            // After the owner: a change of owner takes bits and capabilities away.
-            fchmod(&to, self.target.mode(meta.mode, false))?;
+            // After the owner: a change of owner takes bits and capabilities away. To look costs less than to write down what is so
+            // already, and it is not where the process's umask or the folder said otherwise.
+            if mode != plain || fstat(&to)?.st_mode & 0o7777 != mode.as_raw_mode() {
+                fchmod(&to, mode)?;
+            }
             xattrs::give(&to, &noted)?;
             futimens(&to, &self.target.times_of(meta.modified))
         };

@@ -194,7 +194,12 @@ impl Reader<'_> {
 pub(super) fn open(selection: &Selection, item: &Item, folder: &std::os::fd::OwnedFd) -> Result<(File, Meta), FilesError> {
     // A pipe that somebody has put there meanwhile must not keep anybody waiting.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match openat(folder, &item.name, flags, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd))) {
+    // That a file was read for an image is not worth noting. Only its owner may leave it out.
+    let opened = match openat(folder, &item.name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(folder, &item.name, flags, Mode::empty()),
+        other => other,
+    };
+    match opened.and_then(|fd| Ok((fstat(&fd)?, fd))) {
         Ok((stat, fd)) => {
             let meta = Meta::of(&stat);
             if meta.is(&item.meta) { Ok((File::from(fd), meta)) } else { Err(selection.tree.exchanged(&selection.path(item))) }

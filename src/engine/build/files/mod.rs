@@ -15,6 +15,7 @@ mod known;
 mod receive;
 mod select;
 mod shown;
+mod straight;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use self::known::FileDigests;
 pub use self::receive::{Received, receive, receive_now, receive_url};
 pub use self::select::{Select, Selected, Selection};
 pub use self::shown::{Shown, look_like};
+pub use self::straight::{Rest, copy_leaving};
 pub use self::target::CopyOrder;
 pub use self::tree::{Meta, Opened, Tree};
 pub use self::web::{Visits, Web, visits};

@@ -48,8 +48,17 @@ pub(super) struct Target<'o> {
     from: String,
     /// Folders that were made on the way, whose time is put right at the end.
     made: Vec<OwnedFd>,
+    is_new: bool,
     /// Folders with the time that they are to have.
     pub(super) times: Vec<(PathBuf, (i64, u32))>,
+}
+
+/// How a folder was come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    Made,
+    Found,
+    ByLink,
 }
 
 /// Enough for a race with somebody who puts the same name there again and again.
@@ -69,6 +78,7 @@ impl<'o> Target<'o> {
             path: path.as_path().to_owned(),
             from: from.to_owned(),
             made: Vec::new(),
+            is_new: false,
             times: Vec::new(),
         })
     }
@@ -92,6 +102,12 @@ impl<'o> Target<'o> {
     /// Whether the destination is a folder already, perhaps by a link.
     pub(super) fn is_folder(&self) -> bool {
         self.root.resolve(&self.path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    }
+
+    /// Whether the destination has been made here.
+    pub(super) fn is_new(&self) -> bool {
+        // All that is below a new folder is new.
+        self.is_new
     }
 
     /// The destination as a folder, made with all on the way to it if it is missing.
@@ -130,8 +146,9 @@ impl<'o> Target<'o> {
 
     fn make_at(&mut self, path: &Path) -> Result<Arc<OwnedFd>, FileError> {
         let (uid, gid) = self.owner(None);
-        let made = &mut self.made;
+        let (made, is_new) = (&mut self.made, &mut self.is_new);
         let folder = self.root.make_folder_as(path, &mut |folder| {
+            *is_new = true;
             chownat(folder, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
             made.push(folder.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?);
             Ok(())
@@ -145,7 +162,7 @@ impl<'o> Target<'o> {
 
     /// A path without links on the way, as far as there is anything. Whoever exchanges something meanwhile only has it made
     /// elsewhere in the root.
-    fn followed(&self, path: &Path) -> Result<PathBuf, FilesError> {
+    pub(super) fn followed(&self, path: &Path) -> Result<PathBuf, FilesError> {
         let mut real = PathBuf::new();
         let mut left: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
         let mut links = 0;
@@ -231,15 +248,22 @@ impl<'o> Target<'o> {
         futimens(file, &self.times_of(modified))
     }
 
-    /// The folder of this name, made if it is missing. A link to a folder is followed; then it is not ours to describe, which
-    /// the second value says.
-    pub(super) fn enter(&self, folder: &OwnedFd, name: &OsStr, path: &Path, from: &Path) -> Result<(OwnedFd, bool), FilesError> {
+    /// The folder of this name, made if it is missing. A link to a folder is followed; then it is not ours to describe.
+    pub(super) fn enter(
+        &self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        from: &Path,
+    ) -> Result<(OwnedFd, Entered), FilesError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut how = Entered::Found;
         for _ in 0..TRIES {
             match openat(folder, name, flags, Mode::empty()) {
-                Ok(fd) => return Ok((fd, true)),
+                Ok(fd) => return Ok((fd, how)),
                 Err(Errno::NOENT) => match rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o700)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
+                    Ok(()) => how = Entered::Made,
+                    Err(Errno::EXIST) => {}
                     Err(e) => return Err(self.error("create folder", path, e)),
                 },
                 Err(Errno::NOTDIR | Errno::LOOP) => break,
@@ -249,7 +273,7 @@ impl<'o> Target<'o> {
         match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 match self.root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY) {
-                    Ok(fd) => Ok((fd, false)),
+                    Ok(fd) => Ok((fd, Entered::ByLink)),
                     Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(self.no_folder_in_the_way(path, from)),
                     Err(e) => Err(self.error("open folder", path, e)),
                 }

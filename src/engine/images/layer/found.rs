@@ -157,8 +157,12 @@ fn file(next: Waiting) -> Result<Found, FileError> {
     // What somebody has put there meanwhile must not keep anybody waiting, nor do anything because it is opened.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let own = next.path.file_name().unwrap_or_default();
-    let fd = openat(&*next.folder, own, flags, Mode::empty()).map_err(|e| FileError::new("open", &next.path, e))?;
-    let mut file = File::from(fd);
+    // To be read is no event in a file's life, and to note it costs as much as the reading. Only the owner may leave it out.
+    let opened = match openat(&*next.folder, own, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(&*next.folder, own, flags, Mode::empty()),
+        other => other,
+    };
+    let mut file = File::from(opened.map_err(|e| FileError::new("open", &next.path, e))?);
     let meta = file.metadata().map_err(|e| FileError::new("read", &next.path, e))?;
     if !meta.is_file() {
         return other(&next, true);
