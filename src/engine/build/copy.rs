@@ -16,13 +16,9 @@ use super::permissions::Permissions;
 use super::stage::Builder;
 use super::stages::{Source, Step};
 use super::work::Origin;
-use crate::engine::images::{Draft, DraftLayer};
+use crate::engine::images::{Draft, DraftLayer, Fresh};
 use crate::engine::runtime::look_up_at;
 use crate::model::Digest;
-
-/// So many files, or so many bytes, are sent to the disk before the end of the build.
-const MANY: u64 = 2_000;
-const MUCH: u64 = 64 << 20;
 
 /// What is copied, with all variables replaced.
 struct Order {
@@ -359,15 +355,17 @@ async fn layer(builder: &mut Builder, order: Order, origin: Origin, mut fetched:
             epoch,
         };
         let draft = layers.draft(&work.images)?;
+        let syncing = draft.syncing().map_err(FilesError::from)?;
         let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
         let (mut copied, rest) = write(&again, &to, &selections, &fetched, &root)?;
         // With it goes the mount, and the upper folder is nobody else's.
         drop(root);
+        let mut fresh = Fresh::default();
         if let Some(rest) = rest {
-            copied = copied.and(rest.copy(draft.opened().map_err(FilesError::from)?.as_fd(), &to)?);
+            copied = copied.and(rest.copy(draft.opened().map_err(FilesError::from)?.as_fd(), &to, &mut fresh)?);
         }
-        let is_large = copied.entries >= MANY || copied.bytes >= MUCH;
-        let layer = if is_large { work.images.seal_large(draft, epoch)? } else { work.images.seal(draft, epoch)? };
+        let layer = work.images.seal(draft, epoch, &fresh)?;
+        syncing.end().map_err(FilesError::from)?;
         Ok::<_, BuildError>((copied, layer))
     })
     .await?

@@ -15,7 +15,7 @@ use super::sandbox::Sandbox;
 use super::stages::{Source, Stage, Step};
 use super::work::{Context, Origin, Work, base_key};
 use super::{copy, key, run};
-use crate::engine::images::{Draft, DraftLayer};
+use crate::engine::images::{Draft, DraftLayer, Fresh};
 use crate::engine::runtime::{look_up_at, view};
 use crate::model::{Digest, did_you_mean};
 
@@ -236,7 +236,7 @@ impl Builder {
             let root = layers.changed_in(&draft, &work.floor.upper()).map_err(BuildError::step("mount the layers"))?;
             change(&root)?;
             drop(root);
-            Ok(work.images.seal(draft, work.request.epoch)?)
+            Ok(work.images.seal(draft, work.request.epoch, &Fresh::default())?)
         })
         .await?
     }
@@ -244,7 +244,7 @@ impl Builder {
     /// Makes a layer of a draft in which nothing is mounted any more.
     pub(super) async fn seal(&self, draft: Draft) -> Result<DraftLayer, BuildError> {
         let work = self.work.clone();
-        Ok(tokio::task::spawn_blocking(move || work.images.seal(draft, work.request.epoch)).await??)
+        Ok(tokio::task::spawn_blocking(move || work.images.seal(draft, work.request.epoch, &Fresh::default())).await??)
     }
 
     /// The next step that is told of.

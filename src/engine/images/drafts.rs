@@ -9,12 +9,16 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::cache::{Fetched, Pending};
-use super::layer::{self, TreeError};
+use super::layer::{self, Fresh, TreeError};
 use super::members::{self, Attestation, Member};
 use super::publish::Package;
 use super::rows::{self, Record};
@@ -40,6 +44,24 @@ impl Draft {
         fs::File::open(&root).map_err(|e| FileError::new("open", &root, e))
     }
 
+    /// Begins to send to the disk what is written here from now on.
+    pub fn syncing(&self) -> Result<Syncing, FileError> {
+        let (root, folder, is_done) = (self.upper(), self.opened()?, Arc::new(AtomicBool::new(false)));
+        let seen = is_done.clone();
+        let work = move || {
+            loop {
+                std::thread::park_timeout(Syncing::PATIENCE);
+                if seen.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                rustix::fs::syncfs(&folder)?;
+            }
+        };
+        let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(work);
+        let thread = thread.map_err(|e| FileError::new("start a thread for", &root, e))?;
+        Ok(Syncing { root, is_done, thread: Some(thread) })
+    }
+
     /// For the overlay's own use, on the same file system.
     pub fn work(&self) -> PathBuf {
         self.0.path().join("work")
@@ -48,6 +70,37 @@ impl Draft {
     /// For whatever else is needed meanwhile. All of it goes with the draft.
     pub fn folder(&self) -> &Path {
         self.0.path()
+    }
+}
+
+/// Sends what is written meanwhile to the disk, so that whoever waits for that later has less to wait for. Work that is done within
+/// [`Self::PATIENCE`] is left alone.
+#[derive(Debug)]
+pub struct Syncing {
+    root: PathBuf,
+    is_done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), Errno>>>,
+}
+
+impl Syncing {
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    /// Ends it. What could not be written by now is an error, which would not be told to whoever syncs later.
+    pub fn end(mut self) -> Result<(), FileError> {
+        let ended = self.stop().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.map_err(|e| FileError::new("sync", &self.root, e))
+    }
+
+    fn stop(&mut self) -> Option<JoinHandle<Result<(), Errno>>> {
+        self.is_done.store(true, Ordering::Relaxed);
+        self.thread.take().inspect(|thread| thread.thread().unpark())
+    }
+}
+
+impl Drop for Syncing {
+    fn drop(&mut self) {
+        // Where the work has failed nobody waits for it.
+        self.stop();
     }
 }
 
@@ -138,11 +191,12 @@ impl Images {
         Ok(draft)
     }
 
-    /// Makes a layer of what is in a draft's upper folder, which no overlay may have any more. Blocks the thread.
-    pub fn seal(&self, draft: Draft, epoch: Option<i64>) -> Result<DraftLayer, ImagesError> {
+    /// Makes a layer of what is in a draft's upper folder, which no overlay may have any more. What is `fresh` is not read. Blocks
+    /// the thread.
+    pub fn seal(&self, draft: Draft, epoch: Option<i64>, fresh: &Fresh) -> Result<DraftLayer, ImagesError> {
         let Draft(scratch) = draft;
         let root = scratch.root();
-        let sealed = layer::seal(&root, scratch.recorder()?, epoch).map_err(|source| match source {
+        let sealed = layer::seal(&root, scratch.recorder()?, epoch, fresh).map_err(|source| match source {
             TreeError::File(error) => error.into(),
             source => ImagesError::Import { path: root.clone(), source },
         })?;
@@ -150,19 +204,6 @@ impl Images {
         let created = epoch.unwrap_or_else(|| OffsetDateTime::now_utc().unix_timestamp());
         let staged = Arc::new(scratch.into_staged(sealed, None));
         Ok(DraftLayer { diff_id: sealed.diff_id, created, place: LayerPlace::Made(staged) })
-    }
-
-    /// The same where there is much in it: it goes to the disk meanwhile, and the publication has less to wait for.
-    pub fn seal_large(&self, draft: Draft, epoch: Option<i64>) -> Result<DraftLayer, ImagesError> {
-        let (root, folder) = (draft.upper(), draft.opened()?);
-        std::thread::scope(|scope| {
-            let syncing = scope.spawn(|| rustix::fs::syncfs(&folder));
-            let sealed = self.seal(draft, epoch);
-            let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // What could not be written now would not be told to whoever syncs later.
-            synced.map_err(|e| FileError::new("sync", &root, e))?;
-            sealed
-        })
     }
 
     /// What a stage that begins with this image begins with.

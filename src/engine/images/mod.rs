@@ -54,7 +54,7 @@ pub use self::error::ImagesError;
 pub use self::history::HistoryStep;
 pub use self::import::{ImportConfig, ImportSource};
 pub(super) use self::layer::opaque;
-pub use self::layer::{ArchiveError, CompleteError, SkeletonError, TreeError, UnpackError};
+pub use self::layer::{ArchiveError, CompleteError, Fresh, FreshFile, SkeletonError, TreeError, UnpackError};
 pub use self::layout::LayoutError;
 pub use self::layout_images::TakenIn;
 pub use self::load::{LoadError, LoadOptions, Loaded};

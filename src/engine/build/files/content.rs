@@ -24,16 +24,24 @@ pub(super) struct Means {
 pub(super) struct Copier<'a> {
     means: &'a Means,
     buffer: Vec<u8>,
+    /// Bytes at the beginning of the buffer that are the whole content of what was copied last.
+    whole: usize,
 }
 
 impl<'a> Copier<'a> {
     pub(super) fn new(means: &'a Means) -> Self {
-        Self { means, buffer: vec![0; BUFFER] }
+        Self { means, buffer: vec![0; BUFFER], whole: 0 }
+    }
+
+    /// What was copied last, if it is still here as a whole.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.buffer[..self.whole]
     }
 
     /// Copies all of `from`, which is at its beginning, into the empty file `to`. What is added meanwhile may come along or not.
     /// Returns how many bytes there are now.
     pub(super) fn copy(&mut self, from: &File, to: &File, size: u64, blocks: u64) -> io::Result<u64> {
+        self.whole = 0;
         if size >= WORTH_ASKING && !self.means.no_sharing.load(Ordering::Relaxed) {
             match ioctl_ficlone(to, from) {
                 Ok(()) => return Ok(u64::try_from(fstat(to)?.st_size).unwrap_or(0)),
@@ -101,6 +109,7 @@ impl<'a> Copier<'a> {
                 Ok(read) => {
                     to.write_all_at(&self.buffer[..read], start + done)?;
                     done += read as u64;
+                    self.whole = if read as u64 == length && start == 0 { read } else { 0 };
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),

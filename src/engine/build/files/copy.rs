@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -349,7 +350,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(fd)
     }
 
-    fn name<'i>(&self, item: &'i Item) -> &'i OsStr
+    pub(super) fn name<'i>(&self, item: &'i Item) -> &'i OsStr
     where
         'r: 'i,
     {
@@ -400,10 +401,17 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     fn batch(&self, batch: &Batch<'_>, copier: &mut Copier<'_>) -> Result<(), FilesError> {
-        batch.items.iter().try_for_each(|item| self.file(item, &batch.source, &batch.target, copier))
+        batch.items.iter().try_for_each(|item| self.file(item, &batch.source, &batch.target, copier).map(drop))
     }
 
-    pub(super) fn file(&self, item: &Item, source: &OwnedFd, filled: &Filled, copier: &mut Copier<'_>) -> Result<(), FilesError> {
+    /// Gives the file that was made, open.
+    pub(super) fn file(
+        &self,
+        item: &Item,
+        source: &OwnedFd,
+        filled: &Filled,
+        copier: &mut Copier<'_>,
+    ) -> Result<File, FilesError> {
         let target = &filled.fd;
         let (from, meta) = digest::open(self.selection, item, source)?;
         let name = self.name(item);
@@ -412,7 +420,7 @@ impl<'r, 'a> Run<'r, 'a> {
         let mode = self.target.mode(meta.mode, false);
         let plain = Mode::from_raw_mode(mode.as_raw_mode() & 0o777);
         let to = match openat(target, name, flags, plain) {
-            Ok(to) => to.into(),
+            Ok(to) => File::from(to),
             Err(Errno::EXIST) => self.target.create(target, name, &self.path(item), &self.selection.path(item))?,
             Err(e) => return Err(failed("create", e)),
         };
@@ -441,7 +449,7 @@ impl<'r, 'a> Run<'r, 'a> {
             self.changed.lock().unwrap_or_else(PoisonError::into_inner).push(path);
         }
         self.bytes.fetch_add(copied, Ordering::Relaxed);
-        Ok(())
+        Ok(to)
     }
 
     /// Another name of a file that has been copied; a copy of its own where the file system has no more names to give.
@@ -465,7 +473,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 other => other.map(|()| true),
             }
         })?;
-        if linked { Ok(()) } else { self.file(item, source, filled, copier) }
+        if linked { Ok(()) } else { self.file(item, source, filled, copier).map(drop) }
     }
 
     fn symlink(&self, item: &Item, source: &OwnedFd, target: &OwnedFd) -> Result<(), FilesError> {

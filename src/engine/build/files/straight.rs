@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,7 @@ use super::content::{Copier, Means};
 use super::copy::{Copied, Filled, MOST_THREADS, Run, copy_but};
 use super::select::{Item, Selection};
 use super::target::{CopyOrder, Target};
+use crate::engine::images::{Fresh, FreshFile};
 
 /// What is left of a copy.
 #[derive(Debug)]
@@ -54,8 +56,9 @@ impl<'a> Rest<'a> {
         self.later.push(Later { place: place.to_owned(), items });
     }
 
-    /// Copies it. `upper` is the upper folder of what was copied to before, which is mounted nowhere by now.
-    pub fn copy(self, upper: BorrowedFd<'_>, order: &CopyOrder) -> Result<Copied, FilesError> {
+    /// Copies it. `upper` is the upper folder of what was copied to before, which is mounted nowhere by now. What whoever makes a
+    /// layer of it need not read again is added to `fresh`.
+    pub fn copy(self, upper: BorrowedFd<'_>, order: &CopyOrder, fresh: &mut Fresh) -> Result<Copied, FilesError> {
         let target = Target::new(upper, order, self.selection.tree.name())?;
         let folder = |place: &Path| {
             let folder = target.root.resolve(place, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW);
@@ -72,13 +75,20 @@ impl<'a> Rest<'a> {
         let (none, means) = (BTreeSet::new(), Means::default());
         let run = Run::of(self.selection, &none, &target);
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        let fresh = Mutex::new(fresh);
         let work = || {
             let mut copier = Copier::new(&means);
             while let Some(later) = self.later.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = folder(&later.place).and_then(|folder| self.files(later, folder, &run, &mut copier)) {
-                    // The others end too.
-                    next.store(self.later.len(), Ordering::Relaxed);
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                match folder(&later.place).and_then(|folder| self.files(later, folder, &run, &mut copier)) {
+                    Ok(made) => {
+                        let mut fresh = fresh.lock().unwrap_or_else(PoisonError::into_inner);
+                        made.into_iter().for_each(|(path, file)| fresh.add(path, file));
+                    }
+                    Err(error) => {
+                        // The others end too.
+                        next.store(self.later.len(), Ordering::Relaxed);
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
                 }
             }
         };
@@ -103,10 +113,27 @@ impl<'a> Rest<'a> {
         Ok(copied)
     }
 
-    fn files(&self, later: &Later<'_>, folder: OwnedFd, run: &Run<'_, '_>, copier: &mut Copier<'_>) -> Result<(), FilesError> {
-        let Some(first) = later.items.first() else { return Ok(()) };
+    /// Gives what need not be read again, by its path.
+    fn files(
+        &self,
+        later: &Later<'_>,
+        folder: OwnedFd,
+        run: &Run<'_, '_>,
+        copier: &mut Copier<'_>,
+    ) -> Result<Vec<(Vec<u8>, FreshFile)>, FilesError> {
+        let Some(first) = later.items.first() else { return Ok(Vec::new()) };
         let source = self.selection.tree.folder(&self.selection.folders[first.folder as usize])?;
-        let filled = Filled::of(folder, None, true).map_err(|e| run.target.error("look at", &later.place, e))?;
-        later.items.iter().try_for_each(|item| run.file(item, &source, &filled, copier))
+        let failed = |e| run.target.error("look at", &later.place, e);
+        let filled = Filled::of(folder, None, true).map_err(failed)?;
+        let mut made = Vec::with_capacity(later.items.len());
+        for item in &later.items {
+            let file = run.file(item, &source, &filled, copier)?;
+            let content = copier.last();
+            if !content.is_empty() && content.len() <= Fresh::SMALL {
+                let path = later.place.join(run.name(item)).into_os_string().into_vec();
+                made.extend(FreshFile::of(&file, content).map_err(failed)?.map(|file| (path, file)));
+            }
+        }
+        Ok(made)
     }
 }

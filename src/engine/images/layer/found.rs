@@ -5,7 +5,7 @@
 //! its folder's descriptor, and without following it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fgetxattr, flistxattr, lgetxattr, llistxattr, open, openat, readlinkat, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, fgetxattr, flistxattr, fstat, lgetxattr, llistxattr, open, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
+use super::facts::{Facts, Fresh};
 use super::write::{Form, TreeError};
 use super::{marks, pax};
 use crate::files::FileError;
@@ -30,7 +31,7 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     /// Relative to the root, folders with a slash at the end; the root itself is `./`.
     pub(super) name: Vec<u8>,
-    pub(super) meta: Metadata,
+    pub(super) facts: Facts,
     /// The target, of a symbolic link.
     pub(super) link: OsString,
     /// All of its extended attributes, sorted by name. Only where files were to be read.
@@ -80,6 +81,7 @@ pub(super) fn walk(
     visit: &mut dyn FnMut(Found) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     let changes = matches!(form, Form::Export);
+    let fresh = if let Form::Sealed { fresh, .. } = form { Some(fresh) } else { None };
     // What is gone by now, or something else, was changed by whoever may change it.
     let gone = |e: &FileError| {
         changes
@@ -96,7 +98,7 @@ pub(super) fn walk(
     while let Some(next) = waiting.pop() {
         let looked = match next.kind {
             FileType::Directory => enter(next, reads),
-            FileType::RegularFile if reads => file(next).map(|found| (found, Vec::new())),
+            FileType::RegularFile if reads => file(next, fresh).map(|found| (found, Vec::new())),
             _ => other(&next, reads).map(|found| (found, Vec::new())),
         };
         match looked {
@@ -122,12 +124,12 @@ fn enter(next: Waiting, reads: bool) -> Result<(Found, Vec<Waiting>), FileError>
 
 /// A folder, and what is in it, in reverse order.
 fn folder(fd: OwnedFd, path: PathBuf, name: Vec<u8>, reads: bool) -> Result<(Found, Vec<Waiting>), FileError> {
-    let fail = |e| FileError::new("read folder", &path, e);
+    let fail = |e: Errno| FileError::new("read folder", &path, e);
     let fd = Rc::new(fd);
     let mut children = Vec::new();
     let prefix = if name == b"./" { b"".as_slice() } else { &name };
-    for entry in Dir::read_from(&*fd).map_err(|e| fail(e.into()))? {
-        let entry = entry.map_err(|e| fail(e.into()))?;
+    for entry in Dir::read_from(&*fd).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
         let own = entry.file_name().to_bytes();
         if own != b"." && own != b".." {
             let mut kind = entry.file_type();
@@ -136,7 +138,7 @@ fn folder(fd: OwnedFd, path: PathBuf, name: Vec<u8>, reads: bool) -> Result<(Fou
                 match statat(&*fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
                     Err(Errno::NOENT) => continue,
-                    Err(e) => return Err(fail(e.into())),
+                    Err(e) => return Err(fail(e)),
                 }
             }
             let path = path.join(OsStr::from_bytes(own));
@@ -144,16 +146,20 @@ fn folder(fd: OwnedFd, path: PathBuf, name: Vec<u8>, reads: bool) -> Result<(Fou
         }
     }
     children.sort_unstable_by(|a, b| b.name.cmp(&a.name));
-    let file = File::from(fd.try_clone().map_err(fail)?);
-    let meta = file.metadata().map_err(fail)?;
-    let attributes = if reads { attributes(&path, &Of::Open(file.as_fd()))? } else { Vec::new() };
+    let facts = Facts::of(&fstat(&*fd).map_err(fail)?);
+    let attributes = if reads { attributes(&path, &Of::Open(fd.as_fd()))? } else { Vec::new() };
     let is_empty_folder = children.is_empty();
-    let found = Found { path, name, meta, link: OsString::new(), attributes, content: Content::None, is_empty_folder };
+    let found = Found { path, name, facts, link: OsString::new(), attributes, content: Content::None, is_empty_folder };
     Ok((found, children))
 }
 
 /// A file, opened once for all that is to be known of it.
-fn file(next: Waiting) -> Result<Found, FileError> {
+fn file(next: Waiting, fresh: Option<&Fresh>) -> Result<Found, FileError> {
+    if let Some((facts, content)) = fresh.and_then(|fresh| fresh.get(&next.name)) {
+        let Waiting { path, name, .. } = next;
+        let content = Content::Read(content.to_vec());
+        return Ok(Found { path, name, facts, link: OsString::new(), attributes: Vec::new(), content, is_empty_folder: false });
+    }
     // What somebody has put there meanwhile must not keep anybody waiting, nor do anything because it is opened.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let own = next.path.file_name().unwrap_or_default();
@@ -163,12 +169,12 @@ fn file(next: Waiting) -> Result<Found, FileError> {
         other => other,
     };
     let mut file = File::from(opened.map_err(|e| FileError::new("open", &next.path, e))?);
-    let meta = file.metadata().map_err(|e| FileError::new("read", &next.path, e))?;
-    if !meta.is_file() {
+    let facts = Facts::of(&fstat(&file).map_err(|e| FileError::new("read", &next.path, e))?);
+    if !facts.kind.is_file() {
         return other(&next, true);
     }
     let attributes = attributes(&next.path, &Of::Open(file.as_fd()))?;
-    let content = match meta.len() {
+    let content = match facts.size {
         0 => Content::None,
         // Of several names, only the first one is written with what is in the file.
         size if size <= SMALL => {
@@ -180,7 +186,7 @@ fn file(next: Waiting) -> Result<Found, FileError> {
         _ => Content::Open(file),
     };
     let Waiting { path, name, .. } = next;
-    Ok(Found { path, name, meta, link: OsString::new(), attributes, content, is_empty_folder: false })
+    Ok(Found { path, name, facts, link: OsString::new(), attributes, content, is_empty_folder: false })
 }
 
 /// Reads until `buffer` is full or the file ends. No reading is made only to learn that it ends.
@@ -202,12 +208,13 @@ fn other(next: &Waiting, reads: bool) -> Result<Found, FileError> {
     let own = next.path.file_name().unwrap_or_default();
     // From the folder's descriptor; only the last name is looked up, and none is followed.
     let place = Path::new("/proc/self/fd").join(next.folder.as_raw_fd().to_string()).join(own);
-    let meta = fs::symlink_metadata(&place).map_err(|e| FileError::new("read", &next.path, e))?;
-    if meta.is_dir() {
+    let stat = statat(&*next.folder, own, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| FileError::new("read", &next.path, e))?;
+    let facts = Facts::of(&stat);
+    if facts.kind.is_dir() {
         // It was none when its folder was read, and is none of what was found there.
         return Err(FileError::new("read", &next.path, io::Error::from(Errno::NOENT)));
     }
-    let link = if meta.is_symlink() {
+    let link = if facts.kind.is_symlink() {
         let target = readlinkat(&*next.folder, own, Vec::new());
         OsStr::from_bytes(target.map_err(|e| FileError::new("read link", &next.path, e))?.as_bytes()).to_owned()
     } else {
@@ -215,7 +222,7 @@ fn other(next: &Waiting, reads: bool) -> Result<Found, FileError> {
     };
     let attributes = if reads { attributes(&next.path, &Of::Place(&place))? } else { Vec::new() };
     let (path, name) = (next.path.clone(), next.name.clone());
-    Ok(Found { path, name, meta, link, attributes, content: Content::None, is_empty_folder: false })
+    Ok(Found { path, name, facts, link, attributes, content: Content::None, is_empty_folder: false })
 }
 
 /// Of what attributes are read.

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod complete;
+mod facts;
 mod found;
 mod kept;
 mod likeness;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 pub use complete::CompleteError;
 pub(super) use complete::complete;
+pub use facts::{Fresh, FreshFile};
 pub(super) use found::attributes_of;
 pub(super) use kept::Kept;
 pub(super) use likeness::describe;

@@ -6,12 +6,13 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, lremovexattr, makedev, mknodat, utimensat};
 use sha2::{Digest as _, Sha256};
 
+use super::facts::{Facts, Fresh};
 use super::found::Found;
 use super::skeleton::{Recorder, SkeletonError};
 use super::write::{Form, Output, TreeError, write_tree};
@@ -19,10 +20,15 @@ use super::{Layer, marks};
 use crate::files::FileError;
 use crate::model::Digest;
 
-/// Makes a layer of `root`. `epoch`: nothing in it is to be newer, in seconds since 1970.
-pub(in crate::engine::images) fn seal(root: &Path, recorder: Recorder, epoch: Option<i64>) -> Result<Layer, TreeError> {
+/// Makes a layer of `root`. `epoch`: nothing in it is to be newer, in seconds since 1970. What is `fresh` is not read.
+pub(in crate::engine::images) fn seal(
+    root: &Path,
+    recorder: Recorder,
+    epoch: Option<i64>,
+    fresh: &Fresh,
+) -> Result<Layer, TreeError> {
     let mut sink = Sink { hash: Sha256::new(), recorder, in_file: 0, count: 0, size: 0, dependent: false, failure: None };
-    match write_tree(root, Form::Sealed { epoch }, &mut sink) {
+    match write_tree(root, Form::Sealed { epoch, fresh }, &mut sink) {
         Err(TreeError::Write(error)) => return Err(sink.failure.map_or(TreeError::Write(error), TreeError::File)),
         written => written?,
     }
@@ -43,13 +49,13 @@ pub(in crate::engine::images) fn seal(root: &Path, recorder: Recorder, epoch: Op
 /// Takes from an entry what a layer does not have, and looks at it again where that changed something. False: it is gone.
 pub(super) fn settle(found: &mut Found, epoch: Option<i64>) -> Result<bool, TreeError> {
     let path = &found.path;
-    let kind = found.meta.file_type();
+    let kind = found.facts.kind;
     if kind.is_socket() {
         // No archive can hold one.
         beside(path, |path| fs::remove_file(path).map_err(|e| FileError::new("remove", path, e)))?;
         return Ok(false);
     }
-    if kind.is_char_device() && found.meta.rdev() == 0 {
+    if kind.is_char_device() && found.facts.number == 0 {
         // Those of the kernel are one file with many names.
         beside(path, |path| {
             fs::remove_file(path).map_err(|e| FileError::new("remove", path, e))?;
@@ -59,13 +65,13 @@ pub(super) fn settle(found: &mut Found, epoch: Option<i64>) -> Result<bool, Tree
         return Ok(true);
     }
     let mut changed = forget_overlay(found)?;
-    let meta = &found.meta;
-    if let Some(epoch) = epoch.filter(|epoch| meta.mtime() > *epoch || (meta.mtime() == *epoch && meta.mtime_nsec() > 0)) {
+    if let Some(epoch) = epoch.filter(|epoch| found.facts.modified > (*epoch, 0)) {
         set_time(path, epoch, 0)?;
         changed = true;
     }
     if changed {
-        found.meta = fs::symlink_metadata(path).map_err(|e| FileError::new("read", path, e))?;
+        let stat = rustix::fs::lstat(path).map_err(|e| FileError::new("read", path, e))?;
+        found.facts = Facts::of(&stat);
     }
     Ok(true)
 }

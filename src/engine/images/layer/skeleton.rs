@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ struct Grave {
 /// Writes a skeleton while the tar is read.
 pub(in crate::engine::images) struct Recorder {
     path: PathBuf,
-    output: zstd::Encoder<'static, File>,
+    output: Packed,
     raw: Vec<u8>,
     total: u64,
     pieces: u64,
@@ -124,7 +124,7 @@ impl Recorder {
         self.flush()?;
         let Self { path, mut output, total, graves, graveyard, .. } = self;
         let fail = |e| FileError::new("write", &path, e);
-        write_end(&mut output, total).and_then(|()| output.finish()).map_err(fail)?;
+        write_end(&mut output, total).and_then(|()| finished(output)).map_err(fail)?;
         if !graves.is_empty() {
             exhume(&path, &graves)?;
             crate::files::remove_all(&graveyard)?;
@@ -164,20 +164,27 @@ fn exhume(path: &Path, graves: &[Grave]) -> Result<(), SkeletonError> {
                 }
             }
             Part::End(total) => {
-                write_end(&mut output, total).and_then(|()| output.finish()).map_err(fail)?;
+                write_end(&mut output, total).and_then(|()| finished(output)).map_err(fail)?;
                 return Ok(std::fs::rename(&whole, path).map_err(|e| FileError::new("rename to", path, e))?);
             }
         }
     }
 }
 
-fn encoder(path: &Path) -> Result<zstd::Encoder<'static, File>, FileError> {
+/// Records are small, and are given to the compression many at a time.
+type Packed = BufWriter<zstd::Encoder<'static, File>>;
+
+fn finished(output: Packed) -> io::Result<()> {
+    output.into_inner().map_err(io::IntoInnerError::into_error)?.finish().map(drop)
+}
+
+fn encoder(path: &Path) -> Result<Packed, FileError> {
     let fail = |e| FileError::new("create", path, e);
     let file = File::create(path).map_err(fail)?;
     let mut output = zstd::Encoder::new(file, LEVEL).map_err(fail)?;
     output.include_checksum(true).map_err(fail)?;
     output.write_all(FORMAT).map_err(fail)?;
-    Ok(output)
+    Ok(BufWriter::with_capacity(GATHERED, output))
 }
 
 fn write_raw(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {

@@ -9,7 +9,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
@@ -17,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::ahead::gather;
+use super::facts::Fresh;
 use super::found::{Content, Found, walk};
 use super::{pax, seal};
 use crate::files::FileError;
@@ -37,9 +37,9 @@ pub enum TreeError {
 /// Digest over what tells that a source changed: a file's bytes; of a folder, every entry's path, kind, mode, owner,
 /// size, time of change and target.
 pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, TreeError> {
-    let meta = fs::metadata(path).map_err(|e| FileError::new("read", path, e))?;
+    let is_folder = fs::metadata(path).map_err(|e| FileError::new("read", path, e))?.is_dir();
     let mut hash = Sha256::new();
-    if !meta.is_dir() {
+    if !is_folder {
         let mut file = File::open(path).map_err(|e| FileError::new("open", path, e))?;
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -50,16 +50,16 @@ pub(in crate::engine::images) fn fingerprint(path: &Path) -> Result<Digest, Tree
         }
     }
     walk(path, Form::Image, false, &mut |found| {
-        let meta = &found.meta;
-        let size = if meta.is_file() { meta.len() } else { 0 };
+        let is = &found.facts;
+        let size = if is.kind.is_file() { is.size } else { 0 };
         let facts: [i64; 8] = [
-            meta.mode().into(),
-            meta.uid().into(),
-            meta.gid().into(),
+            is.mode.into(),
+            is.uid.into(),
+            is.gid.into(),
             size.cast_signed(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.rdev().cast_signed(),
+            is.modified.0,
+            is.modified.1,
+            is.number.cast_signed(),
             found.link.as_bytes().len() as i64,
         ];
         hash.update((found.name.len() as u64).to_le_bytes());
@@ -80,8 +80,8 @@ pub(in crate::engine::images) enum Form<'a> {
     /// that were made for a container: empty files and folders at these paths.
     Layer { mount_points: &'a BTreeSet<PathBuf> },
     /// The same of a folder that is to be the layer itself, and that nobody else has any more: it becomes what unpacking the
-    /// tar would make. Nothing in it is newer than `epoch`, in seconds since 1970.
-    Sealed { epoch: Option<i64> },
+    /// tar would make. Nothing in it is newer than `epoch`, in seconds since 1970. What is `fresh` is not read.
+    Sealed { epoch: Option<i64>, fresh: &'a Fresh },
     /// What a container sees, which may go on changing.
     Export,
 }
@@ -137,12 +137,12 @@ pub(in crate::engine::images) fn write_tree(root: &Path, form: Form<'_>, output:
 
 /// Whether it belongs into an archive at all. What is sealed becomes what the archive says of it.
 fn settled(found: &mut Found, form: Form<'_>) -> Result<bool, TreeError> {
-    if let Form::Sealed { epoch } = form
+    if let Form::Sealed { epoch, .. } = form
         && !seal::settle(found, epoch)?
     {
         return Ok(false);
     }
-    if found.meta.file_type().is_socket() {
+    if found.facts.kind.is_socket() {
         tracing::warn!(path = %found.path.display(), "a socket is left out of the archive");
         return Ok(false);
     }
@@ -155,12 +155,12 @@ fn one(
     first_names: &mut HashMap<(u64, u64), Vec<u8>>,
     output: &mut impl Output,
 ) -> Result<(), TreeError> {
-    let kind = found.meta.file_type();
-    if form.is_difference() && kind.is_char_device() && found.meta.rdev() == 0 {
+    let kind = found.facts.kind;
+    if form.is_difference() && kind.is_char_device() && found.facts.number == 0 {
         return whiteout(&found.name, output);
     }
     if let Form::Layer { mount_points } = form
-        && (found.is_empty_folder || (kind.is_file() && found.meta.len() == 0))
+        && (found.is_empty_folder || (kind.is_file() && found.facts.size == 0))
         && mount_points.contains(Path::new(OsStr::from_bytes(&found.name)))
     {
         return Ok(());
@@ -169,11 +169,11 @@ fn one(
     if !matches!(form, Form::Export) && named.is_some_and(|n| n.as_bytes().starts_with(b".wh.")) {
         return Err(TreeError::Whiteout(found.path.clone()));
     }
-    let identity = (found.meta.dev(), found.meta.ino());
+    let identity = found.facts.identity;
     let link = match first_names.get(&identity) {
         Some(first) => Some(first.clone()),
         None => {
-            if !kind.is_dir() && found.meta.nlink() > 1 {
+            if !kind.is_dir() && found.facts.names > 1 {
                 first_names.insert(identity, found.name.clone());
             }
             None
@@ -188,8 +188,8 @@ fn one(
 }
 
 fn entry(found: &mut Found, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &mut impl Output) -> Result<(), TreeError> {
-    let meta = &found.meta;
-    let kind = meta.file_type();
+    let facts = &found.facts;
+    let kind = facts.kind;
     let mut header = Header::new_ustar();
     let mut records = Vec::new();
     let target = hardlink.as_deref().unwrap_or(found.link.as_bytes());
@@ -202,7 +202,7 @@ fn entry(found: &mut Found, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
         () if kind.is_fifo() => EntryType::Fifo,
         () => EntryType::Regular,
     });
-    let size = if kind.is_file() && hardlink.is_none() { meta.len() } else { 0 };
+    let size = if kind.is_file() && hardlink.is_none() { facts.size } else { 0 };
     if !place(&mut header.as_old_mut().name, &found.name) {
         records.extend(pax::record(b"path", &found.name));
     }
@@ -215,12 +215,12 @@ fn entry(found: &mut Found, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
         }
         value.min(most)
     };
-    header.set_mode(meta.mode() & 0o7777);
-    header.set_uid(wide(&mut records, "uid", meta.uid().into(), 0o7_777_777));
-    header.set_gid(wide(&mut records, "gid", meta.gid().into(), 0o7_777_777));
+    header.set_mode(facts.mode & 0o7777);
+    header.set_uid(wide(&mut records, "uid", facts.uid.into(), 0o7_777_777));
+    header.set_gid(wide(&mut records, "gid", facts.gid.into(), 0o7_777_777));
     header.set_size(wide(&mut records, "size", size, 0o77_777_777_777));
     let timeless = form.is_difference() && found.name == b"./";
-    let (seconds, nanoseconds) = if timeless { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+    let (seconds, nanoseconds) = if timeless { (0, 0) } else { facts.modified };
     header.set_mtime(u64::try_from(seconds).unwrap_or(0).min(0o77_777_777_777));
     if nanoseconds != 0 || !(0..=0o77_777_777_777).contains(&seconds) {
         records.extend(pax::record(b"mtime", decimal_time(seconds, nanoseconds).as_bytes()));
@@ -228,8 +228,8 @@ fn entry(found: &mut Found, form: Form<'_>, hardlink: Option<Vec<u8>>, output: &
     if (kind.is_char_device() || kind.is_block_device())
         && let Some(ustar) = header.as_ustar_mut()
     {
-        ustar.set_device_major(major(meta.rdev()));
-        ustar.set_device_minor(minor(meta.rdev()));
+        ustar.set_device_major(major(facts.number));
+        ustar.set_device_minor(minor(facts.number));
     }
     if hardlink.is_none() {
         for (name, value) in found.attributes.iter().filter(|(name, _)| !is_of_host(name)) {

@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 
 use super::*;
+use crate::engine::images::{Fresh, FreshFile};
 use crate::engine::runtime::view;
 
 /// An image with something to hide, to replace and to change.
@@ -69,7 +70,7 @@ fn layer(images: &Images, base: &Base, epoch: Option<i64>, change: impl Fn(&std:
     let root = view::detached(&base.folders, Some((&draft.upper(), &draft.work()))).unwrap();
     change(&through(&root));
     drop(root);
-    images.seal(draft, epoch).unwrap()
+    images.seal(draft, epoch, &Fresh::default()).unwrap()
 }
 
 fn image(base: &Base, layer: &DraftLayer) -> BuiltImage {
@@ -219,4 +220,51 @@ async fn nothing_is_left_of_what_is_not_published() {
     drop(layer(&fixture.images, &base, None, change));
     drop(fixture.images.draft(None).unwrap());
     fixture.assert_no_work_left();
+}
+
+/// Files that were just written are taken from memory, and the layer is the same.
+#[test]
+fn what_is_fresh_makes_the_same_layer() {
+    let fixture = Fixture::new();
+    let images = &fixture.images;
+    let make = |seal: &dyn Fn(crate::engine::images::Draft, &Fresh) -> DraftLayer| {
+        let draft = images.draft(None).unwrap();
+        let root = draft.upper();
+        fs::create_dir(root.join("folder")).unwrap();
+        let mut fresh = Fresh::default();
+        for (name, mode) in
+            [("folder/plain", 0o644), ("folder/program", 0o4755), ("folder/noted", 0o600), ("folder/twice", 0o600)]
+        {
+            let path = root.join(name);
+            fs::write(&path, name).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            if name.ends_with("noted") {
+                setxattr(&path, "user.note", b"value", XattrFlags::empty()).unwrap();
+            }
+            if name.ends_with("twice") {
+                fs::hard_link(&path, root.join("folder/again")).unwrap();
+            }
+            let file = fs::File::open(&path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789)).unwrap();
+            let kept = FreshFile::of(&file, name.as_bytes()).unwrap();
+            assert_eq!(kept.is_some(), !name.ends_with("noted") && !name.ends_with("twice"), "{name}");
+            kept.into_iter().for_each(|kept| fresh.add(name.as_bytes().to_vec(), kept));
+        }
+        set_time(&root.join("folder"));
+        seal(draft, &fresh).diff_id
+    };
+    let read = make(&|draft, _| images.seal(draft, None, &Fresh::default()).unwrap());
+    assert_eq!(make(&|draft, fresh| images.seal(draft, None, fresh).unwrap()), read);
+    // It is taken from memory indeed.
+    let other = make(&|draft, fresh| {
+        fs::remove_file(draft.upper().join("folder/plain")).unwrap();
+        fs::write(draft.upper().join("folder/plain"), "folder/other").unwrap();
+        set_time(&draft.upper().join("folder"));
+        images.seal(draft, None, fresh).unwrap()
+    });
+    assert_eq!(other, read);
+}
+
+fn set_time(folder: &std::path::Path) {
+    fs::File::open(folder).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 use super::*;
+use crate::engine::images::Fresh;
 
 /// An overlay of two layers and an empty one to write to, all of them in `root`.
 fn overlay(root: &TempDir) -> OwnedFd {
@@ -89,7 +90,7 @@ fn files_of_new_folders_go_straight_into_the_layer() {
     );
     drop(stage);
     let upper = fs::File::open(root.path().join("top")).unwrap();
-    let copied = begun.clone().and(rest.copy(upper.as_fd(), &order("/app/")).unwrap());
+    let copied = begun.clone().and(rest.copy(upper.as_fd(), &order("/app/"), &mut Fresh::default()).unwrap());
     assert!(begun.bytes < copied.bytes);
     assert_eq!((copied.entries, copied.bytes, copied.changed), (done.entries, done.bytes, false));
     assert_eq!(listing(&root.path().join("top/srv/app")), listing(whole.path()));
