@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::report::{Event, Outcome};
 use crate::model::Name;
@@ -66,7 +66,7 @@ impl Stage {
 
 /// Runs all steps and tells `events` about each. The outcome's generation is left 0.
 ///
-/// Where an update fails that is to be rolled back, what has not begun is not begun any more.
+/// Where an update fails that is to be rolled back, what has not begun is not begun any more, and nothing is waited for.
 ///
 /// Assumption: `plan.steps` is in an order that satisfies `needs` and `after`.
 pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, mut effect: F) -> Ran
@@ -77,6 +77,7 @@ where
     let mut stages = vec![Stage::Waiting; plan.steps.len()];
     let mut running = JoinSet::new();
     let mut busy = 0usize;
+    let mut waits: BTreeMap<StepId, AbortHandle> = BTreeMap::new();
     let mut ran = Ran::default();
     let mut failed = Failed::default();
     loop {
@@ -109,11 +110,14 @@ where
                 stages[id] = Stage::Running;
                 busy += usize::from(!step.action.only_waits());
                 tell(events, Event::StepStarted { step: id }).await;
-                let work = effect(id, step.clone());
+                let began = Instant::now();
+                // A task of its own, so that a panic is this step's failure and not the apply's.
+                let work = tokio::spawn(effect(id, step.clone()));
+                if step.action.only_waits() {
+                    waits.insert(id, work.abort_handle());
+                }
                 running.spawn(async move {
-                    let began = Instant::now();
-                    // A task of its own, so that a panic is this step's failure and not the apply's.
-                    let result = tokio::spawn(work).await;
+                    let result = work.await;
                     (id, began.elapsed(), result)
                 });
             }
@@ -122,6 +126,13 @@ where
         let Ok((id, took, result)) = joined else { continue };
         let step = &plan.steps[id];
         busy -= usize::from(!step.action.only_waits());
+        waits.remove(&id);
+        if let (Some(because), true) = (failed.fatal, result.as_ref().is_err_and(JoinError::is_cancelled)) {
+            stages[id] = Stage::Failed;
+            ran.outcome.skipped += 1;
+            tell(events, Event::StepSkipped { step: id, because }).await;
+            continue;
+        }
         let result = result.unwrap_or_else(|crash| Err(Failure { error: format!("internal error: {crash}"), hint: None }));
         match result {
             Ok(Done::Spared) => {
@@ -145,7 +156,11 @@ where
                     if let (Some(stake), None) = (&step.stake, &ran.broke) {
                         let why = format!("{}: {}: {error}", step.resource, step.action.verb());
                         ran.broke = Some(Broke { resource: step.resource.clone(), why, action: stake.action });
-                        failed.fatal = Some(id).filter(|_| stake.action == FailureAction::Rollback);
+                        if stake.action == FailureAction::Rollback {
+                            failed.fatal = Some(id);
+                            // Nobody cares any more for what the others wait for.
+                            waits.values().for_each(AbortHandle::abort);
+                        }
                     }
                 }
                 tell(events, Event::StepFailed { step: id, error, hint, tolerated }).await;
@@ -290,6 +305,26 @@ mod tests {
         assert_eq!((counts(&on), on.broke), ((0, 0, 1, 2), None));
         let (back, _) = ran(&update(FailureAction::Rollback, 0), &[1]).await;
         assert_eq!((counts(&back), back.broke.unwrap().action), ((1, 1, 3, 0), FailureAction::Rollback));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_waited_for_when_all_is_to_be_as_it_was() {
+        let mut plan = update(FailureAction::Rollback, 0);
+        plan.steps.iter_mut().skip(2).for_each(|step| {
+            (step.action, step.after) = (Action::Watch(crate::model::Span::seconds(3600)), BTreeSet::new());
+            step.needs.clear();
+        });
+        let (events, mut inbox) = mpsc::channel(100);
+        let run = run(&plan, &events, |id, _| async move {
+            if id > 1 {
+                std::future::pending::<()>().await;
+            }
+            Err(Failure { error: "no".into(), hint: None })
+        });
+        let ran = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
+        assert_eq!((ran.outcome.failed, ran.outcome.skipped), (1, 4));
+        drop(events);
+        while inbox.recv().await.is_some() {}
     }
 
     #[tokio::test]
