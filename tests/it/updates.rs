@@ -8,7 +8,7 @@ use crate::harness::{BUSYBOX, Host, wait_until};
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// A server that says `text`, whose new edition is there before the old one goes.
+/// A server that says `text`, whose new edition is there before the old one goes, and somebody who knows it by its name.
 fn server(text: &str) -> String {
     format!(
         "services:
@@ -19,6 +19,7 @@ fn server(text: &str) -> String {
     ports: [\"8085:80\"]
     healthcheck: {{test: [CMD, test, -e, /ready], interval: 1s, start_period: 30s, start_interval: 100ms}}
     deploy: {{update_config: {{order: start-first}}}}
+  client: {{image: {BUSYBOX}, command: [sleep, \"1000\"], stop_signal: SIGKILL}}
 "
     )
 }
@@ -52,7 +53,13 @@ fn nobody_asks_in_vain_while_one_edition_takes_the_place_of_another() {
     let all: Vec<String> = answers.into_iter().map(Result::unwrap).collect();
     assert!(all.iter().any(|answer| answer == "one\n"), "{} answers", all.len());
     assert_eq!(http(8085, "/").unwrap(), "two\n");
-    assert_eq!(host.containers(), ["s-web"]);
+    assert_eq!(host.containers(), ["s-client", "s-web"]);
+    let by_name = |name: &str| {
+        let asked = host.sp(&["exec", "s-client", "wget", "-qO-", &format!("http://{name}/")]);
+        assert_eq!(asked.ok().stdout, "two\n", "{name}");
+    };
+    by_name("web");
+    by_name("s-web");
     host.sp(&["plan", "s"]).ok();
     host.sp(&["why", "web"]).ok().says(&["recreated"]);
 
@@ -60,10 +67,11 @@ fn nobody_asks_in_vain_while_one_edition_takes_the_place_of_another() {
     host.write("s/compose.yaml", &server("three").replace("touch /ready", "exit 3"));
     host.sp(&["apply", "s"]).fails_with(1).says(&["it exited with 3"]);
     assert_eq!(http(8085, "/").unwrap(), "two\n");
+    by_name("web");
     host.sp(&["status"]).ok().says(&["UpdatePaused", "it exited with 3"]);
     host.sp(&["logs", "s-web.swap"]).ok();
     apply("two").ok();
-    assert_eq!(host.containers(), ["s-web"]);
+    assert_eq!(host.containers(), ["s-client", "s-web"]);
     host.sp(&["status"]).ok().says(&["generation 4 is applied"]);
 }
 
