@@ -36,6 +36,21 @@ pub struct Known {
     pub made: BTreeMap<ImageRef, Made>,
     /// What was pushed to a reference last.
     pub pushed: BTreeMap<ImageRef, Digest>,
+    /// On which way the stack is.
+    #[serde(default)]
+    pub course: Course,
+}
+
+/// On which way a stack is from one generation to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// It becomes what it was.
+    pub back: bool,
+    /// An update has failed, and what it has not come to stays as it is.
+    pub paused: bool,
+    /// Since when what is desired is being made real: what has come since has not yet been seen to be well. `None`: all has.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
 }
 
 /// How an image was built, and on which images.

@@ -59,7 +59,11 @@ impl Story {
             Event::StepSpared { step } => {
                 self.ended(step, |plan, colour| Some(steps::spared(plan.steps.get(step)?, colour)))?;
             }
-            Event::StepFailed { step, error, hint } => {
+            Event::RollsBack { to, why } => self.output.line(steps::rolls_back(to, &why, self.output.colour))?,
+            Event::StepFailed { step, error, tolerated: true, .. } => {
+                self.ended(step, |plan, colour| Some(steps::tolerated(plan.steps.get(step)?, &error, colour)))?;
+            }
+            Event::StepFailed { step, error, hint, .. } => {
                 // Elsewhere it has been told already.
                 if let (Some(live), Some(building)) = (&self.live, self.builds.get(&step)) {
                     for line in building.failures.lines() {

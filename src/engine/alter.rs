@@ -1,6 +1,8 @@
 //! A container becomes what another specification says. Of one that runs, its process stays: what takes another one is for whoever
 //! stops it first.
 
+use oci_spec::image::ImageConfiguration;
+
 use super::containers::{Beside, Held, Record};
 use super::networks::Given;
 use super::{Engine, EngineError, start};
@@ -34,11 +36,7 @@ impl Engine {
     async fn alter_running(&self, held: &Held, old: &Record, new: &Record) -> Result<(), EngineError> {
         let parts = &self.0;
         let image = parts.images.rootfs(new.image_digest)?.config;
-        let of_image = start::of_image(parts, new.image_digest)?;
-        let signal = image.config().as_ref().and_then(|config| config.stop_signal().as_ref()?.parse().ok());
-        let healthcheck = new.spec.healthcheck.clone().or(of_image.healthcheck);
-        let beside =
-            Beside { healthcheck: healthcheck.map(|check| check.with_shell(of_image.shell.as_deref())), image_signal: signal };
+        let beside = self.beside(new, &image)?;
         parts.containers.tell(held, old, new, &beside).await?;
         files::failpoint("alter told")?;
 
@@ -61,6 +59,14 @@ impl Engine {
             parts.containers.signal(&new.id, signal).await?;
         }
         Ok(())
+    }
+
+    /// What its image says of how a container is looked after.
+    pub(super) fn beside(&self, record: &Record, image: &ImageConfiguration) -> Result<Beside, EngineError> {
+        let of_image = start::of_image(&self.0, record.image_digest)?;
+        let signal = image.config().as_ref().and_then(|config| config.stop_signal().as_ref()?.parse().ok());
+        let healthcheck = record.spec.healthcheck.clone().or(of_image.healthcheck);
+        Ok(Beside { healthcheck: healthcheck.map(|check| check.with_shell(of_image.shell.as_deref())), image_signal: signal })
     }
 
     fn made_files(&self, record: &Record, given: Option<&Given>) -> Result<Vec<(&'static str, String)>, EngineError> {

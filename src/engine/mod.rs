@@ -32,6 +32,7 @@ mod recover;
 mod settle_role;
 mod sharing;
 mod start;
+mod switch;
 mod transfer;
 
 use std::collections::BTreeSet;

@@ -143,10 +143,14 @@ async fn attach(parts: &Parts, record: &Record, image: &ImageConfiguration) -> R
 pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
     let spec = &record.spec;
     let join = |(network, attachment): (&Name, &Attachment)| {
-        let mut names = attachment.aliases.clone();
-        names.insert(record.name.to_string());
-        names.insert(record.id.short().to_owned());
-        names.extend(record.owner.as_ref().map(|owner| owner.resource.to_string()));
+        let mut names = BTreeSet::from([record.name.to_string(), record.id.short().to_owned()]);
+        // One that is not in its place is nobody's answer to the names of that.
+        if let Some(owner) = record.owner.as_ref().filter(|_| !record.name.is_aside()) {
+            names.insert(owner.resource.to_string());
+        }
+        if record.owner.is_none() || !record.name.is_aside() {
+            names.extend(attachment.aliases.iter().cloned());
+        }
         let mac = spec.mac_address.map(|mac| mac.0);
         Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
     };

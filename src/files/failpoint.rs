@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::FileError;
 
 /// All points, for tests that try each. Those of steps and of the database are passed many times in one run.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "step begins",
     "step is done",
     "database before",
@@ -23,6 +23,7 @@ pub const POINTS: [&str; 14] = [
     "start attached",
     "start ordered",
     "links made",
+    "names exchanged",
     "alter told",
     "alter attached",
     "alter rewritten",

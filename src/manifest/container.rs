@@ -9,7 +9,7 @@ use super::declared::{Container, ContainerBuild, Resource};
 use super::problem::Place;
 use super::reader::Reader;
 use super::tree::Node;
-use super::{builds, confine, connections, fields, health, images, lifecycle, limits, logging};
+use super::{builds, confine, connections, fields, health, images, lifecycle, limits, logging, updates};
 
 /// Runtimes that do what setpoint does itself: to name one of them changes nothing.
 pub(super) const RUNTIMES: [&str; 3] = ["runc", "crun", "youki"];
@@ -118,9 +118,12 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
         spec.restart = policy;
     }
     let replicas = lifecycle::replicas(reader, &f, deploy.as_ref());
-    let parallelism = deploy.as_ref().and_then(|deploy| deploy.get("update_config"));
-    let parallelism = parallelism.and_then(|node| lifecycle::parallelism(reader, node));
+    let update = deploy.as_ref().and_then(|deploy| deploy.get("update_config"));
+    let update = update.map(|node| updates::update(reader, node)).unwrap_or_default();
+    let rollback = deploy.as_ref().and_then(|deploy| deploy.get("rollback_config"));
+    let rollback = rollback.map(|node| updates::rollback(reader, node));
     spec.update_after = f.get("update_after").and_then(|node| reader.parse(node));
+    spec.rollback_after = f.get("rollback_after").and_then(|node| reader.parse(node));
     let pre_start = f.get("pre_start").map(|node| lifecycle::pre_start(reader, node)).unwrap_or_default();
     for (name, at) in shared {
         if !spec.depends_on.contains_key(&name) {
@@ -168,7 +171,9 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
             links,
             profiles,
             replicas,
-            parallelism,
+            update,
+            rollback,
+            parallelism: (None, None),
             pre_start,
             ranges,
         },

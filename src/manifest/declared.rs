@@ -11,6 +11,7 @@ use super::builds::{self, NamedSecret};
 use super::connections::PortRange;
 use super::print::ContentOrigin;
 use super::problem::Place;
+use super::updates::Given;
 
 /// Everything that a stack's files declare.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Declared {
     pub(super) volumes: Vec<Resource<VolumeSpec>>,
     pub(super) configs: Vec<Resource<Config>>,
     pub(super) secrets: Vec<Resource<Secret>>,
+    /// How containers are replaced that do not say it themselves.
+    pub(super) update: Option<Given>,
     /// What is declared, but so wrong that it could not be read: names lead there all the same.
     pub(super) broken: Vec<(&'static str, Name)>,
 }
@@ -108,8 +111,11 @@ pub(super) struct Container {
     pub(super) profiles: Vec<String>,
     /// How many there are; `None` is one.
     pub(super) replicas: Option<Replicas>,
-    /// How many of them are replaced at a time; `None` is all.
-    pub(super) parallelism: Option<u32>,
+    /// How it is replaced, and how it becomes what it was, as far as it says so.
+    pub(super) update: Given,
+    pub(super) rollback: Option<Given>,
+    /// How many of them are replaced at a time, and how many on the way back, where that is said; `None` is all.
+    pub(super) parallelism: (Option<u32>, Option<Option<u32>>),
     pub(super) pre_start: Vec<PreStart>,
     /// Ranges of the host's ports, of which each one has a port.
     pub(super) ranges: Vec<PortRange>,

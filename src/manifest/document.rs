@@ -8,7 +8,7 @@ use super::declared::Declared;
 use super::fields;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{container, images, resources};
+use super::{container, images, resources, updates};
 
 pub(super) const API_VERSION: &str = "setpoint/v1";
 pub(super) const KINDS: [&str; 7] = ["Image", "Container", "Network", "Volume", "Config", "Secret", "Stack"];
@@ -96,7 +96,9 @@ pub(super) fn read(reader: &mut Reader, root: &Node, declared: &mut Declared) {
             declared.note("secret", &name, secret, |all| &mut all.secrets);
         }
         Kind::Stack => {
-            reader.fields(spec, &fields::STACK);
+            if let Some(node) = reader.fields(spec, &fields::STACK).and_then(|f| f.get("update")) {
+                declared.update = Some(updates::of_stack(reader, node));
+            }
             match &declared.stack {
                 Some((first, place)) => {
                     let hint = format!("`{first}` is declared at {}", reader.problems.show(*place));

@@ -15,7 +15,9 @@ mod resources;
 
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
-pub(super) use lifecycle::{DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ULIMIT, UPDATE};
+pub(super) use lifecycle::{
+    DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ROLLBACK, STACK_UPDATE, ULIMIT, UPDATE,
+};
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
 pub(super) use resources::{ATTACHMENT, CONFIG, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME};
@@ -107,7 +109,11 @@ pub(super) static METADATA: Table = Table {
     unsupported: &[("namespace", "the stack is the name space: it is the folder's name or `--stack`")],
 };
 
-pub(super) static STACK: Table = Table { what: "a stack", fields: &[], unsupported: &[] };
+pub(super) static STACK: Table = Table {
+    what: "a stack",
+    fields: &[field("update", Form::Object(&STACK_UPDATE), "How containers are replaced that do not say it themselves")],
+    unsupported: &[],
+};
 
 pub(super) static IMAGE: Table = Table {
     what: "an image",
@@ -268,6 +274,7 @@ pub(super) static CONTAINER: Table = Table {
         ),
         field("links", Form::List(&Form::Text), "Containers that must be there before: NAME, or NAME:ALIAS with a further name"),
         field("update_after", NAME, "Where both are replaced, it is after this container runs again, and is healthy if checked"),
+        field("rollback_after", NAME, "The same on the way back to what they were, where `rollback_config` is given"),
         field(
             "external_links",
             Form::List(&Form::Text),

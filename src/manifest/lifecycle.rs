@@ -130,30 +130,6 @@ pub(super) fn pre_start(reader: &mut Reader, node: &Node) -> Vec<PreStart> {
     steps
 }
 
-/// How many of several are replaced at a time. `None` is all.
-pub(super) fn parallelism(reader: &mut Reader, node: &Node) -> Option<u32> {
-    let f = reader.fields(node, &fields::UPDATE)?;
-    let choices: [(&str, &[(&str, bool)]); 2] = [
-        ("order", &[("stop-first", true), ("start-first", false)]),
-        ("failure_action", &[("pause", true), ("continue", false), ("rollback", false)]),
-    ];
-    for (name, choices) in choices {
-        if let Some(node) = f.get(name)
-            && reader.choice(node, choices) == Some(false)
-        {
-            let what = choices.iter().find(|(_, is_so)| *is_so).map_or("", |(word, _)| *word);
-            let hint = Some(format!("write `{what}`: that is how it is done here"));
-            reader.problems.warn(node.at, format!("this `{name}` is without effect"), hint);
-        }
-    }
-    let node = f.get("parallelism")?;
-    let number = u32::try_from(reader.integer(node)?).ok();
-    if number.is_none() {
-        reader.error(node.at, "`parallelism` is a number from 0 on");
-    }
-    number.filter(|number| *number > 0)
-}
-
 /// Commands that are run in the container.
 pub(super) fn hooks(reader: &mut Reader, node: &Node) -> Vec<Hook> {
     let mut hooks = Vec::new();

@@ -36,6 +36,7 @@ mod resources;
 mod schema;
 mod sharing;
 mod tree;
+mod updates;
 mod words;
 
 #[cfg(test)]

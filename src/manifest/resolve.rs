@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{Condition, ConfigSpec, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Probe};
+use crate::model::spec::{Condition, ConfigSpec, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Order, Probe};
 use crate::model::{ImageRef, Name};
 
 use super::Fingerprint;
@@ -21,7 +21,7 @@ use super::declared::{Config, Container, Declared, Resource, Secret};
 use super::desired::{Desired, Placed};
 use super::print::{ContentOrigin, Origins};
 use super::problem::{Place, Problems, did_you_mean};
-use super::sharing;
+use super::{sharing, updates};
 pub use images::pulled_name;
 use images::{note_image, undeclared_images};
 use secrets::Secrets;
@@ -42,6 +42,7 @@ pub(super) fn resolve(
     profiles::link(&mut declared, &default);
     images::declare_builds(&stack, &mut declared, problems);
     pre_start::expand(&mut declared, problems);
+    updates::settle(&mut declared, problems);
     replicas::expand(&mut declared, &default, problems);
     let mut origins = origins(&declared);
     let broken = declared.broken;
@@ -88,6 +89,21 @@ pub(super) fn resolve(
     unique_engine_names("network", &desired.networks, &places, problems);
     unique_engine_names("volume", &desired.volumes, &places, problems);
     unique_engine_names("container", &containers, &places, problems);
+    for (name, placed) in &containers {
+        let Some(at) = places.get(&("container", name.clone())) else { continue };
+        let taken = placed.engine_name.is_aside();
+        if taken || (placed.spec.spec.update_config.order == Order::StartFirst && placed.engine_name.aside().is_err()) {
+            let message = format!(
+                "its name in the engine, `{}`, {}",
+                placed.engine_name,
+                match taken {
+                    true => format!("ends with `{}`, as those do that are being replaced", Name::ASIDE),
+                    false => "is too long: two of it are there while it is replaced".to_owned(),
+                }
+            );
+            problems.error_hint(*at, message, "give it another `container_name`");
+        }
+    }
 
     let commits = commits(&desired, &sources, &containers, &broken, problems);
     dependencies(&containers, &commits, &broken, problems);
@@ -226,9 +242,12 @@ fn dependencies(
         if let (Some(from), Some(to)) = (nodes.get(name), source) {
             graph.add_edge(*from, *to, ());
         }
-        if let Some(other) = placed.spec.spec.update_after.as_ref().filter(|other| !containers.contains_key(*other)) {
+        let spec = &placed.spec.spec;
+        let after = [("update_after", &spec.update_after), ("rollback_after", &spec.rollback_after)];
+        let after = after.into_iter().filter_map(|(field, other)| Some((field, other.as_ref()?)));
+        for (field, other) in after.filter(|(_, other)| !containers.contains_key(*other)) {
             let hint = did_you_mean(other.as_str(), containers.keys().map(Name::as_str))
-                .unwrap_or_else(|| "`update_after` names a container of the same stack".to_owned());
+                .unwrap_or_else(|| format!("`{field}` names a container of the same stack"));
             problems.error_hint(placed.spec.image_at, format!("there is no container `{other}` to be replaced after"), hint);
         }
         for (other, at) in &placed.spec.depends_on {

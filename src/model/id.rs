@@ -68,6 +68,9 @@ pub struct InvalidName {
 }
 
 impl Name {
+    /// How the names end of containers that are to take the place of another one, or have left it to another one.
+    pub const ASIDE: &str = ".swap";
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -78,6 +81,19 @@ impl Name {
     /// When the two together are longer than a name may be.
     pub fn join(&self, other: &Name) -> Result<Name, InvalidName> {
         format!("{self}-{other}").parse()
+    }
+
+    /// The name of the container that is not the one of this name while one of the two replaces the other.
+    ///
+    /// # Errors
+    /// When it would be longer than a name may be.
+    pub fn aside(&self) -> Result<Name, InvalidName> {
+        format!("{self}{}", Self::ASIDE).parse()
+    }
+
+    /// Whether it is such a name. Nothing that a stack declares is called so.
+    pub fn is_aside(&self) -> bool {
+        self.0.ends_with(Self::ASIDE)
     }
 }
 

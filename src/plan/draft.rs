@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
 
 use crate::manifest::Desired;
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner};
 use crate::observed::{Answer, Container, ContainerState, Image, Network, Observed, Volume};
 
-use super::step::{Action, Cause, Kind, Plan, Resource, SparedIf, Step, WaitFor};
+use super::step::{Action, Cause, Kind, Plan, Resource, SparedIf, Stake, Step, WaitFor};
 use super::{Obstacle, PlanError};
 
 pub(super) struct Draft<'a> {
@@ -22,13 +23,28 @@ pub(super) struct Draft<'a> {
     pub(super) mine: BTreeMap<&'a Name, &'a Container>,
     /// Containers of the stack that are not declared, or are one too many.
     pub(super) strays: Vec<&'a Container>,
+    /// Containers that were on their way to take the place of one of [`mine`](Self::mine), or have left it to that, by resource.
+    pub(super) asides: BTreeMap<&'a Name, &'a Container>,
+    /// What containers are called as long as those that they replace have their names, by the names that they come to have.
+    pub(super) called: HashMap<String, Name>,
+    /// What it means when the update of a container fails, by resource.
+    pub(super) stakes: HashMap<&'a Name, Stake>,
     pub(super) obstacles: Vec<Obstacle>,
     images: HashMap<&'a ImageRef, &'a Image>,
     networks: HashMap<&'a Name, &'a Network>,
     volumes: HashMap<&'a Name, &'a Volume>,
     containers: HashMap<&'a Name, &'a Container>,
-    graph: DiGraph<Draught, ()>,
+    graph: DiGraph<Draught, Edge>,
     index: HashMap<(Kind, String, Action), NodeIndex>,
+}
+
+/// Why a step comes after another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    /// That one must have succeeded.
+    Need,
+    /// That one must have ended.
+    After,
 }
 
 /// A step before its place is known.
@@ -45,6 +61,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(desired: &'a Desired, observed: &'a Observed, drop_volumes: bool) -> Self {
         let mut mine: BTreeMap<&Name, &Container> = BTreeMap::new();
         let mut strays = Vec::new();
+        let mut asides = BTreeMap::new();
         let mut owned: Vec<_> = observed
             .containers
             .iter()
@@ -56,10 +73,12 @@ impl<'a> Draft<'a> {
             (&owner.resource, !right_name, container.created, &container.id)
         });
         for (owner, container) in owned {
-            if desired.containers.contains_key(&owner.resource) && !mine.contains_key(&owner.resource) {
-                mine.insert(&owner.resource, container);
-            } else {
-                strays.push(container);
+            match desired.containers.get(&owner.resource) {
+                Some(_) if !mine.contains_key(&owner.resource) => drop(mine.insert(&owner.resource, container)),
+                Some(placed) if placed.engine_name.aside().is_ok_and(|aside| aside == container.name) => {
+                    asides.insert(&owner.resource, container);
+                }
+                _ => strays.push(container),
             }
         }
         let images = observed.images.iter().flat_map(|image| image.references.iter().map(move |r| (r, image))).collect();
@@ -69,6 +88,9 @@ impl<'a> Draft<'a> {
             drop_volumes,
             mine,
             strays,
+            asides,
+            called: HashMap::new(),
+            stakes: HashMap::new(),
             obstacles: Vec::new(),
             images,
             networks: observed.networks.iter().map(|network| (&network.name, network)).collect(),
@@ -138,6 +160,17 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// When a step turns out to be needless, if ever.
+    pub(super) fn spared(&self, target: &Name, action: Action) -> Option<SparedIf> {
+        self.graph[*self.index.get(&(Kind::Container, target.to_string(), action))?].spared_if.clone()
+    }
+
+    /// Why a step is there; nothing of one that is not.
+    pub(super) fn causes(&self, target: &Name, action: Action) -> &[Cause] {
+        let known = self.index.get(&(Kind::Container, target.to_string(), action));
+        known.map_or(&[], |node| self.graph[*node].causes.as_slice())
+    }
+
     pub(super) fn has(&self, kind: Kind, target: &impl ToString, action: Action) -> bool {
         self.index.contains_key(&(kind, target.to_string(), action))
     }
@@ -153,7 +186,7 @@ impl<'a> Draft<'a> {
         if let (Some(step), Some(other)) = (step, other)
             && step != other
         {
-            self.graph.update_edge(*other, *step, ());
+            self.graph.update_edge(*other, *step, Edge::Need);
         }
     }
 
@@ -168,7 +201,23 @@ impl<'a> Draft<'a> {
         if let (Some(step), Some(other)) = (step, other)
             && !petgraph::algo::has_path_connecting(&self.graph, step, other, None)
         {
-            self.graph.update_edge(other, step, ());
+            self.graph.update_edge(other, step, Edge::Need);
+        }
+    }
+
+    /// Where both steps are in the plan, the first comes after the second has ended, unless the second needs the first.
+    pub(super) fn after_if_free(
+        &mut self,
+        (kind, target, action): (Kind, &dyn ToString, Action),
+        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
+    ) {
+        let step = self.index.get(&(kind, target.to_string(), action)).copied();
+        let other = self.index.get(&(other_kind, other_target.to_string(), other_action)).copied();
+        if let (Some(step), Some(other)) = (step, other)
+            && !self.graph.contains_edge(other, step)
+            && !petgraph::algo::has_path_connecting(&self.graph, step, other, None)
+        {
+            self.graph.add_edge(other, step, Edge::After);
         }
     }
 
@@ -176,7 +225,7 @@ impl<'a> Draft<'a> {
     /// comes before what disturbs, and names decide between equals.
     pub(super) fn finish(self) -> Result<Plan, PlanError> {
         let (base, mut parts) = self.base();
-        let Self { desired, observed, graph, mut obstacles, .. } = self;
+        let Self { desired, observed, graph, mut obstacles, called, stakes, .. } = self;
         let mut missing: Vec<usize> =
             graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
         let rank = |node: NodeIndex| {
@@ -188,7 +237,13 @@ impl<'a> Draft<'a> {
         let mut steps = Vec::with_capacity(graph.node_count());
         while let Some(Reverse((_, _, node))) = ready.pop() {
             let Draught { action, resource, target, container, causes, spared_if } = &graph[node];
-            let needs = graph.neighbors_directed(node, Direction::Incoming).filter_map(|need| position[need.index()]).collect();
+            let before = |edge: Edge| {
+                let edges = graph.edges_directed(node, Direction::Incoming).filter(move |one| *one.weight() == edge);
+                edges.filter_map(|one| position[one.source().index()]).collect()
+            };
+            let (needs, after) = (before(Edge::Need), before(Edge::After));
+            let is_new = container.is_none() && resource.kind == Kind::Container && *action != Action::Remove;
+            let stake = stakes.get(&resource.name).filter(|_| resource.kind == Kind::Container && is_staked(*action));
             position[node.index()] = Some(steps.len());
             steps.push(Step {
                 action: *action,
@@ -198,6 +253,9 @@ impl<'a> Draft<'a> {
                 causes: causes.clone(),
                 needs,
                 spared_if: spared_if.clone(),
+                after,
+                aside: called.get(target).filter(|_| is_new).cloned(),
+                stake: stake.cloned(),
             });
             for next in graph.neighbors_directed(node, Direction::Outgoing) {
                 missing[next.index()] -= 1;
@@ -287,6 +345,14 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// Whether an action brings a container to life, or finds out that it does not live.
+const fn is_staked(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Create | Action::Start | Action::Update | Action::Reload | Action::Wait(WaitFor::Healthy) | Action::Watch(_)
+    )
+}
+
 fn rank(draught: &Draught) -> u8 {
     match (draught.action, draught.resource.kind) {
         (Action::Pull | Action::Build | Action::Import | Action::Load | Action::Commit | Action::Restore, _) => 0,
@@ -297,7 +363,8 @@ fn rank(draught: &Draught) -> u8 {
         (Action::Repair | Action::Update | Action::Reload, _) => 5,
         (Action::Create, _) => 6,
         (Action::Start, _) => 7,
-        (Action::Wait(WaitFor::Healthy | WaitFor::Completed), _) => 8,
+        (Action::Wait(WaitFor::Healthy | WaitFor::Completed) | Action::Watch(_) | Action::Switch, _) => 8,
+        (Action::Delay(_), _) => 9,
         (Action::Push, _) => 9,
     }
 }

@@ -7,6 +7,7 @@ use crate::model::spec::{ContainerSpec, Probe};
 use crate::observed::{Container, ContainerState};
 
 use super::draft::Draft;
+use super::replace;
 use super::step::{Action, Cause, Kind, WaitFor};
 use super::steps::{dependents_first, resource};
 
@@ -30,20 +31,30 @@ pub(super) fn followers(draft: &mut Draft<'_>) {
     }
 }
 
-/// Where one is replaced after another one that has a health check, that one is to be healthy first.
+/// Where one is replaced after another one that has a health check, that one is to be healthy first; and where it waits a while
+/// before, that is a step of its own.
 pub(super) fn rolled(draft: &mut Draft<'_>) {
     let desired = draft.desired;
     for (name, Placed { engine_name, spec, .. }) in &desired.containers {
-        let Some((before, placed)) = spec.update_after.as_ref().and_then(|other| desired.containers.get_key_value(other)) else {
+        let Some((before, placed)) = replace::rolls_after(draft, spec) else { continue };
+        let is_replaced =
+            |name: &Name, engine_name: &Name| draft.mine.contains_key(name) && replace::is_replaced(draft, engine_name);
+        if !is_replaced(name, engine_name) || !replace::is_replaced(draft, &placed.engine_name) {
             continue;
-        };
-        let is_replaced = draft.mine.contains_key(name) && draft.has(Kind::Container, engine_name, Action::Create);
+        }
         let is_checked = placed.spec.healthcheck.as_ref().is_some_and(|check| check.test != Probe::None);
-        if is_replaced && is_checked && draft.has(Kind::Container, &placed.engine_name, Action::Create) {
-            let why = "is replaced after it".to_owned();
-            let causes = vec![Cause::Follows { resource: resource(Kind::Container, name), why }];
-            let wait = Action::Wait(WaitFor::Healthy);
-            draft.add(wait, resource(Kind::Container, before), &placed.engine_name, None, causes);
+        let watched = draft.has(Kind::Container, &placed.engine_name, Action::Watch(replace::way(draft, &placed.spec).monitor));
+        let delay = replace::way(draft, spec).delay;
+        let (goes_before, waits) = (is_replaced(before, &placed.engine_name), delay != Default::default());
+        let causes = vec![Cause::Follows { resource: resource(Kind::Container, name), why: "is replaced after it".to_owned() }];
+        let mut add = |action| draft.add(action, resource(Kind::Container, before), &placed.engine_name, None, causes.clone());
+        if is_checked && !watched {
+            add(Action::Wait(WaitFor::Healthy));
+        }
+        if waits && goes_before {
+            add(Action::Delay(delay));
+            let spared_if = draft.spared(&placed.engine_name, Action::Create);
+            draft.spare(&placed.engine_name, Action::Delay(delay), spared_if);
         }
     }
 }

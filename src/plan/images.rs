@@ -74,6 +74,14 @@ pub(super) fn is_open(draft: &Draft<'_>, reference: &ImageRef) -> bool {
     matches!(becomes(draft, reference), Becomes::Open(_))
 }
 
+/// Which image a reference means when this plan is done, where that is known before.
+pub(super) fn meant(draft: &Draft<'_>, reference: &ImageRef) -> Option<Digest> {
+    match becomes(draft, reference) {
+        Becomes::Is(digest) => Some(digest),
+        Becomes::Absent | Becomes::Open(_) => None,
+    }
+}
+
 fn follows(draft: &Draft<'_>, reference: &ImageRef, action: Action) -> Option<Cause> {
     let (name, _) = draft.desired.images.iter().find(|(_, image)| image.reference == *reference)?;
     let why = match action {

@@ -19,6 +19,7 @@ mod moved;
 mod order;
 pub mod origin;
 mod render;
+mod replace;
 pub mod step;
 mod steps;
 
@@ -28,7 +29,7 @@ mod tests;
 pub use between::{Difference, Edition, between};
 pub use moved::moved;
 pub use render::{cause_line, render};
-pub use step::{Action, Cause, Kind, Plan, Resource, SparedIf, Step, StepId, WaitFor};
+pub use step::{Action, Cause, Kind, Plan, Resource, SparedIf, Stake, Step, StepId, WaitFor};
 
 use crate::manifest::Desired;
 use crate::model::{Name, Owner};
@@ -85,7 +86,7 @@ fn owner_text(owner: Option<&Owner>) -> String {
 /// A pass, and why it is there.
 type Pass = (&'static str, fn(&mut Draft<'_>));
 
-const PASSES: [Pass; 19] = [
+const PASSES: [Pass; 21] = [
     ("a packet filter that lacks something is made whole", steps::firewall),
     ("images come first: nothing is stopped for an image that cannot be had", images::images),
     ("networks are made, made anew or repaired", steps::networks),
@@ -93,11 +94,13 @@ const PASSES: [Pass; 19] = [
     ("containers are compared with what they were created from", steps::containers),
     ("whoever would wait for another in a circle starts again", steps::exchanges),
     ("who shares what another one has, or is to follow it, starts again with it", followers::followers),
+    ("whoever is replaced is watched, where it says so", replace::watches),
     ("who is replaced after another one waits until that one is well", followers::rolled),
     ("what is to start may need others to run once more", steps::revive_dependencies),
     ("what is no longer declared goes", steps::removals),
     ("a container is made of its image, networks and volumes", order::references),
     ("stop, remove, create, start: in this order", order::verbs),
+    ("of two that are there at once the new one is well before the old one goes", replace::switches),
     ("a network goes after the containers that are attached to it, and comes back before them", order::networks),
     ("what depends on others starts after them, and once they are healthy or completed", order::dependencies),
     ("what others depend on stops after them", order::stops),

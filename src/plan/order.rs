@@ -9,6 +9,7 @@ use crate::observed::Container;
 
 use super::draft::Draft;
 use super::images::declared_bases;
+use super::replace;
 use super::step::{Action, Kind, WaitFor};
 use super::steps::FIREWALL;
 
@@ -46,8 +47,10 @@ pub(super) fn references(draft: &mut Draft<'_>) {
         if let ImageSource::Commit(commit) = &image.source
             && let Some(container) = draft.desired.containers.get(&commit.container)
         {
-            let completed = Action::Wait(WaitFor::Completed);
-            draft.need((Kind::Image, reference, Action::Commit), (C, &container.engine_name, completed));
+            // One that has completed before is committed as it is declared, too.
+            for before in [Action::Wait(WaitFor::Completed), Action::Update, Action::Reload] {
+                draft.need((Kind::Image, reference, Action::Commit), (C, &container.engine_name, before));
+            }
         }
         if let ImageSource::Build(build) = &image.source {
             for base in declared_bases(draft.desired, image, build) {
@@ -83,9 +86,11 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
             draft.need((C, old, Action::Remove), (Kind::Image, &spec.image, obtain));
         }
         draft.need((C, old, Action::Remove), (C, old, Action::Stop));
-        draft.need((C, new, Action::Create), (C, old, Action::Remove));
         draft.need((C, new, Action::Start), (C, new, Action::Create));
-        draft.need((C, new, Action::Start), (C, old, Action::Stop));
+        if !draft.has(C, new, Action::Switch) {
+            draft.need((C, new, Action::Create), (C, old, Action::Remove));
+            draft.need((C, new, Action::Start), (C, old, Action::Stop));
+        }
         for alter in ALTER {
             draft.need((C, new, alter), (C, old, Action::Stop));
             for after in [Action::Start, Action::Repair] {
@@ -166,12 +171,14 @@ pub(super) fn stops(draft: &mut Draft<'_>) {
     let desired = draft.desired;
     for (name, placed) in &desired.containers {
         let Some(old) = draft.mine.get(name).copied() else { continue };
-        for other in placed.spec.depends_on.keys() {
+        // One that is there until another one has taken its place does not give way to what it depends on.
+        let stays = draft.has(C, &placed.engine_name, Action::Switch);
+        for other in placed.spec.depends_on.keys().filter(|_| !stays) {
             if let Some(target) = draft.mine.get(other).copied() {
                 draft.need((C, &target.name, Action::Stop), (C, &old.name, Action::Stop));
             }
         }
-        for other in old.spec.depends_on.keys() {
+        for other in old.spec.depends_on.keys().filter(|_| !stays) {
             for stray in strays_called(draft, other) {
                 draft.need((C, &stray.name, Action::Stop), (C, &old.name, Action::Stop));
             }
@@ -228,7 +235,10 @@ pub(super) fn takings(draft: &mut Draft<'_>) {
         }
     }
     for Placed { engine_name, spec, .. } in draft.desired.containers.values() {
-        draft.need((C, engine_name, Action::Create), (C, engine_name, Action::Remove));
+        let switches = draft.has(C, engine_name, Action::Switch);
+        if !switches {
+            draft.need((C, engine_name, Action::Create), (C, engine_name, Action::Remove));
+        }
         let fixed = spec.networks.values().filter_map(|attachment| attachment.ipv4_address);
         let holders = spec
             .ports
@@ -237,7 +247,13 @@ pub(super) fn takings(draft: &mut Draft<'_>) {
             .chain(fixed.filter_map(|address| addresses.get(&address)))
             .flatten();
         let starts = draft.has(C, engine_name, Action::Start);
-        let take: &[Action] = if starts { &[Action::Start] } else { &ALTER };
+        let take: &[Action] = match (switches, starts) {
+            (true, _) => &[Action::Switch],
+            (false, true) => &[Action::Start],
+            (false, false) => &ALTER,
+        };
+        // What it takes over from the one that it replaces it takes while that one runs.
+        let holders = holders.filter(|holder| !switches || holder.name != *engine_name);
         for (holder, take) in holders.flat_map(|holder| take.iter().map(move |take| (holder, *take))) {
             for end in [Action::Stop, Action::Remove] {
                 draft.need((C, engine_name, take), (C, &holder.name, end));
@@ -264,18 +280,26 @@ pub(super) fn volumes(draft: &mut Draft<'_>) {
     }
 }
 
-/// A container that is replaced after another one is stopped when that one runs again, and is healthy where it is checked. Where one
-/// of the two needs the other anyway, that counts more.
+/// A container that is replaced after another one gives way, or is made, when that one runs again and is well, as far as that is looked
+/// at, and a while later where it says so. Where one of the two needs the other anyway, that counts more.
 pub(super) fn rolls(draft: &mut Draft<'_>) {
     for (name, placed) in &draft.desired.containers {
-        let before = placed.spec.update_after.as_ref().and_then(|other| draft.desired.containers.get(other));
-        let (Some(before), Some(old)) = (before, draft.mine.get(name).copied()) else { continue };
-        if !draft.has(C, &placed.engine_name, Action::Create) {
+        let Some((_, before)) = replace::rolls_after(draft, &placed.spec) else { continue };
+        let Some(old) = draft.mine.get(name).copied() else { continue };
+        if !replace::is_replaced(draft, &placed.engine_name) {
             continue;
         }
-        for end in [Action::Stop, Action::Remove] {
-            for done in [Action::Start, Action::Wait(WaitFor::Healthy)] {
-                draft.need_if_free((C, &old.name, end), (C, &before.engine_name, done));
+        let delay = Action::Delay(replace::way(draft, &placed.spec).delay);
+        let watch = Action::Watch(replace::way(draft, &before.spec).monitor);
+        let done = [Action::Start, Action::Wait(WaitFor::Healthy), watch, Action::Switch];
+        for done in done {
+            draft.after_if_free((C, &before.engine_name, delay), (C, &before.engine_name, done));
+        }
+        let switches = draft.has(C, &placed.engine_name, Action::Switch);
+        let begins = [(&placed.engine_name, Action::Create)].into_iter().filter(|_| switches);
+        for (target, begin) in begins.chain([(&old.name, Action::Stop), (&old.name, Action::Remove)]) {
+            for done in done.into_iter().chain([delay]) {
+                draft.after_if_free((C, target, begin), (C, &before.engine_name, done));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::size::human_bytes;
-use crate::model::{Digest, ImageRef};
+use crate::model::{Digest, ImageRef, Span};
 use crate::observed::Answer;
 
 use super::images::DIGEST;
@@ -20,6 +20,8 @@ enum Verb {
     Restore,
     Create,
     Recreate,
+    /// The new one first.
+    Replace,
     Update,
     Reload,
     Restart,
@@ -29,6 +31,7 @@ enum Verb {
     Repair,
     Push,
     Wait,
+    Watch,
 }
 
 impl Verb {
@@ -43,6 +46,7 @@ impl Verb {
             Self::Restore => ("↶", "restore", "36"),
             Self::Create => ("+", "create", "32"),
             Self::Recreate => ("-/+", "recreate", "33"),
+            Self::Replace => ("+/-", "replace", "33"),
             Self::Update => ("~", "update", "33"),
             Self::Reload => ("⟳", "reload", "33"),
             Self::Restart => ("↻", "restart", "33"),
@@ -52,6 +56,7 @@ impl Verb {
             Self::Repair => ("!", "repair", "35"),
             Self::Push => ("↑", "push", "36"),
             Self::Wait => ("…", "wait", "2"),
+            Self::Watch => ("…", "watch", "2"),
         }
     }
 }
@@ -98,7 +103,7 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     }
     let parts: Vec<String> = counts
         .iter()
-        .filter(|(verb, _)| **verb != Verb::Wait)
+        .filter(|(verb, _)| !matches!(verb, Verb::Wait | Verb::Watch))
         .map(|(verb, count)| {
             let size = if *verb == Verb::Pull && bytes > 0 { format!(" ({})", human_bytes(bytes)) } else { String::new() };
             format!("{count} to {}{size}", verb.look().1)
@@ -113,7 +118,7 @@ fn entries(plan: &Plan) -> Vec<Entry<'_>> {
     let mut index: BTreeMap<_, usize> = BTreeMap::new();
     for step in &plan.steps {
         // A wait is an entry of its own: it is about others.
-        let wait = matches!(step.action, Action::Wait(_));
+        let wait = if step.action.only_waits() { step.action.verb() } else { "" };
         // A container that is removed because it is one too many is not the one that is declared, and each place that an
         // image is pushed to is one of its own.
         let own = (step.causes.contains(&Cause::NotDeclared) || step.action == Action::Push).then_some(&step.target);
@@ -128,7 +133,9 @@ fn entries(plan: &Plan) -> Vec<Entry<'_>> {
 
 fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
     let has = |action: Action| steps.iter().any(|step| step.action == action);
-    let verb = if has(Action::Remove) && has(Action::Create) {
+    let verb = if has(Action::Switch) {
+        Verb::Replace
+    } else if has(Action::Remove) && has(Action::Create) {
         Verb::Recreate
     } else if has(Action::Create) {
         Verb::Create
@@ -160,6 +167,8 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
         Verb::Push
     } else if has(Action::Repair) {
         Verb::Repair
+    } else if steps.iter().any(|step| matches!(step.action, Action::Watch(_))) {
+        Verb::Watch
     } else {
         Verb::Wait
     };
@@ -176,11 +185,14 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
             (object, bytes) = image(plan, step);
             causes.retain(|cause| !matches!(cause, Cause::Changed { field, .. } if field == DIGEST));
         }
-        if let Action::Wait(condition) = step.action {
-            title.push_str(match condition {
-                WaitFor::Healthy => " healthy",
-                WaitFor::Completed => " completed",
-            });
+        match step.action {
+            Action::Wait(WaitFor::Healthy) => title.push_str(" healthy"),
+            Action::Wait(WaitFor::Completed) => title.push_str(" completed"),
+            Action::Watch(span) if span == Span::default() => object = Some("until it is well".to_owned()),
+            Action::Watch(span) => object = Some(format!("for {span}")),
+            Action::Delay(span) => object = Some(format!("{span} before the next one")),
+            _ if verb == Verb::Replace => object = Some("(start-first)".to_owned()),
+            _ => {}
         }
     }
     let spared = steps.iter().any(|step| step.spared_if.is_some());

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ContainerId, Digest, ImageRef, Name};
+use crate::model::spec::FailureAction;
+use crate::model::{ContainerId, Digest, ImageRef, Name, Span};
 use crate::observed::Answer;
 
 /// A position in [`Plan::steps`].
@@ -51,6 +52,26 @@ pub struct Step {
     /// Whether the step may turn out to be needless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spared_if: Option<SparedIf>,
+    /// Steps that must have ended before, and must not have failed beyond what an update may fail.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<StepId>,
+    /// What a new container is called in the engine as long as the one that it replaces has its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Name>,
+    /// What it means when it fails, where it is part of an update that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stake: Option<Stake>,
+}
+
+/// What a failure of one container means for the update of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stake {
+    pub action: FailureAction,
+    /// Those whose failures are counted together; the container alone unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Name>,
+    /// So many of them may fail, and the update goes on.
+    pub tolerates: usize,
 }
 
 /// An image that an earlier step obtains turns out to be the one that it was: then the step does nothing.
@@ -132,6 +153,12 @@ pub enum Action {
     Repair,
     /// Container: until the condition holds.
     Wait(WaitFor),
+    /// Container: a new one takes over the name, the aliases and the published ports of the one that it replaces.
+    Switch,
+    /// Container: that it lives and is well for so long, and until its health check has said so.
+    Watch(Span),
+    /// Container: so long, before the next one is replaced.
+    Delay(Span),
 }
 
 impl Action {
@@ -154,7 +181,15 @@ impl Action {
             Self::Repair => "repair",
             Self::Wait(WaitFor::Healthy) => "wait until healthy",
             Self::Wait(WaitFor::Completed) => "wait until completed",
+            Self::Switch => "switch",
+            Self::Watch(_) => "watch",
+            Self::Delay(_) => "delay",
         }
+    }
+
+    /// Whether it does nothing itself, but waits for something to be so.
+    pub const fn only_waits(self) -> bool {
+        matches!(self, Self::Wait(_) | Self::Watch(_) | Self::Delay(_))
     }
 }
 

@@ -15,6 +15,7 @@ use super::classes::{changed, compare, differences};
 use super::draft::Draft;
 use super::images;
 use super::order::ALTER;
+use super::replace;
 use super::step::{Action, Cause, Kind, Resource, SparedIf, WaitFor};
 
 pub(super) fn resource(kind: Kind, name: &Name) -> Resource {
@@ -105,6 +106,15 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
             draft.add(Action::Start, resource, engine_name, None, vec![Cause::Missing]);
             continue;
         };
+        if draft.observed.known.course.paused {
+            // What was to become of it waits until something else is wanted; what it is, it stays.
+            draft.asides.remove(name);
+            let in_vain = matches!(old.state, ContainerState::Created | ContainerState::Exited { error: Some(_), .. });
+            if !in_vain {
+                mend(draft, old, old.spec.restart, resource, Vec::new());
+            }
+            continue;
+        }
         let (mut change, mut causes) = compare(&old.spec, spec);
         let mut recreate: Vec<Cause> = Vec::new();
         if old.name != *engine_name {
@@ -137,11 +147,16 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 _ => None,
             })
             .collect();
+        let at_once = new_networks.is_empty() && lost_volumes.is_empty();
         if old.state.is_alive() && !new_networks.is_empty() {
             change = change.max(Change::Restart);
             causes.extend(new_networks);
         }
         match change {
+            Change::Recreate if at_once && replace::may_start_first(draft, name, old) => {
+                replace::start_first(draft, name, old, &causes, spared_if.as_ref());
+                continue;
+            }
             Change::Recreate => {
                 if old.state.is_alive() {
                     draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
@@ -175,6 +190,9 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
         }
         mend(draft, old, spec.restart, resource, lost_volumes);
     }
+    // Nobody goes on with them.
+    let asides = std::mem::take(&mut draft.asides);
+    draft.strays.extend(asides.into_values());
 }
 
 /// Whoever takes a port or an address while it runs, from one that does so too, would wait for the other in a circle: it gives
@@ -211,7 +229,7 @@ pub(super) fn exchanges(draft: &mut Draft<'_>) {
 }
 
 /// The ports of the host and the addresses that a container says it has.
-fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
+pub(super) fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
     let ports = spec.ports.iter().filter_map(|port| Some(format!("{}/{:?}", port.host_port?, port.protocol)));
     let addresses = spec.networks.values().filter_map(|attachment| Some(attachment.ipv4_address?.to_string()));
     ports.chain(addresses).collect()
@@ -323,7 +341,7 @@ fn revive(draft: &mut Draft<'_>, name: &Name, wait: WaitFor, cause: Cause) {
     {
         draft.spare(&target.engine_name, Action::Start, None);
     }
-    let recreated = draft.has(Kind::Container, &target.engine_name, Action::Create);
+    let recreated = replace::is_replaced(draft, &target.engine_name);
     let same = mine.filter(|_| !recreated);
     draft.add(Action::Wait(wait), resource(Kind::Container, name), &target.engine_name, same, vec![cause]);
 }

@@ -5,11 +5,18 @@ use super::report::{ResourceChange, StepEvent};
 
 /// What becomes of a container in one go, in this order.
 const ORDER: [&str; 4] = ["stop", "remove", "create", "start"];
+/// The same where the new one is there before the old one goes.
+const START_FIRST: [&str; 5] = ["create", "start", "switch", "stop", "remove"];
+
+/// What only looks on, and is told where it has seen that something is not well.
+const WATCHES: [&str; 2] = ["watch", "delay"];
 
 /// What was done to a resource, oldest first. Waits are about others, and are none of it.
 pub(super) fn changes(steps: &[StepEvent]) -> Vec<ResourceChange> {
     let mut groups: Vec<Vec<&StepEvent>> = Vec::new();
-    for step in steps.iter().filter(|step| !step.action.starts_with("wait")) {
+    let is_none =
+        |step: &&StepEvent| step.action.starts_with("wait") || (WATCHES.contains(&step.action.as_str()) && step.error.is_none());
+    for step in steps.iter().filter(|step| !is_none(step)) {
         match groups.last_mut() {
             Some(group) if group.last().is_some_and(|last| belongs(last, step)) => group.push(step),
             _ => groups.push(vec![step]),
@@ -20,8 +27,10 @@ pub(super) fn changes(steps: &[StepEvent]) -> Vec<ResourceChange> {
 
 /// Whether a step goes on with what another one has begun.
 fn belongs(last: &StepEvent, next: &StepEvent) -> bool {
-    let place = |step: &StepEvent| ORDER.iter().position(|verb| *verb == step.action);
-    let on = matches!((place(last), place(next)), (Some(before), Some(after)) if before < after);
+    let place = |order: &[&str], step: &StepEvent| order.iter().position(|verb| *verb == step.action);
+    let goes_on =
+        |order: &[&str]| matches!((place(order, last), place(order, next)), (Some(before), Some(after)) if before < after);
+    let on = goes_on(&ORDER) || goes_on(&START_FIRST);
     on && last.generation == next.generation && last.causes == next.causes && last.error.is_none()
 }
 
@@ -60,6 +69,8 @@ fn participle(verb: &str) -> &str {
         "update" => "updated",
         "repair" => "repaired",
         "reload" => "reloaded",
+        "switch" => "switched",
+        "watch" => "watched",
         other => other,
     }
 }
@@ -86,6 +97,13 @@ mod tests {
             (2, "stop", drift("volume"), None),
             (2, "start", drift("volume"), None),
             (3, "repair", drift("link"), None),
+            (3, "create", drift("x"), None),
+            (3, "start", drift("x"), None),
+            (3, "watch", drift("x"), None),
+            (3, "switch", drift("x"), None),
+            (3, "stop", drift("x"), None),
+            (3, "remove", drift("x"), None),
+            (3, "watch", drift("y"), Some("no")),
             (3, "stop", vec![Cause::NotDeclared], None),
             (3, "remove", vec![Cause::NotDeclared], None),
         ];
@@ -112,7 +130,17 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            ["1 1 created", "3 1 started", "5 2 recreated!", "8 2 created", "9 2 restarted", "11 3 repaired", "12 3 removed"]
+            [
+                "1 1 created",
+                "3 1 started",
+                "5 2 recreated!",
+                "8 2 created",
+                "9 2 restarted",
+                "11 3 repaired",
+                "12 3 recreated",
+                "18 3 watched!",
+                "19 3 removed"
+            ]
         );
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -15,12 +15,12 @@ use super::obtain;
 use super::record::RecordError;
 use super::report::Event;
 use crate::engine::images::{Given, InvalidKey};
-use crate::engine::{Engine, EngineError, NewContainer};
+use crate::engine::{Engine, EngineError, Kind as EngineKind, NewContainer};
 use crate::files::{self, FileError};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
 use crate::model::spec::{ContainerSpec, Mount};
-use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink};
+use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink, Span};
 use crate::observed::{Answer, ContainerState, Health};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
@@ -56,8 +56,14 @@ pub(super) enum EffectError {
     NoHealthcheck { name: Name },
     #[error("{name} exited with {code} instead of {expected}")]
     Exited { name: Name, code: i32, expected: &'static str },
+    #[error("{name} is not well {}: {why}", during(*.span))]
+    Unwell { name: Name, span: Span, why: String },
     #[error("{name} is not running, and something waits for it")]
     NotRunning { name: Name },
+}
+
+fn during(span: Span) -> String {
+    if span == Span::default() { "after its start".to_owned() } else { format!("while it is watched for {span}") }
 }
 
 fn list(names: &[String]) -> String {
@@ -69,9 +75,11 @@ impl EffectError {
         match self {
             Self::Engine(error) => error.hint(),
             Self::NotInArchive { .. } => Some("say which one is meant with `load: {archive: …, reference: …}`".into()),
-            Self::Unhealthy { name } | Self::Exited { name, .. } | Self::NotRunning { name } | Self::NotCompleted { name } => {
-                Some(format!("`setpoint logs {name}` tells why"))
-            }
+            Self::Unhealthy { name }
+            | Self::Unwell { name, .. }
+            | Self::Exited { name, .. }
+            | Self::NotRunning { name }
+            | Self::NotCompleted { name } => Some(format!("`setpoint logs {name}` tells why")),
             Self::NotKept { .. } => Some("roll back to another generation, or apply manifests that say how it is made".into()),
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
@@ -191,7 +199,10 @@ async fn network(engine: &Engine, desired: &Desired, step: &Step, action: Action
         | Action::Stop
         | Action::Update
         | Action::Reload
-        | Action::Wait(_) => {
+        | Action::Switch
+        | Action::Wait(_)
+        | Action::Watch(_)
+        | Action::Delay(_) => {
             return Err(EffectError::Senseless { kind: Kind::Network });
         }
     }
@@ -218,7 +229,10 @@ fn volume(engine: &Engine, desired: &Desired, step: &Step, action: Action) -> Re
         | Action::Update
         | Action::Reload
         | Action::Repair
-        | Action::Wait(_) => {
+        | Action::Switch
+        | Action::Wait(_)
+        | Action::Watch(_)
+        | Action::Delay(_) => {
             return Err(EffectError::Senseless { kind: Kind::Volume });
         }
     }
@@ -229,10 +243,19 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
     if action == Action::Create {
         return create(engine, desired, step).await;
     }
+    if let Action::Delay(span) = action {
+        tokio::time::sleep(span.0).await;
+        return Ok(());
+    }
     // A container that an earlier step of this plan creates has no id in the plan: it goes by its name.
-    let id = match &step.container {
-        Some(id) => id.clone(),
-        None => engine.find(&step.target)?,
+    let id = match (&step.container, &step.aside) {
+        (Some(id), _) => id.clone(),
+        (None, None) => engine.find(&step.target)?,
+        // Where it is not to be found beside the other one, nothing had to be done.
+        (None, Some(aside)) => match engine.find(aside.as_str()) {
+            Err(error) if error.status() == EngineKind::NotFound => engine.find(&step.target)?,
+            found => found?,
+        },
     };
     match action {
         Action::Start => engine.start(&id).await?,
@@ -245,7 +268,13 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         }
         Action::Repair => engine.repair_container(&id).await?,
         Action::Wait(condition) => wait(engine, &id, &name(step)?, condition).await?,
+        Action::Watch(span) => watch(engine, &id, &name(step)?, span).await?,
+        Action::Switch => {
+            let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
+            engine.switch(&id, &declared.engine_name, declared.spec.clone()).await?;
+        }
         Action::Create
+        | Action::Delay(_)
         | Action::Pull
         | Action::Build
         | Action::Import
@@ -262,12 +291,12 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
 async fn create(engine: &Engine, desired: &Desired, step: &Step) -> Result<(), EffectError> {
     let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
     put_configs(engine, desired, step, &declared.spec)?;
-    let new = NewContainer {
-        name: Some(declared.engine_name.clone()),
-        owner: Some(owner(desired, step)),
-        spec: declared.spec.clone(),
-        auto_remove: false,
+    // One beside another one gets the ports of the host when it takes that one's place.
+    let (name, spec) = match &step.aside {
+        Some(aside) => (aside.clone(), declared.spec.unpublished()),
+        None => (declared.engine_name.clone(), declared.spec.clone()),
     };
+    let new = NewContainer { name: Some(name), owner: Some(owner(desired, step)), spec, auto_remove: false };
     engine.create(new).await?;
     Ok(())
 }
@@ -307,6 +336,33 @@ async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor
             (_, ContainerState::Restarting { .. }) | (WaitFor::Completed, ContainerState::Running { .. }) => {}
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for as long as a new container is to be watched, and until its health check has said something.
+async fn watch(engine: &Engine, id: &ContainerId, name: &Name, span: Span) -> Result<(), EffectError> {
+    let began = Instant::now();
+    let ends = !engine.containers().get(id).map_err(EngineError::from)?.spec.restart.keeps_running();
+    let status = || engine.containers().status(id).map_err(EngineError::from);
+    let restarts = status()?.restarts;
+    loop {
+        let status = status()?;
+        let why = match status.state {
+            _ if status.restarts > restarts => "it ended, and was started again".to_owned(),
+            ContainerState::Running { health: Health::Unhealthy, .. } => "it is unhealthy".to_owned(),
+            ContainerState::Running { health, .. } if began.elapsed() >= span.0 && health != Health::Starting => return Ok(()),
+            ContainerState::Running { .. } => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            // A job that has done its work.
+            ContainerState::Exited { code: 0, stopped: false, error: None, .. } if ends => return Ok(()),
+            ContainerState::Exited { error: Some(error), .. } => error,
+            ContainerState::Exited { stopped: true, .. } => "somebody stopped it".to_owned(),
+            ContainerState::Exited { code, .. } | ContainerState::Restarting { code, .. } => format!("it exited with {code}"),
+            ContainerState::Created | ContainerState::Lost => return Err(EffectError::NotRunning { name: name.clone() }),
+        };
+        return Err(EffectError::Unwell { name: name.clone(), span, why });
     }
 }
 

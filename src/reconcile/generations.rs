@@ -16,6 +16,7 @@ use super::report::GenerationInfo;
 use crate::engine::state::Db;
 use crate::manifest::Desired;
 use crate::model::{Digest, ImageRef, Name};
+use crate::plan::Resource;
 
 /// How many generations of a stack are kept.
 pub const KEPT: u64 = 10;
@@ -31,7 +32,7 @@ pub struct Generation {
     /// What the references of its images meant, as far as that is known.
     pub images: Images,
     pub applied: OffsetDateTime,
-    /// `applying`, `applied`, or `failed`.
+    /// `applying`, `applied`, `failed`, `paused` or `quarantined`.
     pub outcome: String,
     pub source: Option<String>,
     pub brings_back: Option<u64>,
@@ -62,6 +63,11 @@ impl Generation {
 pub const APPLYING: &str = "applying";
 /// The outcome of a generation all of whose steps succeeded.
 pub const APPLIED: &str = "applied";
+
+/// The outcome of a generation that has failed and was left where it was.
+pub const PAUSED: &str = "paused";
+/// The outcome of a generation that has failed and in whose place an earlier one is back.
+pub const QUARANTINED: &str = "quarantined";
 
 /// Digests of the contents that a stack has, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +123,19 @@ pub struct Hold {
     pub since: OffsetDateTime,
     /// What the source said then; `None` where it could not be read, or there was none. Anything else ends the hold.
     pub source: Option<Outline>,
+    /// Where nobody asked for it: what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<Setback>,
+}
+
+/// A generation that has failed, and is not tried again by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    pub generation: u64,
+    pub resource: Resource,
+    pub why: String,
+    /// Nothing was brought back: what it had not come to stays as it was.
+    pub paused: bool,
 }
 
 /// What becomes of a stack's hold when it is applied.
@@ -315,6 +334,13 @@ pub fn hold(db: &Db, stack: &Name) -> Result<Option<Hold>, RecordError> {
     })?;
     let hold = text.map(|text| serde_json::from_str(&text)).transpose();
     hold.map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
+/// Holds a stack, from now on.
+pub fn set_hold(db: &Db, stack: &Name, hold: &Hold) -> Result<(), RecordError> {
+    let text = serde_json::to_string(hold).map_err(|source| RecordError::Encode { stack: stack.clone(), source })?;
+    db.write(|t| t.execute("UPDATE stacks SET hold = ?2 WHERE name = ?1", params![stack.as_str(), text]))?;
+    Ok(())
 }
 
 /// The images that the kept generations of all stacks are made of.

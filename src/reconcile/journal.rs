@@ -108,6 +108,9 @@ mod tests {
             causes: vec![Cause::Changed { field: "spec.image".into(), old: Some("a".into()), new: None }],
             needs: Default::default(),
             spared_if: None,
+            after: Default::default(),
+            aside: None,
+            stake: None,
         };
         assert_eq!(last(&db).unwrap(), 0);
         let first = begins(&db, &shop, Some(3), &step("web")).unwrap();

@@ -293,6 +293,7 @@ async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<V
                         error!(%stack, resource = %step.resource, action = ?step.action, %error, "failed");
                     }
                 }
+                Event::RollsBack { to, why } => error!(%stack, generation = to, "rolls back: {why}"),
                 Event::Waits
                 | Event::StepStarted { .. }
                 | Event::StepSpared { .. }
@@ -305,7 +306,8 @@ async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<V
     });
     let outcome = reconciler.keep(wanted, events).await;
     story.await.map_err(|_| ReconcileError::Interrupted)?;
-    Ok(if outcome?.failed == 0 { Verdict::AwaitChange } else { Verdict::Retry })
+    let outcome = outcome?;
+    Ok(if outcome.failed == 0 || outcome.halted { Verdict::AwaitChange } else { Verdict::Retry })
 }
 
 /// Loading reads files and may look through a whole folder: not on the threads that answer requests.

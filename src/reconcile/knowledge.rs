@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::record::RecordError;
 use crate::engine::state::Db;
 use crate::model::{Digest, ImageRef, Name};
-use crate::observed::{Known, Made, Origin, Resolved};
+use crate::observed::{Course, Known, Made, Origin, Resolved};
 
 /// The last time that a registry was asked what a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,7 @@ pub fn known(db: &Db, stack: &Name) -> Result<Known, RecordError> {
     let push = |[target, digest]: [String; 2]| Some((target.parse().ok()?, digest.parse().ok()?));
     Ok(Known {
         answers: BTreeMap::new(),
+        course: Course::default(),
         made: origins.iter().filter_map(made).collect(),
         origins: origins.into_iter().filter_map(|(row, _)| origin(row)).collect(),
         pushed: pushed.into_iter().filter_map(push).collect(),

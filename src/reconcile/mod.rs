@@ -18,6 +18,7 @@ pub mod keeper;
 mod obtain;
 mod orphans;
 mod rollback;
+mod setback;
 mod why;
 
 use std::collections::BTreeMap;
@@ -32,12 +33,12 @@ use crate::files::{FileError, Lock};
 use crate::manifest::Desired;
 use crate::model::spec::{ImageSource, ImageSpec};
 use crate::model::{ImageRef, Name};
-use crate::observed::{Answer, Observed};
+use crate::observed::{Answer, Course, Observed};
 use crate::plan::{self, Action, Kind, Plan, PlanError};
 use ask::Ask;
 use effects::Context;
-use execute::tell;
-use generations::{APPLIED, Beginning, Generation, HoldChange, Images};
+use execute::{Broke, Ran, tell};
+use generations::{APPLIED, Beginning, Generation, HoldChange, Images, PAUSED};
 use journal::Filter;
 use knowledge::Lookup;
 use record::RecordError;
@@ -127,6 +128,11 @@ fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> Images {
     desired.images.values().filter_map(|image| Some((image.reference.clone(), meaning(&image.reference)?))).collect()
 }
 
+/// Since when a generation is being made real that has not come to its end. What has come since was not watched to the end.
+fn unwatched(last: Option<&Generation>) -> Option<time::OffsetDateTime> {
+    last.filter(|last| !last.is_applied()).map(|last| last.applied)
+}
+
 /// Makes stacks real. Cheap to clone.
 #[derive(Clone)]
 pub struct Reconciler {
@@ -146,7 +152,9 @@ impl Reconciler {
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
         let mut desired = desired.clone();
         self.recall(&mut desired)?;
-        let (observed, _) = self.look(&desired, &Images::new(), Look::Ask(Ask::Eagerly), given).await?;
+        let last = generations::newest(self.engine.db(), &desired.stack)?.filter(|last| last.desired == desired);
+        let course = Course { since: unwatched(last.as_ref()), ..Course::default() };
+        let (observed, _) = self.look(&desired, &Images::new(), course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
 
@@ -156,6 +164,7 @@ impl Reconciler {
         &self,
         desired: &Desired,
         held: &Images,
+        course: Course,
         look: Look,
         given: &[Given],
     ) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
@@ -163,6 +172,7 @@ impl Reconciler {
         let db = self.engine.db();
         observed.known = knowledge::known(db, &desired.stack)?;
         observed.known.answers = answers_of(held);
+        observed.known.course = course;
         let asked = match look {
             Look::Ask(how) => {
                 let last = knowledge::lookups(db, &desired.stack)?;
@@ -232,7 +242,7 @@ impl Reconciler {
         result
     }
 
-    /// Makes the host what is wanted, and tells `events` about it.
+    /// Makes the host what is wanted, and tells `events` about it. Where an update fails that says so, the host becomes what it was.
     ///
     /// Guarantee: killed at any point, doing it again converges, and what was half-made is finished or undone.
     async fn converge(
@@ -246,44 +256,69 @@ impl Reconciler {
         let stack = wanted.stack().clone();
         let _lock = self.lock(&stack, &events).await?;
         self.engine.recover().await?;
+        let settled = self.settle(wanted).await?;
+        let (outcome, broke) = self.pass(&settled, expected, ask, given.clone(), &events).await?;
+        let outcome = match broke {
+            None => outcome,
+            Some(broke) => self.set_back(settled, outcome, broke, given, &events).await?,
+        };
+        tell(&events, Event::Finished { outcome }).await;
+        Ok(outcome)
+    }
+
+    /// Makes the host what was settled. Gives the update that has failed meanwhile, where something is to be done about it.
+    async fn pass(
+        &self,
+        settled: &Settled,
+        expected: Option<Plan>,
+        ask: Ask,
+        given: Vec<Given>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(Outcome, Option<Broke>), ReconcileError> {
         let db = self.engine.db();
-        let Settled { mut desired, held, source, brings_back, hold } = self.settle(wanted).await?;
+        let mut desired = settled.desired.clone();
         self.recall(&mut desired)?;
+        let (stack, paused) = (&desired.stack, settled.is_paused());
+        let last = generations::newest(db, stack)?.filter(|last| last.desired == desired);
         let look = match &expected {
             Some(expected) => Look::Given(expected.answers.clone()),
-            None => {
-                let known = generations::newest(db, &stack)?.is_some_and(|last| last.desired == desired);
-                Look::Ask(if known { ask } else { Ask::Eagerly })
-            }
+            None => Look::Ask(if last.is_some() { ask } else { Ask::Eagerly }),
         };
-        let (observed, asked) = self.look(&desired, &held, look, &given).await?;
+        let course = Course { back: settled.back, paused, since: unwatched(last.as_ref()) };
+        let (observed, asked) = self.look(&desired, &settled.held, course, look, &given).await?;
         let plan = plan::plan(&desired, &observed)?;
         let what = expected.map_or_else(Vec::new, |expected| plan::moved(&expected, &plan));
         if !what.is_empty() {
             return Err(ReconcileError::Moved { what });
         }
-        let hold = match &hold {
+        let hold = match &settled.hold {
             NewHold::Stays => HoldChange::Stays,
             NewHold::Ends => HoldChange::Ends,
             NewHold::Begins(hold) => HoldChange::Begins(hold),
         };
         let meant = meant(&desired, &observed, &plan);
-        let beginning = Beginning { desired: &desired, images: &meant, source: source.as_deref(), brings_back, hold };
+        let (source, brings_back) = (settled.source.as_deref(), settled.brings_back);
+        let beginning = Beginning { desired: &desired, images: &meant, source, brings_back, hold };
         let before = generations::begin(db, beginning)?;
-        knowledge::record_lookups(db, &stack, &asked)?;
-        tell(&events, Event::Planned { plan: plan.clone() }).await;
+        knowledge::record_lookups(db, stack, &asked)?;
+        tell(events, Event::Planned { plan: plan.clone() }).await;
         let mark = journal::last(db)?;
-        let mut outcome = if plan.is_empty() {
-            Outcome::default()
+        let ran = if plan.is_empty() {
+            Ran::default()
         } else {
-            record::set_conditions(db, &stack, vec![status::reconciling(&plan)])?;
-            self.execute(desired.clone(), Some(before), &plan, given, &events).await
+            record::set_conditions(db, stack, vec![status::reconciling(&plan)])?;
+            self.execute(desired.clone(), Some(before), &plan, given, events).await
         };
+        let Ran { mut outcome, broke } = ran;
+        // What was well before and is made again is no update that could be taken back.
+        let broke = broke.filter(|_| !last.is_some_and(|last| last.number == before && last.is_applied()));
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
         let declared = |reference: &ImageRef| desired.images.values().any(|image| image.reference == *reference);
         let mut images: Images = images.filter(|(reference, _)| declared(reference)).collect();
         outcome.generation = before;
-        let said = if outcome.failed > 0 {
+        let said = if paused {
+            PAUSED
+        } else if outcome.failed > 0 {
             // What has failed is tried again, and is the same generation then.
             images.extend(meant.clone());
             "failed"
@@ -295,18 +330,17 @@ impl Reconciler {
             }
             APPLIED
         };
-        images.extend(held);
-        generations::finish(db, &stack, outcome.generation, said, &images)?;
+        images.extend(settled.held.clone());
+        generations::finish(db, stack, outcome.generation, said, &images)?;
         if !plan.is_empty() {
             journal::trim(db)?;
             self.engine.collect_configs(generations::contents_of_generations)?;
         }
-        let mut conditions = status::after(&outcome, &self.failures(&stack, mark)?);
+        let mut conditions = status::after(&outcome, &self.failures(stack, mark)?, settled.setback());
         // What was observed before the steps says nothing of what they came to: the next look does.
         conditions.extend(plan.is_empty().then(|| status::health(&desired, &observed)).flatten());
-        record::set_conditions(db, &stack, conditions)?;
-        tell(&events, Event::Finished { outcome }).await;
-        Ok(outcome)
+        record::set_conditions(db, stack, conditions)?;
+        Ok((outcome, broke))
     }
 
     /// Removes all that a stack owns. Volumes stay unless `volumes`.
@@ -317,7 +351,7 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let outcome = self.execute(Desired::empty(stack.clone()), None, &plan, Vec::new(), &events).await;
+        let Ran { outcome, .. } = self.execute(Desired::empty(stack.clone()), None, &plan, Vec::new(), &events).await;
         self.engine.collect_configs(generations::contents_of_generations)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
@@ -337,7 +371,7 @@ impl Reconciler {
         plan: &Plan,
         given: Vec<Given>,
         events: &mpsc::Sender<Event>,
-    ) -> Outcome {
+    ) -> Ran {
         let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
         execute::run(plan, events, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())

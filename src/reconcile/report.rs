@@ -40,6 +40,15 @@ pub enum Event {
         step: StepId,
         error: String,
         hint: Option<String>,
+        /// The update that it is part of goes on all the same.
+        #[serde(default)]
+        tolerated: bool,
+    },
+    /// An update has failed, and the stack becomes what it was; the plan of that follows.
+    RollsBack {
+        /// The generation that is brought back.
+        to: u64,
+        why: String,
     },
     /// It has turned out to be needless: the image that its container is made of is the same as before.
     StepSpared {
@@ -61,6 +70,15 @@ pub struct Outcome {
     pub done: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// Failures that the update which they were part of allows.
+    #[serde(default)]
+    pub tolerated: usize,
+    /// The generation that is back, because the one that was applied failed.
+    #[serde(default)]
+    pub back_to: Option<u64>,
+    /// What has failed is not tried again by itself.
+    #[serde(default)]
+    pub halted: bool,
     /// The stack's generation now.
     pub generation: u64,
 }
@@ -167,7 +185,7 @@ pub struct GenerationInfo {
     /// When it began to be applied.
     #[serde(with = "time::serde::rfc3339")]
     pub applied: OffsetDateTime,
-    /// `applying`, `interrupted`, `applied` or `failed`.
+    /// `applying`, `interrupted`, `applied`, `failed`, `paused` or `quarantined`.
     pub outcome: String,
     /// Where its manifests were.
     pub source: Option<String>,

@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::ask::Ask;
-use super::generations::{self, APPLYING, Generation, Hold, Images, Outline};
+use super::generations::{self, APPLYING, Generation, Hold, Images, Outline, Setback};
 use super::report::{Comparison, Event, GenerationInfo, History, Outcome};
 use super::{Look, ReconcileError, Reconciler, record};
 use crate::engine::images::Given;
 use crate::files::Lock;
 use crate::manifest::Desired;
 use crate::model::{ImageRef, Name};
-use crate::observed::Answer;
+use crate::observed::{Answer, Course};
 use crate::plan::{self, Edition, Kind, Plan, Resource};
 use crate::sources::Folder;
 
@@ -49,6 +49,34 @@ pub(super) struct Settled {
     pub(super) source: Option<String>,
     pub(super) brings_back: Option<u64>,
     pub(super) hold: NewHold,
+    /// It becomes what it was.
+    pub(super) back: bool,
+    /// The hold by which it is so, where one stays.
+    pub(super) held_by: Option<Hold>,
+}
+
+impl Settled {
+    /// What has gone wrong before, and is why the stack is to be this.
+    pub(super) fn setback(&self) -> Option<&Setback> {
+        match &self.hold {
+            NewHold::Stays => self.held_by.as_ref()?.setback.as_ref(),
+            NewHold::Ends => None,
+            NewHold::Begins(hold) => hold.setback.as_ref(),
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.setback().is_some_and(|setback| setback.paused)
+    }
+
+    /// What the stack is held against when this fails.
+    pub(super) fn said(&self) -> Option<Outline> {
+        match (&self.hold, &self.held_by) {
+            (NewHold::Begins(hold), _) => hold.source.clone(),
+            (NewHold::Stays, Some(hold)) => hold.source.clone(),
+            (NewHold::Stays | NewHold::Ends, _) => Some(Outline::of(&self.desired)),
+        }
+    }
 }
 
 pub(super) enum NewHold {
@@ -66,37 +94,42 @@ impl Reconciler {
     /// Decides what is applied. To be called under the stack's lock, so that nobody decides by a hold that is no more.
     pub(super) async fn settle(&self, wanted: Wanted) -> Result<Settled, ReconcileError> {
         let db = self.engine.db();
-        let free = |desired, source, hold| Settled { desired, held: Images::new(), source, brings_back: None, hold };
+        let free = |desired, source, hold| {
+            let held = Images::new();
+            Settled { desired, held, source, brings_back: None, hold, back: false, held_by: None }
+        };
         match wanted {
             Wanted::Said { desired, source } => Ok(free(desired, source, NewHold::Ends)),
             Wanted::Source { desired, source } => {
                 let told = Some(source.display().to_string());
                 match generations::hold(db, &desired.stack)? {
-                    Some(hold) if hold.source == Some(Outline::of(&desired)) => self.held(&desired.stack, desired.clone()),
+                    Some(hold) if hold.source == Some(Outline::of(&desired)) => self.held(&desired.stack, desired.clone(), hold),
                     Some(_) => Ok(free(desired, told, NewHold::Ends)),
                     None => Ok(free(desired, told, NewHold::Stays)),
                 }
             }
             Wanted::Same { stack, desired } => match generations::hold(db, &stack)? {
-                Some(_) => self.held(&stack, desired),
+                Some(hold) => self.held(&stack, desired, hold),
                 None => Ok(free(desired, None, NewHold::Stays)),
             },
             Wanted::Generation { stack, number } => {
                 let Generation { desired, images, source, .. } = self.generation(&stack, number)?;
-                let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: self.said_by_source(&stack).await? };
+                let said = self.said_by_source(&stack).await?;
+                let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: said, setback: None };
                 let hold = NewHold::Begins(Box::new(hold));
-                Ok(Settled { desired, held: images, source, brings_back: Some(number), hold })
+                let brings_back = Some(number);
+                Ok(Settled { desired, held: images, source, brings_back, hold, back: true, held_by: None })
             }
         }
     }
 
     /// The newest generation of a stack that is held: it is the one that is held.
-    fn held(&self, stack: &Name, otherwise: Desired) -> Result<Settled, ReconcileError> {
-        let (desired, held) = match generations::newest(self.engine.db(), stack)? {
-            Some(Generation { desired, images, .. }) => (desired, images),
-            None => (otherwise, Images::new()),
+    fn held(&self, stack: &Name, otherwise: Desired, hold: Hold) -> Result<Settled, ReconcileError> {
+        let (desired, held, back) = match generations::newest(self.engine.db(), stack)? {
+            Some(Generation { desired, images, brings_back, .. }) => (desired, images, brings_back.is_some()),
+            None => (otherwise, Images::new(), false),
         };
-        Ok(Settled { desired, held, source: None, brings_back: None, hold: NewHold::Stays })
+        Ok(Settled { desired, held, source: None, brings_back: None, hold: NewHold::Stays, back, held_by: Some(hold) })
     }
 
     /// What a stack's source says now; `None` where it has none, or that cannot be read.
@@ -166,7 +199,8 @@ impl Reconciler {
     pub async fn plan_rollback(&self, stack: &Name, number: u64, given: &[Given]) -> Result<Plan, ReconcileError> {
         let Generation { mut desired, images, .. } = self.generation(stack, number)?;
         self.recall(&mut desired)?;
-        let (observed, _) = self.look(&desired, &images, Look::Ask(Ask::Eagerly), given).await?;
+        let course = Course { back: true, ..Course::default() };
+        let (observed, _) = self.look(&desired, &images, course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use super::ask::Ask;
-use super::generations::{self, Generation, Hold};
+use super::generations::{self, Generation, Hold, Setback};
 use super::report::{Condition, Outcome, ResourceStatus, StackStatus, Sync};
 use super::rollback::answers_of;
 use super::{ReconcileError, Reconciler, ask, knowledge, record};
@@ -16,7 +16,7 @@ use crate::manifest::Desired;
 use crate::model::spec::Mount;
 use crate::model::{Digest, Name};
 use crate::observed::{Container, ContainerState, Health, Observed};
-use crate::plan::{self, Action, Cause, Kind, Plan, Resource, WaitFor};
+use crate::plan::{self, Cause, Kind, Plan, Resource};
 
 /// The conditions in the order in which they are shown.
 const SHOWN: [&str; 5] = ["Ready", "Healthy", "Reconciling", "Stalled", "Held"];
@@ -186,7 +186,7 @@ fn configs(desired: &Desired, observed: &Observed, differences: &mut BTreeMap<Re
 fn collect(plan: &Plan, differences: &mut BTreeMap<Resource, Vec<String>>) {
     for step in &plan.steps {
         // Waiting is for others; it says nothing of the resource itself.
-        if matches!(step.action, Action::Wait(WaitFor::Healthy | WaitFor::Completed)) {
+        if step.action.only_waits() {
             continue;
         }
         let texts = differences.entry(step.resource.clone()).or_default();
@@ -270,14 +270,21 @@ pub(super) fn health(desired: &Desired, observed: &Observed) -> Option<Condition
     })
 }
 
-/// That it is kept as a generation was, and until when.
+/// That it is kept as a generation was, or where one has stopped, and until when.
 fn held(hold: &Hold, source: Option<&Path>) -> Condition {
     let until = match source {
         Some(source) => format!("until {} says something else than it did then, or somebody applies manifests", source.display()),
         None => "until somebody applies manifests".to_owned(),
     };
-    let message = format!("it was rolled back to generation {}, and stays so {until}", hold.of);
-    Condition { since: hold.since, ..condition("Held", true, "RolledBack", &message) }
+    let (reason, message) = match &hold.setback {
+        None => ("RolledBack", format!("it was rolled back to generation {}, and stays so {until}", hold.of)),
+        Some(setback) if setback.paused => ("UpdatePaused", format!("it stays where generation {} has stopped {until}", hold.of)),
+        Some(setback) => {
+            let failed = setback.generation;
+            ("Quarantined", format!("generation {failed} has failed; it is as generation {} was, and stays so {until}", hold.of))
+        }
+    };
+    Condition { since: hold.since, ..condition("Held", true, reason, &message) }
 }
 
 pub(super) fn condition(kind: &str, status: bool, reason: &str, message: &str) -> Condition {
@@ -289,9 +296,20 @@ pub(super) fn reconciling(plan: &Plan) -> Condition {
     condition("Reconciling", true, "Progressing", &format!("{} steps", plan.steps.len()))
 }
 
-/// The conditions after an apply has ended; `failures` are sentences about the steps that failed.
-pub(super) fn after(outcome: &Outcome, failures: &[String]) -> Vec<Condition> {
+/// The conditions after an apply has ended; `failures` are sentences about the steps that failed, and `setback` is why the stack is not
+/// what its source says.
+pub(super) fn after(outcome: &Outcome, failures: &[String], setback: Option<&Setback>) -> Vec<Condition> {
     let generation = outcome.generation;
+    if let Some(Setback { generation: failed, why, paused, .. }) = setback.filter(|setback| setback.paused || outcome.failed == 0)
+    {
+        let (reason, now) = match paused {
+            true => ("UpdatePaused", "what it had not come to stays as it was".to_owned()),
+            false => ("Quarantined", format!("an earlier one is back, as generation {generation}")),
+        };
+        let message = format!("generation {failed} has failed ({why}); {now}, until the manifests change");
+        let ready = condition("Ready", false, reason, &message);
+        return vec![ready, condition("Reconciling", false, "Idle", ""), condition("Stalled", true, reason, &message)];
+    }
     let ready = if outcome.failed == 0 {
         condition("Ready", true, "Applied", &format!("generation {generation} is applied"))
     } else {
@@ -349,7 +367,7 @@ mod tests {
         };
         let outcome = Outcome { failed: 2, skipped: 1, generation: 4, ..Outcome::default() };
         assert_eq!(
-            told(after(&outcome, &["image/app: pull: no".into(), "b".into()])),
+            told(after(&outcome, &["image/app: pull: no".into(), "b".into()], None)),
             [
                 "Ready=false StepsFailed image/app: pull: no (2 steps failed, 1 were skipped)",
                 "Reconciling=false Idle ",
@@ -357,9 +375,14 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(after(&Outcome { generation: 4, ..Outcome::default() }, &[]))[0],
+            told(after(&Outcome { generation: 4, ..Outcome::default() }, &[], None))[0],
             "Ready=true Applied generation 4 is applied"
         );
+        let resource = Resource { kind: Kind::Container, name: "web".parse().unwrap() };
+        let setback = Setback { generation: 3, resource, why: "it exited with 1".into(), paused: false };
+        let held = told(after(&Outcome { generation: 4, ..Outcome::default() }, &[], Some(&setback)));
+        let message = "Quarantined generation 3 has failed (it exited with 1); an earlier one is back, as generation 4, until the manifests change";
+        assert_eq!(held, [format!("Ready=false {message}"), "Reconciling=false Idle ".into(), format!("Stalled=true {message}")]);
         let resource = Resource { kind: Kind::Volume, name: "data".parse().unwrap() };
         let obstacles = vec![Obstacle::ExternalMissing { resource, name: "data".parse().unwrap() }];
         let stalled = told(refused(&ReconcileError::Plan(PlanError { obstacles })));

@@ -131,6 +131,13 @@ impl Reconciler {
                 waits.extend(failing(&newest.desired, &placed.spec, &steps));
             }
         }
+        if let Some(setback) = generations::hold(db, &stack)?.and_then(|hold| hold.setback).filter(|one| one.resource == resource)
+        {
+            waits.push(format!(
+                "other manifests than those of generation {}, which has failed: {}",
+                setback.generation, setback.why
+            ));
+        }
         let at_work = Lock::is_held(&self.lock_path(&stack))?;
         waits.extend(
             own.last().filter(|step| at_work && step.finished.is_none()).map(|step| format!("its own {} to end", step.action)),

@@ -16,7 +16,7 @@ fn write(host: &Host, edition: usize) {
     let text = format!(
         "services:\n  app:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    volumes: [\"data:/data\"]\n\
          \x20   configs: [{{source: app, x-setpoint: {{on_change: nothing}}}}]\n    networks: [{}]\n    labels: {{edition: \"{edition}\"}}\n\
-         \x20   ports: [\"{}:80\"]\n  anew: {{image: {BUSYBOX}, command: [sleep, \"{}\"], stop_signal: SIGKILL, depends_on: [app]}}\n\
+         \x20   ports: [\"{}:80\"]\n  anew: {{image: {BUSYBOX}, command: [sleep, \"{}\"], stop_signal: SIGKILL, depends_on: [app], deploy: {{update_config: {{order: start-first}}}}}}\n\
          \x20 again: {{image: {BUSYBOX}, command: [sleep, \"1000\"], stop_signal: SIGKILL, init: {}}}\n{}\
          volumes: {{data: {{}}}}\nconfigs: {{app: {{content: \"{edition}\"}}}}\nnetworks: {{{}: {{}}}}\n",
         of(["front", "default, back"]),

@@ -95,4 +95,6 @@ mod streams;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod updates;
+#[cfg(test)]
 mod verbs;

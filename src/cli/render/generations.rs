@@ -35,7 +35,7 @@ fn block(history: &History, named: bool, colour: bool) -> String {
 fn outcome(one: &GenerationInfo, newest: bool, held: bool) -> Cell {
     let tone = match one.outcome.as_str() {
         "applied" if newest => Tone::Good,
-        "failed" | "interrupted" => Tone::Bad,
+        "failed" | "interrupted" | "paused" | "quarantined" => Tone::Bad,
         _ => return one.outcome.clone().into(),
     };
     let text = match (newest, held) {

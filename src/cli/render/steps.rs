@@ -1,8 +1,10 @@
 //! The steps of a plan as sentences, for the story of an apply.
 
 use crate::cli::output::{Tone, paint};
+use crate::model::Span;
 use crate::plan::{Action, Kind, Step, WaitFor};
 use crate::reconcile::report::Outcome;
+
 /// What has been done: `pulled`, `healthy`.
 pub const fn participle(action: Action) -> &'static str {
     match action {
@@ -22,12 +24,20 @@ pub const fn participle(action: Action) -> &'static str {
         Action::Repair => "repaired",
         Action::Wait(WaitFor::Healthy) => "healthy",
         Action::Wait(WaitFor::Completed) => "completed",
+        Action::Switch => "switched",
+        Action::Watch(_) => "well",
+        Action::Delay(_) => "waited",
     }
 }
 
-/// What of the resource, where its name does not say it: an image is known by its reference, too.
+/// What of the resource or the action, where the name does not say it: an image is known by its reference, too.
 fn object(step: &Step) -> String {
-    if step.resource.kind == Kind::Image { format!(" {}", step.target) } else { String::new() }
+    match step.action {
+        Action::Watch(span) if span != Span::default() => format!(" for {span}"),
+        Action::Delay(span) => format!(" {span}"),
+        _ if step.resource.kind == Kind::Image => format!(" {}", step.target),
+        _ => String::new(),
+    }
 }
 
 pub fn running(step: &Step) -> String {
@@ -54,6 +64,16 @@ pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> Str
     text
 }
 
+/// One that failed, and that may fail.
+pub fn tolerated(step: &Step, error: &str, colour: bool) -> String {
+    let mark = paint(colour, Tone::Warn, "✗");
+    format!("{mark} {}: {}{}: {error}; the update goes on", step.resource, step.action.verb(), object(step))
+}
+
+pub fn rolls_back(to: u64, why: &str, colour: bool) -> String {
+    format!("{} the update has failed ({why}): generation {to} is brought back", paint(colour, Tone::Bad, "↶"))
+}
+
 pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
     let mark = paint(colour, Tone::Warn, "-");
     let what = object(step);
@@ -64,6 +84,13 @@ pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
 pub fn summary(stack: &str, outcome: Outcome, unchanged: usize, colour: bool) -> String {
     let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     let (tone, mut text) = match outcome {
+        Outcome { failed, back_to: Some(number), .. } => {
+            let why = plural(failed, "step");
+            (
+                Tone::Bad,
+                format!("{stack}: {why} failed; it is as generation {number} was, and stays so until its manifests change"),
+            )
+        }
         Outcome { done: 0, failed: 0, skipped: 0, .. } => {
             (Tone::Good, format!("{stack}: nothing to do, {} as declared", plural(unchanged, "resource")))
         }
@@ -72,6 +99,9 @@ pub fn summary(stack: &str, outcome: Outcome, unchanged: usize, colour: bool) ->
             (Tone::Bad, format!("{stack}: {} failed, {skipped} skipped, {done} done", plural(failed, "step")))
         }
     };
+    if outcome.tolerated > 0 {
+        text.push_str(&format!(", {} failed as they may", outcome.tolerated));
+    }
     if outcome.generation > 0 {
         text.push_str(&format!(" (generation {})", outcome.generation));
     }
@@ -100,6 +130,9 @@ mod tests {
             causes: vec![Cause::Missing],
             needs: Default::default(),
             spared_if: None,
+            after: Default::default(),
+            aside: None,
+            stake: None,
         }
     }
 
@@ -117,7 +150,15 @@ mod tests {
         for (outcome, text) in [
             (Outcome { generation: 2, ..Outcome::default() }, "demo: nothing to do, 4 resources as declared (generation 2)"),
             (Outcome { done: 1, ..Outcome::default() }, "demo: 1 step done"),
-            (Outcome { done: 1, failed: 2, skipped: 3, generation: 1 }, "demo: 2 steps failed, 3 skipped, 1 done (generation 1)"),
+            (
+                Outcome { done: 1, failed: 2, skipped: 3, generation: 1, ..Outcome::default() },
+                "demo: 2 steps failed, 3 skipped, 1 done (generation 1)",
+            ),
+            (Outcome { done: 3, tolerated: 2, ..Outcome::default() }, "demo: 3 steps done, 2 failed as they may"),
+            (
+                Outcome { failed: 1, back_to: Some(4), generation: 6, ..Outcome::default() },
+                "demo: 1 step failed; it is as generation 4 was, and stays so until its manifests change (generation 6)",
+            ),
         ] {
             assert_eq!(summary("demo", outcome, 4, false), text);
         }

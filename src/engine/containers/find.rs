@@ -5,6 +5,9 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::{Containers, ContainersError};
 use crate::model::{ContainerId, Owner};
 
+/// Of two of which one takes the place of the other, the one that has it now: [`crate::model::Name::is_aside`].
+const IN_PLACE: &str = "name NOT LIKE '%.swap'";
+
 impl Containers {
     /// The container whose name or id this is, or else whose id begins with it, or else whose stack's manifests call it so,
     /// with or without the stack before it: `STACK/NAME`.
@@ -23,7 +26,7 @@ impl Containers {
             }
             let hexadecimal = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             let prefix = if hexadecimal { matches(t, "substr(id, 1, length(?1)) = ?1", text)? } else { Vec::new() };
-            if prefix.is_empty() { matches(t, "resource = ?1", text) } else { Ok(prefix) }
+            if prefix.is_empty() { matches(t, &format!("resource = ?1 AND {IN_PLACE}"), text) } else { Ok(prefix) }
         })?;
         match candidates.as_slice() {
             [] => Err(ContainersError::NotFound { text: text.to_owned() }),
@@ -41,10 +44,12 @@ impl Containers {
 
     /// The container that is a stack's resource now; `None` while there is none.
     pub fn find_owned(&self, owner: &Owner) -> Result<Option<ContainerId>, ContainersError> {
-        let condition = "SELECT id FROM containers WHERE phase = 'ready' AND stack = ?1 AND resource = ?2 ORDER BY created DESC";
+        let condition = format!(
+            "SELECT id FROM containers WHERE phase = 'ready' AND stack = ?1 AND resource = ?2 ORDER BY {IN_PLACE} DESC, created DESC"
+        );
         let id = self.db.read(|t| {
             let keys = [owner.stack.as_str(), owner.resource.as_str()];
-            t.prepare_cached(condition)?.query_row(keys, |row| row.get::<_, String>(0)).optional()
+            t.prepare_cached(&condition)?.query_row(keys, |row| row.get::<_, String>(0)).optional()
         })?;
         id.map(|id| {
             let invalid = |e: crate::model::id::InvalidId| e.to_string();

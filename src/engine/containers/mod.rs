@@ -40,7 +40,7 @@ pub use exec::{ExecSpec, is_passing};
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
 pub use freeze::Frozen;
 pub use hold::Held;
-pub use records::{Record, images_in_use};
+pub use records::{Record, exchange_names, images_in_use};
 pub use recover::Recovered;
 pub use start::{Further, StartWith};
 pub use work_role::{ROLE as WORK_ROLE, main as work_main};

@@ -51,6 +51,27 @@ pub fn images_in_use(t: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Digest>> 
     Ok(digests.iter().filter_map(|digest| digest.parse().ok()).collect())
 }
 
+/// What gives `new` its name and its specification, and `old` the name that it is to have, when it is run in a transaction.
+pub fn exchange_names(
+    new: &Record,
+    old: Option<&Record>,
+) -> Result<impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + use<>, ContainersError> {
+    let spec = serde_json::to_string(&new.spec).map_err(|e| invalid(new.id.as_str(), "spec", &e))?;
+    let named = |record: &Record| [record.id.to_string(), record.name.to_string()];
+    let (new, old) = (named(new), old.map(named));
+    Ok(move |t: &Transaction<'_>| {
+        // No name is that of two, not even for a moment.
+        if let Some([id, _]) = &old {
+            t.execute("UPDATE containers SET name = ?1 WHERE id = ?1", [id])?;
+        }
+        t.execute("UPDATE containers SET name = ?2, spec = ?3 WHERE id = ?1", params![new[0], new[1], spec])?;
+        if let Some(old) = &old {
+            t.execute("UPDATE containers SET name = ?2 WHERE id = ?1", params![old[0], old[1]])?;
+        }
+        Ok(())
+    })
+}
+
 impl Containers {
     /// Makes a container's record and its folders. It is not started.
     pub async fn create(&self, new: NewContainer) -> Result<ContainerId, ContainersError> {

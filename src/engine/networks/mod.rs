@@ -11,6 +11,7 @@ mod attach;
 mod bridge;
 pub mod dns;
 mod error;
+mod hand_over;
 mod inside;
 mod kernel;
 pub mod links_role;
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::attach::{Attached, Given, Join};
 pub use self::error::NetworkError;
+pub use self::hand_over::HandOver;
 pub use self::observe::{Live, Look};
 
 use self::dns::Dns;
@@ -174,6 +176,18 @@ impl Networks {
     pub async fn rename(&self, container: &ContainerId, from: &Name, to: &Name) -> Result<()> {
         let (container, from, to) = (container.clone(), from.clone(), to.clone());
         self.apart(move |inner| inner.rename(&container, &from, &to)).await
+    }
+
+    /// Lets one container take over from another one what the world reaches it by, in one transaction together with `also`.
+    ///
+    /// # Errors
+    /// When a port is taken by a third one: then all is as it was.
+    pub async fn hand_over(
+        &self,
+        what: HandOver,
+        also: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.apart(move |inner| inner.hand_over(&what, also)).await
     }
 
     /// Compares what the kernel has with what it should have.

@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// What was given back for a moment is taken again, because nothing has changed in the end.
-    fn undone(&self, error: NetworkError) -> NetworkError {
+    pub(super) fn undone(&self, error: NetworkError) -> NetworkError {
         match self.rows().and_then(|rows| outside::rebuild(&self.instance, &rows)) {
             Ok(()) => error,
             Err(undoing) => NetworkError::Several(vec![error, undoing]),

@@ -137,22 +137,26 @@ pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], publis
                 params![lease.network, lease.container.as_str(), lease.address.to_string(), json(&lease.names)?, lease.link],
             )?;
         }
-        for port in published {
-            t.execute(
-                "INSERT INTO published (container, protocol, host_ip, host_port, container_port, address) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    port.container.as_str(),
-                    port.protocol.as_str(),
-                    port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-                    port.host_port,
-                    port.container_port,
-                    port.address.to_string(),
-                ],
-            )?;
-        }
-        Ok(())
+        insert_ports(t, published)
     })
+}
+
+fn insert_ports(t: &Transaction<'_>, published: &[Published]) -> rusqlite::Result<()> {
+    for port in published {
+        t.execute(
+            "INSERT INTO published (container, protocol, host_ip, host_port, container_port, address) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                port.container.as_str(),
+                port.protocol.as_str(),
+                port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                port.host_port,
+                port.container_port,
+                port.address.to_string(),
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 /// Gives a container other names in one of its networks.
@@ -164,6 +168,29 @@ pub(super) fn rename(db: &Db, lease: &Lease) -> Result<(), StateError> {
         )
     })
     .map(drop)
+}
+
+/// Gives leases other names, and containers other ports, in one transaction with something else.
+pub(super) fn hand_over<'a>(
+    db: &Db,
+    leases: &[Lease],
+    containers: impl IntoIterator<Item = &'a ContainerId>,
+    published: &[Published],
+    also: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+) -> Result<(), StateError> {
+    db.write(|t| {
+        for lease in leases {
+            t.execute(
+                "UPDATE leases SET names = ?3 WHERE container = ?1 AND network = ?2",
+                params![lease.container.as_str(), lease.network, json(&lease.names)?],
+            )?;
+        }
+        for container in containers {
+            t.execute("DELETE FROM published WHERE container = ?1", [container.as_str()])?;
+        }
+        insert_ports(t, published)?;
+        also(t)
+    })
 }
 
 /// Deletes all that these containers hold.

@@ -1,8 +1,8 @@
 //! The fields of a container's life: what it waits for, how many there are, when it starts again, and what is run at its start
 //! and before its end.
 
-use super::{CPUS, Form, PAIRS, REFERENCE, RESERVATIONS, SIZE, Table, WORDS, field, required};
-use crate::model::spec::Condition;
+use super::{CPUS, Form, NAME, PAIRS, REFERENCE, RESERVATIONS, SIZE, SPAN, Table, WORDS, field, required};
+use crate::model::spec::{Condition, Ratio};
 
 pub(in crate::manifest) static HOOK: Table = Table {
     what: "a hook",
@@ -47,7 +47,8 @@ pub(in crate::manifest) static DEPLOY: Table = Table {
         field("mode", Form::Choice(&["replicated", "global"]), "There is one host, so both are the same"),
         field("replicas", Form::Integer, "How many there are: NAME, NAME-2, NAME-3 and so on, which all answer to NAME"),
         field("restart_policy", Form::Object(&RESTART), "When it is started again; `restart` counts more"),
-        field("update_config", Form::Object(&UPDATE), "How several are replaced; all at once unless given"),
+        field("update_config", Form::Object(&UPDATE), "How it is replaced; of several all at once unless given"),
+        field("rollback_config", Form::Object(&ROLLBACK), "How it becomes what it was; as it is replaced unless given"),
     ],
     unsupported: &[],
 };
@@ -56,15 +57,55 @@ pub(in crate::manifest) static UPDATE: Table = Table {
     what: "`update_config`",
     fields: &[
         field("parallelism", Form::Integer, "How many at a time; 0 is all"),
-        field("order", Form::Choice(&["stop-first", "start-first"]), "stop-first: the old one goes before the new one comes"),
-        field(
-            "failure_action",
-            Form::Choice(&["pause", "continue", "rollback"]),
-            "pause: those that come after stay as they are",
-        ),
+        field("order", ORDER, ORDER_ABOUT),
+        field("delay", SPAN, DELAY_ABOUT),
+        field("monitor", SPAN, MONITOR_ABOUT),
+        field("failure_action", Form::Choice(&["pause", "continue", "rollback"]), FAILURE_ABOUT),
+        field("max_failure_ratio", RATIO, RATIO_ABOUT),
+        field("group", NAME, "Containers whose failures are counted together; those of one service unless given"),
     ],
     unsupported: &[],
 };
+
+pub(in crate::manifest) static ROLLBACK: Table = Table {
+    what: "`rollback_config`",
+    fields: &[
+        field("parallelism", Form::Integer, "How many at a time; 0 is all"),
+        field("order", ORDER, ORDER_ABOUT),
+        field("delay", SPAN, DELAY_ABOUT),
+        field("monitor", SPAN, MONITOR_ABOUT),
+        field("failure_action", Form::Choice(&["pause", "continue"]), FAILURE_ABOUT),
+        field("max_failure_ratio", RATIO, RATIO_ABOUT),
+        field("group", NAME, "Containers whose failures are counted together; those of one service unless given"),
+    ],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static STACK_UPDATE: Table = Table {
+    what: "`update`",
+    fields: &[
+        field("delay", SPAN, DELAY_ABOUT),
+        field("monitor", SPAN, MONITOR_ABOUT),
+        field("failure_action", Form::Choice(&["pause", "continue", "rollback"]), FAILURE_ABOUT),
+        field("max_failure_ratio", RATIO, RATIO_ABOUT),
+    ],
+    unsupported: &[
+        ("order", "it is each container's own: write it in its `deploy.update_config`"),
+        ("parallelism", "it is each container's own: write it in its `deploy.update_config`"),
+    ],
+};
+
+const ORDER: Form = Form::Choice(&["stop-first", "start-first"]);
+const ORDER_ABOUT: &str = "start-first: the new one is there and well before the old one goes; stop-first unless given";
+const DELAY_ABOUT: &str = "How long it is waited before the next one is replaced";
+const MONITOR_ABOUT: &str = "How long it must live and be well; 5s where `failure_action` is given, else 0s";
+const FAILURE_ABOUT: &str = "pause (unless given): those that come after stay as they are; continue: nothing is done; \
+     rollback: the stack becomes what it was, and stays so until its manifests change";
+const RATIO_ABOUT: &str = "How large a share may fail; 0 unless given";
+const RATIO: Form = Form::Either(&[
+    Form::Of(|g| g.subschema_for::<Ratio>()),
+    Form::Of(|_| schemars::json_schema!({"type": "number", "minimum": 0, "maximum": 1})),
+]);
 
 pub(in crate::manifest) static RESTART: Table = Table {
     what: "`restart_policy`",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::manifest::desired::Placed;
 use crate::model::spec::{
-    Condition, ContainerSpec, Dependency, DeviceRate, Healthcheck, Hook, Logging, NamespaceMode, NetworkMode, OnUnhealthy, Probe,
-    ResourceLimits, Seccomp, Security, Startup, Ulimit, UsersMode,
+    Condition, ContainerSpec, Dependency, DeviceRate, FailureAction, Healthcheck, Hook, Logging, NamespaceMode, NetworkMode,
+    OnUnhealthy, Order, Probe, Ratio, ResourceLimits, Seccomp, Security, Startup, Ulimit, Update, UsersMode,
 };
 use crate::model::{Name, RestartPolicy, Span};
 
@@ -44,6 +44,13 @@ impl Printer<'_> {
         fields.texts("profiles", self.origins.profiles.get(name).into_iter().flatten());
         self.dependencies(&mut fields, name, &spec.depends_on);
         fields.some("update_after", spec.update_after.as_ref());
+        fields.some("rollback_after", spec.rollback_after.as_ref());
+        let mut deploy = Fields::default();
+        deploy.map("update_config", update(&spec.update_config));
+        if let Some(back) = &spec.rollback_config {
+            deploy.put("rollback_config", update(back));
+        }
+        fields.map("deploy", Yaml::Map(deploy.0));
         fields.map("post_start", hooks(&spec.post_start));
         fields.map("pre_stop", hooks(&spec.pre_stop));
         if let Some(check) = &spec.healthcheck {
@@ -225,6 +232,19 @@ fn logging(fields: &mut Fields, logging: &Logging) {
     inner.put("driver", Yaml::text(logging.driver));
     inner.map("options", Yaml::Map(options.0));
     fields.put("logging", Yaml::Map(inner.0));
+}
+
+/// How it is replaced. Whoever says what a failure does says for how long it is watched, too.
+fn update(update: &Update) -> Yaml {
+    let mut fields = Fields::default();
+    fields.some("order", differs(update.order, Order::default()).map(Order::as_str));
+    fields.some("delay", differs(update.delay, Span::default()));
+    let action = differs(update.failure_action, FailureAction::default());
+    fields.some("monitor", Some(update.monitor).filter(|monitor| action.is_some() || *monitor != Span::default()));
+    fields.some("failure_action", action.map(FailureAction::as_str));
+    fields.some("max_failure_ratio", differs(update.max_failure_ratio, Ratio::default()));
+    fields.some("group", update.group.as_ref());
+    Yaml::Map(fields.0)
 }
 
 fn limits(fields: &mut Fields, limits: &ResourceLimits) {

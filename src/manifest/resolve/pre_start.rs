@@ -5,6 +5,7 @@
 
 use crate::manifest::declared::{Container, Declared, PreStart, Resource};
 use crate::manifest::problem::Problems;
+use crate::manifest::updates::Given;
 use crate::model::spec::{Condition, Dependency, NetworkMode, UsersMode};
 use crate::model::{Name, RestartPolicy};
 
@@ -43,7 +44,8 @@ pub(super) fn expand(declared: &mut Declared, problems: &mut Problems) {
 
 fn body(container: &Container, step: &PreStart, before: Option<&Name>) -> Container {
     let mut body = container.clone();
-    (body.replicas, body.parallelism, body.build) = (None, None, None);
+    (body.replicas, body.build) = (None, None);
+    (body.update, body.rollback) = (Given::default(), None);
     body.ranges.clear();
     body.links.clear();
     let spec = &mut body.spec;
@@ -59,7 +61,7 @@ fn body(container: &Container, step: &PreStart, before: Option<&Name>) -> Contai
     if step.privileged {
         (spec.privileged, spec.userns) = (true, UsersMode::Host);
     }
-    spec.update_after = None;
+    (spec.update_after, spec.rollback_after) = (None, None);
     // It is not reached, not looked after and not started again.
     spec.ports.clear();
     spec.expose.clear();

@@ -30,10 +30,11 @@ pub(super) fn expand(declared: &mut Declared, default: &Name, problems: &mut Pro
             let engine_name = container.engine_name.clone().filter(|_| number == 0);
             let mut replica =
                 Resource { name, at: container.at, external: container.external, body: container.body.clone(), engine_name };
-            let before = container.body.parallelism.and_then(|parallel| number.checked_sub(parallel as usize));
-            if let Some(before) = before.and_then(|before| names.get(before)) {
-                replica.body.spec.update_after = Some(before.clone());
-            }
+            let before = |parallel: Option<u32>| names.get(number.checked_sub(parallel? as usize)?).cloned();
+            let (there, back) = container.body.parallelism;
+            let spec = &mut replica.body.spec;
+            spec.update_after = before(there).or(spec.update_after.take());
+            spec.rollback_after = before(back.flatten()).or(spec.rollback_after.take());
             for range in &ranges {
                 let Some(port) = range.port(&taken) else {
                     let message = match count {

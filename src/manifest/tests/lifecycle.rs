@@ -1,7 +1,8 @@
 //! How many there are of a container, what is run in it, and what it follows.
 
 use super::*;
-use crate::model::spec::Hook;
+use crate::model::Span;
+use crate::model::spec::{FailureAction, Hook, Order, Update};
 
 fn compose(text: &str) -> Loaded {
     load_files(&[("compose.yaml", text)])
@@ -194,16 +195,55 @@ fn addresses_of_networks() {
 #[test]
 fn several_are_replaced_one_after_the_other() {
     let loaded = compose(
-        "services: {a: {image: a, scale: 4, deploy: {update_config: {parallelism: 2, order: start-first, delay: 5s, failure_action: pause}}}, b: {image: b, update_after: a}}\n",
+        "services: {a: {image: a, scale: 4, deploy: {update_config: {parallelism: 2, order: start-first, delay: 5s, failure_action: rollback, max_failure_ratio: 0.25}, rollback_config: {parallelism: 1, monitor: 0s}}}, b: {image: b, update_after: a}}\n",
     );
-    let after = |name: &str| loaded.desired.containers[name].spec.update_after.as_ref().map(ToString::to_string);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let spec = |name: &str| &loaded.desired.containers[name].spec;
+    let after = |name: &str| spec(name).update_after.as_ref().map(ToString::to_string);
     let all: Vec<_> = ["a", "a-2", "a-3", "a-4", "b"].map(after).into_iter().collect();
     assert_eq!(all, [None, None, Some("a".into()), Some("a-2".into()), Some("a".into())]);
-    let said: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
-    assert_eq!(said, ["`delay` is without effect", "this `order` is without effect"]);
+    assert_eq!(spec("a-2").rollback_after, Some("a".parse().unwrap()));
+    let update = Update {
+        order: Order::StartFirst,
+        delay: Span::seconds(5),
+        monitor: Span::seconds(5),
+        failure_action: FailureAction::Rollback,
+        max_failure_ratio: "0.25".parse().unwrap(),
+        group: Some("a".parse().unwrap()),
+    };
+    assert_eq!(spec("a-4").update_config, update);
+    assert_eq!(spec("a").rollback_config, Some(Update::default()));
+    assert_eq!((&spec("b").update_config, &spec("b").rollback_config), (&Update::default(), &None));
     let found = errors_of(&[(
         "compose.yaml",
-        "services: {a: {image: a, update_after: b, deploy: {update_config: {parallelism: -1, order: x}}}}\n",
+        "services: {a: {image: a, update_after: b, deploy: {update_config: {parallelism: -1, order: x, max_failure_ratio: 2}, rollback_config: {failure_action: rollback}}}}\n",
     )]);
-    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found.len(), 5, "{found:?}");
+}
+
+#[test]
+fn two_that_cannot_be_there_at_once_are_refused() {
+    let found = errors_of(&[(
+        "compose.yaml",
+        "services:\n  a: {image: a, network_mode: \"service:b\", deploy: {update_config: {order: start-first}}}\n\
+         \x20 b: {image: b, networks: {n: {ipv4_address: 10.1.0.9}}, deploy: {rollback_config: {order: start-first}}}\n\
+         \x20 c: {image: c, container_name: x.swap}\nnetworks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}\n",
+    )]);
+    insta::assert_snapshot!(found.join("\n"));
+}
+
+#[test]
+fn a_stack_says_how_its_containers_are_replaced() {
+    let manifest = |kind: &str, name: &str, spec: &str| {
+        format!("---\napiVersion: setpoint/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    };
+    let text = manifest("Stack", "shop", "{update: {monitor: 9s, failure_action: rollback}}")
+        + &manifest("Container", "a", "{image: a}")
+        + &manifest("Container", "b", "{image: b, deploy: {update_config: {failure_action: continue, order: start-first}}}");
+    let loaded = load_files(&[("all.yaml", &text)]);
+    let of = |name: &str| loaded.desired.containers[name].spec.update_config.clone();
+    let usual = Update { monitor: Span::seconds(9), failure_action: FailureAction::Rollback, ..Update::default() };
+    assert_eq!(of("a"), usual);
+    let own = Update { order: Order::StartFirst, failure_action: FailureAction::Continue, monitor: Update::MONITOR, ..usual };
+    assert_eq!(of("b"), own);
 }

@@ -349,6 +349,17 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             spec.domainname = flags[7].then(|| "example.org".to_owned());
             spec.dns = if flags[0] { vec!["1.1.1.1".parse().unwrap(), "fd00::1".parse().unwrap()] } else { vec![] };
             spec.update_after = flags[1].then(|| "b".parse().unwrap());
+            spec.rollback_after = flags[2].then(|| "b".parse().unwrap());
+            let update = |seed: u8, actions: [FailureAction; 2]| Update {
+                order: if seed % 2 == 1 && !flags[2] && !flags[6] { Order::StartFirst } else { Order::StopFirst },
+                delay: Span::seconds(u64::from(seed % 3)),
+                monitor: Span::seconds(u64::from(seed % 4)),
+                failure_action: actions[usize::from(seed / 8 % 2)],
+                max_failure_ratio: if flags[5] { "0.25".parse().unwrap() } else { Ratio::default() },
+                group: flags[4].then(|| "b".parse().unwrap()),
+            };
+            spec.update_config = update(choice, [FailureAction::Rollback, FailureAction::Pause]);
+            spec.rollback_config = flags[3].then(|| update(choice / 2, [FailureAction::Pause, FailureAction::Continue]));
             spec.external_links = if flags[0] { BTreeMap::from([("x".to_owned(), "far".to_owned())]) } else { BTreeMap::new() };
             spec.dns_search = if flags[1] { vec![".".to_owned()] } else { vec![] };
             spec.extra_hosts =

@@ -317,6 +317,10 @@ fn no_field_is_accepted_and_passed_over() {
         (&health::STARTUP, &[], Box::new(|body| container(format!("healthcheck: {{tcp: 80, startup: {{{body}\n}}}}")))),
         (&logging::LOGGING, &[], Box::new(|body| container(format!("logging: {{{body}\n}}")))),
         (&fields::DEPLOY, &[], Box::new(|body| container(format!("deploy: {{{body}\n}}")))),
+        (&fields::UPDATE, &[], Box::new(|body| container(format!("deploy: {{update_config: {{{body}\n}}}}")))),
+        (&fields::ROLLBACK, &[], Box::new(|body| container(format!("deploy: {{rollback_config: {{{body}\n}}}}")))),
+        (&fields::STACK, &[], Box::new(|body| manifest("Stack", body))),
+        (&fields::STACK_UPDATE, &[], Box::new(|body| manifest("Stack", &format!("update: {{{body}\n}}")))),
         (&fields::RESOURCES, &[], Box::new(|body| container(format!("deploy: {{resources: {{{body}\n}}}}")))),
         (&fields::LIMITS, &[], Box::new(|body| container(format!("deploy: {{resources: {{limits: {{{body}\n}}}}}}")))),
         (

@@ -13,6 +13,7 @@ use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
+use super::update::Update;
 use super::users::UsersMode;
 use super::{Healthcheck, Logging, OnChange, Watched};
 use crate::model::{ByteSize, Digest, ImageRef, Name, PortMapping, RestartPolicy, Signal, Span};
@@ -125,6 +126,15 @@ pub struct ContainerSpec {
     /// The container of the same stack after which it is replaced, where both are.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update_after: Option<Name>,
+    /// The same on the way back to what it was.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollback_after: Option<Name>,
+    /// How it is replaced.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub update_config: Update,
+    /// How it becomes what it was; as it is replaced unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollback_config: Option<Update>,
     /// For tools that read the OCI specification.
     #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
@@ -142,6 +152,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl ContainerSpec {
+    /// The same as long as another container has the ports of the host.
+    #[must_use]
+    pub fn unpublished(&self) -> Self {
+        Self { ports: BTreeSet::new(), publish_all: false, ..self.clone() }
+    }
+
     /// The spec of a container of `image` with every default.
     pub fn new(image: ImageRef) -> Self {
         Self {
@@ -197,6 +213,9 @@ impl ContainerSpec {
             publish_all: false,
             external_links: BTreeMap::new(),
             update_after: None,
+            rollback_after: None,
+            update_config: Update::default(),
+            rollback_config: None,
             annotations: BTreeMap::new(),
             post_start: Vec::new(),
             pre_stop: Vec::new(),

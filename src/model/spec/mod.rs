@@ -20,6 +20,7 @@ mod on_change;
 mod resources;
 mod security;
 mod sharing;
+mod update;
 mod users;
 
 pub use build::Build;
@@ -36,4 +37,5 @@ pub use on_change::{InvalidOnChange, OnChange, Watched};
 pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
+pub use update::{FailureAction, InvalidRatio, Order, Ratio, Update};
 pub use users::{InvalidUsers, UserRange, UsersMode};

@@ -38,6 +38,16 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
         if misc % 7 == 2 && i > 0 {
             spec.update_after = Some(name(format!("c{}", i - 1)));
         }
+        if misc % 5 == 2 && i > 0 {
+            spec.rollback_after = Some(name(format!("c{}", i - 1)));
+        }
+        spec.update_config = Update {
+            order: if misc % 2 == 1 { Order::StartFirst } else { Order::StopFirst },
+            delay: Span::seconds(u64::from(misc % 6 / 4)),
+            monitor: Span::seconds(u64::from(limits % 3)),
+            failure_action: if restart % 8 > 4 { FailureAction::Rollback } else { FailureAction::Pause },
+            ..Update::default()
+        };
         for before in 0..i {
             if depends & (1 << before) != 0 {
                 let target = desired.containers.get_mut(&name(format!("c{before}"))).unwrap();
@@ -288,7 +298,7 @@ proptest! {
         let steps = plan(&changed, &host.observed).unwrap();
         let touched = made_of(&changed, &victim);
         for step in &steps.steps {
-            let waits = matches!(step.action, Action::Wait(_));
+            let waits = step.action.only_waits();
             // Whoever is waited for may have to run once more, and who follows starts again; nothing else is touched.
             let again = matches!(step.action, Action::Start | Action::Stop) && step.causes.iter().all(|c| matches!(c, Cause::Follows { .. }));
             prop_assert!(touched.contains(&step.resource.name) || waits || again, "{:?}", step);

@@ -20,6 +20,7 @@ mod followers;
 mod golden;
 mod held;
 mod laws;
+mod replace;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -62,7 +63,13 @@ impl Host {
     }
 
     fn container(&mut self, step: &Step) -> &mut Container {
-        let found = self.observed.containers.iter_mut().find(|c| c.name.as_str() == step.target).expect("a container");
+        let called = |name: &str| self.observed.containers.iter().position(|c| c.name.as_str() == name);
+        let at = match (&step.container, &step.aside) {
+            (Some(id), _) => self.observed.containers.iter().position(|c| c.id == *id),
+            (None, Some(aside)) => called(aside.as_str()).or(called(&step.target)),
+            (None, None) => called(&step.target),
+        };
+        let found = &mut self.observed.containers[at.expect("a container")];
         assert_eq!(found.owner.as_ref().map(|o| &o.stack), Some(&stack()), "{step:?} touches what is not the stack's");
         if let Some(id) = &step.container {
             assert_eq!(*id, found.id);
@@ -135,7 +142,9 @@ impl Host {
             }
             (Action::Create, Kind::Container) => {
                 let Placed { engine_name, spec, .. } = &desired.containers[resource];
+                let engine_name = step.aside.as_ref().unwrap_or(engine_name);
                 assert!(self.observed.containers.iter().all(|c| c.name != *engine_name), "the name is taken");
+                let spec = &if step.aside.is_some() { spec.unpublished() } else { spec.clone() };
                 self.is_there(spec);
                 let image = self.observed.images.iter().find(|i| i.references.contains(&spec.image)).unwrap();
                 self.ids += 1;
@@ -170,15 +179,16 @@ impl Host {
                     };
                     assert!(ok, "{resource} starts before {other} is {dependency:?}: {:?}", target.state);
                 }
-                for port in &spec.ports {
+                let beside = self.container(step).name.is_aside();
+                for port in spec.ports.iter().filter(|_| !beside) {
                     let clash = self.observed.containers.iter().find(|c| c.ports.contains(port));
                     assert!(clash.is_none(), "the port {port} is taken");
                 }
                 let container = self.container(step);
                 assert!(!container.state.is_alive(), "it runs already");
-                assert_eq!(container.spec.ports, spec.ports);
+                assert!(beside || container.spec.ports == spec.ports);
                 container.state = running(spec);
-                container.ports = spec.ports.clone();
+                container.ports = container.spec.ports.clone();
                 container.network_faults.clear();
                 container.networks = spec
                     .networks
@@ -198,6 +208,29 @@ impl Host {
                         container.ports.clear();
                     }
                 }
+            }
+            (Action::Watch(_), Kind::Container) => {
+                assert!(self.container(step).state.is_alive() || !self.container(step).spec.restart.keeps_running());
+            }
+            (Action::Delay(_), Kind::Container) => {}
+            (Action::Switch, Kind::Container) => {
+                let spec = desired.containers[resource].spec.clone();
+                let new = self.container(step);
+                // A job that somebody waits for has done its work by then.
+                let completed = matches!(new.state, ContainerState::Exited { code: 0, stopped: false, .. });
+                assert!(new.name.is_aside() && (new.state.is_alive() || completed));
+                let aside = std::mem::replace(&mut new.name, name(&step.target));
+                new.ports.clone_from(&spec.ports);
+                new.spec = spec;
+                let id = new.id.clone();
+                let old = self.observed.containers.iter_mut().find(|c| c.name.as_str() == step.target && c.id != id).unwrap();
+                old.name = aside;
+                old.ports.clear();
+                let taken = |one: &Container| {
+                    let new = self.observed.containers.iter().find(|c| c.id == id).unwrap();
+                    one.id != id && !one.ports.is_disjoint(&new.ports)
+                };
+                assert!(!self.observed.containers.iter().any(taken), "a port is taken");
             }
             (Action::Stop, Kind::Container) => {
                 let container = self.container(step);
