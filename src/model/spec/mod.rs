@@ -20,6 +20,7 @@ mod on_change;
 mod resources;
 mod security;
 mod sharing;
+mod subnet6;
 mod users;
 
 pub use build::Build;
@@ -36,4 +37,5 @@ pub use on_change::{InvalidOnChange, OnChange, Watched};
 pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
+pub use subnet6::{InvalidSubnet6, Ipv6Spec, Subnet6};
 pub use users::{InvalidUsers, UserRange, UsersMode};

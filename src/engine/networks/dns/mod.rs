@@ -3,12 +3,13 @@
 
 mod answer;
 mod forward;
+mod pass;
 mod server;
 pub(super) mod zone;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -172,7 +173,7 @@ impl Dns {
     }
 
     /// What keeps the server from listening at `gateway`; `None` when it listens.
-    pub(super) fn fault(&self, gateway: Ipv4Addr) -> Result<Option<String>, NetworkError> {
+    pub(super) fn fault(&self, gateway: IpAddr) -> Result<Option<String>, NetworkError> {
         if !self.is_alive()? {
             return Ok(Some("its DNS server does not run".to_owned()));
         }
@@ -180,7 +181,7 @@ impl Dns {
     }
 
     /// Starts the server where it does not run, and waits until it listens at `gateways`, whose zone is published.
-    pub(super) fn ensure(&self, gateways: &[Ipv4Addr]) -> Result<(), NetworkError> {
+    pub(super) fn ensure(&self, gateways: &[IpAddr]) -> Result<(), NetworkError> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(200);
         loop {
