@@ -283,7 +283,15 @@ impl Inner {
         } else {
             rows.published.iter().filter_map(|port| pass(rows, port)).collect()
         };
-        self.dns.publish(&Zone { networks, passes })
+        let zone = Zone { networks, passes };
+        if !zone.is_plain() && self.dns.is_old()? {
+            // A newer one takes its place, and goes on where it was.
+            self.dns.stop()?;
+            self.dns.publish(&zone)?;
+            let asked = Self::names_in_use(rows);
+            return if asked.is_empty() { Ok(()) } else { self.dns.ensure(&asked) };
+        }
+        self.dns.publish(&zone)
     }
 
     fn seen(&self, row: &NetworkRow, faults: Vec<String>) -> observed::Network {

@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use self::forward::Upstream;
 use self::server::ServerError;
-use self::zone::{Files, Serving, Zone};
+use self::zone::{Files, SPEAKS, Serving, Zone};
 use super::error::NetworkError;
 use crate::engine::rootless;
 use crate::files::{self, FileError, Lock};
@@ -170,6 +170,11 @@ impl Dns {
 
     pub(super) fn is_alive(&self) -> Result<bool, NetworkError> {
         Ok(Lock::is_held(&self.files.lock())?)
+    }
+
+    /// Whether a server runs that an older version has started, which understands less of a zone than this one says.
+    pub(super) fn is_old(&self) -> Result<bool, NetworkError> {
+        Ok(self.is_alive()? && self.serving()?.is_some_and(|serving| serving.speaks < SPEAKS))
     }
 
     /// What keeps the server from listening at `gateway`; `None` when it listens.

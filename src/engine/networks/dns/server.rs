@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::answer::{Decision, View};
 use super::forward::{Upstream, framed};
 use super::pass::Passes;
-use super::zone::{Files, Gateway, Serving, Zone};
+use super::zone::{Files, Gateway, SPEAKS, Serving, Zone};
 use crate::files::{self, FileError};
 use crate::sys::async_fd;
 
@@ -76,7 +76,7 @@ pub(super) async fn serve(files: &Files, upstream: Upstream, ready: impl FnOnce(
         let failed = listen_at(&view, &shared, &mut sockets);
         let again = passes.become_those(&zone.passes) || !failed.is_empty();
         let gateways = view.gateways().map(|address| Gateway { address, error: failed.get(&address).cloned() }).collect();
-        let serving = Serving { pid: std::process::id(), gateways };
+        let serving = Serving { pid: std::process::id(), speaks: SPEAKS, gateways };
         let text = serde_json::to_vec(&serving).map_err(ServerError::Encode)?;
         if files::read_if_there(&files.serving())?.as_deref() != Some(text.as_slice()) {
             files::publish(&files.serving(), &text, 0o600)?;

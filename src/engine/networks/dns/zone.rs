@@ -18,6 +18,13 @@ pub(crate) struct Zone {
     pub passes: BTreeSet<Pass>,
 }
 
+impl Zone {
+    /// Whether all of it was understood by the first versions.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.passes.is_empty() && self.networks.iter().all(|network| network.subnet6.is_none())
+    }
+}
+
 /// A port of the host that a process leads on, instead of the packet filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Pass {
@@ -67,10 +74,16 @@ impl Endpoint {
     }
 }
 
+/// From 1 on: IPv6, and ports that are led on.
+pub(crate) const SPEAKS: u32 = 1;
+
 /// What the server says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Serving {
     pub pid: u32,
+    /// What the server understands of a zone, see [`SPEAKS`]; 0 of versions that did not say.
+    #[serde(default)]
+    pub speaks: u32,
     pub gateways: Vec<Gateway>,
 }
 

@@ -58,6 +58,10 @@ fn containers_reach_and_are_reached_by_ipv6() {
         made.push(host.wait(networks.create(&name(network), None, &spec)).unwrap());
         assert_eq!(host.wait(networks.create(&name(network), None, &spec)).unwrap(), made[made.len() - 1]);
     }
+    // Who listened to routers goes on doing so, though the host forwards now.
+    let of_links = ["ext0/accept_ra", "default/accept_ra", "all/forwarding"]
+        .map(|key| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{key}")).unwrap().trim().to_owned());
+    assert_eq!(of_links, ["2", "2", "1"]);
     let subnets: Vec<_> = made.iter().map(|network| network.subnet6.unwrap()).collect();
     assert!(subnets.iter().all(|s| s.prefix() == 64 && s.address().octets()[0] == 0xfd));
     assert_eq!(subnets[0].address().segments()[..3], subnets[1].address().segments()[..3], "one prefix for the instance");
@@ -223,6 +227,33 @@ fn what_ipv6_lacks_is_seen_and_put_back() {
     soon(|| tcp((HERE6, 8080)));
     process.kill().unwrap();
     process.wait().unwrap();
+}
+
+#[test]
+fn a_name_server_of_an_older_version_is_replaced() {
+    let mut host = host();
+    let networks = host.networks("a");
+    host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap();
+    let web = host.wait(networks.attach(&id(1), &[join("front", &["web"])], &BTreeSet::new())).unwrap();
+    let file = networks.0.instance.run_dir().join("dns/serving.json");
+    let said = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).unwrap()).unwrap();
+    let mut old = said();
+    let first = old["pid"].clone();
+    old.as_object_mut().unwrap().remove("speaks");
+    std::fs::write(&file, old.to_string()).unwrap();
+    // As long as nothing is asked of it that it does not know, it stays.
+    host.wait(networks.create(&name("back"), None, &NetworkSpec::default())).unwrap();
+    soon(|| if said()["gateways"].as_array().unwrap().len() == 2 { Ok(()) } else { Err(ErrorKind::WouldBlock) });
+    assert_eq!(said()["pid"], first);
+    let mut old = said();
+    old.as_object_mut().unwrap().remove("speaks");
+    std::fs::write(&file, old.to_string()).unwrap();
+    host.wait(networks.create(&name("six"), None, &spec(false, false))).unwrap();
+    assert_ne!(said()["pid"], first);
+    inside(&web.netns, || {
+        let said = lookup("web", web.given.nameservers[0]);
+        assert!(said.contains(&web.address("front").to_string()), "{said}");
+    });
 }
 
 #[test]
