@@ -2,12 +2,12 @@
 //! `inspect`, `status`). Knows nothing of how it was found out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::model::spec::{Build, ContainerSpec, NetworkSpec, Subnet, VolumeSpec};
+use crate::model::spec::{Build, ContainerSpec, NetworkSpec, Subnet, Subnet6, VolumeSpec};
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, PortMapping, Span};
 
 /// One look at the host.
@@ -167,8 +167,17 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    pub address: Ipv4Addr,
+    /// Its IPv4 address; none in a network without IPv4.
+    pub address: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<Ipv6Addr>,
     pub aliases: BTreeSet<String>,
+}
+
+impl Endpoint {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.ipv6_address.map(IpAddr::V6))
+    }
 }
 
 /// Where a container is in its life.
@@ -246,8 +255,11 @@ pub struct Network {
     pub name: Name,
     pub owner: Option<Owner>,
     pub spec: NetworkSpec,
-    /// The subnet in use, chosen or given.
-    pub subnet: Subnet,
+    /// The subnet in use, chosen or given; `None` of a network without IPv4.
+    pub subnet: Option<Subnet>,
+    /// That of IPv6, where it has IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet6: Option<Subnet6>,
     pub bridge: String,
     /// What the kernel lacks of it (no bridge, no address, link down); empty when all is well.
     pub faults: Vec<String>,

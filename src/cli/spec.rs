@@ -181,6 +181,13 @@ fn networks(args: &SpecArgs, spec: &mut ContainerSpec) -> Result<(), SpecError> 
             _ => return Err(SpecError::NeedsOneNetwork { flag: "--ip" }),
         }
     }
+    if let Some(address) = args.ip6 {
+        let mut attachments = spec.networks.values_mut();
+        match (attachments.next(), attachments.next()) {
+            (Some(attachment), None) => attachment.ipv6_address = Some(address),
+            _ => return Err(SpecError::NeedsOneNetwork { flag: "--ip6" }),
+        }
+    }
     Ok(())
 }
 

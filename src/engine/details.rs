@@ -1,7 +1,7 @@
 //! All that is known of one container, for whoever looks closely.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,10 @@ pub struct Details {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     pub id: String,
-    pub gateway: Ipv4Addr,
-    pub prefix: u8,
+    /// The host's address in it and the length of its prefix, of each family that it has.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    #[serde(default)]
+    pub ipv6: Option<(Ipv6Addr, u8)>,
 }
 
 /// Where things of a container are on the host.
@@ -108,8 +110,10 @@ impl Engine {
                 .into_iter()
                 .filter(|network| record.spec.networks.contains_key(&network.name))
                 .map(|network| {
-                    let (gateway, prefix) = (network.spec.gateway_in(network.subnet), network.subnet.prefix());
-                    (network.name, Joined { id: network.id, gateway, prefix })
+                    let ipv4 = network.subnet.map(|subnet| (network.spec.gateway_in(subnet), subnet.prefix()));
+                    let six = network.spec.ipv6.as_ref().zip(network.subnet6);
+                    let ipv6 = six.map(|(spec, subnet)| (spec.gateway_in(subnet), subnet.prefix()));
+                    (network.name, Joined { id: network.id, ipv4, ipv6 })
                 })
                 .collect(),
             folders: Folders {

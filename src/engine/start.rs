@@ -14,6 +14,7 @@ use super::{EngineError, Parts, mounts, sharing};
 use crate::files;
 use crate::model::spec::{Attachment, ContainerSpec, Exposed, Healthcheck, HostAddress, NamespaceMode, NetworkMode, Probe};
 use crate::model::{ContainerId, Digest, Name, PortMapping, Span};
+use crate::observed::Endpoint;
 
 /// Whether it has been started: one that runs is left alone. With `awaits_attach` the container's output waits for whoever
 /// attaches next.
@@ -152,7 +153,13 @@ pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
             names.extend(attachment.aliases.iter().cloned());
         }
         let mac = spec.mac_address.map(|mac| mac.0);
-        Join { network: network.clone(), names, ipv4_address: attachment.ipv4_address, mac }
+        Join {
+            network: network.clone(),
+            names,
+            ipv4_address: attachment.ipv4_address,
+            ipv6_address: attachment.ipv6_address,
+            mac,
+        }
     };
     let mut joins: Vec<Join> = match spec.network_mode {
         NetworkMode::Host | NetworkMode::Container(_) => return None,
@@ -196,7 +203,7 @@ pub(super) fn hosts(record: &Record, given: Option<&Given>) -> Result<String, En
     if let Some(domain) = &record.spec.domainname {
         own_names = format!("{own_names}.{domain} {own_names}");
     }
-    let own: Vec<Ipv4Addr> = given.iter().flat_map(|given| given.endpoints.values()).map(|endpoint| endpoint.address).collect();
+    let own: Vec<IpAddr> = given.iter().flat_map(|given| given.endpoints.values()).flat_map(Endpoint::addresses).collect();
     if own.is_empty() {
         // The container must be able to resolve its own name, whatever network it has.
         text.push_str(&line(&Ipv4Addr::LOCALHOST, &own_names));
@@ -221,10 +228,10 @@ pub(super) fn linked(parts: &Parts, record: &Record, given: Option<&Given>) -> R
         let other = parts.containers.find(other)?;
         let theirs = parts.networks.addresses(&other)?;
         let own = given.iter().flat_map(|given| given.endpoints.keys());
-        let Some(address) = own.filter_map(|network| theirs.get(network)).next() else {
+        let Some(addresses) = own.filter_map(|network| theirs.get(network)).next() else {
             return Err(EngineError::LinkedApart { name: record.name.clone(), other: parts.containers.get(&other)?.name });
         };
-        text.push_str(&line(address, alias));
+        addresses.iter().for_each(|address| text.push_str(&line(address, alias)));
     }
     Ok(text)
 }
@@ -234,7 +241,7 @@ fn gateway(record: &Record, given: Option<&Given>) -> Result<IpAddr, EngineError
     match (&record.spec.network_mode, given.and_then(|given| given.nameservers.first())) {
         (NetworkMode::Host, _) => Ok(Ipv4Addr::LOCALHOST.into()),
         // The host answers for names at its own address in the network.
-        (_, Some(gateway)) => Ok((*gateway).into()),
+        (_, Some(gateway)) => Ok(*gateway),
         (_, None) => Err(EngineError::NoGateway { name: record.name.clone() }),
     }
 }

@@ -35,7 +35,7 @@ pub struct Db {
 const BUSY: Duration = Duration::from_secs(30);
 
 /// Each entry brings the schema one version up. What has been released is never edited.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -44,6 +44,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
     include_str!("schema/0008.sql"),
+    include_str!("schema/0009.sql"),
 ];
 const KNOWN: u32 = MIGRATIONS.len() as u32;
 
@@ -125,5 +126,35 @@ mod tests {
         assert_eq!(count, 1);
         one.write(|t| t.pragma_update(None, "user_version", 99)).unwrap();
         assert!(matches!(Db::open(folder.path()), Err(StateError::Newer { found: 99, .. })));
+    }
+
+    /// What networks had before they had IPv6 is theirs afterwards.
+    #[test]
+    fn networks_of_older_versions_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("state.db")).unwrap();
+        for script in &MIGRATIONS[..8] {
+            old.execute_batch(script).unwrap();
+        }
+        old.execute_batch(
+            "INSERT INTO networks (id, name, spec, subnet) VALUES ('n', 'front', '{}', '10.1.0.0/24'), ('m', 'back', '{}', '10.2.0.0/24');
+             INSERT INTO leases VALUES ('n', 'c', '10.1.0.2', '[]', 0);
+             INSERT INTO published VALUES ('c', 'tcp', '', 8080, 80, '10.1.0.2');
+             PRAGMA user_version = 8;",
+        )
+        .unwrap();
+        drop(old);
+        let db = Db::open(folder.path()).unwrap();
+        let text = |query: &str| db.read(|t| t.query_row(query, [], |row| row.get::<_, String>(0))).unwrap();
+        assert_eq!(
+            text("SELECT group_concat(name || subnet || coalesce(subnet6, '-')) FROM networks"),
+            "front10.1.0.0/24-,back10.2.0.0/24-"
+        );
+        assert_eq!(text("SELECT network || container || address || coalesce(address6, '-') || link FROM leases"), "nc10.1.0.2-0");
+        assert_eq!(text("SELECT container || host_port || address || coalesce(address6, '-') FROM published"), "c808010.1.0.2-");
+        assert_eq!(text("SELECT global_id FROM ula").len(), 10);
+        // Who is in a network keeps it, as before.
+        assert!(db.write(|t| t.execute("DELETE FROM networks WHERE id = 'n'", [])).is_err());
+        db.write(|t| t.execute("DELETE FROM networks WHERE id = 'm'", [])).unwrap();
     }
 }

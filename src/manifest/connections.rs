@@ -1,13 +1,14 @@
 //! Reads how a container is reached and what it reaches: host names, networks, ports and hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use crate::model::spec::{Attachment, HostAddress, MacAddress};
-use crate::model::{Name, PortMapping, Protocol};
+use crate::model::{Name, PortMapping, Protocol, places_overlap};
 
 use super::fields;
 use super::problem::Place;
-use super::reader::Reader;
+use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
 
 pub(super) fn host_name(reader: &mut Reader, node: &Node) -> Option<String> {
@@ -58,14 +59,8 @@ fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
             attachment.aliases.extend(host_name(reader, item));
         }
     }
-    attachment.ipv4_address = f.get("ipv4_address").and_then(|node| {
-        let text = reader.text(node)?;
-        let address = text.parse().ok();
-        if address.is_none() {
-            reader.error(node.at, format!("`{text}` is not an IPv4 address"));
-        }
-        address
-    });
+    attachment.ipv4_address = address(reader, &f, "ipv4_address", "an IPv4 address");
+    attachment.ipv6_address = address(reader, &f, "ipv6_address", "an IPv6 address");
     if let Some(node) = f.get("gw_priority") {
         match reader.integer(node).map(i32::try_from) {
             Some(Ok(priority)) => attachment.gw_priority = priority,
@@ -74,6 +69,16 @@ fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
         }
     }
     attachment
+}
+
+fn address<A: FromStr>(reader: &mut Reader, f: &Fields, name: &str, what: &str) -> Option<A> {
+    let node = f.get(name)?;
+    let text = reader.text(node)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        reader.error(node.at, format!("`{text}` is not {what}"));
+    }
+    address
 }
 
 /// The address of the link of a container that has one network, where it stands with the network.
@@ -145,7 +150,7 @@ pub(super) fn ports(reader: &mut Reader, node: &Node) -> (BTreeSet<PortMapping>,
                 let clash = |other: &&PortMapping| {
                     other.host_port == Some(host_port)
                         && other.protocol == port.protocol
-                        && (other.host_ip.is_none() || port.host_ip.is_none() || other.host_ip == port.host_ip)
+                        && places_overlap(other.host_ip, port.host_ip)
                 };
                 if let Some(other) = ports.iter().find(clash) {
                     reader.error(item.at, format!("the host's port {host_port} is taken by `{other}` already"));
@@ -168,7 +173,8 @@ fn long_port(reader: &mut Reader, node: &Node) -> Option<String> {
     let ip = f.get("host_ip").and_then(|node| reader.text(node));
     let mut text = String::new();
     if let Some(ip) = ip {
-        text.push_str(ip);
+        let is_bare = ip.contains(':') && !ip.starts_with('[');
+        text.push_str(&if is_bare { format!("[{ip}]") } else { ip.to_owned() });
         text.push(':');
     }
     if published.is_some() || ip.is_some() {

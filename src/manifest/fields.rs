@@ -3,7 +3,7 @@
 
 use schemars::{Schema, SchemaGenerator};
 
-use crate::model::spec::{DeviceCgroupRule, IdList, MacAddress, Subnet, SwapLimit};
+use crate::model::spec::{DeviceCgroupRule, IdList, MacAddress, Subnet, Subnet6, SwapLimit};
 use crate::model::tag_policy::VersionRange;
 use crate::model::{ByteSize, Cpus, ImageRef, Name, Platform, PullPolicy, RestartPolicy, Signal, Span};
 
@@ -81,7 +81,7 @@ const PLATFORM: Form = Form::Of(|g| g.subschema_for::<Platform>());
 const POLICY: Form = Form::Of(|g| g.subschema_for::<PullPolicy>());
 const RANGE: Form = Form::Of(|g| g.subschema_for::<VersionRange>());
 const REFERENCE: Form = Form::Of(|g| g.subschema_for::<ImageRef>());
-const SUBNET: Form = Form::Of(|g| g.subschema_for::<Subnet>());
+const ANY_SUBNET: Form = Form::Either(&[Form::Of(|g| g.subschema_for::<Subnet>()), Form::Of(|g| g.subschema_for::<Subnet6>())]);
 const SCALAR: Form = Form::Of(|_| schemars::json_schema!({"type": ["string", "number", "boolean", "null"]}));
 /// A mapping of names to values, or a list of `NAME=value`.
 pub(super) const PAIRS: Form = Form::Either(&[Form::Map(&SCALAR), Form::List(&Form::Text)]);

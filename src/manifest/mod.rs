@@ -10,6 +10,7 @@
 //!
 //! Refuses to know: what the host has, and how anything here is made real.
 
+mod addresses;
 mod builds;
 mod compose;
 mod confine;

@@ -8,13 +8,13 @@ mod replicas;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::model::spec::{Condition, ConfigSpec, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Order, Probe};
-use crate::model::{ImageRef, Name};
+use crate::model::{ImageRef, Name, PortMapping};
 
 use super::Fingerprint;
 use super::declared::{Config, Container, Declared, Resource, Secret};
@@ -340,7 +340,7 @@ fn join(
     default: &Name,
     desired: &Desired,
     secrets: &Secrets<'_>,
-    addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
+    addresses: &mut HashMap<(Name, IpAddr), Name>,
     problems: &mut Problems,
 ) -> ContainerSpec {
     let Container { mut spec, networks, mounts: places, image_at, .. } = container;
@@ -355,6 +355,7 @@ fn join(
         problems.error_hint(at, format!("there is no {kind} `{name}`"), hint);
     };
     if spec.network_mode == NetworkMode::Bridge {
+        let mut may_have_ipv6 = false;
         let networks = networks
             .filter(|networks| !networks.is_empty())
             .unwrap_or_else(|| vec![(default.clone(), image_at, Default::default())]);
@@ -363,10 +364,15 @@ fn join(
                 unknown(problems, at, "network", &network, desired.networks.keys().map(Name::as_str).collect());
                 continue;
             };
-            if let Some(address) = attachment.ipv4_address {
+            for address in attachment.fixed() {
                 fixed_address(name, &network, address, placed, at, addresses, problems);
             }
             spec.networks.insert(placed.engine_name.clone(), attachment);
+            may_have_ipv6 |= placed.external || placed.spec.ipv6.is_some();
+        }
+        if !may_have_ipv6 {
+            // All addresses of IPv4 are all that there are.
+            spec.ports = std::mem::take(&mut spec.ports).into_iter().map(PortMapping::at_all_of_ipv4).collect();
         }
     }
     for (mount, at) in spec.mounts.iter_mut().zip(places) {
@@ -393,23 +399,41 @@ fn join(
 fn fixed_address(
     container: &Name,
     network: &Name,
-    address: Ipv4Addr,
+    address: IpAddr,
     placed: &Placed<NetworkSpec>,
     at: Place,
-    addresses: &mut HashMap<(Name, Ipv4Addr), Name>,
+    addresses: &mut HashMap<(Name, IpAddr), Name>,
     problems: &mut Problems,
 ) {
     if !placed.external {
-        match placed.spec.subnet {
+        let spec = &placed.spec;
+        // The subnet, its gateway, and whether the address is one for containers.
+        let found = match (address, &spec.ipv6) {
+            (IpAddr::V4(_), _) if spec.ipv6_only => None,
+            (IpAddr::V4(ip), _) => {
+                Some(spec.subnet.map(|subnet| (subnet.to_string(), spec.gateway_in(subnet).into(), spec.is_host(subnet, ip))))
+            }
+            (IpAddr::V6(_), None) => None,
+            (IpAddr::V6(ip), Some(six)) => {
+                Some(six.subnet.map(|subnet| (subnet.to_string(), IpAddr::from(six.gateway_in(subnet)), six.is_host(subnet, ip))))
+            }
+        };
+        match found {
             None => {
-                let hint = "give the network a subnet: `ipam: {config: [{subnet: 10.5.0.0/24}]}`";
+                let (family, field) = if address.is_ipv4() { ("IPv4", "enable_ipv4") } else { ("IPv6", "enable_ipv6") };
+                let hint = format!("give the network `{field}: true`, or remove the address");
+                problems.error_hint(at, format!("`{network}` has no {family}"), hint);
+            }
+            Some(None) => {
+                let subnet = if address.is_ipv4() { "10.5.0.0/24" } else { "fd00:5::/64" };
+                let hint = format!("give the network a subnet: `ipam: {{config: [{{subnet: {subnet}}}]}}`");
                 problems.error_hint(at, format!("a fixed address needs a fixed subnet, and `{network}` has none"), hint);
             }
-            Some(subnet) if !placed.spec.is_host(subnet, address) => {
-                let hint = format!("the subnet is {subnet}, and {} is its gateway", placed.spec.gateway_in(subnet));
+            Some(Some((subnet, gateway, false))) => {
+                let hint = format!("the subnet is {subnet}, and {gateway} is its gateway");
                 problems.error_hint(at, format!("{address} is not an address for containers of `{network}`"), hint);
             }
-            Some(_) => {}
+            Some(Some((.., true))) => {}
         }
     }
     if let Some(other) = addresses.insert((network.clone(), address), container.clone()) {

@@ -1,11 +1,11 @@
 //! Reads networks, volumes, configs and secrets: a manifest's `spec` and a compose file's sections alike.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{NetworkSpec, Subnet, VolumeSpec};
+use crate::model::spec::{NetworkSpec, VolumeSpec};
 
+use super::addresses;
 use super::declared::{Config, Resource, Secret};
 use super::fields;
 use super::files::{MAX_CONFIG_BYTES, read_limited};
@@ -20,61 +20,11 @@ pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -
     if let Some(node) = f.get("driver") {
         driver(reader, node, "bridge", "a network", "all networks are bridges of this host");
     }
-    for (name, wanted) in [("enable_ipv4", true), ("enable_ipv6", false)] {
-        if let Some(node) = f.get(name)
-            && reader.boolean(node) == Some(!wanted)
-        {
-            reader.error_hint(node.at, format!("`{name}: {}` is not supported", !wanted), "remove it: networks are IPv4");
-        }
-    }
     let internal = f.get("internal").and_then(|node| reader.boolean(node)).unwrap_or_default();
     let labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
     let mut body = NetworkSpec { internal, labels, ..NetworkSpec::default() };
-    if let Some(node) = f.get("ipam") {
-        addresses(reader, node, &mut body);
-    }
+    addresses::addresses(reader, &f, &mut body);
     Some(Resource { name, at, engine_name, external, body })
-}
-
-/// What says which addresses there are.
-fn addresses(reader: &mut Reader, node: &Node, spec: &mut NetworkSpec) {
-    let Some(f) = reader.fields(node, &fields::IPAM) else { return };
-    if let Some(node) = f.get("driver") {
-        reader.choice(node, &[("default", ())]);
-    }
-    let configs = f.get("config").map(|node| reader.list(node)).unwrap_or_default();
-    if let Some(second) = configs.get(1) {
-        reader.error_hint(second.at, "a network has one subnet only", "remove the others: networks are IPv4");
-    }
-    let Some(f) = configs.first().and_then(|first| reader.fields(first, &fields::IPAM_CONFIG)) else { return };
-    spec.subnet = f.get("subnet").and_then(|node| reader.parse(node));
-    let gateway = f.get("gateway").and_then(|node| Some((reader.parse::<Ipv4Addr>(node)?, node.at)));
-    let range = f.get("ip_range").and_then(|node| Some((reader.parse::<Subnet>(node)?, node.at)));
-    let aux = f.get("aux_addresses").and_then(|node| reader.map(node)).unwrap_or_default().iter();
-    let aux: Vec<_> = aux.filter_map(|(key, node)| Some((key.text.clone(), reader.parse::<Ipv4Addr>(node)?, node.at))).collect();
-    let Some(subnet) = spec.subnet else {
-        for name in ["gateway", "ip_range", "aux_addresses"] {
-            if f.get(name).is_some() && f.get("subnet").is_none() {
-                reader.error_hint(f.place(name), format!("`{name}` needs a subnet"), "give the network its `subnet`");
-            }
-        }
-        return;
-    };
-    let hint = format!("the subnet is {subnet}");
-    for (address, at) in gateway.into_iter().chain(aux.iter().map(|(_, address, at)| (*address, *at))) {
-        if !subnet.is_inside(address) {
-            reader.error_hint(at, format!("{address} is not an address of the subnet"), hint.clone());
-        }
-    }
-    if let Some((range, at)) = range
-        && (!subnet.contains(range.address()) || range.prefix() < subnet.prefix())
-    {
-        reader.error_hint(at, format!("{range} is not within the subnet"), hint);
-    }
-    // What is as usual is not said.
-    spec.gateway = gateway.map(|(address, _)| address).filter(|address| *address != subnet.gateway());
-    spec.ip_range = range.map(|(range, _)| range).filter(|range| *range != subnet);
-    spec.aux_addresses = aux.into_iter().map(|(name, address, _)| (name, address)).collect();
 }
 
 pub(super) fn volume(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<VolumeSpec>> {

@@ -120,8 +120,8 @@ fn refuse_two_at_once(container: &Resource<Container>, at: Place, problems: &mut
         let hint = format!("write `order: stop-first`, or {hint}");
         problems.error_hint(at, format!("two of `{}` cannot be there at once: {why}", container.name), hint);
     };
-    if let Some(address) = networks.iter().flatten().find_map(|(.., attachment)| attachment.ipv4_address) {
-        refuse(format!("both would have the address {address}"), "remove `ipv4_address`");
+    if let Some(address) = networks.iter().flatten().find_map(|(.., attachment)| attachment.fixed().next()) {
+        refuse(format!("both would have the address {address}"), "remove `ipv4_address` and `ipv6_address`");
     }
     if let Some(address) = spec.mac_address {
         refuse(format!("both would have a link with the address {address}"), "remove `mac_address`");

@@ -28,7 +28,7 @@ pub use id::{ContainerId, Name, Owner};
 pub use instance::Instance;
 pub use packing::{Compression, Packing};
 pub use platform::Platform;
-pub use port::{PortMapping, Protocol};
+pub use port::{PortMapping, Protocol, places_overlap};
 pub use problem::{Problem, did_you_mean};
 pub use progress::{Phase, Progress, ProgressSink};
 pub use pull_policy::PullPolicy;

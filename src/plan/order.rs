@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::manifest::Placed;
 use crate::model::Name;
-use crate::model::spec::{Condition, ImageSource, Mount};
-use crate::observed::Container;
+use crate::model::spec::{Attachment, Condition, ImageSource, Mount, NetworkSpec};
+use crate::observed::{Container, Endpoint, Network};
 
 use super::draft::Draft;
 use super::images::declared_bases;
@@ -127,11 +127,18 @@ pub(super) fn networks(draft: &mut Draft<'_>) {
     // A subnet may be one that an old network of the stack still has.
     for old in &draft.observed.networks {
         for new in draft.desired.networks.values() {
-            if new.spec.subnet.is_some_and(|subnet| subnet.overlaps(old.subnet)) {
+            if wants_subnet_of(&new.spec, old) {
                 draft.need((Kind::Network, &new.engine_name, Action::Create), (Kind::Network, &old.name, Action::Remove));
             }
         }
     }
+}
+
+/// Whether a network asks for addresses that another one has.
+pub(super) fn wants_subnet_of(new: &NetworkSpec, old: &Network) -> bool {
+    let four = new.subnet.zip(old.subnet).is_some_and(|(new, old)| new.overlaps(old));
+    let asked6 = new.ipv6.as_ref().and_then(|six| six.subnet);
+    four || asked6.zip(old.subnet6).is_some_and(|(new, old)| new.overlaps(old))
 }
 
 /// Whether a container of the stack is to be in a network still.
@@ -222,15 +229,15 @@ fn strays_called<'a>(draft: &Draft<'a>, resource: &Name) -> Vec<&'a Container> {
 
 pub(super) fn takings(draft: &mut Draft<'_>) {
     let mut ports: HashMap<u16, Vec<&Container>> = HashMap::new();
-    let mut addresses: HashMap<std::net::Ipv4Addr, Vec<&Container>> = HashMap::new();
+    let mut addresses: HashMap<std::net::IpAddr, Vec<&Container>> = HashMap::new();
     for container in owned(draft) {
         for port in container.ports.iter().chain(&container.spec.ports) {
             ports.entry(port.host_port.unwrap_or(0)).or_default().push(container);
         }
-        for endpoint in container.networks.values() {
-            addresses.entry(endpoint.address).or_default().push(container);
+        for address in container.networks.values().flat_map(Endpoint::addresses) {
+            addresses.entry(address).or_default().push(container);
         }
-        for address in container.spec.networks.values().filter_map(|attachment| attachment.ipv4_address) {
+        for address in container.spec.networks.values().flat_map(Attachment::fixed) {
             addresses.entry(address).or_default().push(container);
         }
     }
@@ -239,7 +246,7 @@ pub(super) fn takings(draft: &mut Draft<'_>) {
         if !switches {
             draft.need((C, engine_name, Action::Create), (C, engine_name, Action::Remove));
         }
-        let fixed = spec.networks.values().filter_map(|attachment| attachment.ipv4_address);
+        let fixed = spec.networks.values().flat_map(Attachment::fixed);
         let holders = spec
             .ports
             .iter()

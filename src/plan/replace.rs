@@ -11,6 +11,7 @@ use super::Obstacle;
 use super::classes::compare;
 use super::draft::Draft;
 use super::images;
+use super::order::wants_subnet_of;
 use super::step::{Action, Cause, Kind, SparedIf, Stake, WaitFor};
 use super::steps::{fixed, resource};
 
@@ -69,9 +70,7 @@ pub(super) fn may_start_first(draft: &Draft<'_>, name: &Name, old: &Container) -
     let networks = old.spec.networks.keys().chain(spec.networks.keys()).filter_map(|name| draft.network(name));
     let made_anew = |old: &Network| {
         let comes = draft.desired.networks.values().filter(|new| draft.has(Kind::Network, &new.engine_name, Action::Create));
-        let same = |new: &Placed<NetworkSpec>| {
-            new.engine_name == old.name || new.spec.subnet.is_some_and(|subnet| subnet.overlaps(old.subnet))
-        };
+        let same = |new: &Placed<NetworkSpec>| new.engine_name == old.name || wants_subnet_of(&new.spec, old);
         comes.into_iter().any(same)
     };
     !volumes.into_iter().any(|source| draft.has(Kind::Volume, source, Action::Create)) && !networks.into_iter().any(made_anew)

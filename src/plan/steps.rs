@@ -6,7 +6,7 @@ use serde_json::to_value;
 
 use crate::manifest::Placed;
 use crate::model::spec::classes::Change;
-use crate::model::spec::{Condition, ContainerSpec, Mount};
+use crate::model::spec::{Attachment, Condition, ContainerSpec, Mount};
 use crate::model::{Name, RestartPolicy};
 use crate::observed::{Container, ContainerState, Health, Repair};
 
@@ -231,7 +231,7 @@ pub(super) fn exchanges(draft: &mut Draft<'_>) {
 /// The ports of the host and the addresses that a container says it has.
 pub(super) fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
     let ports = spec.ports.iter().filter_map(|port| Some(format!("{}/{:?}", port.host_port?, port.protocol)));
-    let addresses = spec.networks.values().filter_map(|attachment| Some(attachment.ipv4_address?.to_string()));
+    let addresses = spec.networks.values().flat_map(Attachment::fixed).map(|ip| ip.to_string());
     ports.chain(addresses).collect()
 }
 

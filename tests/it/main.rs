@@ -61,6 +61,8 @@ mod images;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod listing;

@@ -238,7 +238,7 @@ fn networks_and_ports() {
 #[test]
 fn stacks_and_the_daemon() {
     let host = Host::of_user().with_busybox();
-    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\n    restart: always\nvolumes: {data: {}}\n";
+    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\n    restart: always\nvolumes: {data: {}}\nnetworks: {default: {enable_ipv6: true}}\n";
     let file = host.write("stack/compose.yaml", stack);
     chown_all(&host);
     let file = file.to_str().unwrap();
@@ -247,6 +247,7 @@ fn stacks_and_the_daemon() {
     host.sp(&["plan", file]).ok();
     wait_for("the port answers", PATIENCE, || page("127.0.0.1:18090"));
     host.sp(&["logs", "stack-client"]).ok().says(&["page"]);
+    host.sp(&["exec", "stack-client", "nslookup", "web"]).ok().says(&[": fd"]);
     let before = host.pid("stack-web");
     // A daemon takes over, puts right what goes wrong, and may come and go.
     let mut daemon = host.daemon(host.dir.join("stack").as_path());

@@ -146,8 +146,6 @@ pub struct RefusedArgs {
     #[arg(long, hide = true)]
     pub link: Vec<String>,
     #[arg(long, hide = true)]
-    pub ip6: Option<String>,
-    #[arg(long, hide = true)]
     pub link_local_ip: Vec<String>,
     #[arg(long, hide = true)]
     pub storage_opt: Vec<String>,
@@ -194,7 +192,6 @@ impl RefusedArgs {
                 "--link",
                 "put both containers in one network (`--network`), where they find each other by name",
             ),
-            (self.ip6.is_some(), "--ip6", "leave it out: networks are IPv4"),
             (!self.link_local_ip.is_empty(), "--link-local-ip", "leave it out, or add the address in the container"),
             (
                 !self.storage_opt.is_empty(),

@@ -1,6 +1,6 @@
 //! Arguments of `run` and `create`: Docker's names for what a container is to be.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -121,6 +121,9 @@ pub struct SpecArgs {
     /// Its address in its network
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<Ipv4Addr>,
+    /// Its IPv6 address in its network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<Ipv6Addr>,
     /// A line of its /etc/hosts: NAME:ADDRESS; the address host-gateway is the host's
     #[arg(long, value_name = "HOST")]
     pub add_host: Vec<String>,

@@ -1,5 +1,7 @@
 //! `top`, `diff`, `port`, `rename`, `update` and `container prune`: looks into containers, and changes of them.
 
+use std::net::SocketAddr;
+
 use time::OffsetDateTime;
 
 use super::each;
@@ -8,6 +10,7 @@ use super::store::agreed;
 use crate::cli::args::{ContainerPruneArgs, NameArgs, PortArgs, RenameArgs, TopArgs, UpdateArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::render::containers::host_addresses;
 use crate::cli::render::table;
 use crate::cli::select::Filters;
 use crate::cli::spec::SpecError;
@@ -55,11 +58,12 @@ pub(super) async fn port(client: &Client, args: &PortArgs, output: Output) -> Re
         return Err(CliError::NotPublished { port, protocol, name: args.name.clone() });
     }
     for port in published {
-        let ip = port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-        let outer = format!("{ip}:{}", port.host_port.unwrap_or_default());
-        match wanted {
-            Some(_) => output.line(outer)?,
-            None => output.line(format!("{}/{} -> {outer}", port.container_port, port.protocol.as_str()))?,
+        for ip in host_addresses(port, &container) {
+            let outer = SocketAddr::new(ip, port.host_port.unwrap_or_default());
+            match wanted {
+                Some(_) => output.line(outer.to_string())?,
+                None => output.line(format!("{}/{} -> {outer}", port.container_port, port.protocol.as_str()))?,
+            }
         }
     }
     Ok(0)

@@ -13,8 +13,8 @@ use std::path::Path;
 pub use socket::DockerError;
 
 use crate::manifest::{Desired, Placed};
-use crate::model::Name;
 use crate::model::spec::{ContainerSpec, ImageSource, ImageSpec, NetworkSpec, Pull};
+use crate::model::{Name, PortMapping};
 use inspect::{Container, Image, Listed, Network};
 use socket::{get, segment};
 use translate::Around;
@@ -97,7 +97,7 @@ async fn networks(
             continue;
         };
         let is_own = container.network_settings.networks.iter().flatten().any(|(known, _)| *known == *name.as_str());
-        let is_fixed = attachment.ipv4_address.is_some();
+        let (is_fixed, is_fixed6) = (attachment.ipv4_address.is_some(), attachment.ipv6_address.is_some());
         spec.networks.insert(engine_name.clone(), attachment);
         let placed =
             desired.networks.entry(name.clone()).or_insert(Placed { engine_name, external: false, spec: NetworkSpec::default() });
@@ -108,15 +108,28 @@ async fn networks(
         placed.spec.internal = network.internal;
         placed.spec.labels = network.labels.unwrap_or_default();
         placed.spec.labels.retain(|key, _| !key.starts_with("com.docker.compose."));
+        if network.enable_ipv6 {
+            placed.spec.ipv6.get_or_insert_default();
+        }
+        let configs = network.ipam.config.unwrap_or_default();
         if is_fixed {
             // Others get their addresses as they come.
-            let configs = network.ipam.config.unwrap_or_default();
             placed.spec.subnet = configs.iter().find_map(|config| config.subnet.parse().ok());
+        }
+        if is_fixed6 && let Some(six) = &mut placed.spec.ipv6 {
+            six.subnet = configs.iter().find_map(|config| config.subnet.parse().ok());
+        }
+        if is_fixed || is_fixed6 {
             told.push(format!("the network {name} has its addresses: remove it in Docker before the stack is applied"));
         }
-        if network.driver != "bridge" || network.enable_ipv6 || network.options.is_some_and(|options| !options.is_empty()) {
-            told.push(format!("of the network {name}, its driver, its options and IPv6 are not taken over"));
+        if network.driver != "bridge" || network.options.is_some_and(|options| !options.is_empty()) {
+            told.push(format!("of the network {name}, its driver and its options are not taken over"));
         }
+    }
+    let has_ipv6 =
+        |name: &Name| desired.networks.values().any(|placed| placed.engine_name == *name && placed.spec.ipv6.is_some());
+    if !spec.networks.keys().any(has_ipv6) {
+        spec.ports = std::mem::take(&mut spec.ports).into_iter().map(PortMapping::at_all_of_ipv4).collect();
     }
     Ok(())
 }

@@ -34,10 +34,11 @@ fn how_a_container_is_reached() {
             "PortBindings": {
                 "80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostIp": "127.0.0.1", "HostPort": ""}],
                 "90/udp": [{"HostIp": "0.0.0.0", "HostPort": "90"}], "5/sctp": [{"HostPort": "5"}],
+                "81/tcp": [{"HostIp": "::1", "HostPort": "81"}, {"HostIp": "::", "HostPort": ""}],
             },
         },
         "NetworkSettings": {"Networks": {
-            "front": {"Aliases": ["w", "web", "ffff456789ab"], "IPAMConfig": {"IPv4Address": "10.9.0.5"}},
+            "front": {"Aliases": ["w", "web", "ffff456789ab"], "IPAMConfig": {"IPv4Address": "10.9.0.5", "IPv6Address": "fd00:9::5"}},
             "bridge": {"Aliases": null, "IPAMConfig": null},
         }},
     });
@@ -48,10 +49,11 @@ fn how_a_container_is_reached() {
         json!({
             "domainname": "example.org", "dns": ["1.1.1.1"], "expose": ["90/udp"], "limits": {"memory": null, "cpus": null},
             "extra_hosts": {"h": "host-gateway", "i": "fd00::1"},
-            "networks": {"front": {"aliases": ["w"], "ipv4_address": "10.9.0.5"}, "default": {"aliases": [], "ipv4_address": null}},
+            "networks": {"front": {"aliases": ["w"], "ipv4_address": "10.9.0.5", "ipv6_address": "fd00:9::5"}, "default": {"aliases": [], "ipv4_address": null}},
             "ports": [
-                port(json!(null), json!(90), 90, "udp"), port(json!(null), json!(8080), 80, "tcp"),
-                port(json!("127.0.0.1"), json!(null), 80, "tcp"),
+                port(json!(null), json!(8080), 80, "tcp"), port(json!("0.0.0.0"), json!(90), 90, "udp"),
+                port(json!("127.0.0.1"), json!(null), 80, "tcp"), port(json!("::"), json!(null), 81, "tcp"),
+                port(json!("::1"), json!(81), 81, "tcp"),
             ],
         })
     );

@@ -155,8 +155,8 @@ fn names(container: &Container, around: &Around<'_>, spec: &mut ContainerSpec, w
             if let Some(address) = address.filter(|address| !address.ipv4_address.is_empty()) {
                 attachment.ipv4_address = parse(&address.ipv4_address, warnings);
             }
-            if address.is_some_and(|address| !address.ipv6_address.is_empty()) {
-                warnings.push("its IPv6 address is not taken over: networks are IPv4".to_owned());
+            if let Some(address) = address.filter(|address| !address.ipv6_address.is_empty()) {
+                attachment.ipv6_address = parse(&address.ipv6_address, warnings);
             }
             spec.networks.insert(name, attachment);
         }
@@ -164,9 +164,11 @@ fn names(container: &Container, around: &Around<'_>, spec: &mut ContainerSpec, w
     }
     for (port, bindings) in host.port_bindings.iter().flatten() {
         for binding in bindings.iter().flatten() {
-            let host_ip = if binding.host_ip == "::" { "" } else { &binding.host_ip };
+            let host_ip = &binding.host_ip;
+            let host_ip = if host_ip.contains(':') { format!("[{host_ip}]") } else { host_ip.clone() };
             let text = format!("{host_ip}:{}:{port}", binding.host_port);
-            spec.ports.extend(parse::<PortMapping>(text.trim_start_matches(':'), warnings));
+            let text = if host_ip.is_empty() { text.trim_start_matches(':') } else { &text };
+            spec.ports.extend(parse::<PortMapping>(text, warnings));
         }
     }
     spec.publish_all = host.publish_all_ports;

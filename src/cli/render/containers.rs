@@ -1,6 +1,7 @@
 //! Containers as people list them, in Docker's columns.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -13,7 +14,7 @@ use crate::cli::time::{ago, humane};
 use crate::engine::Sizes;
 use crate::model::PortMapping;
 use crate::model::spec::{ContainerSpec, Mount, NetworkMode};
-use crate::observed::{Container, ContainerState, Health};
+use crate::observed::{Container, ContainerState, Endpoint, Health};
 
 pub const KIND: Kind = Kind {
     columns: &[
@@ -155,13 +156,32 @@ fn ports(container: &Container) -> String {
         let inner = range(port.container_port, more);
         match port.host_port {
             Some(outer) => {
-                let ip = port.host_ip.map_or_else(|| "0.0.0.0".into(), |ip| ip.to_string());
-                format!("{ip}:{}->{inner}/{protocol}", range(outer, more))
+                let at = host_addresses(&port, container).into_iter().map(|ip| match ip {
+                    IpAddr::V4(ip) => format!("{ip}:{}->{inner}/{protocol}", range(outer, more)),
+                    IpAddr::V6(ip) => format!("[{ip}]:{}->{inner}/{protocol}", range(outer, more)),
+                });
+                at.collect::<Vec<_>>().join(", ")
             }
             None => format!("{inner}/{protocol}"),
         }
     });
     texts.collect::<Vec<_>>().join(", ")
+}
+
+/// The addresses of the host at which a port is published: all of the families that the container has, unless it says.
+pub fn host_addresses(port: &PortMapping, container: &Container) -> Vec<IpAddr> {
+    if let Some(ip) = port.host_ip {
+        return vec![ip];
+    }
+    let mut all = Vec::new();
+    let has = |is: fn(&IpAddr) -> bool| container.networks.values().flat_map(Endpoint::addresses).any(|ip| is(&ip));
+    if has(IpAddr::is_ipv4) || container.networks.is_empty() {
+        all.push(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+    if has(IpAddr::is_ipv6) {
+        all.push(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+    all
 }
 
 fn follows(first: &PortMapping, more: u16, port: &PortMapping) -> bool {

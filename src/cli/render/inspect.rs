@@ -6,9 +6,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::containers;
 use crate::engine::Details;
-use crate::model::spec::{ContainerSpec, IdList, NamespaceMode, NetworkMode, SwapLimit, UsersMode};
+use crate::model::spec::{Attachment, ContainerSpec, IdList, NamespaceMode, NetworkMode, SwapLimit, UsersMode};
 use crate::model::{PortMapping, RestartPolicy};
-use crate::observed::{ContainerState, Health};
+use crate::observed::{Container, ContainerState, Health};
 
 /// All that is known of a container.
 pub fn container(details: &Details) -> Result<Value, serde_json::Error> {
@@ -133,7 +133,7 @@ fn host_config(details: &Details) -> Result<Value, serde_json::Error> {
     let mut all = json!({
         "Binds": binds.collect::<Vec<_>>(),
         "NetworkMode": mode,
-        "PortBindings": published(spec.ports.iter()),
+        "PortBindings": published(spec.ports.iter(), &details.container),
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": details.auto_remove,
         "CapAdd": spec.cap_add,
@@ -248,12 +248,18 @@ fn networks(details: &Details) -> Value {
     let joined = |name: &crate::model::Name| {
         let endpoint = container.networks.get(name);
         let network = details.networks.get(name);
+        let there = network.filter(|_| endpoint.is_some());
+        let (ipv4, ipv6) = (there.and_then(|network| network.ipv4), there.and_then(|network| network.ipv6));
         json!({
             "Aliases": endpoint.map(|endpoint| &endpoint.aliases),
             "NetworkID": network.map_or("", |network| network.id.as_str()),
-            "Gateway": network.filter(|_| endpoint.is_some()).map_or_else(String::new, |network| network.gateway.to_string()),
-            "IPAddress": endpoint.map_or_else(String::new, |endpoint| endpoint.address.to_string()),
-            "IPPrefixLen": network.filter(|_| endpoint.is_some()).map_or(0, |network| network.prefix),
+            "Gateway": shown(ipv4.map(|(gateway, _)| gateway)),
+            "IPAddress": shown(endpoint.and_then(|endpoint| endpoint.address)),
+            "IPPrefixLen": ipv4.map_or(0, |(_, prefix)| prefix),
+            "IPv6Gateway": shown(ipv6.map(|(gateway, _)| gateway)),
+            "GlobalIPv6Address": shown(endpoint.and_then(|endpoint| endpoint.ipv6_address)),
+            "GlobalIPv6PrefixLen": ipv6.map_or(0, |(_, prefix)| prefix),
+            "IPAMConfig": asked(container.spec.networks.get(name)),
         })
     };
     let all: Map<String, Value> = container.spec.networks.keys().map(|name| (name.to_string(), joined(name))).collect();
@@ -261,12 +267,32 @@ fn networks(details: &Details) -> Value {
     let default = all.get("bridge").cloned().unwrap_or(Value::Null);
     let text = |key: &str| default.get(key).cloned().unwrap_or(Value::from(""));
     json!({
-        "Ports": published(container.ports.iter()),
+        "Ports": published(container.ports.iter(), container),
         "Gateway": text("Gateway"),
         "IPAddress": text("IPAddress"),
         "IPPrefixLen": default.get("IPPrefixLen").cloned().unwrap_or(Value::from(0)),
+        "IPv6Gateway": text("IPv6Gateway"),
+        "GlobalIPv6Address": text("GlobalIPv6Address"),
+        "GlobalIPv6PrefixLen": default.get("GlobalIPv6PrefixLen").cloned().unwrap_or(Value::from(0)),
         "Networks": all,
     })
+}
+
+fn shown(address: Option<impl ToString>) -> String {
+    address.map_or_else(String::new, |address| address.to_string())
+}
+
+/// The addresses that a container asks for in a network, as Docker has them: nothing where it asks for none.
+fn asked(attachment: Option<&Attachment>) -> Value {
+    let Some(attachment) = attachment.filter(|attachment| attachment.fixed().next().is_some()) else { return Value::Null };
+    let mut all = Map::new();
+    for (key, address) in [
+        ("IPv4Address", attachment.ipv4_address.map(|ip| ip.to_string())),
+        ("IPv6Address", attachment.ipv6_address.map(|ip| ip.to_string())),
+    ] {
+        all.extend(address.map(|address| (key.to_owned(), Value::from(address))));
+    }
+    Value::Object(all)
 }
 
 fn inner(port: &PortMapping) -> String {
@@ -274,16 +300,16 @@ fn inner(port: &PortMapping) -> String {
 }
 
 /// Ports of the container, each with where it is published.
-fn published<'a>(ports: impl Iterator<Item = &'a PortMapping>) -> Value {
+fn published<'a>(ports: impl Iterator<Item = &'a PortMapping>, container: &Container) -> Value {
     let mut all = Map::new();
     for port in ports {
         let places = all.entry(inner(port)).or_insert(Value::Null);
-        if let Some(outer) = port.host_port {
-            let ip = port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-            let place = json!({"HostIp": ip, "HostPort": outer.to_string()});
-            match places {
-                Value::Array(places) => places.push(place),
-                other => *other = json!([place]),
+        let Some(outer) = port.host_port else { continue };
+        for ip in containers::host_addresses(port, container) {
+            let place = json!({"HostIp": ip.to_string(), "HostPort": outer.to_string()});
+            match places.as_array_mut() {
+                Some(places) => places.push(place),
+                None => *places = json!([place]),
             }
         }
     }

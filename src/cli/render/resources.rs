@@ -15,7 +15,7 @@ pub fn networks(networks: &[Network], colour: bool) -> String {
             [
                 network.id.chars().take(12).collect::<String>().into(),
                 network.name.to_string().into(),
-                network.subnet.to_string().into(),
+                subnets(network).into(),
                 network.bridge.clone().into(),
                 owner(network.owner.as_ref()).into(),
                 if network.faults.is_empty() { internal.into() } else { network.faults.join("; ").into() },
@@ -23,6 +23,12 @@ pub fn networks(networks: &[Network], colour: bool) -> String {
         })
         .collect();
     table::render(["NETWORK ID", "NAME", "SUBNET", "BRIDGE", "STACK", "NOTES"], &rows, colour)
+}
+
+fn subnets(network: &Network) -> String {
+    let all: Vec<String> =
+        network.subnet.iter().map(ToString::to_string).chain(network.subnet6.iter().map(ToString::to_string)).collect();
+    all.join(", ")
 }
 
 pub fn volumes(volumes: &[Volume], now: OffsetDateTime, colour: bool) -> String {

@@ -48,7 +48,7 @@ impl Sandbox {
         let network: Name = DEFAULT_NETWORK.parse().map_err(|_| BuildError::Interrupted)?;
         let networks = &self.work.networks;
         networks.create(&network, None, &NetworkSpec::default()).await?;
-        let join = Join { network, names: BTreeSet::new(), ipv4_address: None, mac: None };
+        let join = Join { network, names: BTreeSet::new(), ipv4_address: None, ipv6_address: None, mac: None };
         inner.attached = Some(networks.attach(inner.workshop.id(), &[join], &BTreeSet::new()).await?);
         Ok(())
     }
@@ -62,8 +62,11 @@ impl Sandbox {
         let Inner { workshop, attached } = self.inner()?;
         let attached = attached.as_ref().filter(|_| !on_host);
         let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-        let mut own =
-            attached.iter().flat_map(|attached| attached.given.endpoints.values()).map(|endpoint| endpoint.address.to_string());
+        let mut own = attached
+            .iter()
+            .flat_map(|attached| attached.given.endpoints.values())
+            .filter_map(|endpoint| endpoint.addresses().next())
+            .map(|ip| ip.to_string());
         let own = own.next_back().unwrap_or_else(|| "127.0.0.1".to_owned());
         hosts.push_str(&format!("{own}\t{hostname}\n"));
         for (name, address) in &self.work.request.extra_hosts {

@@ -1,7 +1,7 @@
 //! A container's way into its networks and out again: leases, ports, names, and a namespace with links.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::bridge::sysctl;
@@ -9,14 +9,11 @@ use super::error::NetworkError;
 use super::kernel::{Kernel, Veth};
 use super::observe::Live;
 use super::rows::{self, Lease, NetworkRow, Published, Rows};
-use super::{Inner, Result, outside, ports, subnets};
+use super::{Inner, Result, ipv6, lease, outside, ports, subnets};
 use crate::files::failpoint;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::Endpoint;
 use crate::sys::netns;
-
-/// More links than this have no name on the host.
-const LINKS: usize = 16;
 
 /// How a container is to be attached to one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +22,7 @@ pub struct Join {
     /// All names that it answers to there.
     pub names: BTreeSet<String>,
     pub ipv4_address: Option<Ipv4Addr>,
+    pub ipv6_address: Option<Ipv6Addr>,
     /// Of the link; derived from its address unless given.
     pub mac: Option<[u8; 6]>,
 }
@@ -44,7 +42,7 @@ pub struct Given {
     /// With the host ports that were chosen.
     pub ports: BTreeSet<PortMapping>,
     /// For its `resolv.conf`. Empty without networks.
-    pub nameservers: Vec<Ipv4Addr>,
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// Which numbers a container's links get, in their names.
@@ -74,11 +72,11 @@ impl Reserved {
 
     pub(super) fn given(&self) -> Given {
         let networks: Vec<&NetworkRow> = self.networks().collect();
-        let main = way_out(&networks).or(networks.first().copied());
+        let main = main(&networks, |_| true);
         Given {
             endpoints: endpoints(&self.rows, &self.leases),
             ports: self.published.iter().map(Published::mapping).collect(),
-            nameservers: main.map(NetworkRow::gateway).into_iter().collect(),
+            nameservers: main.and_then(NetworkRow::names_at).into_iter().collect(),
         }
     }
 }
@@ -125,13 +123,13 @@ impl Inner {
 
     /// Makes sure that the networks are there which somebody is to be connected with, and that somebody answers for names.
     pub(super) fn ready(&self, host: &Kernel, reserved: &Reserved) -> Result<()> {
-        let mut gateways: Vec<Ipv4Addr> = Vec::new();
+        let mut gateways: Vec<IpAddr> = Vec::new();
         for network in reserved.networks() {
             if host.link(&self.instance.bridge(&network.id))?.is_none() {
                 let _lock = self.lock()?;
                 self.restore(host, network, &self.rows()?)?;
             }
-            gateways.push(network.gateway());
+            gateways.extend(network.names_at());
         }
         self.dns.ensure(&gateways)
     }
@@ -149,18 +147,13 @@ impl Inner {
         let former_ports: Vec<Published> = before.published_by(container).cloned().collect();
         let mut rows = before.without(|id| id == container);
 
-        let leases = lease(&rows, &former, container, joins, numbers)?;
+        let leases = lease::lease(&rows, &former, container, joins, numbers)?;
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
-        // Answers leave by the default route, so that is where published ports must lead.
-        let main = way_out(&networks).or(networks.first().copied());
-        let address = main.and_then(|n| leases.iter().find(|l| l.network == n.id)).map(|l| l.address);
         if !former_ports.is_empty() {
             outside::give_back(&self.instance, &rows)?;
         }
-        let published = match address {
-            Some(address) => ports::assign(&rows, &former_ports, container, address, ports, outside::is_apart(&self.instance))?,
-            None => Vec::new(),
-        };
+        let to = reached(&leases, &networks, container);
+        let published = ports::assign(&rows, &former_ports, to, ports, outside::is_apart(&self.instance))?;
         rows::replace(&self.db, container, &leases, &published)?;
         rows.leases.extend(leases.iter().cloned());
         rows.published.extend(published.iter().cloned());
@@ -194,19 +187,28 @@ impl Inner {
         }
         for lease in leases {
             let name = format!("eth{}", lease.link);
-            sysctl("ipv6", &name, "disable_ipv6", "1")?;
             let Some(network) = rows.network_by_id(&lease.network) else { continue };
+            match network.subnet6 {
+                None => sysctl("ipv6", &name, "disable_ipv6", "1")?,
+                Some(_) => ipv6::prepare(&name)?,
+            }
             let link = inside.link(&name)?.ok_or_else(|| NetworkError::Kernel {
                 step: "find in the container link",
                 object: name.clone(),
                 source: std::io::ErrorKind::NotFound.into(),
             })?;
-            inside.add_address(link.index, &name, lease.address, network.subnet.prefix())?;
+            let add = |ip: IpAddr| match network.prefix_for(ip) {
+                Some(prefix) => inside.add_address(link.index, &name, ip, prefix),
+                None => Ok(()),
+            };
+            lease.address.map_or(Ok(()), |ip| add(ip.into()))?;
             inside.set_up(link.index, &name)?;
+            // A link that is down keeps none of IPv6.
+            lease.address6.map_or(Ok(()), |ip| add(ip.into()))?;
         }
         let networks: Vec<&NetworkRow> = leases.iter().filter_map(|lease| rows.network_by_id(&lease.network)).collect();
-        if let Some(network) = way_out(&networks) {
-            inside.set_default_route(network.gateway())?;
+        for gateway in ways_out(&networks) {
+            inside.set_default_route(gateway)?;
         }
         for lease in leases {
             // In this order: the bridge comes up with its first link.
@@ -240,7 +242,9 @@ impl Inner {
             mtu: bridge.mtu,
             namespace: namespace.as_fd(),
             inner_name: &format!("eth{}", lease.link),
-            inner_mac: mac.unwrap_or_else(|| subnets::mac(lease.address)),
+            inner_mac: mac
+                .or_else(|| lease.addresses().next().map(subnets::mac))
+                .ok_or_else(|| NetworkError::NoSubnet { name: network.name.clone() })?,
         })
     }
 
@@ -342,73 +346,42 @@ pub(super) fn entering(source: std::io::Error) -> NetworkError {
     NetworkError::Kernel { step: "enter", object: "a network namespace".to_owned(), source }
 }
 
-/// The network whose gateway is the default route: the first that leads anywhere.
-pub(super) fn way_out<'a>(networks: &[&'a NetworkRow]) -> Option<&'a NetworkRow> {
-    networks.iter().copied().find(|n| !n.spec.internal)
+/// The network whose gateway is the default route: the first that leads anywhere, of those that are so.
+fn way_out<'a>(networks: &[&'a NetworkRow], is_so: fn(&NetworkRow) -> bool) -> Option<&'a NetworkRow> {
+    networks.iter().copied().find(|n| !n.spec.internal && is_so(n))
+}
+
+/// The gateways of the default routes: one of each family, where there is one.
+pub(super) fn ways_out(networks: &[&NetworkRow]) -> impl Iterator<Item = IpAddr> {
+    let four = way_out(networks, has_ipv4).and_then(|n| n.gateway().map(IpAddr::V4));
+    let six = way_out(networks, has_ipv6).and_then(|n| n.gateway6().map(IpAddr::V6));
+    four.into_iter().chain(six)
+}
+
+/// Where published ports of a container lead that has these of the leases. Answers leave by the default route, so that is where.
+pub(super) fn reached<'c>(leases: &[Lease], networks: &[&NetworkRow], container: &'c ContainerId) -> ports::To<'c> {
+    let of = |network: &NetworkRow| leases.iter().find(|l| l.network == network.id && l.container == *container);
+    ports::To {
+        container,
+        address: main(networks, has_ipv4).and_then(|n| of(n)?.address),
+        address6: main(networks, has_ipv6).and_then(|n| of(n)?.address6),
+    }
+}
+
+/// The network by which a container is reached from elsewhere.
+fn main<'a>(networks: &[&'a NetworkRow], is_so: fn(&NetworkRow) -> bool) -> Option<&'a NetworkRow> {
+    way_out(networks, is_so).or_else(|| networks.iter().copied().find(|n| is_so(n)))
+}
+
+const fn has_ipv4(network: &NetworkRow) -> bool {
+    network.subnet.is_some()
+}
+
+const fn has_ipv6(network: &NetworkRow) -> bool {
+    network.subnet6.is_some()
 }
 
 pub(super) fn endpoints(rows: &Rows, leases: &[Lease]) -> BTreeMap<Name, Endpoint> {
-    let endpoint = |l: &Lease| Endpoint { address: l.address, aliases: l.names.clone() };
+    let endpoint = |l: &Lease| Endpoint { address: l.address, ipv6_address: l.address6, aliases: l.names.clone() };
     leases.iter().filter_map(|l| Some((rows.network_by_id(&l.network)?.name.clone(), endpoint(l)))).collect()
-}
-
-/// An address for each join: the one that is asked for, the one of a former start, or the first that is free. In the order of
-/// their links' numbers.
-fn lease(rows: &Rows, former: &[Lease], container: &ContainerId, joins: &[Join], numbers: Numbers) -> Result<Vec<Lease>> {
-    if joins.len() > LINKS {
-        return Err(NetworkError::TooMany);
-    }
-    let mut leases: Vec<Lease> = Vec::with_capacity(joins.len());
-    for (join, number) in joins.iter().zip(0u8..) {
-        let name = || join.network.clone();
-        let network = rows.network(&join.network).ok_or_else(|| NetworkError::Unknown { name: name() })?;
-        if leases.iter().any(|l| l.network == network.id) {
-            return Err(NetworkError::Twice { network: name() });
-        }
-        let holders: BTreeMap<Ipv4Addr, &ContainerId> =
-            rows.leases.iter().filter(|l| l.network == network.id).map(|l| (l.address, &l.container)).collect();
-        let address = match join.ipv4_address {
-            Some(address) if !network.spec.is_host(network.subnet, address) => {
-                return Err(NetworkError::AddressOutside { network: name(), address, subnet: network.subnet });
-            }
-            Some(address) => match holders.get(&address) {
-                Some(holder) => {
-                    let container = holder.short().to_owned();
-                    return Err(NetworkError::AddressTaken { network: name(), address, container });
-                }
-                None => address,
-            },
-            None => {
-                let fits = |l: &&Lease| l.network == network.id && network.spec.is_host(network.subnet, l.address);
-                let kept = former.iter().find(|l| fits(l) && !holders.contains_key(&l.address));
-                let used = holders.keys().copied().collect();
-                kept.map(|l| l.address)
-                    .or_else(|| subnets::free_address(network.spec.pool(network.subnet), &used))
-                    .ok_or_else(|| NetworkError::Full { network: name(), subnet: network.subnet })?
-            }
-        };
-        let link = match numbers {
-            Numbers::Anew => number,
-            Numbers::Kept => match former.iter().find(|lease| lease.network == network.id) {
-                Some(lease) => lease.link,
-                None => new_number(former, &leases),
-            },
-        };
-        leases.push(Lease {
-            network: network.id.clone(),
-            container: container.clone(),
-            address,
-            names: join.names.clone(),
-            link,
-        });
-    }
-    leases.sort_by_key(|lease| lease.link);
-    Ok(leases)
-}
-
-/// A number for one more link: above all others, so that the way out stays where it is, or else any that nobody has.
-fn new_number(former: &[Lease], leases: &[Lease]) -> u8 {
-    let used: BTreeSet<u8> = former.iter().chain(leases).map(|lease| lease.link).collect();
-    let above = used.last().map_or(0, |last| last + 1);
-    if usize::from(above) < LINKS { above } else { (0..).find(|number| !used.contains(number)).unwrap_or(above) }
 }

@@ -1,6 +1,7 @@
 //! A network's life: its row, its bridge and what the kernel must be told about it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::NetworkError;
@@ -8,7 +9,7 @@ use super::kernel::{Kernel, Link};
 use super::observe::Live;
 use super::rows::{self, NetworkRow, Rows};
 use super::subnets::{self, Taken};
-use super::{Inner, Result, outside};
+use super::{Inner, Result, ipv6, nft, outside};
 use crate::files::{self, FileError};
 use crate::model::spec::{NetworkSpec, Subnet};
 use crate::model::{Digest, Name, Owner};
@@ -18,6 +19,8 @@ const POOL: &str = "10.210.0.0/16";
 const POOL_VARIABLE: &str = "SETPOINT_SUBNET_POOL";
 /// Ethernet's, where the host's way out does not ask for less.
 const MTU: u32 = 1500;
+/// What every link of IPv4 carries (RFC 791).
+const MTU_OF_IPV4: u32 = 576;
 
 impl Inner {
     pub(super) fn create(&self, name: &Name, owner: Option<Owner>, spec: &NetworkSpec) -> Result<observed::Network> {
@@ -65,34 +68,61 @@ impl Inner {
                 break id;
             }
         };
-        let mut taken = taken(kernel, rows)?;
+        let has_ipv6 = spec.ipv6.is_some();
+        let mut taken = taken(kernel, rows, has_ipv6)?;
         if outside::is_apart(&self.instance) {
             // What the host reaches is to be reached from here as well.
-            taken.extend(outside::on_host(|| taken_by_host(&Kernel::open()?))??);
+            taken.extend(outside::on_host(move || taken_by_host(&Kernel::open()?, has_ipv6))??);
         }
+        let refused = |subnet: String, by: &str| NetworkError::SubnetTaken { name: name.clone(), subnet, by: by.to_owned() };
         let subnet = match spec.subnet {
+            _ if spec.ipv6_only => None,
             Some(subnet) => match subnets::conflict(subnet, &taken) {
-                Some(by) => return Err(NetworkError::SubnetTaken { name: name.clone(), subnet, by: by.to_owned() }),
-                None => subnet,
+                Some(by) => return Err(refused(subnet.to_string(), by)),
+                None => Some(subnet),
             },
             None => {
                 let pool = pool()?;
-                subnets::choose(pool, self.instance.tag(), &taken).ok_or(NetworkError::PoolEmpty { pool })?
+                Some(subnets::choose(pool, self.instance.tag(), &taken).ok_or(NetworkError::PoolEmpty { pool })?)
             }
         };
-        Ok(NetworkRow { id, name: name.clone(), owner, spec: spec.clone(), subnet })
+        let subnet6 = match &spec.ipv6 {
+            None => None,
+            Some(six) => {
+                ipv6::require(name)?;
+                Some(match six.subnet {
+                    Some(subnet) => match subnets::conflict(subnet, &taken) {
+                        Some(by) => return Err(refused(subnet.to_string(), by)),
+                        None => subnet,
+                    },
+                    None => subnets::choose6(rows::unique_local(&self.db)?, &taken)
+                        .ok_or(NetworkError::Pool6Empty { name: name.clone() })?,
+                })
+            }
+        };
+        Ok(NetworkRow { id, name: name.clone(), owner, spec: spec.clone(), subnet, subnet6 })
     }
 
     /// Makes the bridge and all that belongs to it, or what is missing of it.
     pub(super) fn ensure_bridge(&self, kernel: &Kernel, row: &NetworkRow) -> Result<Link> {
         let name = self.instance.bridge(&row.id);
-        let gateway = row.gateway();
+        let Some((first, _)) = row.gateways().next() else {
+            return Err(NetworkError::NoSubnet { name: row.name.clone() });
+        };
+        if row.subnet6.is_some() {
+            // After a start of the host it may be another kernel.
+            ipv6::require(&row.name)?;
+        }
         let link = match kernel.link(&name)? {
             Some(link) => link,
             None => {
-                kernel.add_bridge(&name, subnets::mac(gateway), mtu(kernel)?, self.group())?;
+                let least = if row.subnet6.is_some() { ipv6::LEAST_MTU } else { MTU_OF_IPV4 };
+                kernel.add_bridge(&name, subnets::mac(first), mtu(kernel)?.max(least), self.group())?;
                 // Before it comes up, so that no address of another family is ever announced.
-                sysctl("ipv6", &name, "disable_ipv6", "1")?;
+                match row.subnet6 {
+                    None => sysctl("ipv6", &name, "disable_ipv6", "1")?,
+                    Some(_) => ipv6::prepare(&name)?,
+                }
                 kernel.link(&name)?.ok_or_else(|| NetworkError::Kernel {
                     step: "find the new bridge",
                     object: name.clone(),
@@ -100,10 +130,15 @@ impl Inner {
                 })?
             }
         };
-        kernel.add_address(link.index, &name, gateway, row.subnet.prefix())?;
+        if row.subnet6.is_some() {
+            ipv6::prepare(&name)?;
+        }
+        if let (Some(gateway), Some(subnet)) = (row.gateway(), row.subnet) {
+            kernel.add_address(link.index, &name, gateway.into(), subnet.prefix())?;
+        }
         // Published ports of the host's loopback are answered through the bridge; the filter guards what that opens.
         sysctl("ipv4", &name, "route_localnet", "1")?;
-        if !row.spec.internal {
+        if !row.spec.internal && row.subnet.is_some() {
             let all = PathBuf::from("/proc/sys/net/ipv4/ip_forward");
             if files::read_to_string(&all)?.trim() == "0" {
                 std::fs::write(&all, "1").map_err(|e| FileError::new("write", &all, e))?;
@@ -112,6 +147,13 @@ impl Inner {
         sysctl("ipv4", &name, "forwarding", "1")?;
         if !link.up {
             kernel.set_up(link.index, &name)?;
+        }
+        if let (Some(gateway), Some(subnet)) = (row.gateway6(), row.subnet6) {
+            // A link that is down keeps none of IPv6.
+            kernel.add_address(link.index, &name, gateway.into(), subnet.prefix())?;
+            if !row.spec.internal {
+                ipv6::forward()?;
+            }
         }
         Ok(link)
     }
@@ -133,6 +175,9 @@ impl Inner {
             outside::remove(&self.instance)?;
         } else {
             outside::rebuild(&self.instance, &rows)?;
+        }
+        if row.subnet6.is_some() && rows.networks.iter().all(|n| n.subnet6.is_none()) {
+            nft::remove6(&self.instance)?;
         }
         self.publish_zone(&rows)?;
         Ok(rows::delete_network(&self.db, &row.id)?)
@@ -157,7 +202,7 @@ impl Inner {
             }
         }
         self.publish_zone(&rows)?;
-        let gateways = Self::gateways_in_use(&rows);
+        let gateways = Self::names_in_use(&rows);
         drop(lock);
         if gateways.is_empty() { Ok(()) } else { self.dns.ensure(&gateways) }
     }
@@ -183,6 +228,16 @@ fn same(row: &NetworkRow, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<(
     if row.spec.internal != spec.internal {
         return differs("internal", row.spec.internal.to_string(), spec.internal.to_string());
     }
+    if (row.spec.ipv6_only, &row.spec.ipv6) != (spec.ipv6_only, &spec.ipv6) {
+        let said = |spec: &NetworkSpec| match &spec.ipv6 {
+            None => "off".to_owned(),
+            Some(six) => {
+                let subnet = six.subnet.map_or_else(|| "a subnet chosen by setpoint".to_owned(), |subnet| subnet.to_string());
+                if spec.ipv6_only { format!("{subnet}, without IPv4") } else { subnet }
+            }
+        };
+        return differs("IPv6", said(&row.spec), said(spec));
+    }
     if row.spec.labels != spec.labels {
         return differs("labels", format!("{:?}", row.spec.labels), format!("{:?}", spec.labels));
     }
@@ -190,26 +245,32 @@ fn same(row: &NetworkRow, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<(
 }
 
 /// All ranges that the host or a network uses.
-fn taken(kernel: &Kernel, rows: &Rows) -> Result<Vec<Taken>> {
-    let networks = rows.networks.iter().map(|n| Taken {
-        address: n.subnet.address(),
-        prefix: n.subnet.prefix(),
-        by: format!("network {} ({})", n.name, n.subnet),
-    });
-    Ok(networks.chain(taken_by_host(kernel)?).collect())
+fn taken(kernel: &Kernel, rows: &Rows, ipv6: bool) -> Result<Vec<Taken>> {
+    let of = |n: &NetworkRow, address: IpAddr, prefix: u8| Taken {
+        address,
+        prefix,
+        by: format!("network {} ({address}/{prefix})", n.name),
+    };
+    let four = rows.networks.iter().filter_map(|n| n.subnet.map(|subnet| of(n, subnet.address().into(), subnet.prefix())));
+    let six = rows.networks.iter().filter_map(|n| n.subnet6.map(|subnet| of(n, subnet.address().into(), subnet.prefix())));
+    Ok(four.chain(six).chain(taken_by_host(kernel, ipv6)?).collect())
 }
 
 /// Those of the links and routes that the kernel has in one network namespace.
-fn taken_by_host(kernel: &Kernel) -> Result<Vec<Taken>> {
+fn taken_by_host(kernel: &Kernel, ipv6: bool) -> Result<Vec<Taken>> {
     let names: std::collections::BTreeMap<u32, String> =
         kernel.links()?.into_iter().map(|link| (link.index, link.name)).collect();
     let name = |index: u32| names.get(&index).map_or("?", String::as_str);
-    let addresses = kernel.addresses()?.into_iter().map(|a| Taken {
+    let addresses = kernel.addresses(ipv6)?.into_iter().map(|a| Taken {
         address: a.ip,
         prefix: a.prefix,
         by: format!("the host's address {}/{} on {}", a.ip, a.prefix, name(a.link)),
     });
-    let routes = kernel.routes()?.into_iter().filter(|r| r.prefix > 0).map(|r| Taken {
+    let mut routes = kernel.routes()?;
+    if ipv6 {
+        routes.extend(kernel.routes6()?);
+    }
+    let routes = routes.into_iter().filter(|r| r.prefix > 0).map(|r| Taken {
         address: r.destination,
         prefix: r.prefix,
         by: format!(
@@ -232,7 +293,7 @@ fn pool() -> Result<Subnet> {
 fn mtu(kernel: &Kernel) -> Result<u32> {
     let out = kernel.routes()?.into_iter().find(|r| r.prefix == 0).and_then(|r| r.link);
     let links = kernel.links()?;
-    Ok(links.into_iter().find(|l| Some(l.index) == out).map_or(MTU, |l| l.mtu).clamp(576, MTU))
+    Ok(links.into_iter().find(|l| Some(l.index) == out).map_or(MTU, |l| l.mtu).clamp(MTU_OF_IPV4, MTU))
 }
 
 /// A setting of one link, in the network namespace of the calling thread. A family that the kernel lacks needs none.

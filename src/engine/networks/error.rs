@@ -1,7 +1,7 @@
 //! What can go wrong with networks, each with what to do about it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::engine::rootless::RootlessError;
 use crate::engine::state::StateError;
@@ -34,7 +34,21 @@ pub enum NetworkError {
     #[error("network {name} is in use by {}; stop or disconnect them first", containers.join(", "))]
     InUse { name: Name, containers: Vec<String> },
     #[error("subnet {subnet} of network {name} overlaps {by}; choose another, or none to get a free one")]
-    SubnetTaken { name: Name, subnet: Subnet, by: String },
+    SubnetTaken { name: Name, subnet: String, by: String },
+    #[error("network {name}: this host has no IPv6: {why}; leave `enable_ipv6` out, or turn it on")]
+    NoIpv6 { name: Name, why: &'static str },
+    #[error("network {name}: all /64 subnets of this instance's IPv6 range are taken; give it a `subnet`")]
+    Pool6Empty { name: Name },
+    #[error("network {name} has neither an IPv4 nor an IPv6 subnet")]
+    NoSubnet { name: Name },
+    #[error("address {address} is of {family}, which network {network} does not have")]
+    NoFamily { network: Name, address: IpAddr, family: &'static str },
+    #[error("publish at {ip}: the container has no IPv4 address; publish at an IPv6 address, or at none")]
+    PortFamily { ip: IpAddr },
+    #[error("publish at {ip}: an ordinary user's ports are of IPv4; publish at an IPv4 address, or at none")]
+    PortApart { ip: IpAddr },
+    #[error("ports cannot be published: an ordinary user's ports are of IPv4, which the container's networks do not have")]
+    PortApartOfIpv6,
     #[error("no free /24 subnet is left in {pool}; remove a network, or set SETPOINT_SUBNET_POOL to another range")]
     PoolEmpty { pool: Subnet },
     #[error("SETPOINT_SUBNET_POOL: {0}")]
@@ -42,11 +56,11 @@ pub enum NetworkError {
     #[error("SETPOINT_SUBNET_POOL: {pool} is smaller than the /24 that each network gets")]
     PoolSmall { pool: Subnet },
     #[error("address {address} is not one for containers in {subnet} of network {network}")]
-    AddressOutside { network: Name, address: Ipv4Addr, subnet: Subnet },
+    AddressOutside { network: Name, address: IpAddr, subnet: String },
     #[error("address {address} of network {network} is taken by container {container}")]
-    AddressTaken { network: Name, address: Ipv4Addr, container: String },
+    AddressTaken { network: Name, address: IpAddr, container: String },
     #[error("network {network} has no free address left in {subnet}; give it a larger subnet")]
-    Full { network: Name, subnet: Subnet },
+    Full { network: Name, subnet: String },
     #[error("network {network} is named twice for one container")]
     Twice { network: Name },
     #[error("a container can be attached to 16 networks at most")]
@@ -62,8 +76,8 @@ pub enum NetworkError {
         protocol.as_str()
     )]
     PortPrivileged { port: u16, protocol: Protocol },
-    #[error("publish at {ip}:{port}/{}: {source}; the host must have that address", protocol.as_str())]
-    PortAddress { ip: Ipv4Addr, port: u16, protocol: Protocol, source: io::Error },
+    #[error("publish at {}/{}: {source}; the host must have that address", SocketAddr::new(*ip, *port), protocol.as_str())]
+    PortAddress { ip: IpAddr, port: u16, protocol: Protocol, source: io::Error },
     #[error("the program nft is not there; install the package nftables")]
     NftMissing,
     #[error("run nft: {0}")]
@@ -81,9 +95,9 @@ pub enum NetworkError {
     #[error(
         "the DNS server cannot listen at {gateway}: {message}; whatever serves port 53 of all addresses must leave this one out"
     )]
-    DnsListen { gateway: Ipv4Addr, message: String },
+    DnsListen { gateway: IpAddr, message: String },
     #[error("the DNS server does not answer at {gateway} yet, after {seconds} s")]
-    DnsSlow { gateway: Ipv4Addr, seconds: u64 },
+    DnsSlow { gateway: IpAddr, seconds: u64 },
     #[error("stop the DNS server: {0}")]
     DnsStop(io::Error),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 
-use super::attach::{Join, way_out};
+use super::attach::{Join, reached};
 use super::rows::{self, Lease, NetworkRow, Published};
 use super::{Inner, Result, outside, ports};
 use crate::model::{ContainerId, PortMapping};
@@ -49,15 +49,9 @@ impl Inner {
         }
         let networks: Vec<&NetworkRow> =
             rows.leases_of(&what.to).filter_map(|lease| rows.network_by_id(&lease.network)).collect();
-        let main = way_out(&networks).or(networks.first().copied());
-        let address = main.and_then(|network| rows.leases_of(&what.to).find(|lease| lease.network == network.id));
-        let published = match address.map(|lease| lease.address) {
-            Some(address) => {
-                let apart = outside::is_apart(&self.instance);
-                ports::assign(&rows, &former, &what.to, address, &what.ports, apart).map_err(|error| self.undone(error))?
-            }
-            None => Vec::new(),
-        };
+        let apart = outside::is_apart(&self.instance);
+        let published = ports::assign(&rows, &former, reached(&rows.leases, &networks, &what.to), &what.ports, apart);
+        let published = published.map_err(|error| self.undone(error))?;
         rows::hand_over(&self.db, &changed, what.from.iter().chain([&what.to]), &published, also)?;
         rows.published.extend(published);
         outside::rebuild(&self.instance, &rows)?;

@@ -2,25 +2,30 @@
 //! Source: proc(5), `/proc/pid/net`; a file that cannot be read belongs to a process that has ended.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::attach::way_out;
 use super::observe::Live;
 use super::rows::{Lease, NetworkRow};
 use crate::sys;
 
-/// `None` when the container has the address of its lease.
+/// `None` when the container has the addresses of its lease.
 pub(super) fn address_fault(network: &NetworkRow, lease: &Lease, live: &Live) -> Option<String> {
-    let table = read(live, "fib_trie")?;
-    let fault = || format!("it lacks its address {} in network {}", lease.address, network.name);
-    (!has_address(&table, lease.address) && is_still(live)).then(fault)
+    lease.addresses().find_map(|ip| {
+        let has = match ip {
+            IpAddr::V4(ip) => has_address(&read(live, "fib_trie")?, ip),
+            IpAddr::V6(ip) => has_address6(&read(live, "if_inet6")?, ip),
+        };
+        (!has && is_still(live)).then(|| format!("it lacks its address {ip} in network {}", network.name))
+    })
 }
 
 /// `None` when the container's default route leads where it is to lead.
-pub(super) fn route_fault(networks: &[&NetworkRow], live: &Live) -> Option<String> {
-    let gateway = way_out(networks)?.gateway();
-    let table = read(live, "route")?;
-    match default_gateway(&table) {
+pub(super) fn route_fault(gateway: IpAddr, live: &Live) -> Option<String> {
+    let found = match gateway {
+        IpAddr::V4(_) => default_gateway(&read(live, "route")?).map(IpAddr::V4),
+        IpAddr::V6(_) => default_gateway6(&read(live, "ipv6_route")?).map(IpAddr::V6),
+    };
+    match found {
         Some(found) if found == gateway => None,
         _ if !is_still(live) => None,
         Some(found) => Some(format!("its default route leads to {found} instead of {gateway}")),
@@ -66,9 +71,46 @@ fn default_gateway(table: &str) -> Option<Ipv4Addr> {
     })
 }
 
+/// Whether a table of addresses has this one: a line of it has the address, the link's number, the prefix, the scope, flags and the
+/// link's name. Numbers are in hexadecimal.
+fn has_address6(table: &str, address: Ipv6Addr) -> bool {
+    table.lines().any(|line| line.split_ascii_whitespace().next().and_then(number) == Some(address))
+}
+
+/// The gateway of the default route. A line has destination and prefix, source and prefix, the gateway and the rest. A container's
+/// own refusal of all that has no route is such a line too, without a gateway.
+fn default_gateway6(table: &str) -> Option<Ipv6Addr> {
+    table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (destination, prefix, gateway) = (fields.next()?, fields.next()?, fields.nth(2)?);
+        let gateway = number(gateway)?;
+        (prefix == "00" && number(destination)?.is_unspecified() && !gateway.is_unspecified()).then_some(gateway)
+    })
+}
+
+fn number(hexadecimal: &str) -> Option<Ipv6Addr> {
+    u128::from_str_radix(hexadecimal, 16).ok().map(Ipv6Addr::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_the_kernel_writes_of_ipv6() {
+        let addresses =
+            "00000000000000000000000000000001 01 80 10 80       lo\nfd000001000000000000000000000002 02 40 00 82     eth0\n";
+        let has = |text: &str| has_address6(addresses, text.parse().unwrap());
+        assert_eq!((has("fd00:1::2"), has("fd00:1::3"), has("::1")), (true, false, true));
+        let zero = "0".repeat(32);
+        let on_link =
+            format!("fd000001000000000000000000000000 40 {zero} 00 {zero} 00000100 00000003 00000000 00000001     eth0\n");
+        let default =
+            format!("{zero} 00 {zero} 00 fd000001000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n");
+        let refused = format!("{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n");
+        assert_eq!(default_gateway6(&(on_link.clone() + &default + &refused)), "fd00:1::1".parse().ok());
+        assert_eq!(default_gateway6(&(on_link + &refused)), None);
+    }
 
     #[test]
     fn reads_what_the_kernel_writes() {

@@ -2,17 +2,17 @@
 //! thread of its own, which may change its namespace. Knows nothing of networks and containers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, State,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
@@ -41,13 +41,13 @@ pub(super) struct Link {
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     pub link: u32,
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     pub prefix: u8,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub prefix: u8,
     pub link: Option<u32>,
 }
@@ -90,15 +90,17 @@ impl Kernel {
         }
     }
 
-    pub(super) fn addresses(&self) -> Result<Vec<Address>, NetworkError> {
+    /// Those of IPv4, and those of IPv6 where they are asked for.
+    pub(super) fn addresses(&self, ipv6: bool) -> Result<Vec<Address>, NetworkError> {
         let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
+        request.message_mut().header.family = if ipv6 { AddressFamily::Unspec } else { AddressFamily::Inet };
         let messages: Vec<_> = self.wait("list", "addresses", request.execute().try_collect())?;
         Ok(messages
             .into_iter()
             .filter_map(|message| {
+                // Of IPv6 the kernel names the other end only where there is one, and of IPv4 always.
                 let local = message.attributes.iter().find_map(|a| match a {
-                    AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+                    AddressAttribute::Local(ip) | AddressAttribute::Address(ip @ IpAddr::V6(_)) => Some(*ip),
                     _ => None,
                 });
                 local.map(|ip| Address { link: message.header.index, ip, prefix: message.header.prefix_len })
@@ -108,17 +110,26 @@ impl Kernel {
 
     /// Unicast IPv4 routes of all tables but those to the host's own addresses.
     pub(super) fn routes(&self) -> Result<Vec<Route>, NetworkError> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().table_id(0).build();
+        self.routes_of(RouteMessageBuilder::<Ipv4Addr>::new().table_id(0).build(), Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// The same of IPv6.
+    pub(super) fn routes6(&self) -> Result<Vec<Route>, NetworkError> {
+        self.routes_of(RouteMessageBuilder::<Ipv6Addr>::new().table_id(0).build(), Ipv6Addr::UNSPECIFIED.into())
+    }
+
+    fn routes_of(&self, all: RouteMessage, everywhere: IpAddr) -> Result<Vec<Route>, NetworkError> {
+        let family = all.header.address_family;
         let messages: Vec<_> = self.wait("list", "routes", self.handle.route().get(all).execute().try_collect())?;
         Ok(messages
             .into_iter()
-            .filter(|m| m.header.kind == RouteType::Unicast && m.header.address_family == AddressFamily::Inet)
+            .filter(|m| m.header.kind == RouteType::Unicast && m.header.address_family == family)
             .map(|message| {
-                let mut route =
-                    Route { destination: Ipv4Addr::UNSPECIFIED, prefix: message.header.destination_prefix_length, link: None };
+                let mut route = Route { destination: everywhere, prefix: message.header.destination_prefix_length, link: None };
                 for attribute in message.attributes {
                     match attribute {
-                        RouteAttribute::Destination(RouteAddress::Inet(ip)) => route.destination = ip,
+                        RouteAttribute::Destination(RouteAddress::Inet(ip)) => route.destination = ip.into(),
+                        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => route.destination = ip.into(),
                         RouteAttribute::Oif(index) => route.link = Some(index),
                         _ => {}
                     }
@@ -209,17 +220,25 @@ impl Kernel {
         }
     }
 
-    /// What is there is added already.
-    pub(super) fn add_address(&self, index: u32, name: &str, ip: Ipv4Addr, prefix: u8) -> Result<(), NetworkError> {
-        match self.runtime.block_on(self.handle.address().add(index, IpAddr::V4(ip), prefix).execute()) {
+    /// What is there is added already. An IPv6 address is used at once, without asking whether somebody else has it: who has
+    /// which is decided here.
+    pub(super) fn add_address(&self, index: u32, name: &str, ip: IpAddr, prefix: u8) -> Result<(), NetworkError> {
+        let mut request = self.handle.address().add(index, ip, prefix);
+        if ip.is_ipv6() {
+            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        match self.runtime.block_on(request.execute()) {
             Err(e) if !is(&e, libc::EEXIST) => Err(failed("add an address to link", name, e)),
             _ => Ok(()),
         }
     }
 
     /// In the place of another one, if there is any.
-    pub(super) fn set_default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
-        let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+    pub(super) fn set_default_route(&self, gateway: IpAddr) -> Result<(), NetworkError> {
+        let message = match gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build(),
+        };
         self.wait("set the default route by", &gateway.to_string(), self.handle.route().add(message).replace().execute())
     }
 

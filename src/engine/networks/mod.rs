@@ -13,7 +13,9 @@ pub mod dns;
 mod error;
 mod hand_over;
 mod inside;
+mod ipv6;
 mod kernel;
+mod lease;
 pub mod links_role;
 mod nft;
 mod observe;
@@ -29,7 +31,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,9 +118,10 @@ impl Networks {
     }
 
     /// The addresses that a container has now, by its networks.
-    pub fn addresses(&self, container: &ContainerId) -> Result<BTreeMap<Name, Ipv4Addr>> {
+    pub fn addresses(&self, container: &ContainerId) -> Result<BTreeMap<Name, Vec<IpAddr>>> {
         let rows = Rows::load(&self.0.db)?;
-        let in_network = |lease: &rows::Lease| Some((rows.network_by_id(&lease.network)?.name.clone(), lease.address));
+        let in_network =
+            |lease: &rows::Lease| Some((rows.network_by_id(&lease.network)?.name.clone(), lease.addresses().collect()));
         Ok(rows.leases_of(container).filter_map(in_network).collect())
     }
 
@@ -273,6 +276,8 @@ impl Inner {
                 name: network.name.clone(),
                 subnet: network.subnet,
                 gateway: network.spec.gateway,
+                subnet6: network.subnet6,
+                gateway6: network.spec.ipv6.as_ref().and_then(|six| six.gateway),
                 internal: network.spec.internal,
                 endpoints: rows
                     .leases
@@ -281,12 +286,26 @@ impl Inner {
                     .map(|lease| zone::Endpoint {
                         container: lease.container.as_str().to_owned(),
                         address: lease.address,
+                        address6: lease.address6,
                         names: lease.names.clone(),
                     })
                     .collect(),
             })
             .collect();
-        self.dns.publish(&Zone { networks })
+        let passes = if outside::is_apart(&self.instance) {
+            BTreeSet::new()
+        } else {
+            rows.published.iter().filter_map(|port| pass(rows, port)).collect()
+        };
+        let zone = Zone { networks, passes };
+        if !zone.is_plain() && self.dns.is_old()? {
+            // A newer one takes its place, and goes on where it was.
+            self.dns.stop()?;
+            self.dns.publish(&zone)?;
+            let asked = Self::names_in_use(rows);
+            return if asked.is_empty() { Ok(()) } else { self.dns.ensure(&asked) };
+        }
+        self.dns.publish(&zone)
     }
 
     fn seen(&self, row: &NetworkRow, faults: Vec<String>) -> observed::Network {
@@ -296,14 +315,41 @@ impl Inner {
             owner: row.owner.clone(),
             spec: row.spec.clone(),
             subnet: row.subnet,
+            subnet6: row.subnet6,
             bridge: self.instance.bridge(&row.id),
             faults,
         }
     }
 
-    /// The gateways of the networks that containers are attached to.
-    fn gateways_in_use(rows: &Rows) -> Vec<Ipv4Addr> {
+    /// Where the containers that are attached to networks ask for names.
+    fn names_in_use(rows: &Rows) -> Vec<IpAddr> {
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
-        rows.networks.iter().filter(|n| used.contains(n.id.as_str())).map(|n| n.gateway()).collect()
+        rows.networks.iter().filter(|n| used.contains(n.id.as_str())).filter_map(NetworkRow::names_at).collect()
     }
+}
+
+/// What of a published port a process leads on: callers of `::1`, and of IPv6 to a container without it.
+fn pass(rows: &Rows, port: &rows::Published) -> Option<zone::Pass> {
+    let lease = rows.leases_of(&port.container).find(|lease| {
+        let of = |ours: Option<IpAddr>, theirs: Option<IpAddr>| ours.is_some() && ours == theirs;
+        of(lease.address.map(IpAddr::V4), port.address.map(IpAddr::V4))
+            || of(lease.address6.map(IpAddr::V6), port.address6.map(IpAddr::V6))
+    })?;
+    let is_internal = rows.network_by_id(&lease.network)?.spec.internal;
+    let at = match (port.host_ip, port.address6) {
+        (None, Some(_)) => Ipv6Addr::LOCALHOST,
+        (Some(IpAddr::V6(ip)), Some(_)) if ip == Ipv6Addr::LOCALHOST || ip.is_unspecified() => Ipv6Addr::LOCALHOST,
+        // Who comes by this process comes from the host, which is all that reaches internal networks.
+        (Some(IpAddr::V6(ip)), None) if is_internal => {
+            (ip == Ipv6Addr::LOCALHOST || ip.is_unspecified()).then_some(Ipv6Addr::LOCALHOST)?
+        }
+        (Some(IpAddr::V6(ip)), None) => ip,
+        _ => return None,
+    };
+    let to = port.address6.map(IpAddr::V6).or(port.address.map(IpAddr::V4))?;
+    Some(zone::Pass {
+        protocol: port.protocol,
+        at: SocketAddr::new(at.into(), port.host_port),
+        to: SocketAddr::new(to, port.container_port),
+    })
 }

@@ -1,4 +1,5 @@
-//! The packet filter: one table of family `ip` that this instance owns. What differs by network or container is an
+//! The packet filter: one table of family `ip` that this instance owns, and one of `ip6` by the same name where a network has
+//! IPv6. What differs by network or container is an
 //! element of a set or a map, so the rules are constant and a lookup does not grow with the number of containers.
 //! Every change is one transaction of `nft`. Touches no other table.
 //!
@@ -7,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -17,7 +19,40 @@ use super::rows::{Published, Rows};
 use crate::engine::rootless;
 use crate::model::{Digest, Instance};
 
-/// The sets and maps: name and declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Ip,
+    Ip6,
+}
+
+impl Family {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+        }
+    }
+
+    /// What is written once for both families, as it is in this one. `None`: it is not there.
+    fn spell(self, text: &str) -> Option<String> {
+        match (self, text.strip_prefix(ONLY_IP6)) {
+            (Self::Ip, None) => Some(text.to_owned()),
+            (Self::Ip, Some(_)) => None,
+            (Self::Ip6, rest) => Some(
+                rest.unwrap_or(text)
+                    .replace("ipv4_addr", "ipv6_addr")
+                    .replace("ip daddr", "ip6 daddr")
+                    .replace("ip saddr", "ip6 saddr")
+                    .replace("dnat ip to", "dnat ip6 to"),
+            ),
+        }
+    }
+}
+
+/// How a text begins that is of `ip6` alone.
+const ONLY_IP6: &str = "ip6 only: ";
+
+/// The sets and maps: name and declaration, as they are for IPv4.
 const SETS: [(&str, &str, &str); 9] = [
     ("set", "bridges", "type ifname;"),
     ("set", "internal", "type ifname;"),
@@ -61,10 +96,11 @@ const CHAINS: [Chain; 6] = [
         hook: Some(("nat", "prerouting", -100)),
         rules: &["iifname @bridges ip daddr @gateways th dport 53 return", "fib daddr type local jump publish"],
     },
+    // An answer from a container to IPv6's loopback would come in by a link, so who calls it is led by a process (`dns/pass.rs`).
     Chain {
         name: "output",
         hook: Some(("nat", "output", -100)),
-        rules: &["ip daddr @gateways th dport 53 return", "fib daddr type local jump publish"],
+        rules: &["ip daddr @gateways th dport 53 return", "ip6 only: ip6 daddr ::1 return", "fib daddr type local jump publish"],
     },
     // The answer must come back through here whenever the sender's address alone would not bring it: a container that
     // reaches its own network by a published port; containers leaving their network; the host's own connections, which
@@ -95,41 +131,71 @@ const CHAINS: [Chain; 6] = [
     },
 ];
 
+type Elements = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// The families that the rows need a table of. The one of IPv4 is there even where only IPv6 is used.
+fn families(rows: &Rows) -> impl Iterator<Item = Family> {
+    let six = rows.networks.iter().any(|network| network.subnet6.is_some());
+    [Family::Ip, Family::Ip6].into_iter().filter(move |family| *family == Family::Ip || six)
+}
+
 /// All elements that the rows need, by set.
-fn elements(rows: &Rows, instance: &Instance) -> BTreeMap<&'static str, BTreeSet<String>> {
-    let mut all: BTreeMap<&'static str, BTreeSet<String>> = SETS.iter().map(|(_, name, _)| (*name, BTreeSet::new())).collect();
+fn elements(family: Family, rows: &Rows, instance: &Instance) -> Elements {
+    let mut all: Elements = SETS.iter().map(|(_, name, _)| (*name, BTreeSet::new())).collect();
     let mut add = |set: &'static str, element: String| all.entry(set).or_default().insert(element);
-    add("hidden", "127.0.0.0/8".to_owned());
     let apart = outside::is_apart(instance);
-    if apart {
-        add("hidden", rootless::ADDRESS.to_string());
+    // Nothing of IPv6's loopback ever comes in by a link.
+    if family == Family::Ip {
+        add("hidden", "127.0.0.0/8".to_owned());
+        if apart {
+            add("hidden", rootless::ADDRESS.to_string());
+        }
     }
     for network in &rows.networks {
+        let (gateway, subnet) = match family {
+            Family::Ip => (network.gateway().map(IpAddr::V4), network.subnet.map(|subnet| subnet.to_string())),
+            Family::Ip6 => (network.gateway6().map(IpAddr::V6), network.subnet6.map(|subnet| subnet.to_string())),
+        };
+        let (Some(gateway), Some(subnet)) = (gateway, subnet) else { continue };
         let bridge = instance.bridge(&network.id);
         add("bridges", bridge.clone());
         if network.spec.internal {
             add("internal", bridge.clone());
         }
-        add("gateways", network.gateway().to_string());
-        add("subnets", network.subnet.to_string());
-        add("within", format!("{bridge} . {}", network.subnet));
+        add("gateways", gateway.to_string());
+        add("within", format!("{bridge} . {subnet}"));
+        add("subnets", subnet);
         add("same", format!("{bridge} . {bridge}"));
     }
     for port in &rows.published {
-        let (map, element) = element(port, apart);
-        add(map, element);
+        if let Some((map, element)) = element(family, port, apart) {
+            add(map, element);
+        }
     }
     all
 }
 
-/// Where the networks are apart from the host's, what is for any single address of the host arrives at one address.
-fn element(port: &Published, apart: bool) -> (&'static str, String) {
+/// Where the networks are apart from the host's, what is for any single address of the host arrives at one address, and by IPv4.
+fn element(family: Family, port: &Published, apart: bool) -> Option<(&'static str, String)> {
     let protocol = port.protocol.as_str();
-    let to = format!("{} . {}", port.address, port.container_port);
-    match port.host_ip.map(|ip| if apart { rootless::ADDRESS } else { ip }) {
+    let (address, host_ip) = match (family, port.host_ip) {
+        (Family::Ip, None) => (port.address.map(IpAddr::V4)?, None),
+        (Family::Ip, Some(IpAddr::V4(ip))) => (port.address.map(IpAddr::V4)?, Some(IpAddr::V4(ip))),
+        (Family::Ip6, None) if !apart => (port.address6.map(IpAddr::V6)?, None),
+        (Family::Ip6, Some(IpAddr::V6(ip))) if !apart && !ip.is_loopback() => {
+            (port.address6.map(IpAddr::V6)?, Some(IpAddr::V6(ip)))
+        }
+        _ => return None,
+    };
+    let to = address_and_port(address, port.container_port);
+    Some(match host_ip.filter(|ip| !ip.is_unspecified()).map(|ip| if apart { rootless::ADDRESS.into() } else { ip }) {
         None => ("published", format!("{protocol} . {} : {to}", port.host_port)),
         Some(ip) => ("published_at", format!("{protocol} . {ip} . {} : {to}", port.host_port)),
-    }
+    })
+}
+
+fn address_and_port(address: IpAddr, port: u16) -> String {
+    format!("{address} . {port}")
 }
 
 /// A rule's comment tells which version of which rule it is, so that a look need not understand expressions.
@@ -140,12 +206,15 @@ fn mark(rule: &str) -> String {
 /// Makes the table what the rows need, whatever it was, in one transaction.
 pub(super) fn rebuild(instance: &Instance, rows: &Rows) -> Result<(), NetworkError> {
     let table = instance.nft_table();
-    run(&table, &whole(&table, &elements(rows, instance)))
+    let script: String = families(rows).map(|family| whole(family, &table, &elements(family, rows, instance))).collect();
+    run(&table, &script)
 }
 
-fn whole(table: &str, elements: &BTreeMap<&'static str, BTreeSet<String>>) -> String {
-    let mut script = format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n");
+fn whole(family: Family, table: &str, elements: &Elements) -> String {
+    let of = family.as_str();
+    let mut script = format!("table {of} {table}\ndelete table {of} {table}\ntable {of} {table} {{\n");
     for (kind, name, declaration) in SETS {
+        let Some(declaration) = family.spell(declaration) else { continue };
         script.push_str(&format!("{kind} {name} {{ {declaration}"));
         if let Some(all) = elements.get(name).filter(|all| !all.is_empty()) {
             let list: Vec<String> = all.iter().map(|e| quoted(e)).collect();
@@ -158,8 +227,8 @@ fn whole(table: &str, elements: &BTreeMap<&'static str, BTreeSet<String>>) -> St
         if let Some((kind, hook, priority)) = chain.hook {
             script.push_str(&format!("type {kind} hook {hook} priority {priority}; policy accept;\n"));
         }
-        for rule in chain.rules {
-            script.push_str(&format!("{rule} comment \"{}\"\n", mark(rule)));
+        for rule in chain.rules.iter().filter_map(|rule| family.spell(rule)) {
+            script.push_str(&format!("{rule} comment \"{}\"\n", mark(&rule)));
         }
         script.push_str("}\n");
     }
@@ -190,9 +259,10 @@ fn change(instance: &Instance, verb: &str, ports: &[Published]) -> Result<(), Ne
     let table = instance.nft_table();
     let script: String = ports
         .iter()
-        .map(|port| {
-            let (map, element) = element(port, outside::is_apart(instance));
-            format!("{verb} element ip {table} {map} {{ {element} }}\n")
+        .flat_map(|port| [Family::Ip, Family::Ip6].map(|family| (family, port)))
+        .filter_map(|(family, port)| {
+            let (map, element) = element(family, port, outside::is_apart(instance))?;
+            Some(format!("{verb} element {} {table} {map} {{ {element} }}\n", family.as_str()))
         })
         .collect();
     run(&table, &script)
@@ -200,28 +270,47 @@ fn change(instance: &Instance, verb: &str, ports: &[Published]) -> Result<(), Ne
 
 /// Removes the table. One that is not there is removed already.
 pub(super) fn remove(instance: &Instance) -> Result<(), NetworkError> {
-    let table = instance.nft_table();
-    run(&table, &format!("table ip {table}\ndelete table ip {table}\n"))
+    remove_of(Family::Ip, instance)
+}
+
+/// The same of IPv6, once no network has it any more. A kernel without IPv6 has no such table, and does not like to be asked.
+pub(super) fn remove6(instance: &Instance) -> Result<(), NetworkError> {
+    remove_of(Family::Ip6, instance)
+}
+
+fn remove_of(family: Family, instance: &Instance) -> Result<(), NetworkError> {
+    let (table, family) = (instance.nft_table(), family.as_str());
+    run(&table, &format!("table {family} {table}\ndelete table {family} {table}\n"))
 }
 
 /// What of the table differs from what the rows need; `None` when it is whole, or not there and not needed.
 pub(super) fn differences(instance: &Instance, rows: &Rows) -> Result<Option<String>, NetworkError> {
+    for family in families(rows) {
+        let found = differences_of(family, instance, rows)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn differences_of(family: Family, instance: &Instance, rows: &Rows) -> Result<Option<String>, NetworkError> {
     let table = instance.nft_table();
-    let output = nft(&["-j", "list", "table", "ip", &table], "")?;
+    let output = nft(&["-j", "list", "table", family.as_str(), &table], "")?;
     if !output.status.success() {
         let message = message(&output);
         return if message.contains("No such file or directory") {
-            Ok((!rows.networks.is_empty()).then(|| format!("table {table} is gone")))
+            Ok((!rows.networks.is_empty()).then(|| format!("table {} {table} is gone", family.as_str())))
         } else {
             Err(NetworkError::Nft { table, message })
         };
     }
     let listing: Value =
         serde_json::from_slice(&output.stdout).map_err(|source| NetworkError::NftListing { table: table.clone(), source })?;
-    Ok(compare(&table, &listing, &elements(rows, instance)))
+    Ok(compare(family, &table, &listing, &elements(family, rows, instance)))
 }
 
-fn compare(table: &str, listing: &Value, needed: &BTreeMap<&'static str, BTreeSet<String>>) -> Option<String> {
+fn compare(family: Family, table: &str, listing: &Value, needed: &Elements) -> Option<String> {
     let mut hooks: BTreeMap<&str, Option<(&str, &str, i64)>> = BTreeMap::new();
     let mut rules: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut sets: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -262,7 +351,7 @@ fn compare(table: &str, listing: &Value, needed: &BTreeMap<&'static str, BTreeSe
             }
             Some(_) => {}
         }
-        let needed: Vec<String> = chain.rules.iter().map(|rule| mark(rule)).collect();
+        let needed: Vec<String> = chain.rules.iter().filter_map(|rule| family.spell(rule)).map(|rule| mark(&rule)).collect();
         if rules.get(name).map(Vec::as_slice).unwrap_or_default() != needed {
             return Some(format!("chain {name} has other rules than setpoint's"));
         }

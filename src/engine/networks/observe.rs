@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attach::ways_out;
 use super::kernel::{Address, Kernel, Link};
 use super::rows::{Lease, NetworkRow, Published};
-use super::{Inner, Result, inside, outside};
+use super::{Inner, Result, inside, ipv6, outside};
 use crate::files;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::{self, Endpoint};
@@ -41,7 +42,8 @@ impl Inner {
         let rows = self.rows()?;
         let kernel = Kernel::open()?;
         let links: BTreeMap<String, Link> = kernel.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
-        let addresses = kernel.addresses()?;
+        let ipv6 = rows.networks.iter().any(|network| network.subnet6.is_some());
+        let addresses = kernel.addresses(ipv6)?;
         let closely: BTreeMap<&ContainerId, &Live> = live.iter().filter(|l| l.inside).map(|l| (&l.id, l)).collect();
         let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
@@ -49,8 +51,8 @@ impl Inner {
         let mut look = Look { firewall: outside::differences(&self.instance, &rows)?, ..Look::default() };
         for network in &rows.networks {
             let mut faults = self.bridge_faults(network, &links, &addresses)?;
-            if used.contains(network.id.as_str()) {
-                faults.extend(self.dns.fault(network.gateway())?);
+            if let Some(gateway) = network.names_at().filter(|_| used.contains(network.id.as_str())) {
+                faults.extend(self.dns.fault(gateway)?);
             }
             look.networks.push(self.seen(network, faults));
         }
@@ -61,7 +63,8 @@ impl Inner {
             match fault {
                 Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
                 None => {
-                    let endpoint = Endpoint { address: lease.address, aliases: lease.names.clone() };
+                    let endpoint =
+                        Endpoint { address: lease.address, ipv6_address: lease.address6, aliases: lease.names.clone() };
                     look.endpoints.entry(lease.container.clone()).or_default().insert(network.name.clone(), endpoint);
                 }
             }
@@ -69,8 +72,9 @@ impl Inner {
         for live in closely.values() {
             let networks: Vec<&NetworkRow> =
                 rows.leases_of(&live.id).filter_map(|lease| rows.network_by_id(&lease.network)).collect();
-            if let Some(fault) = inside::route_fault(&networks, live) {
-                look.network_faults.entry(live.id.clone()).or_default().push(fault);
+            let faults: Vec<String> = ways_out(&networks).filter_map(|gateway| inside::route_fault(gateway, live)).collect();
+            if !faults.is_empty() {
+                look.network_faults.entry(live.id.clone()).or_default().extend(faults);
             }
         }
         for port in rows.published.iter().filter(|p| live.contains(&p.container)) {
@@ -86,9 +90,10 @@ impl Inner {
         if !bridge.up {
             faults.push(format!("bridge {name} is down"));
         }
-        let (gateway, prefix) = (network.gateway(), network.subnet.prefix());
-        if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
-            faults.push(format!("bridge {name} lacks its address {gateway}/{prefix}"));
+        for (gateway, prefix) in network.gateways() {
+            if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
+                faults.push(format!("bridge {name} lacks its address {gateway}/{prefix}"));
+            }
         }
         for key in ["forwarding", "route_localnet"] {
             let path = format!("/proc/sys/net/ipv4/conf/{name}/{key}");
@@ -96,6 +101,15 @@ impl Inner {
             // A bridge that vanishes between the two looks is seen at the next.
             if value.is_some_and(|value| value.trim_ascii() != b"1") {
                 faults.push(format!("setting {key} of bridge {name} is off"));
+            }
+        }
+        if network.subnet6.is_some() {
+            let value = files::read_if_there(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6").as_ref())?;
+            if value.is_some_and(|value| value.trim_ascii() != b"0") {
+                faults.push(format!("IPv6 of bridge {name} is off"));
+            }
+            if !network.spec.internal && !ipv6::forwards()? {
+                faults.push("the host does not forward IPv6 (net.ipv6.conf.all.forwarding)".to_owned());
             }
         }
         Ok(faults)

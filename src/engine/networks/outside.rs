@@ -5,7 +5,7 @@
 //! only the host's own network tells.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{OnceLock, mpsc};
 
 use super::error::NetworkError;
@@ -106,10 +106,14 @@ fn pass_on(instance: &Instance, rows: &Rows) -> Result<()> {
 }
 
 fn forwards(rows: &Rows) -> BTreeSet<Forward> {
-    let forward = |port: &Published| Forward {
-        protocol: port.protocol,
-        host: port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        port: port.host_port,
+    // Who connects the networks with the host's passes on IPv4 only.
+    let forward = |port: &Published| {
+        let host = match port.host_ip {
+            None => Ipv4Addr::UNSPECIFIED,
+            Some(IpAddr::V4(ip)) => ip,
+            Some(IpAddr::V6(_)) => return None,
+        };
+        Some(Forward { protocol: port.protocol, host, port: port.host_port })
     };
-    rows.published.iter().map(forward).collect()
+    rows.published.iter().filter_map(forward).collect()
 }

@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
 use super::error::NetworkError;
 use super::outside;
 use super::rows::{Published, Rows};
-use crate::model::{ContainerId, PortMapping, Protocol};
+use crate::model::{ContainerId, PortMapping, Protocol, places_overlap};
 
 /// How often a port that the kernel offers may turn out to be published already.
 const ATTEMPTS: u32 = 64;
@@ -20,13 +21,37 @@ const ATTEMPTS: u32 = 64;
 /// The port of the DNS server, which listens at every gateway.
 const DNS: u16 = 53;
 
+/// Whom published ports lead to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To<'a> {
+    pub container: &'a ContainerId,
+    /// `None` where its networks have none of this family.
+    pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
+}
+
+impl To<'_> {
+    /// What a port that is published at `host_ip` leads to.
+    fn at(&self, host_ip: Option<IpAddr>, apart: bool) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), NetworkError> {
+        match host_ip {
+            None if apart && self.address.is_none() => Err(NetworkError::PortApartOfIpv6),
+            None => Ok((self.address, self.address6)),
+            Some(ip @ IpAddr::V4(_)) if self.address.is_none() => Err(NetworkError::PortFamily { ip }),
+            Some(IpAddr::V4(_)) => Ok((self.address, None)),
+            Some(ip @ IpAddr::V6(_)) if apart => Err(NetworkError::PortApart { ip }),
+            // Who calls by IPv6 is led to IPv4 where there is nothing else.
+            Some(IpAddr::V6(_)) if self.address6.is_none() => Ok((self.address, None)),
+            Some(IpAddr::V6(_)) => Ok((None, self.address6)),
+        }
+    }
+}
+
 /// A host port for each of `wanted`. `former` are those the container had: an unchosen port stays what it was. Where the networks
 /// are `apart` from the host's, a port is of all its addresses, however it is published.
 pub(super) fn assign(
     rows: &Rows,
     former: &[Published],
-    container: &ContainerId,
-    address: Ipv4Addr,
+    to: To<'_>,
     wanted: &BTreeSet<PortMapping>,
     apart: bool,
 ) -> Result<Vec<Published>, NetworkError> {
@@ -35,13 +60,15 @@ pub(super) fn assign(
     // Fixed ports first, so that a free choice does not take one of them.
     let (fixed, open): (Vec<_>, Vec<_>) = wanted.iter().partition(|m| m.host_port.is_some());
     for mapping in fixed.into_iter().chain(open) {
+        let (address, address6) = to.at(mapping.host_ip, apart)?;
         let make = |host_port| Published {
-            container: container.clone(),
+            container: to.container.clone(),
             protocol: mapping.protocol,
             host_ip: mapping.host_ip,
             host_port,
             container_port: mapping.container_port,
             address,
+            address6,
         };
         let published = match mapping.host_port {
             Some(port) => {
@@ -50,7 +77,7 @@ pub(super) fn assign(
                     return Err(NetworkError::PortPublished {
                         port,
                         protocol: one.protocol,
-                        by: name_of(rows, container, holder),
+                        by: name_of(rows, to.container, holder),
                     });
                 }
                 probe(rows, &one)?;
@@ -78,10 +105,12 @@ fn choose(rows: &Rows, chosen: &[Published], make: impl Fn(u16) -> Published, ap
     let blank = make(0);
     let mut last = 0;
     for _ in 0..ATTEMPTS {
-        let at = blank.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let at = places(&blank, apart).next().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         last = try_bind(blank.protocol, at, 0).map_err(|source| refused(&blank, source))?;
         let one = make(last);
-        if holder(&one, rows.published.iter().chain(chosen), apart).is_none() {
+        // It was free at the first place only.
+        let elsewhere = || places(&one, apart).skip(1).all(|at| try_bind(one.protocol, at, last).is_ok());
+        if holder(&one, rows.published.iter().chain(chosen), apart).is_none() && elsewhere() {
             return Ok(one);
         }
     }
@@ -90,11 +119,8 @@ fn choose(rows: &Rows, chosen: &[Published], make: impl Fn(u16) -> Published, ap
 
 /// Who has this port already: all addresses and any single one exclude each other.
 fn holder<'a>(one: &Published, mut among: impl Iterator<Item = &'a Published>, apart: bool) -> Option<&'a Published> {
-    among.find(|p| {
-        p.protocol == one.protocol
-            && p.host_port == one.host_port
-            && (apart || p.host_ip.is_none() || one.host_ip.is_none() || p.host_ip == one.host_ip)
-    })
+    among
+        .find(|p| p.protocol == one.protocol && p.host_port == one.host_port && (apart || places_overlap(p.host_ip, one.host_ip)))
 }
 
 fn name_of(rows: &Rows, own: &ContainerId, holder: &Published) -> String {
@@ -111,17 +137,22 @@ fn name_of(rows: &Rows, own: &ContainerId, holder: &Published) -> String {
 
 /// Whether the host has the port free.
 fn probe(rows: &Rows, one: &Published, apart: bool) -> Result<(), NetworkError> {
-    match one.host_ip {
-        Some(ip) => try_bind(one.protocol, ip, one.host_port),
-        None if one.host_port != DNS || apart => try_bind(one.protocol, Ipv4Addr::UNSPECIFIED, one.host_port),
+    let free_at = |ip: IpAddr| {
+        if !ip.is_unspecified() || one.host_port != DNS || apart {
+            return try_bind(one.protocol, ip, one.host_port).map(drop);
+        }
         // Our own DNS server has the port at the gateways, where it keeps it; everywhere else it must be free.
-        None => host_addresses(rows).and_then(|all| {
-            all.into_iter().try_for_each(|ip| try_bind(one.protocol, ip, DNS).map(drop))?;
-            Ok(DNS)
-        }),
-    }
-    .map(drop)
-    .map_err(|source| refused(one, source))
+        let all = host_addresses(rows, ip.is_ipv6())?;
+        all.into_iter().try_for_each(|ip| try_bind(one.protocol, ip, DNS).map(drop))
+    };
+    places(one, apart).try_for_each(free_at).map_err(|source| refused(one, source))
+}
+
+/// Where on the host a port is published: at one address, or at all of the families that it leads on.
+fn places(one: &Published, apart: bool) -> impl Iterator<Item = IpAddr> {
+    let any4 = (one.host_ip.is_none() && (one.address.is_some() || apart)).then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let any6 = (one.host_ip.is_none() && one.address6.is_some() && !apart).then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    one.host_ip.into_iter().chain(any4).chain(any6)
 }
 
 fn refused(one: &Published, source: io::Error) -> NetworkError {
@@ -133,7 +164,7 @@ fn refused(one: &Published, source: io::Error) -> NetworkError {
         }
         (io::ErrorKind::PermissionDenied, _) => NetworkError::PortPrivileged { port: one.host_port, protocol: one.protocol },
         (_, ip) => NetworkError::PortAddress {
-            ip: ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            ip: ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             port: one.host_port,
             protocol: one.protocol,
             source,
@@ -142,34 +173,48 @@ fn refused(one: &Published, source: io::Error) -> NetworkError {
 }
 
 /// Whether the host has it free, and which port it was.
-fn try_bind(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<u16> {
+fn try_bind(protocol: Protocol, ip: IpAddr, port: u16) -> io::Result<u16> {
     outside::on_host(move || bind_for_a_moment(protocol, ip, port)).map_err(io::Error::other)?
 }
 
-fn bind_for_a_moment(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<u16> {
+fn bind_for_a_moment(protocol: Protocol, ip: IpAddr, port: u16) -> io::Result<u16> {
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
     };
     // A monitor that another thread spawns at this moment would inherit it otherwise, and keep the port for years.
-    let socket: OwnedFd = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
+    let family = if ip.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket: OwnedFd = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if ip.is_ipv6() {
+        // Whether IPv4 has the port free is asked by itself.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     if protocol == Protocol::Tcp {
         // Connections of a former listener that still time out are no obstacle.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
-    bind(&socket, &SocketAddrV4::new(ip, port))?;
+    match bind(&socket, &SocketAddr::new(ip, port)) {
+        // Where all who have it allow that, it is this instance that has it, and leads callers to a container.
+        Err(Errno::ADDRINUSE) if ip.is_ipv6() => {
+            sockopt::set_socket_reuseport(&socket, true)?;
+            bind(&socket, &SocketAddr::new(ip, port))?;
+        }
+        bound => bound?,
+    }
     if protocol == Protocol::Tcp {
         listen(&socket, 1)?;
     }
-    let bound = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    let bound = SocketAddr::try_from(getsockname(&socket)?)?;
     Ok(bound.port())
 }
 
-fn host_addresses(rows: &Rows) -> io::Result<Vec<Ipv4Addr>> {
+fn host_addresses(rows: &Rows, ipv6: bool) -> io::Result<Vec<IpAddr>> {
     let kernel = super::kernel::Kernel::open().map_err(io::Error::other)?;
-    let gateways: BTreeSet<Ipv4Addr> = rows.networks.iter().map(|n| n.gateway()).collect();
-    let all = kernel.addresses().map_err(io::Error::other)?;
-    Ok(all.into_iter().map(|a| a.ip).filter(|ip| !gateways.contains(ip)).collect())
+    let gateways: BTreeSet<IpAddr> = rows.networks.iter().filter_map(|n| n.names_at()).collect();
+    let all = kernel.addresses(ipv6).map_err(io::Error::other)?;
+    // An address of a link alone cannot be bound without naming the link, and nothing is published at it alone.
+    let is_bound = |ip: &IpAddr| ip.is_ipv6() == ipv6 && !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    Ok(all.into_iter().map(|a| a.ip).filter(|ip| is_bound(ip) && !gateways.contains(ip)).collect())
 }
 
 /// `name (pid 7)` of the process that has the port, where that can be found out.
@@ -229,29 +274,61 @@ mod tests {
 
     #[test]
     fn conflicts_say_who() {
-        let ip = Ipv4Addr::new(10, 0, 0, 2);
+        let (one, two) = (id(1), id(2));
+        let to = |container| To { container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: None };
+        let (one, two) = (to(&one), to(&two));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let busy = listener.local_addr().unwrap().port();
         let mut rows = Rows::default();
 
-        let error = assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80")]), false).unwrap_err().to_string();
+        let error = assign(&rows, &[], one, &wanted(&[&format!("{busy}:80")]), false).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
-        assign(&rows, &[], &id(1), ip, &wanted(&[&format!("{busy}:80/udp")]), false).unwrap();
+        assign(&rows, &[], one, &wanted(&[&format!("{busy}:80/udp")]), false).unwrap();
 
-        let error = assign(&rows, &[], &id(1), ip, &wanted(&["192.0.2.77:8080:80"]), false).unwrap_err().to_string();
+        let error = assign(&rows, &[], one, &wanted(&["192.0.2.77:8080:80"]), false).unwrap_err().to_string();
         assert!(error.contains("192.0.2.77"), "{error}");
 
-        rows.published = assign(&rows, &[], &id(1), ip, &wanted(&["80", "81"]), false).unwrap();
+        rows.published = assign(&rows, &[], one, &wanted(&["80", "81"]), false).unwrap();
         let taken = rows.published[0].host_port;
         assert_ne!(taken, rows.published[1].host_port);
         for text in [format!("{taken}:80"), format!("127.0.0.1:{taken}:80")] {
-            let error = assign(&rows, &[], &id(2), ip, &wanted(&[&text]), false).unwrap_err().to_string();
+            let error = assign(&rows, &[], two, &wanted(&[&text]), false).unwrap_err().to_string();
             assert!(error.contains(id(1).short()), "{error}");
         }
-        let error = assign(&Rows::default(), &[], &id(2), ip, &wanted(&["127.0.0.1:7001:80", "7001:81"]), false).unwrap_err();
+        let error = assign(&Rows::default(), &[], two, &wanted(&["127.0.0.1:7001:80", "7001:81"]), false).unwrap_err();
         assert!(error.to_string().contains("itself"), "{error}");
 
-        let again = assign(&Rows::default(), &rows.published, &id(1), ip, &wanted(&["80"]), false).unwrap();
+        let again = assign(&Rows::default(), &rows.published, one, &wanted(&["80"]), false).unwrap();
         assert_eq!(again[0].host_port, rows.published.iter().find(|p| p.container_port == 80).unwrap().host_port);
+
+        let led = assign(&Rows::default(), &[], one, &wanted(&["[::1]::80"]), false).unwrap();
+        assert_eq!((led[0].address, led[0].address6), (one.address, None));
+    }
+
+    #[test]
+    fn both_families() {
+        let container = id(1);
+        let six = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+        let to = To { container: &container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: Some(six) };
+        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let busy = listener.local_addr().unwrap().port();
+        for (text, free) in [
+            (format!("{busy}:80"), false),
+            (format!("[::]:{busy}:80"), false),
+            (format!("[::1]:{busy}:80"), false),
+            (format!("0.0.0.0:{busy}:80"), true),
+            (format!("127.0.0.1:{busy}:80"), true),
+        ] {
+            let given = assign(&Rows::default(), &[], to, &wanted(&[&text]), false);
+            assert_eq!(given.is_ok(), free, "{text}: {given:?}");
+        }
+        let given = assign(&Rows::default(), &[], to, &wanted(&["80", "[::1]::81", "127.0.0.1::82"]), false).unwrap();
+        let led: Vec<_> = given.iter().map(|p| (p.container_port, p.address.is_some(), p.address6.is_some())).collect();
+        assert_eq!(
+            led.iter().collect::<BTreeSet<_>>(),
+            BTreeSet::from([&(80, true, true), &(81, false, true), &(82, true, false)])
+        );
+        assert!(assign(&Rows::default(), &[], To { address: None, ..to }, &wanted(&["127.0.0.1::82"]), false).is_err());
+        assert!(assign(&Rows::default(), &[], to, &wanted(&["[::1]::81"]), true).is_err());
     }
 }

@@ -32,7 +32,12 @@ impl Inner {
         for former in &reserved.former {
             let same = |lease: &&super::rows::Lease| (&lease.network, lease.link) == (&former.network, former.link);
             // A link whose address is another one is made anew, with nothing left of the old one.
-            if reserved.leases.iter().find(same).is_none_or(|lease| lease.address != former.address) {
+            if reserved
+                .leases
+                .iter()
+                .find(same)
+                .is_none_or(|lease| (lease.address, lease.address6) != (former.address, former.address6))
+            {
                 host.delete_link(&self.instance.host_link(container, former.link))?;
             }
         }

@@ -2,14 +2,14 @@
 //! are published. Knows SQL, and nothing of the kernel.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use rusqlite::types::Type;
 use rusqlite::{Row, Transaction, params};
 
 use crate::engine::state::{Db, StateError};
-use crate::model::spec::{NetworkSpec, Subnet};
+use crate::model::spec::{NetworkSpec, Subnet, Subnet6};
 use crate::model::{ContainerId, Name, Owner, PortMapping, Protocol};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,13 +18,47 @@ pub(super) struct NetworkRow {
     pub name: Name,
     pub owner: Option<Owner>,
     pub spec: NetworkSpec,
-    pub subnet: Subnet,
+    /// One of the two is there at least.
+    pub subnet: Option<Subnet>,
+    pub subnet6: Option<Subnet6>,
 }
 
 impl NetworkRow {
-    /// The host's address in it.
-    pub(super) fn gateway(&self) -> Ipv4Addr {
-        self.spec.gateway_in(self.subnet)
+    /// The host's IPv4 address in it.
+    pub(super) fn gateway(&self) -> Option<Ipv4Addr> {
+        self.subnet.map(|subnet| self.spec.gateway_in(subnet))
+    }
+
+    pub(super) fn gateway6(&self) -> Option<Ipv6Addr> {
+        let subnet = self.subnet6?;
+        Some(self.spec.ipv6.as_ref().map_or_else(|| subnet.gateway(), |spec| spec.gateway_in(subnet)))
+    }
+
+    /// The host's addresses in it, with the lengths of their prefixes.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        let four = self.gateway().zip(self.subnet).map(|(ip, subnet)| (IpAddr::V4(ip), subnet.prefix()));
+        let six = self.gateway6().zip(self.subnet6).map(|(ip, subnet)| (IpAddr::V6(ip), subnet.prefix()));
+        four.into_iter().chain(six)
+    }
+
+    /// The length of its prefix in the family of an address.
+    pub(super) fn prefix_for(&self, ip: IpAddr) -> Option<u8> {
+        match ip {
+            IpAddr::V4(_) => self.subnet.map(Subnet::prefix),
+            IpAddr::V6(_) => self.subnet6.map(Subnet6::prefix),
+        }
+    }
+
+    /// Where its containers ask for names: of the host's addresses in it the one of IPv4, where there are two.
+    pub(super) fn names_at(&self) -> Option<IpAddr> {
+        self.gateways().next().map(|(ip, _)| ip)
+    }
+
+    /// Its subnets as text.
+    pub(super) fn ranges(&self) -> String {
+        let all: Vec<String> =
+            self.subnet.iter().map(ToString::to_string).chain(self.subnet6.iter().map(ToString::to_string)).collect();
+        all.join(" and ")
     }
 }
 
@@ -34,21 +68,30 @@ pub(super) struct Lease {
     /// The network's id.
     pub network: String,
     pub container: ContainerId,
-    pub address: Ipv4Addr,
+    pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
     pub names: BTreeSet<String>,
     /// Its link is `eth<link>` in the container.
     pub link: u8,
+}
+
+impl Lease {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Published {
     pub container: ContainerId,
     pub protocol: Protocol,
-    pub host_ip: Option<Ipv4Addr>,
+    pub host_ip: Option<IpAddr>,
     pub host_port: u16,
     pub container_port: u16,
-    /// The container's.
-    pub address: Ipv4Addr,
+    /// The container's, where callers by IPv4 are led.
+    pub address: Option<Ipv4Addr>,
+    /// And those by IPv6.
+    pub address6: Option<Ipv6Addr>,
 }
 
 impl Published {
@@ -74,11 +117,15 @@ impl Rows {
     pub(super) fn load(db: &Db) -> Result<Self, StateError> {
         db.read(|t| {
             Ok(Self {
-                networks: all(t, "SELECT id, name, stack, resource, spec, subnet FROM networks ORDER BY name", network)?,
-                leases: all(t, "SELECT network, container, address, names, link FROM leases ORDER BY container, link", lease)?,
+                networks: all(t, "SELECT id, name, stack, resource, spec, subnet, subnet6 FROM networks ORDER BY name", network)?,
+                leases: all(
+                    t,
+                    "SELECT network, container, address, names, link, address6 FROM leases ORDER BY container, link",
+                    lease,
+                )?,
                 published: all(
                     t,
-                    "SELECT container, protocol, host_ip, host_port, container_port, address FROM published \
+                    "SELECT container, protocol, host_ip, host_port, container_port, address, address6 FROM published \
                      ORDER BY container, protocol, host_port, host_ip",
                     published,
                 )?,
@@ -116,8 +163,8 @@ pub(super) fn insert_network(db: &Db, row: &NetworkRow) -> Result<(), StateError
             None => (None, None),
         };
         t.execute(
-            "INSERT INTO networks (id, name, stack, resource, spec, subnet) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![row.id, row.name.as_str(), stack, resource, json(&row.spec)?, row.subnet.to_string()],
+            "INSERT INTO networks (id, name, stack, resource, spec, subnet, subnet6) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![row.id, row.name.as_str(), stack, resource, json(&row.spec)?, text(row.subnet), text(row.subnet6)],
         )?;
         Ok(())
     })
@@ -133,8 +180,15 @@ pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], publis
         delete_of(t, container)?;
         for lease in leases {
             t.execute(
-                "INSERT INTO leases (network, container, address, names, link) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![lease.network, lease.container.as_str(), lease.address.to_string(), json(&lease.names)?, lease.link],
+                "INSERT INTO leases (network, container, address, address6, names, link) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    lease.network,
+                    lease.container.as_str(),
+                    text(lease.address),
+                    text(lease.address6),
+                    json(&lease.names)?,
+                    lease.link
+                ],
             )?;
         }
         insert_ports(t, published)
@@ -144,19 +198,30 @@ pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], publis
 fn insert_ports(t: &Transaction<'_>, published: &[Published]) -> rusqlite::Result<()> {
     for port in published {
         t.execute(
-            "INSERT INTO published (container, protocol, host_ip, host_port, container_port, address) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO published (container, protocol, host_ip, host_port, container_port, address, address6) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 port.container.as_str(),
                 port.protocol.as_str(),
-                port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                text(port.host_ip).unwrap_or_default(),
                 port.host_port,
                 port.container_port,
-                port.address.to_string(),
+                text(port.address),
+                text(port.address6),
             ],
         )?;
     }
     Ok(())
+}
+
+/// The first 48 bits of the IPv6 subnets that are chosen for this instance: fd, and what nobody else has by chance.
+pub(super) fn unique_local(db: &Db) -> Result<u64, StateError> {
+    db.read(|t| {
+        let hex: String = t.query_row("SELECT global_id FROM ula", [], |row| row.get(0))?;
+        let id =
+            u64::from_str_radix(&hex, 16).map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))?;
+        Ok(0xfd << 40 | id)
+    })
 }
 
 /// Gives a container other names in one of its networks.
@@ -218,7 +283,8 @@ fn network(row: &Row<'_>) -> rusqlite::Result<NetworkRow> {
         name: parse(1, &row.get::<_, String>(1)?)?,
         owner,
         spec: from_json(4, &row.get::<_, String>(4)?)?,
-        subnet: parse(5, &row.get::<_, String>(5)?)?,
+        subnet: parse_some(row, 5)?,
+        subnet6: parse_some(row, 6)?,
     })
 }
 
@@ -226,7 +292,8 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     Ok(Lease {
         network: row.get(0)?,
         container: parse(1, &row.get::<_, String>(1)?)?,
-        address: parse(2, &row.get::<_, String>(2)?)?,
+        address: parse_some(row, 2)?,
+        address6: parse_some(row, 5)?,
         names: from_json(3, &row.get::<_, String>(3)?)?,
         link: row.get(4)?,
     })
@@ -243,12 +310,24 @@ fn published(row: &Row<'_>) -> rusqlite::Result<Published> {
         host_ip: if host_ip.is_empty() { None } else { Some(parse(2, &host_ip)?) },
         host_port: row.get(3)?,
         container_port: row.get(4)?,
-        address: parse(5, &row.get::<_, String>(5)?)?,
+        address: parse_some(row, 5)?,
+        address6: parse_some(row, 6)?,
     })
 }
 
 fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(column: usize, text: &str) -> rusqlite::Result<T> {
     text.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+fn parse_some<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<T>> {
+    row.get::<_, Option<String>>(column)?.map(|text| parse(column, &text)).transpose()
+}
+
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {

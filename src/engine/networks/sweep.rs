@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::rows;
-use super::{Inner, Result, outside};
+use super::{Inner, Result, nft, outside};
 use crate::model::ContainerId;
 
 impl Inner {
@@ -46,6 +46,9 @@ impl Inner {
         let mut errors: Vec<NetworkError> = self.dns.stop().err().into_iter().collect();
         errors.extend(self.delete_links_but(&BTreeSet::new())?);
         errors.extend(outside::remove(&self.instance).err());
+        if rows.networks.iter().any(|n| n.subnet6.is_some()) {
+            errors.extend(nft::remove6(&self.instance).err());
+        }
         if errors.is_empty() {
             rows::release(&self.db, rows.leases.iter().map(|l| &l.container).chain(rows.published.iter().map(|p| &p.container)))?;
         }

@@ -17,13 +17,15 @@ use crate::model::Instance;
 /// Changes come in bursts, such as the deletion of a bridge; one look after the burst is enough.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Multicast groups, as the kernel numbers them: links, IPv4 addresses, IPv4 routes; and changes of nftables.
-const ROUTE_GROUPS: [u32; 3] = [1, 5, 7];
+/// Multicast groups, as the kernel numbers them: links, IPv4 addresses, IPv4 routes, IPv6 addresses; and changes of nftables.
+const ROUTE_GROUPS: [u32; 4] = [1, 5, 7, 9];
 const FILTER_GROUPS: [u32; 1] = [7];
 
 /// The message types of routes, whose messages name no link.
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
+/// Nor do those of IPv6 addresses. One that is there stays so by routers' announcements, again and again; that tells nothing.
+const DELETE_ADDRESS: u16 = 21;
 
 pub(super) fn changes(instance: &Instance) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
     // One place: an item that waits stands for all that come after it.
@@ -78,7 +80,7 @@ async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: Stri
                 true
             }
             Ok(()) => messages(&buffer).any(|(kind, payload)| {
-                (routes && matches!(kind, NEW_ROUTE | DELETE_ROUTE))
+                (routes && (matches!(kind, NEW_ROUTE | DELETE_ROUTE) || is_ipv6_address_gone(kind, payload)))
                     || marks.iter().any(|mark| contains(payload, mark))
                     || (routes && names_a_host_link(payload, &tag))
             }),
@@ -102,6 +104,11 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The family is the first byte of what is said of an address.
+fn is_ipv6_address_gone(kind: u16, payload: &[u8]) -> bool {
+    kind == DELETE_ADDRESS && payload.first().copied().map(i32::from) == Some(libc::AF_INET6)
 }
 
 /// Whether `v`, a digit, the tag and further digits occur, 15 characters and a NUL in all.

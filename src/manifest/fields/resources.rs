@@ -1,6 +1,6 @@
 //! The fields of networks, volumes, configs and secrets, and of how a container is attached to a network.
 
-use super::{Form, NAME, PAIRS, SUBNET, Table, field, required};
+use super::{ANY_SUBNET, Form, NAME, PAIRS, Table, field, required};
 use crate::model::spec::MacAddress;
 
 const MAC: Form = Form::Of(|g| g.subschema_for::<MacAddress>());
@@ -18,8 +18,12 @@ pub(in crate::manifest) static NETWORK: Table = Table {
         field("external", EXTERNAL, "It belongs to somebody else: it must be there, and is left as it is"),
         field("driver", Form::Choice(&["bridge"]), "All networks are bridges"),
         field("internal", Form::Bool, "Without a way out of the host"),
-        field("enable_ipv4", Form::Bool, "true: networks are IPv4"),
-        field("enable_ipv6", Form::Bool, "false: networks are IPv4"),
+        field("enable_ipv4", Form::Bool, "Whether its containers have IPv4 addresses; true unless given"),
+        field(
+            "enable_ipv6",
+            Form::Bool,
+            "Whether its containers have IPv6 addresses; false unless given, or where it has a subnet of IPv6",
+        ),
         field("ipam", Form::Object(&IPAM), "Its addresses"),
         field("labels", PAIRS, "Labels of the network"),
     ],
@@ -30,7 +34,7 @@ pub(in crate::manifest) static IPAM: Table = Table {
     what: "`ipam`",
     fields: &[
         field("driver", Form::Choice(&["default"]), "There is one"),
-        field("config", Form::List(&Form::Object(&IPAM_CONFIG)), "At most one subnet"),
+        field("config", Form::List(&Form::Object(&IPAM_CONFIG)), "At most one subnet of IPv4 and one of IPv6"),
     ],
     unsupported: &[("options", "remove it: what gives out addresses has no options here")],
 };
@@ -38,9 +42,9 @@ pub(in crate::manifest) static IPAM: Table = Table {
 pub(in crate::manifest) static IPAM_CONFIG: Table = Table {
     what: "`ipam.config`",
     fields: &[
-        field("subnet", SUBNET, "The network's IPv4 subnet"),
+        field("subnet", ANY_SUBNET, "The network's subnet; one is chosen unless given"),
         field("gateway", Form::Text, "The host's address in it; the first unless given"),
-        field("ip_range", SUBNET, "Where addresses are taken from that nobody has chosen"),
+        field("ip_range", ANY_SUBNET, "Where addresses are taken from that nobody has chosen"),
         field("aux_addresses", Form::Map(&Form::Text), "Addresses that no container gets, by what has them"),
     ],
     unsupported: &[],
@@ -90,13 +94,13 @@ pub(in crate::manifest) static ATTACHMENT: Table = Table {
     fields: &[
         field("aliases", Form::List(&Form::Text), "Further names in the network"),
         field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
+        field("ipv6_address", Form::Text, "A fixed address of the network's IPv6 subnet"),
         field("gw_priority", Form::Integer, "The way out is by the network of the highest; 0 unless given"),
         field("mac_address", MAC, "The address of its link, where it has one network only"),
     ],
     unsupported: &[
         ("driver_opts", "remove it"),
         ("interface_name", "remove it: links are eth0, eth1 and so on"),
-        ("ipv6_address", "remove it: networks are IPv4"),
         ("link_local_ips", "remove it"),
     ],
 };
@@ -107,7 +111,7 @@ pub(in crate::manifest) static PORT: Table = Table {
         required("target", Form::Word, "The container's port"),
         field("published", Form::Word, "The host's port; a free one unless given"),
         field("protocol", Form::Choice(&["tcp", "udp"]), "`tcp` unless given"),
-        field("host_ip", Form::Text, "The host's IPv4 address; all unless given"),
+        field("host_ip", Form::Text, "The host's address; all unless given"),
     ],
     unsupported: &[],
 };

@@ -84,6 +84,7 @@ impl Printer<'_> {
                 let mut inner = Fields::default();
                 inner.texts("aliases", &attachment.aliases);
                 inner.some("ipv4_address", attachment.ipv4_address);
+                inner.some("ipv6_address", attachment.ipv6_address);
                 inner.number("gw_priority", differs(attachment.gw_priority, 0));
                 (self.network_name(engine_name), Yaml::Map(inner.0))
             })

@@ -12,15 +12,31 @@ impl Printer<'_> {
         let mut fields = Fields::default();
         self.placing(&mut fields, name, placed);
         if !placed.external {
-            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses } = &placed.spec;
+            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses, ipv6, ipv6_only } = &placed.spec;
             fields.when("internal", *internal);
+            if *ipv6_only {
+                fields.put("enable_ipv4", Yaml::Bool(false));
+            }
+            fields.when("enable_ipv6", ipv6.is_some());
+            let mut configs = Vec::new();
             if let Some(subnet) = subnet {
                 let mut config = Fields::default();
                 config.put("subnet", Yaml::text(subnet));
                 config.some("gateway", *gateway);
                 config.some("ip_range", *ip_range);
                 config.pairs("aux_addresses", aux_addresses);
-                fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(vec![Yaml::Map(config.0)]))]));
+                configs.push(Yaml::Map(config.0));
+            }
+            if let Some((six, subnet)) = ipv6.as_ref().and_then(|six| Some((six, six.subnet?))) {
+                let mut config = Fields::default();
+                config.put("subnet", Yaml::text(subnet));
+                config.some("gateway", six.gateway);
+                config.some("ip_range", six.ip_range);
+                config.pairs("aux_addresses", &six.aux_addresses);
+                configs.push(Yaml::Map(config.0));
+            }
+            if !configs.is_empty() {
+                fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(configs))]));
             }
             fields.pairs("labels", labels);
         }

@@ -72,6 +72,7 @@ fn body(container: &Container, step: &PreStart, before: Option<&Name>) -> Contai
         for (.., attachment) in body.networks.iter_mut().flatten() {
             attachment.aliases.clear();
             attachment.ipv4_address = None;
+            attachment.ipv6_address = None;
         }
     }
     if let Some(before) = before {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::Span;
-use crate::model::spec::{FailureAction, Hook, Order, Update};
+use crate::model::spec::{ContainerSpec, FailureAction, Hook, Ipv6Spec, Order, Update};
 
 fn compose(text: &str) -> Loaded {
     load_files(&[("compose.yaml", text)])
@@ -188,6 +188,47 @@ fn addresses_of_networks() {
         "services: {a: {image: a, networks: {n: {mac_address: \"02:42:ac:11:00:02\", ipv4_address: 10.1.0.9}, m: }}}\n\
          networks:\n  n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.2.0.1, ip_range: 10.0.0.0/16, aux_addresses: {a: 10.1.0.9, b: x}}]}}\n\
          \x20 m: {ipam: {config: [{gateway: 10.1.0.1}]}}\n",
+    )]);
+    insta::assert_snapshot!(found.join("\n"));
+}
+
+#[test]
+fn addresses_of_ipv6() {
+    let loaded = compose(
+        "services:\n\
+         \x20 a: {image: a, ports: [\"0.0.0.0:1:1\", \"[::1]:2:2\", {target: 3, published: 3, host_ip: \"::\"}], dns: [\"fd00:7::53\"],\n\
+         \x20   extra_hosts: [\"far:[fd00:8::1]\", \"near=fd00:8::2\"], networks: {n: {ipv6_address: \"fd00:7::9\", ipv4_address: 10.7.0.9}}}\n\
+         \x20 b: {image: b, ports: [\"0.0.0.0:4:4\", \"127.0.0.1:5:5\"]}\n\
+         networks:\n\
+         \x20 n: {ipam: {config: [{subnet: 10.7.0.0/24}, {subnet: \"fd00:7::/64\", gateway: \"fd00:7::1\", ip_range: \"fd00:7::f0/124\"}]}}\n\
+         \x20 six: {enable_ipv6: true, enable_ipv4: false}\n",
+    );
+    let (a, b) = (&loaded.desired.containers["a"].spec, &loaded.desired.containers["b"].spec);
+    let ports = |spec: &ContainerSpec| spec.ports.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(ports(a), ["0.0.0.0:1:1", "[::]:3:3", "[::1]:2:2"]);
+    assert_eq!(ports(b), ["4:4", "127.0.0.1:5:5"], "where there is no IPv6, it is what it was");
+    assert_eq!(a.dns[0].to_string(), "fd00:7::53");
+    let hosts: Vec<String> = a.extra_hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+    assert_eq!(hosts, ["far=fd00:8::1", "near=fd00:8::2"]);
+    assert_eq!(a.networks["s-n"].ipv6_address, "fd00:7::9".parse().ok());
+    let six = loaded.desired.networks["n"].spec.ipv6.as_ref().unwrap();
+    assert_eq!(six.gateway, None, "it is the usual one");
+    assert_eq!(six.pool(six.subnet.unwrap()).next().unwrap().to_string(), "fd00:7::f0");
+    let only = &loaded.desired.networks["six"].spec;
+    assert!(only.ipv6_only && only.ipv6 == Some(Ipv6Spec::default()));
+
+    let found = errors_of(&[(
+        "compose.yaml",
+        "services:\n\
+         \x20 a: {image: a, networks: {n: {ipv6_address: \"fd00:7::1\"}, m: {ipv6_address: \"fd00:7::9\"}, six: {ipv4_address: 10.1.0.9}}}\n\
+         \x20 b: {image: b, networks: {any: {ipv6_address: \"fd00:9::9\"}, n: {ipv6_address: 10.1.0.1}}}\n\
+         \x20 c: {image: c, ports: [\"1:1\", \"[::1]:1:2\", \"0.0.0.0:3:3\", \"[::]:3:4\", \"[fe80::1]:5:5\"]}\n\
+         networks:\n\
+         \x20 n: {enable_ipv6: true, ipam: {config: [{subnet: \"fd00:7::/64\", gateway: \"fd00:8::1\"}, {subnet: \"fd00:6::/64\"}]}}\n\
+         \x20 m: {enable_ipv6: false, ipam: {config: [{subnet: \"fd00:7::/64\"}]}}\n\
+         \x20 six: {enable_ipv6: true, enable_ipv4: false, ipam: {config: [{subnet: 10.1.0.0/24}]}}\n\
+         \x20 any: {enable_ipv6: true}\n\
+         \x20 none: {enable_ipv4: false, ipam: {config: [{subnet: \"fe80::/64\"}]}}\n",
     )]);
     insta::assert_snapshot!(found.join("\n"));
 }

@@ -55,11 +55,11 @@ services:
     container_name: the-db
     healthcheck: {test: "true", interval: 5s, x-setpoint: {startup: {tcp: 80}}}
     restart: on-failure:3
-    networks: [other, front]
+    networks: {other: , front: {ipv6_address: "fd00:9::77"}, six: }
     labels: [a=b]
   tool: {image: "nginx:1.27", profiles: [debug], network_mode: "service:db", pid: "service:db", volumes_from: [db, "container:far:ro"], depends_on: [db]}
   plain: {image: plain}
-networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}]}, internal: true, labels: {x: y}}, other: {external: true}, far: {external: true, name: f}}
+networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}, {subnet: "fd00:9::/64", gateway: "fd00:9::9", ip_range: "fd00:9::100/120", aux_addresses: {a: "fd00:9::130"}}]}, enable_ipv6: true, internal: true, labels: {x: y}}, six: {enable_ipv6: true, enable_ipv4: false}, other: {external: true}, far: {external: true, name: f}}
 volumes: {data: , mine: {external: true, name: my}, kept: {name: k, labels: {a: b}}}
 configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}}
 secrets: {pw: {file: pw}, token: {environment: TOKEN}}
@@ -338,10 +338,15 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             spec.networks.insert("s-default".parse().unwrap(), Attachment { aliases: aliases.clone(), ..Attachment::default() });
             if flags[2] {
                 let ipv4_address = "10.9.0.7".parse().ok();
-                spec.networks.insert("s-front".parse().unwrap(), Attachment { aliases, ipv4_address, gw_priority: -1 });
+                let ipv6_address = "fd00:9::7".parse().ok().filter(|_| flags[3]);
+                spec.networks
+                    .insert("s-front".parse().unwrap(), Attachment { aliases, ipv4_address, ipv6_address, gw_priority: -1 });
             }
-            spec.ports =
-                ["8080:80", "127.0.0.1:53:53/udp", "90"].iter().filter(|_| flags[3]).map(|p| p.parse().unwrap()).collect();
+            spec.ports = ["8080:80", "127.0.0.1:53:53/udp", "[::1]:53:53/udp", "90"]
+                .iter()
+                .filter(|_| flags[3])
+                .map(|p| p.parse().unwrap())
+                .collect();
             spec.expose = ["80/tcp", "53/udp"].iter().filter(|_| flags[4]).map(|p| p.parse().unwrap()).collect();
             spec.publish_all = flags[5];
             spec.mac_address = flags[6].then(|| "02:42:ac:11:00:02".parse().unwrap());
@@ -395,7 +400,8 @@ proptest! {
         let image = ImageSpec::new("app:1".parse().unwrap(), ImageSource::Pull(Pull::default()));
         desired.images.insert("app-1".parse().unwrap(), image);
         let network = |name: &str, subnet: Option<&str>| {
-            let spec = NetworkSpec { subnet: subnet.map(|text| text.parse().unwrap()), ..NetworkSpec::default() };
+            let ipv6 = subnet.map(|_| Ipv6Spec { subnet: "fd00:9::/64".parse().ok(), ..Ipv6Spec::default() });
+            let spec = NetworkSpec { subnet: subnet.map(|text| text.parse().unwrap()), ipv6, ..NetworkSpec::default() };
             (name.parse::<Name>().unwrap(), Placed { engine_name: format!("s-{name}").parse().unwrap(), external: false, spec })
         };
         desired.networks.extend([network("default", None), network("front", Some("10.9.0.0/24"))]);

@@ -1,7 +1,7 @@
 //! What a container is to be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -233,9 +233,18 @@ pub struct Attachment {
     /// Further names in this network, beside the container's own.
     pub aliases: BTreeSet<String>,
     pub ipv4_address: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ipv6_address: Option<Ipv6Addr>,
     /// Of its networks that lead anywhere, the way out is by the one of the highest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gw_priority: i32,
+}
+
+impl Attachment {
+    /// The addresses that it asks for.
+    pub fn fixed(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4_address.map(IpAddr::V4).into_iter().chain(self.ipv6_address.map(IpAddr::V6))
+    }
 }
 
 /// One mount of a container. `target` is absolute within the container.

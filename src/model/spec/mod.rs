@@ -20,6 +20,7 @@ mod on_change;
 mod resources;
 mod security;
 mod sharing;
+mod subnet6;
 mod update;
 mod users;
 
@@ -37,5 +38,6 @@ pub use on_change::{InvalidOnChange, OnChange, Watched};
 pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};
 pub use security::{Seccomp, Security, SecurityOption};
 pub use sharing::{IpcMode, NamespaceMode, NetworkMode};
+pub use subnet6::{InvalidSubnet6, Ipv6Spec, Subnet6};
 pub use update::{FailureAction, InvalidRatio, Order, Ratio, Update};
 pub use users::{InvalidUsers, UserRange, UsersMode};

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ipv6Spec;
 use crate::model::Digest;
 
 /// A bridge network.
@@ -26,6 +27,12 @@ pub struct NetworkSpec {
     /// Addresses that no container gets, by what has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aux_addresses: BTreeMap<String, Ipv4Addr>,
+    /// Its containers have IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Spec>,
+    /// They have no IPv4 addresses, and `ipv6` is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6_only: bool,
 }
 
 impl NetworkSpec {

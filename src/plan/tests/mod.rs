@@ -107,7 +107,7 @@ impl Host {
             (Action::Create, Kind::Network) => {
                 let Placed { engine_name, spec, .. } = &desired.networks[resource];
                 assert!(self.observed.networks.iter().all(|n| n.name != *engine_name), "the network is there already");
-                let taken = |subnet: Subnet| self.observed.networks.iter().any(|n| n.subnet.overlaps(subnet));
+                let taken = |subnet: Subnet| self.observed.networks.iter().any(|n| n.subnet.is_some_and(|s| s.overlaps(subnet)));
                 let subnet = spec.subnet.unwrap_or_else(|| {
                     (0..=255).map(|i| format!("10.{i}.0.0/16").parse().unwrap()).find(|s| !taken(*s)).unwrap()
                 });
@@ -118,7 +118,8 @@ impl Host {
                     name: engine_name.clone(),
                     owner: owner(resource.as_str()),
                     spec: spec.clone(),
-                    subnet,
+                    subnet: Some(subnet),
+                    subnet6: None,
                     bridge: "b".into(),
                     faults: Vec::new(),
                 });
@@ -193,7 +194,9 @@ impl Host {
                 container.networks = spec
                     .networks
                     .keys()
-                    .map(|n| (n.clone(), Endpoint { address: Ipv4Addr::LOCALHOST, aliases: BTreeSet::new() }))
+                    .map(|n| {
+                        (n.clone(), Endpoint { address: Some(Ipv4Addr::LOCALHOST), ipv6_address: None, aliases: BTreeSet::new() })
+                    })
                     .collect();
             }
             (Action::Wait(wait), Kind::Container) => {

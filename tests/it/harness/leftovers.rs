@@ -122,10 +122,14 @@ pub(crate) fn links(instance: &Instance) -> Vec<String> {
     names.filter(ours).map(str::to_owned).collect()
 }
 
-/// The packet filter's tables of family `ip`.
+/// The packet filter's tables of the two families of IP.
 pub(crate) fn tables() -> Vec<String> {
-    let listed = output("nft", &["list", "tables", "ip"]);
-    listed.lines().filter_map(|line| line.strip_prefix("table ip ")).map(str::to_owned).collect()
+    let listed = output("nft", &["list", "tables"]);
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("table ip ").or_else(|| line.strip_prefix("table ip6 ")))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn output(program: &str, args: &[&str]) -> String {

@@ -4,13 +4,14 @@
 //! attached to, first those of the network that it asks in; so one name server in its `resolv.conf` is enough.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_server::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, PTR};
+use hickory_server::proto::rr::rdata::{A, AAAA, PTR};
 use hickory_server::proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::zone::Zone;
+use crate::model::spec::{Subnet, Subnet6};
 
 /// Seconds that an answer may be kept. Short, because a container may get another address at each start.
 const TTL: u32 = 2;
@@ -33,18 +34,28 @@ pub(super) enum Decision {
 pub(super) struct View {
     networks: Vec<Network>,
     /// By a container's address: the networks it is attached to.
-    attached: BTreeMap<Ipv4Addr, BTreeSet<usize>>,
+    attached: BTreeMap<IpAddr, BTreeSet<usize>>,
 }
 
 #[derive(Debug)]
 struct Network {
-    gateway: Ipv4Addr,
-    subnet: crate::model::spec::Subnet,
+    gateway: Option<IpAddr>,
+    subnet: Option<Subnet>,
+    subnet6: Option<Subnet6>,
     /// `.<name>`, in lower case: `web.front` is `web` of the network `front`.
     suffix: String,
     internal: bool,
-    addresses: BTreeMap<String, Vec<Ipv4Addr>>,
-    names: BTreeMap<Ipv4Addr, String>,
+    addresses: BTreeMap<String, Vec<IpAddr>>,
+    names: BTreeMap<IpAddr, String>,
+}
+
+impl Network {
+    fn contains(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.subnet.is_some_and(|subnet| subnet.contains(ip)),
+            IpAddr::V6(ip) => self.subnet6.is_some_and(|subnet| subnet.contains(ip)),
+        }
+    }
 }
 
 impl View {
@@ -57,22 +68,25 @@ impl View {
         }
         let mut view = Self::default();
         for network in &zone.networks {
-            let mut addresses: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
+            let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
             let mut names = BTreeMap::new();
             for endpoint in &network.endpoints {
-                view.attached.insert(endpoint.address, by_container[endpoint.container.as_str()].clone());
+                for address in endpoint.addresses() {
+                    view.attached.insert(address, by_container[endpoint.container.as_str()].clone());
+                }
                 for name in &endpoint.names {
-                    addresses.entry(name.to_ascii_lowercase()).or_default().push(endpoint.address);
+                    addresses.entry(name.to_ascii_lowercase()).or_default().extend(endpoint.addresses());
                 }
                 // The id is a name too, but the last that one wants to read.
                 let best = endpoint.names.iter().find(|n| !endpoint.container.starts_with(n.as_str()));
                 if let Some(name) = best.or_else(|| endpoint.names.first()) {
-                    names.insert(endpoint.address, name.clone());
+                    names.extend(endpoint.addresses().map(|address| (address, name.clone())));
                 }
             }
             view.networks.push(Network {
-                gateway: network.gateway.unwrap_or_else(|| network.subnet.gateway()),
+                gateway: network.listens_at(),
                 subnet: network.subnet,
+                subnet6: network.subnet6,
                 suffix: format!(".{}", network.name.as_str().to_ascii_lowercase()),
                 internal: network.internal,
                 addresses,
@@ -82,13 +96,13 @@ impl View {
         view
     }
 
-    pub(super) fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.networks.iter().map(|n| n.gateway)
+    pub(super) fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.networks.iter().filter_map(|n| n.gateway)
     }
 
     /// What to do with `packet`, which `client` sent to `gateway`. `turn` differs from query to query, so that
     /// containers that share a name take turns at being first; `datagram` limits the answer's length.
-    pub(super) fn decide(&self, packet: &[u8], client: Ipv4Addr, gateway: Ipv4Addr, turn: usize, datagram: bool) -> Decision {
+    pub(super) fn decide(&self, packet: &[u8], client: IpAddr, gateway: IpAddr, turn: usize, datagram: bool) -> Decision {
         let Ok(query) = Message::from_vec(packet) else {
             return match packet {
                 [a, b, flags, ..] if packet.len() >= 12 && flags & 0x80 == 0 => {
@@ -116,7 +130,7 @@ impl View {
             response.metadata.response_code = code;
             encode(&response)
         };
-        let asked = self.networks.iter().position(|n| n.gateway == gateway && n.subnet.contains(client));
+        let asked = self.networks.iter().position(|n| n.gateway == Some(gateway) && n.contains(client));
         let Some(asked) = asked else { return fail(response, ResponseCode::Refused) };
         let [question] = query.queries.as_slice() else { return fail(response, ResponseCode::FormErr) };
         if query.metadata.op_code != OpCode::Query {
@@ -163,25 +177,41 @@ fn known(visible: &[&Network], question: &Query, turn: usize) -> Option<Vec<Reco
         .iter()
         .find_map(|n| n.addresses.get(text))
         .or_else(|| visible.iter().find_map(|n| n.addresses.get(text.strip_suffix(n.suffix.as_str())?)))?;
-    if !matches!(question.query_type(), RecordType::A | RecordType::ANY) {
-        return Some(Vec::new());
-    }
-    let start = turn % addresses.len();
-    Some(addresses[start..].iter().chain(&addresses[..start]).map(|ip| record(RData::A(A(*ip)))).collect())
+    let kind = question.query_type();
+    let wanted = |ip: &IpAddr| kind == RecordType::ANY || kind == if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+    let mut records: Vec<Record> = addresses
+        .iter()
+        .filter(|ip| wanted(ip))
+        .map(|ip| match ip {
+            IpAddr::V4(ip) => record(RData::A(A(*ip))),
+            IpAddr::V6(ip) => record(RData::AAAA(AAAA(*ip))),
+        })
+        .collect();
+    let start = turn.checked_rem(records.len()).unwrap_or_default();
+    records.rotate_left(start);
+    Some(records)
 }
 
 /// Whether the question is about an address of these networks, which nobody outside knows anything about.
 fn within(visible: &[&Network], question: &Query) -> bool {
-    reverse(question.name()).is_some_and(|ip| visible.iter().any(|n| n.subnet.contains(ip)))
+    reverse(question.name()).is_some_and(|ip| visible.iter().any(|n| n.contains(ip)))
 }
 
-/// The address in `4.3.2.1.in-addr.arpa`.
-fn reverse(name: &Name) -> Option<Ipv4Addr> {
+/// The address in `4.3.2.1.in-addr.arpa`, or in the 32 digits before `ip6.arpa` (RFC 3596, 2.5).
+fn reverse(name: &Name) -> Option<IpAddr> {
     let text = name.to_ascii().to_ascii_lowercase();
-    let digits = text.trim_end_matches('.').strip_suffix(".in-addr.arpa")?;
-    let mut parts: Vec<&str> = digits.split('.').collect();
-    parts.reverse();
-    parts.join(".").parse().ok()
+    let text = text.trim_end_matches('.');
+    if let Some(digits) = text.strip_suffix(".in-addr.arpa") {
+        let mut parts: Vec<&str> = digits.split('.').collect();
+        parts.reverse();
+        return parts.join(".").parse().ok().map(|ip: Ipv4Addr| IpAddr::V4(ip));
+    }
+    let parts: Vec<&str> = text.strip_suffix(".ip6.arpa")?.split('.').collect();
+    if parts.len() != 32 || parts.iter().any(|part| part.len() != 1) {
+        return None;
+    }
+    let digits: String = parts.into_iter().rev().collect();
+    u128::from_str_radix(&digits, 16).ok().map(|ip| IpAddr::V6(Ipv6Addr::from(ip)))
 }
 
 fn encode(message: &Message) -> Decision {
@@ -200,17 +230,21 @@ mod tests {
     fn view() -> View {
         let endpoint = |container: &str, address: &str, names: &[&str]| Endpoint {
             container: container.into(),
-            address: address.parse().unwrap(),
+            address: address.parse().ok(),
+            address6: format!("fd00::{}", address.replace('.', ":")).parse().ok().filter(|_| address.starts_with("10.2.")),
             names: names.iter().map(|n| (*n).to_owned()).collect(),
         };
         let network = |name: &str, subnet: &str, internal, endpoints| ZoneNetwork {
             name: name.parse().unwrap(),
-            subnet: subnet.parse().unwrap(),
+            subnet: subnet.parse().ok(),
             gateway: None,
+            subnet6: (name != "front").then(|| if name == "back" { "fd00::10:2:0:0/112" } else { "fd07::/64" }.parse().unwrap()),
+            gateway6: None,
             internal,
             endpoints,
         };
         View::new(&Zone {
+            passes: BTreeSet::new(),
             networks: vec![
                 network(
                     "front",
@@ -224,6 +258,7 @@ mod tests {
                     true,
                     vec![endpoint("aa", "10.2.0.2", &["web"]), endpoint("cc", "10.2.0.3", &["db", "cc"])],
                 ),
+                network("only6", "", false, vec![Endpoint { address6: "fd07::7".parse().ok(), ..endpoint("dd", "", &["six"]) }]),
             ],
         })
     }
@@ -267,6 +302,29 @@ mod tests {
             ("example.org.", T::A, "10.2.0.3", "10.2.0.1", C::NXDomain, &none),
             ("example.org.", T::A, "10.2.0.2", "10.2.0.1", C::NoError, &["forward"]),
             ("example.org.", T::MX, "10.1.0.3", "10.1.0.1", C::NoError, &["forward"]),
+            ("web.", T::AAAA, "10.2.0.2", "10.2.0.1", C::NoError, &["fd00::10:2:0:2"]),
+            ("db.", T::AAAA, "10.1.0.2", "10.1.0.1", C::NoError, &["fd00::10:2:0:3"]),
+            ("db.", T::ANY, "10.1.0.2", "10.1.0.1", C::NoError, &["10.2.0.3", "fd00::10:2:0:3"]),
+            ("six.", T::AAAA, "fd07::7", "fd07::1", C::NoError, &["fd07::7"]),
+            ("six.", T::A, "fd07::7", "fd07::1", C::NoError, &none),
+            ("six.", T::A, "fd08::7", "fd07::1", C::Refused, &none),
+            (
+                "3.0.0.0.0.0.0.0.2.0.0.0.0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa.",
+                T::PTR,
+                "10.2.0.2",
+                "10.2.0.1",
+                C::NoError,
+                &["db.back."],
+            ),
+            (
+                "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.0.d.f.ip6.arpa.",
+                T::PTR,
+                "fd07::7",
+                "fd07::1",
+                C::NXDomain,
+                &none,
+            ),
+            ("1.0.d.f.ip6.arpa.", T::PTR, "fd07::7", "fd07::1", C::NoError, &["forward"]),
             ("web.", T::A, "10.9.0.3", "10.1.0.1", C::Refused, &none),
             ("web.", T::A, "10.1.0.3", "10.2.0.1", C::Refused, &none),
         ] {
@@ -277,7 +335,7 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_or_ignored() {
-        let (client, gateway) = (Ipv4Addr::new(10, 1, 0, 3), Ipv4Addr::new(10, 1, 0, 1));
+        let (client, gateway) = (Ipv4Addr::new(10, 1, 0, 3).into(), Ipv4Addr::new(10, 1, 0, 1).into());
         let decide = |packet: &[u8]| view().decide(packet, client, gateway, 0, true);
         assert!(matches!(decide(b""), Decision::Ignore));
         assert!(matches!(decide(&[0xff; 40]), Decision::Ignore));
@@ -287,21 +345,29 @@ mod tests {
     #[test]
     fn long_answers_are_truncated_for_datagrams() {
         let endpoints = (2..90)
-            .map(|i| Endpoint { container: i.to_string(), address: Ipv4Addr::new(10, 1, 0, i), names: ["many".into()].into() })
+            .map(|i| Endpoint {
+                container: i.to_string(),
+                address: Some(Ipv4Addr::new(10, 1, 0, i)),
+                address6: None,
+                names: ["many".into()].into(),
+            })
             .collect();
         let network = ZoneNetwork {
             name: "n".parse().unwrap(),
-            subnet: "10.1.0.0/24".parse().unwrap(),
+            subnet: "10.1.0.0/24".parse().ok(),
             gateway: None,
+            subnet6: None,
+            gateway6: None,
             internal: false,
             endpoints,
         };
-        let view = View::new(&Zone { networks: vec![network] });
+        let view = View::new(&Zone { networks: vec![network], passes: BTreeSet::new() });
         let mut query = Message::query();
         query.add_query(Query::query(Name::from_ascii("many.").unwrap(), RecordType::A));
         let packet = query.to_vec().unwrap();
         for (datagram, answers) in [(true, 0), (false, 88)] {
-            let decision = view.decide(&packet, Ipv4Addr::new(10, 1, 0, 3), Ipv4Addr::new(10, 1, 0, 1), 7, datagram);
+            let decision =
+                view.decide(&packet, Ipv4Addr::new(10, 1, 0, 3).into(), Ipv4Addr::new(10, 1, 0, 1).into(), 7, datagram);
             let Decision::Answer(bytes) = decision else { panic!() };
             let message = Message::from_vec(&bytes).unwrap();
             assert_eq!(message.metadata.truncation, datagram);

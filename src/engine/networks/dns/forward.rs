@@ -25,9 +25,9 @@ pub(super) struct Upstream {
 
 impl Upstream {
     /// `own` are the addresses that this process listens at, which must not be asked.
-    pub(super) async fn ask(&self, query: &[u8], own: &[Ipv4Addr], stream: bool) -> Option<Vec<u8>> {
+    pub(super) async fn ask(&self, query: &[u8], own: &[IpAddr], stream: bool) -> Option<Vec<u8>> {
         for server in self.servers() {
-            if matches!(server.ip(), IpAddr::V4(ip) if own.contains(&ip)) {
+            if own.contains(&server.ip()) {
                 continue;
             }
             let attempt = async { if stream { by_stream(server, query).await } else { by_datagram(server, query).await } };

@@ -3,12 +3,13 @@
 
 mod answer;
 mod forward;
+mod pass;
 mod server;
 pub(super) mod zone;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -18,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use self::forward::Upstream;
 use self::server::ServerError;
-use self::zone::{Files, Serving, Zone};
+use self::zone::{Files, SPEAKS, Serving, Zone};
 use super::error::NetworkError;
 use crate::engine::rootless;
 use crate::files::{self, FileError, Lock};
@@ -171,8 +172,13 @@ impl Dns {
         Ok(Lock::is_held(&self.files.lock())?)
     }
 
+    /// Whether a server runs that an older version has started, which understands less of a zone than this one says.
+    pub(super) fn is_old(&self) -> Result<bool, NetworkError> {
+        Ok(self.is_alive()? && self.serving()?.is_some_and(|serving| serving.speaks < SPEAKS))
+    }
+
     /// What keeps the server from listening at `gateway`; `None` when it listens.
-    pub(super) fn fault(&self, gateway: Ipv4Addr) -> Result<Option<String>, NetworkError> {
+    pub(super) fn fault(&self, gateway: IpAddr) -> Result<Option<String>, NetworkError> {
         if !self.is_alive()? {
             return Ok(Some("its DNS server does not run".to_owned()));
         }
@@ -180,7 +186,7 @@ impl Dns {
     }
 
     /// Starts the server where it does not run, and waits until it listens at `gateways`, whose zone is published.
-    pub(super) fn ensure(&self, gateways: &[Ipv4Addr]) -> Result<(), NetworkError> {
+    pub(super) fn ensure(&self, gateways: &[IpAddr]) -> Result<(), NetworkError> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(200);
         loop {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,8 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::{Decision, View};
 use super::forward::{Upstream, framed};
-use super::zone::{Files, Gateway, Serving, Zone};
+use super::pass::Passes;
+use super::zone::{Files, Gateway, SPEAKS, Serving, Zone};
 use crate::files::{self, FileError};
 use crate::sys::async_fd;
 
@@ -62,7 +63,8 @@ pub(super) async fn serve(files: &Files, upstream: Upstream, ready: impl FnOnce(
     let changes = watch(files.folder())?;
     let shared =
         Arc::new(Shared { view: RwLock::default(), upstream, room: Semaphore::new(IN_FLIGHT), turn: AtomicUsize::new(0) });
-    let mut sockets: BTreeMap<Ipv4Addr, Vec<JoinHandle<()>>> = BTreeMap::new();
+    let mut sockets: BTreeMap<IpAddr, Vec<JoinHandle<()>>> = BTreeMap::new();
+    let mut passes = Passes::default();
     let mut ready = Some(ready);
     loop {
         let zone = read_zone(files)?;
@@ -72,8 +74,9 @@ pub(super) async fn serve(files: &Files, upstream: Upstream, ready: impl FnOnce(
         let view = Arc::new(View::new(&zone));
         *shared.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
         let failed = listen_at(&view, &shared, &mut sockets);
+        let again = passes.become_those(&zone.passes) || !failed.is_empty();
         let gateways = view.gateways().map(|address| Gateway { address, error: failed.get(&address).cloned() }).collect();
-        let serving = Serving { pid: std::process::id(), gateways };
+        let serving = Serving { pid: std::process::id(), speaks: SPEAKS, gateways };
         let text = serde_json::to_vec(&serving).map_err(ServerError::Encode)?;
         if files::read_if_there(&files.serving())?.as_deref() != Some(text.as_slice()) {
             files::publish(&files.serving(), &text, 0o600)?;
@@ -83,7 +86,7 @@ pub(super) async fn serve(files: &Files, upstream: Upstream, ready: impl FnOnce(
         }
         tokio::select! {
             changed = next_change(&changes, files.folder()) => changed?,
-            () = sleep(RETRY), if !failed.is_empty() => {}
+            () = sleep(RETRY), if again => {}
         }
     }
 }
@@ -133,12 +136,8 @@ async fn next_change(changes: &AsyncFd<OwnedFd>, folder: &Path) -> Result<(), Se
 }
 
 /// Opens what is missing, closes what is not wanted any more, and returns what could not be opened.
-fn listen_at(
-    view: &View,
-    shared: &Arc<Shared>,
-    sockets: &mut BTreeMap<Ipv4Addr, Vec<JoinHandle<()>>>,
-) -> BTreeMap<Ipv4Addr, String> {
-    let wanted: Vec<Ipv4Addr> = view.gateways().collect();
+fn listen_at(view: &View, shared: &Arc<Shared>, sockets: &mut BTreeMap<IpAddr, Vec<JoinHandle<()>>>) -> BTreeMap<IpAddr, String> {
+    let wanted: Vec<IpAddr> = view.gateways().collect();
     sockets.retain(|gateway, tasks| {
         let keep = wanted.contains(gateway);
         if !keep {
@@ -167,30 +166,34 @@ fn listen_at(
     failed
 }
 
-fn open(gateway: Ipv4Addr) -> io::Result<(UdpSocket, TcpListener)> {
+fn open(gateway: IpAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let datagrams: std::net::UdpSocket = bound(gateway, SocketType::DGRAM)?.into();
     let streams = bound(gateway, SocketType::STREAM)?;
     listen(&streams, 128)?;
     Ok((UdpSocket::from_std(datagrams)?, TcpListener::from_std(streams.into())?))
 }
 
-fn bound(gateway: Ipv4Addr, kind: SocketType) -> io::Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+fn bound(gateway: IpAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if gateway.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     if kind == SocketType::STREAM {
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     // The bridge may be away for a moment, or forever: the socket need not care.
-    sockopt::set_ip_freebind(&socket, true)?;
-    bind(&socket, &SocketAddrV4::new(gateway, PORT))?;
+    if gateway.is_ipv6() {
+        sockopt::set_ipv6_freebind(&socket, true)?;
+    } else {
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
+    bind(&socket, &SocketAddr::new(gateway, PORT))?;
     Ok(socket)
 }
 
-async fn serve_datagrams(socket: Arc<UdpSocket>, gateway: Ipv4Addr, shared: Arc<Shared>) {
+async fn serve_datagrams(socket: Arc<UdpSocket>, gateway: IpAddr, shared: Arc<Shared>) {
     let mut buffer = vec![0; 4096];
     loop {
         let (length, client) = match socket.recv_from(&mut buffer).await {
-            Ok((length, SocketAddr::V4(client))) => (length, client),
-            Ok(_) => continue,
+            Ok(received) => received,
             // What a client's closed port sends back is reported here; it is no trouble of ours.
             Err(_) => {
                 sleep(Duration::from_millis(1)).await;
@@ -199,14 +202,14 @@ async fn serve_datagrams(socket: Arc<UdpSocket>, gateway: Ipv4Addr, shared: Arc<
         };
         let packet = &buffer[..length];
         let view = shared.view();
-        match view.decide(packet, *client.ip(), gateway, shared.turn.fetch_add(1, Ordering::Relaxed), true) {
+        match view.decide(packet, client.ip(), gateway, shared.turn.fetch_add(1, Ordering::Relaxed), true) {
             Decision::Ignore => {}
             Decision::Answer(bytes) => drop(socket.send_to(&bytes, client).await),
             Decision::Forward { failed } => {
                 let (socket, shared, packet) = (Arc::clone(&socket), Arc::clone(&shared), packet.to_vec());
                 tokio::spawn(async move {
                     let Ok(_place) = shared.room.try_acquire() else { return };
-                    let own: Vec<Ipv4Addr> = view.gateways().collect();
+                    let own: Vec<IpAddr> = view.gateways().collect();
                     let answer = shared.upstream.ask(&packet, &own, false).await.unwrap_or(failed);
                     drop(socket.send_to(&answer, client).await);
                 });
@@ -215,14 +218,13 @@ async fn serve_datagrams(socket: Arc<UdpSocket>, gateway: Ipv4Addr, shared: Arc<
     }
 }
 
-async fn serve_streams(listener: TcpListener, gateway: Ipv4Addr, shared: Arc<Shared>) {
+async fn serve_streams(listener: TcpListener, gateway: IpAddr, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, SocketAddr::V4(client))) => {
+            Ok((stream, client)) => {
                 let shared = Arc::clone(&shared);
-                tokio::spawn(async move { drop(serve_stream(stream, *client.ip(), gateway, &shared).await) });
+                tokio::spawn(async move { drop(serve_stream(stream, client.ip(), gateway, &shared).await) });
             }
-            Ok(_) => {}
             // Too many open files, most likely: wait for some to be closed.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
@@ -230,7 +232,7 @@ async fn serve_streams(listener: TcpListener, gateway: Ipv4Addr, shared: Arc<Sha
 }
 
 /// Errors end one client's connection, which is how it hears of them.
-async fn serve_stream(mut stream: TcpStream, client: Ipv4Addr, gateway: Ipv4Addr, shared: &Shared) -> io::Result<()> {
+async fn serve_stream(mut stream: TcpStream, client: IpAddr, gateway: IpAddr, shared: &Shared) -> io::Result<()> {
     let Ok(_place) = shared.room.try_acquire() else { return Ok(()) };
     loop {
         let length = timeout(IDLE, stream.read_u16()).await??;
@@ -241,7 +243,7 @@ async fn serve_stream(mut stream: TcpStream, client: Ipv4Addr, gateway: Ipv4Addr
             Decision::Ignore => return Ok(()),
             Decision::Answer(bytes) => bytes,
             Decision::Forward { failed } => {
-                let own: Vec<Ipv4Addr> = view.gateways().collect();
+                let own: Vec<IpAddr> = view.gateways().collect();
                 shared.upstream.ask(&packet, &own, true).await.unwrap_or(failed)
             }
         };

@@ -20,6 +20,7 @@ use crate::model::spec::Subnet;
 use crate::sys::netns;
 
 mod faults;
+mod ipv6;
 mod reach;
 
 /// Not a test: the program that the tests' DNS servers run as, and those that delete links. See [`Host::networks`].
@@ -129,7 +130,13 @@ fn name(text: &str) -> Name {
 }
 
 fn join(network: &str, names: &[&str]) -> Join {
-    Join { network: name(network), names: names.iter().map(|n| (*n).to_owned()).collect(), ipv4_address: None, mac: None }
+    Join {
+        network: name(network),
+        names: names.iter().map(|n| (*n).to_owned()).collect(),
+        ipv4_address: None,
+        ipv6_address: None,
+        mac: None,
+    }
 }
 
 fn mappings(texts: &[&str]) -> BTreeSet<PortMapping> {
@@ -142,7 +149,7 @@ fn internal() -> NetworkSpec {
 
 impl Attached {
     fn address(&self, network: &str) -> Ipv4Addr {
-        self.given.endpoints[network].address
+        self.given.endpoints[network].address.unwrap()
     }
 }
 
@@ -154,8 +161,12 @@ struct Echo {
 
 impl Echo {
     fn start(namespace: &OwnedFd, port: u16) -> Self {
+        Self::at(namespace, ([0, 0, 0, 0], port).into())
+    }
+
+    fn at(namespace: &OwnedFd, address: SocketAddr) -> Self {
         let (listener, datagrams) =
-            inside(namespace, || (TcpListener::bind(("0.0.0.0", port)).unwrap(), UdpSocket::bind(("0.0.0.0", port)).unwrap()));
+            inside(namespace, || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap()));
         listener.set_nonblocking(true).unwrap();
         datagrams.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -163,7 +174,7 @@ impl Echo {
         let streams = std::thread::spawn(move || {
             while !one.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    Ok((mut stream, peer)) => drop(stream.write_all(peer.ip().to_string().as_bytes())),
+                    Ok((mut stream, peer)) => drop(stream.write_all(peer.ip().to_canonical().to_string().as_bytes())),
                     Err(_) => std::thread::sleep(Duration::from_millis(2)),
                 }
             }
@@ -172,7 +183,7 @@ impl Echo {
             let mut buffer = [0; 64];
             while !two.load(Ordering::Relaxed) {
                 if let Ok((_, peer)) = datagrams.recv_from(&mut buffer) {
-                    drop(datagrams.send_to(peer.ip().to_string().as_bytes(), peer));
+                    drop(datagrams.send_to(peer.ip().to_canonical().to_string().as_bytes(), peer));
                 }
             }
         });
@@ -190,16 +201,17 @@ impl Drop for Echo {
 const SHORT: Duration = Duration::from_millis(400);
 
 /// Who `to` sees us as.
-fn tcp(to: (Ipv4Addr, u16)) -> Result<String, ErrorKind> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), SHORT).map_err(|e| e.kind())?;
+fn tcp(to: impl Into<SocketAddr>) -> Result<String, ErrorKind> {
+    let mut stream = TcpStream::connect_timeout(&to.into(), SHORT).map_err(|e| e.kind())?;
     stream.set_read_timeout(Some(SHORT)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(|e| e.kind())?;
     Ok(text)
 }
 
-fn udp(to: (Ipv4Addr, u16)) -> Result<String, ErrorKind> {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+fn udp(to: impl Into<SocketAddr>) -> Result<String, ErrorKind> {
+    let to = to.into();
+    let socket = UdpSocket::bind(if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }).unwrap();
     socket.set_read_timeout(Some(SHORT)).unwrap();
     socket.connect(to).map_err(|e| e.kind())?;
     socket.send(b"?").map_err(|e| e.kind())?;
@@ -209,8 +221,8 @@ fn udp(to: (Ipv4Addr, u16)) -> Result<String, ErrorKind> {
 }
 
 /// What busybox makes of a name, asking `server`.
-fn lookup(what: &str, server: Ipv4Addr) -> String {
-    let output = Command::new("busybox").args(["nslookup", what, &server.to_string()]).output().unwrap();
+fn lookup(what: &str, server: impl Into<std::net::IpAddr>) -> String {
+    let output = Command::new("busybox").args(["nslookup", what, &server.into().to_string()]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 

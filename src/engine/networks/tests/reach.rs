@@ -13,8 +13,8 @@ fn containers_find_and_reach_each_other() {
 
     let web = host.wait(networks.attach(&id(1), &[join("front", &["web", "www"])], &BTreeSet::new())).unwrap();
     let db = host.wait(networks.attach(&id(2), &[join("front", &["db"])], &BTreeSet::new())).unwrap();
-    let gateway = front.subnet.gateway();
-    assert_eq!(web.given.nameservers, [gateway]);
+    let gateway = front.subnet.unwrap().gateway();
+    assert_eq!(web.given.nameservers, [std::net::IpAddr::V4(gateway)]);
     assert_ne!(web.address("front"), db.address("front"));
     let _web = Echo::start(&web.netns, 80);
     inside(&db.netns, || {
@@ -131,7 +131,10 @@ fn networks_are_apart_and_internal_ones_have_no_way_out() {
     });
     drop(loopback);
     // It is in both: it reaches both, has a way out, and finds all names by the one name server.
-    assert_eq!(two.given.nameservers, [host.wait(async { networks.get(&name("two")).unwrap().unwrap().subnet.gateway() })]);
+    assert_eq!(
+        two.given.nameservers,
+        [host.wait(async { networks.get(&name("two")).unwrap().unwrap().subnet.unwrap().gateway() })]
+    );
     inside(&two.netns, || {
         assert!(tcp((inner.address("inner"), 80)).is_ok());
         assert!(tcp((ELSEWHERE, 90)).is_ok());
