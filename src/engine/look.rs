@@ -37,8 +37,10 @@ impl Engine {
             .iter()
             .filter_map(|record| Some(Live { inside: inside(record), ..live(&record.id, states.get(&record.id)?, None)? }))
             .collect();
-        let mut network = parts.networks.observe(&live).await?;
-        let mut faults = if closely { self.faults(&records, &states).await? } else { BTreeMap::new() };
+        let faults = async { if closely { self.faults(&records, &states).await } else { Ok(BTreeMap::new()) } };
+        // Both ask the kernel, and neither waits for the other.
+        let network = async { Ok::<_, EngineError>(parts.networks.observe(&live).await?) };
+        let (mut network, mut faults) = tokio::try_join!(network, faults)?;
         let containers = records
             .into_iter()
             .filter_map(|record| {

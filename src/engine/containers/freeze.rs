@@ -35,10 +35,15 @@ impl Containers {
         Ok(Some(frozen))
     }
 
+    /// Whether somebody has made it stand still for a moment, and has not let it go on yet.
+    pub(super) fn is_held_still(&self, id: &ContainerId) -> bool {
+        self.instance.container_run_dir(id).join(MARKER).exists()
+    }
+
     /// Lets a container go on that a killed process left frozen. The caller holds it.
     pub(super) fn thaw_left(&self, id: &ContainerId) -> Result<(), ContainersError> {
         let marker = self.instance.container_run_dir(id).join(MARKER);
-        if marker.exists() {
+        if self.is_held_still(id) {
             match self.kin(id)? {
                 Some(kin) => kin.thaw().map_err(ContainersError::Processes)?,
                 None => Cgroup::at(&self.cgroup(id)?)?.thaw()?,

@@ -59,6 +59,10 @@ impl Containers {
     }
 
     fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
+        // One that runs, and has a monitor that says so, has left nothing behind.
+        if matches!(self.state(id)?, ContainerState::Running { .. }) && !self.is_held_still(id) {
+            return Ok(());
+        }
         // Whoever holds it is starting it or removing it, and a monitor clears up by itself.
         let Some(_held) = self.try_hold(id)? else { return Ok(()) };
         self.thaw_left(id)?;
