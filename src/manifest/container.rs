@@ -91,10 +91,13 @@ pub(super) fn read(reader: &mut Reader, name: Name, at: Place, node: &Node) -> O
 
     let mounts = super::mounts::read(reader, &f, &mut spec.mounts);
     let mut optional = BTreeSet::new();
-    let mut depends_on: Vec<(Name, Place)> = f
-        .get("depends_on")
-        .map(|node| lifecycle::depends_on(reader, node, &mut spec.depends_on, &mut optional))
-        .unwrap_or_default();
+    let mut depends_on: Vec<(Name, Place)> =
+        f.get("depends_on").map(|node| lifecycle::depends_on(reader, node, &mut spec, &mut optional)).unwrap_or_default();
+    // Compose has no word for containers of other stacks, and leaves `x-` fields to others.
+    let extension = f.get("x-setpoint").and_then(|node| reader.fields(node, &fields::CONTAINER_EXTENSION));
+    if let Some(node) = extension.as_ref().and_then(|f| f.get("depends_on")) {
+        depends_on.extend(lifecycle::depends_on(reader, node, &mut spec, &mut optional));
+    }
     let mut links = Vec::new();
     for item in f.get("links").map(|node| reader.list(node)).unwrap_or_default() {
         let Some(text) = reader.text(item) else { continue };

@@ -16,7 +16,7 @@ mod resources;
 pub(super) use builds::{BUILD, BUILD_SECRET, BUILDS};
 pub(super) use compose::{INCLUDE, WITHOUT_EFFECT};
 pub(super) use lifecycle::{
-    DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ROLLBACK, STACK_UPDATE, ULIMIT, UPDATE,
+    CONTAINER_EXTENSION, DEPENDENCY, DEPLOY, HOOK, LIMITS, PRE_START, RESOURCES, RESTART, ROLLBACK, STACK_UPDATE, ULIMIT, UPDATE,
 };
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
@@ -270,8 +270,9 @@ pub(super) static CONTAINER: Table = Table {
         field(
             "depends_on",
             Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
-            "Containers that must be there before",
+            "Containers that must be there before: NAME, or STACK/NAME of another stack",
         ),
+        field("x-setpoint", Form::Object(&CONTAINER_EXTENSION), "In a compose file: what Compose does not know"),
         field("links", Form::List(&Form::Text), "Containers that must be there before: NAME, or NAME:ALIAS with a further name"),
         field("update_after", NAME, "Where both are replaced, it is after this container runs again, and is healthy if checked"),
         field("rollback_after", NAME, "The same on the way back to what they were, where `rollback_config` is given"),

@@ -1,8 +1,8 @@
 //! Reads a container's life: what it waits for, how many there are, when it starts again, and its hooks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::model::spec::{Condition, Dependency, Hook};
+use crate::model::spec::{Beyond, Condition, ContainerSpec, Dependency, Hook};
 use crate::model::{Name, RestartPolicy};
 
 use super::declared::{PreStart, Replicas};
@@ -44,11 +44,12 @@ pub(super) fn restart_policy(reader: &mut Reader, node: &Node) -> Option<Restart
     }
 }
 
-/// The dependencies with their places. Those that need not be there go to `optional` too.
+/// The dependencies on containers of the same stack, with their places. Those that need not be there go to `optional` too, and
+/// those of other stacks into the specification only.
 pub(super) fn depends_on(
     reader: &mut Reader,
     node: &Node,
-    found: &mut BTreeMap<Name, Dependency>,
+    spec: &mut ContainerSpec,
     optional: &mut BTreeSet<Name>,
 ) -> Vec<(Name, Place)> {
     let conditions = [
@@ -60,27 +61,41 @@ pub(super) fn depends_on(
     match &node.value {
         Value::Map(entries) => {
             for (key, value) in entries {
-                let Some(name) = reader.parse_text::<Name>(key.at, &key.text) else { continue };
                 let mut dependency = Dependency::default();
+                let mut required = true;
                 if !matches!(value.value, Value::Null)
                     && let Some(f) = reader.fields(value, &fields::DEPENDENCY)
                 {
                     let condition = f.get("condition").and_then(|node| reader.choice(node, &conditions));
                     dependency.condition = condition.unwrap_or_default();
                     dependency.restart = f.get("restart").and_then(|node| reader.boolean(node)).unwrap_or_default();
-                    if f.get("required").and_then(|node| reader.boolean(node)) == Some(false) {
-                        optional.insert(name.clone());
-                    }
+                    required = f.get("required").and_then(|node| reader.boolean(node)).unwrap_or(true);
+                }
+                if key.text.contains('/') {
+                    let Some(other) = reader.parse_text(key.at, &key.text) else { continue };
+                    let Dependency { condition, restart } = dependency;
+                    spec.depends_beyond.insert(other, Beyond { condition, restart, optional: !required });
+                    continue;
+                }
+                let Some(name) = reader.parse_text::<Name>(key.at, &key.text) else { continue };
+                if !required {
+                    optional.insert(name.clone());
                 }
                 places.push((name.clone(), key.at));
-                found.insert(name, dependency);
+                spec.depends_on.insert(name, dependency);
             }
         }
         _ => {
             for item in reader.list(node) {
-                let Some(name) = reader.parse::<Name>(item) else { continue };
+                let Some(text) = reader.word(item) else { continue };
+                if text.contains('/') {
+                    let Some(other) = reader.parse_text(item.at, text) else { continue };
+                    spec.depends_beyond.insert(other, Beyond::default());
+                    continue;
+                }
+                let Some(name) = reader.parse_text::<Name>(item.at, text) else { continue };
                 places.push((name.clone(), item.at));
-                found.insert(name, Dependency::default());
+                spec.depends_on.insert(name, Dependency::default());
             }
         }
     }

@@ -107,6 +107,12 @@ pub(super) fn resolve(
 
     let commits = commits(&desired, &sources, &containers, &broken, problems);
     dependencies(&containers, &commits, &broken, problems);
+    for placed in containers.values() {
+        for other in placed.spec.spec.depends_beyond.keys().filter(|other| other.stack == stack) {
+            let hint = format!("write `{}`: it is of this stack", other.name);
+            problems.error_hint(placed.spec.image_at, format!("`{other}` is no container of another stack"), hint);
+        }
+    }
     let mut wanted = images::Wanted::new();
     let mut addresses = HashMap::new();
     for (name, placed) in containers {

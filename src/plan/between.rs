@@ -80,6 +80,7 @@ fn container(before: &Placed<ContainerSpec>, after: &Placed<ContainerSpec>) -> V
     causes.extend(compare(&before.spec, &after.spec).1);
     // What plans need not act on is a difference all the same.
     causes.extend(fields("spec.depends_on", &before.spec.depends_on, &after.spec.depends_on));
+    causes.extend(fields("spec.depends_beyond", &before.spec.depends_beyond, &after.spec.depends_beyond));
     causes
 }
 

@@ -111,7 +111,7 @@ mod tests {
             "device_cgroup_rules": ["c 1:1 r"], "group_add": ["a"], "volumes_from": [{"container": "a", "read_only": true}],
             "dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["a"], "mac_address": "02:42:ac:11:00:02",
             "oom_score_adj": 1, "expose": ["80/tcp"], "publish_all": true, "annotations": {"a": "b"},
-            "external_links": {"a": "b"}, "update_after": "a", "rollback_after": "a",
+            "external_links": {"a": "b"}, "depends_beyond": {"a/b": {"condition": "service_started"}}, "update_after": "a", "rollback_after": "a",
             "update_config": {"monitor": "1s"}, "rollback_config": {"delay": "1s"}, "post_start": [{"command": ["a"]}], "pre_stop": [{"command": ["a"]}],
         });
         spec.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());

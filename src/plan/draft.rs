@@ -243,7 +243,9 @@ impl<'a> Draft<'a> {
             };
             let (needs, after) = (before(Edge::Need), before(Edge::After));
             let is_new = container.is_none() && resource.kind == Kind::Container && *action != Action::Remove;
-            let stake = stakes.get(&resource.name).filter(|_| resource.kind == Kind::Container && is_staked(*action));
+            let stake = stakes
+                .get(&resource.name)
+                .filter(|_| resource.kind == Kind::Container && is_staked(*action) && !target.contains('/'));
             position[node.index()] = Some(steps.len());
             steps.push(Step {
                 action: *action,
@@ -363,7 +365,7 @@ fn rank(draught: &Draught) -> u8 {
         (Action::Repair | Action::Update | Action::Reload, _) => 5,
         (Action::Create, _) => 6,
         (Action::Start, _) => 7,
-        (Action::Wait(WaitFor::Healthy | WaitFor::Completed) | Action::Watch(_) | Action::Switch, _) => 8,
+        (Action::Wait(_) | Action::Watch(_) | Action::Switch, _) => 8,
         (Action::Delay(_), _) => 9,
         (Action::Push, _) => 9,
     }

@@ -6,6 +6,7 @@ use crate::model::Name;
 use crate::model::spec::{ContainerSpec, Probe};
 use crate::observed::{Container, ContainerState};
 
+use super::beyond;
 use super::draft::Draft;
 use super::replace;
 use super::step::{Action, Cause, Kind, WaitFor};
@@ -22,6 +23,7 @@ pub(super) fn followers(draft: &mut Draft<'_>) {
         }
         let mut causes: Vec<Cause> = shared(draft, spec).into_iter().collect();
         causes.extend(followed(draft, spec, old));
+        causes.extend(beyond::followed(draft, spec, old));
         if causes.is_empty() {
             continue;
         }

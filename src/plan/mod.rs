@@ -10,6 +10,7 @@
 //! so, and hands the answers in with what was observed. Without an answer, an image that is here is the one that is meant.
 
 mod between;
+pub mod beyond;
 mod built;
 mod classes;
 mod draft;
@@ -53,6 +54,8 @@ pub enum Obstacle {
     ExternalMissing { resource: Resource, name: Name },
     #[error("steps need each other in a circle: {}", .resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Circle { resources: Vec<Resource> },
+    #[error("{resource}: containers of several stacks depend on each other in a circle: {way}")]
+    CircleBeyond { resource: Resource, way: String },
 }
 
 impl Obstacle {
@@ -71,7 +74,7 @@ impl Obstacle {
             Self::ExternalMissing { resource, .. } => {
                 format!("create it, or declare {resource} without `external`")
             }
-            Self::Circle { .. } => "remove one of the dependencies".to_owned(),
+            Self::Circle { .. } | Self::CircleBeyond { .. } => "remove one of the dependencies".to_owned(),
         }
     }
 }
@@ -86,7 +89,7 @@ fn owner_text(owner: Option<&Owner>) -> String {
 /// A pass, and why it is there.
 type Pass = (&'static str, fn(&mut Draft<'_>));
 
-const PASSES: [Pass; 21] = [
+const PASSES: [Pass; 23] = [
     ("a packet filter that lacks something is made whole", steps::firewall),
     ("images come first: nothing is stopped for an image that cannot be had", images::images),
     ("networks are made, made anew or repaired", steps::networks),
@@ -97,12 +100,14 @@ const PASSES: [Pass; 21] = [
     ("whoever is replaced is watched, where it says so", replace::watches),
     ("who is replaced after another one waits until that one is well", followers::rolled),
     ("what is to start may need others to run once more", steps::revive_dependencies),
+    ("what is to start waits for what it needs of other stacks", beyond::waits),
     ("what is no longer declared goes", steps::removals),
     ("a container is made of its image, networks and volumes", order::references),
     ("stop, remove, create, start: in this order", order::verbs),
     ("of two that are there at once the new one is well before the old one goes", replace::switches),
     ("a network goes after the containers that are attached to it, and comes back before them", order::networks),
     ("what depends on others starts after them, and once they are healthy or completed", order::dependencies),
+    ("what waits for other stacks neither starts nor stops before", beyond::order),
     ("what others depend on stops after them", order::stops),
     ("names, ports and addresses are free before they are taken again", order::takings),
     ("a volume goes after all that mounted it", order::volumes),

@@ -20,6 +20,7 @@ pub fn of_commit(container: &ContainerSpec, image: Digest, commit: &Commit) -> D
     spec.restart = RestartPolicy::No;
     spec.limits = ResourceLimits::default();
     spec.depends_on.clear();
+    spec.depends_beyond.clear();
     // Plain data always has a JSON form.
     let spec = serde_json::to_string(&spec).unwrap_or_default();
     let Commit { container, changes, author, message } = commit;

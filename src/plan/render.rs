@@ -120,8 +120,9 @@ fn entries(plan: &Plan) -> Vec<Entry<'_>> {
         // A wait is an entry of its own: it is about others.
         let wait = if step.action.only_waits() { step.action.verb() } else { "" };
         // A container that is removed because it is one too many is not the one that is declared, and each place that an
-        // image is pushed to is one of its own.
-        let own = (step.causes.contains(&Cause::NotDeclared) || step.action == Action::Push).then_some(&step.target);
+        // image is pushed to is one of its own, as is each container of another stack.
+        let is_own = step.causes.contains(&Cause::NotDeclared) || step.action == Action::Push || step.beyond().is_some();
+        let own = is_own.then_some(&step.target);
         let at = *index.entry((&step.resource, wait, own)).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
@@ -181,11 +182,15 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
     let (mut title, mut object, mut bytes) = (String::new(), None, 0);
     if let Some(step) = steps.first() {
         title = step.resource.to_string();
+        if step.beyond().is_some() {
+            title.clone_from(&step.target);
+        }
         if step.resource.kind == Kind::Image {
             (object, bytes) = image(plan, step);
             causes.retain(|cause| !matches!(cause, Cause::Changed { field, .. } if field == DIGEST));
         }
         match step.action {
+            Action::Wait(WaitFor::Started) => title.push_str(" started"),
             Action::Wait(WaitFor::Healthy) => title.push_str(" healthy"),
             Action::Wait(WaitFor::Completed) => title.push_str(" completed"),
             Action::Watch(span) if span == Span::default() => object = Some("until it is well".to_owned()),

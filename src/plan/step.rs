@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::spec::FailureAction;
+use crate::model::spec::{Elsewhere, FailureAction};
 use crate::model::{ContainerId, Digest, ImageRef, Name, Span};
 use crate::observed::Answer;
 
@@ -41,7 +41,7 @@ pub struct Step {
     pub action: Action,
     pub resource: Resource,
     /// The resource's name in the engine; an image's reference, or the one that it is pushed to; `firewall` for the packet
-    /// filter.
+    /// filter; `STACK/NAME` for a container of another stack that this one waits for.
     pub target: String,
     /// Which container is meant, where it exists already.
     pub container: Option<ContainerId>,
@@ -61,6 +61,13 @@ pub struct Step {
     /// What it means when it fails, where it is part of an update that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stake: Option<Stake>,
+}
+
+impl Step {
+    /// The container of another stack that is waited for, where it is such a step.
+    pub fn beyond(&self) -> Option<Elsewhere> {
+        if matches!(self.action, Action::Wait(_)) { self.target.parse().ok() } else { None }
+    }
 }
 
 /// What a failure of one container means for the update of all.
@@ -179,6 +186,7 @@ impl Action {
             Self::Update => "update",
             Self::Reload => "reload",
             Self::Repair => "repair",
+            Self::Wait(WaitFor::Started) => "wait until started",
             Self::Wait(WaitFor::Healthy) => "wait until healthy",
             Self::Wait(WaitFor::Completed) => "wait until completed",
             Self::Switch => "switch",
@@ -196,6 +204,8 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitFor {
+    /// Only of a container of another stack.
+    Started,
     Healthy,
     Completed,
 }

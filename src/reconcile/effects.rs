@@ -19,9 +19,10 @@ use crate::engine::{Engine, EngineError, Kind as EngineKind, NewContainer};
 use crate::files::{self, FileError};
 use crate::manifest::Desired;
 use crate::model::build::BuildSink;
-use crate::model::spec::{ContainerSpec, Mount};
+use crate::model::spec::{ContainerSpec, Elsewhere, Mount};
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink, Span};
 use crate::observed::{Answer, ContainerState, Health};
+use crate::plan::beyond::{self, Standing};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,8 @@ pub(super) enum EffectError {
     Exited { name: Name, code: i32, expected: &'static str },
     #[error("{name} is not well {}: {why}", during(*.span))]
     Unwell { name: Name, span: Span, why: String },
+    #[error("{other} is not {wanted} after {}s: {why}", BEYOND.as_secs())]
+    Beyond { other: Elsewhere, wanted: &'static str, why: String },
     #[error("{name} is not running, and something waits for it")]
     NotRunning { name: Name },
 }
@@ -84,6 +87,10 @@ impl EffectError {
             Self::NoHealthcheck { .. } => {
                 Some("give it a `healthcheck`, or depend on it with `condition: service_started`".into())
             }
+            Self::Beyond { other, .. } => Some(format!(
+                "apply the stack `{}`, or look at it with `setpoint why {other}`; a daemon tries again by itself",
+                other.stack
+            )),
             Self::Unanswered { .. }
             | Self::LongSecret { .. }
             | Self::Key(_)
@@ -247,6 +254,9 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         tokio::time::sleep(span.0).await;
         return Ok(());
     }
+    if let (Action::Wait(condition), Some(other)) = (action, step.beyond()) {
+        return wait_beyond(engine, &other, condition).await;
+    }
     // A container that an earlier step of this plan creates has no id in the plan: it goes by its name.
     let id = match (&step.container, &step.aside) {
         (Some(id), _) => id.clone(),
@@ -314,6 +324,8 @@ fn put_configs(engine: &Engine, desired: &Desired, step: &Step, spec: &Container
 
 /// How often a condition is looked at: one small file is read each time.
 const LOOK: Duration = Duration::from_millis(25);
+/// How long a container of another stack may be far from what it is waited for to be.
+const BEYOND: Duration = Duration::from_secs(60);
 
 async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor) -> Result<(), EffectError> {
     loop {
@@ -332,11 +344,42 @@ async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor
             (WaitFor::Completed, ContainerState::Exited { code, .. }) => {
                 return Err(EffectError::Exited { name: name.clone(), code, expected: "0" });
             }
+            (WaitFor::Started, ContainerState::Running { .. } | ContainerState::Exited { .. }) => return Ok(()),
             (_, ContainerState::Created | ContainerState::Lost) => return Err(EffectError::NotRunning { name: name.clone() }),
             (_, ContainerState::Restarting { .. }) | (WaitFor::Completed, ContainerState::Running { .. }) => {}
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Waits for a container of another stack, whichever that is: it may be made anew meanwhile. One that is on its way has all the
+/// time that it takes; for another one to come on its way there is [`BEYOND`].
+async fn wait_beyond(engine: &Engine, other: &Elsewhere, condition: WaitFor) -> Result<(), EffectError> {
+    let mut since = Instant::now();
+    loop {
+        match beyond::standing(condition, state_beyond(engine, other)?.as_ref()) {
+            Standing::Holds => return Ok(()),
+            Standing::Coming => since = Instant::now(),
+            Standing::Lacking(why) if since.elapsed() >= BEYOND => {
+                let wanted = match condition {
+                    WaitFor::Started => "started",
+                    WaitFor::Healthy => "healthy",
+                    WaitFor::Completed => "completed",
+                };
+                return Err(EffectError::Beyond { other: other.clone(), wanted, why });
+            }
+            Standing::Lacking(_) => {}
+        }
+        tokio::time::sleep(LOOK * 10).await;
+    }
+}
+
+fn state_beyond(engine: &Engine, other: &Elsewhere) -> Result<Option<ContainerState>, EffectError> {
+    let is_meant = |owner: &Owner| owner.stack == other.stack && owner.resource == other.name;
+    let all = engine.containers().list().map_err(EngineError::from)?.into_iter();
+    let found = all.filter(|one| one.owner.as_ref().is_some_and(is_meant)).min_by_key(|one| one.name.is_aside());
+    let state = found.map(|one| engine.containers().state(&one.id)).transpose();
+    Ok(state.map_err(EngineError::from)?)
 }
 
 /// Waits for as long as a new container is to be watched, and until its health check has said something.

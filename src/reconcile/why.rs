@@ -11,6 +11,7 @@ use crate::manifest::Desired;
 use crate::model::Name;
 use crate::model::spec::{Condition, ContainerSpec};
 use crate::observed::{self, ContainerState, Health};
+use crate::plan::beyond::{self, Standing};
 use crate::plan::{Kind, Resource};
 
 /// So many changes of a resource are told.
@@ -128,6 +129,7 @@ impl Reconciler {
             if !itself.is_some_and(|itself| itself.state.is_alive()) {
                 let standing = |name: &Name| newest.desired.containers.get(name).and_then(|placed| found(&placed.engine_name));
                 waits.extend(unmet(&placed.spec, standing));
+                waits.extend(unmet_beyond(&placed.spec, &observed));
                 waits.extend(failing(&newest.desired, &placed.spec, &steps));
             }
         }
@@ -162,15 +164,34 @@ fn unmet<'a>(spec: &ContainerSpec, standing: impl Fn(&Name) -> Option<&'a observ
             _ => false,
         };
         if !met {
-            let what = match dependency.condition {
-                Condition::ServiceStarted => "to start",
-                Condition::ServiceHealthy => "to be healthy",
-                Condition::ServiceCompletedSuccessfully => "to complete",
-            };
+            let what = awaited(dependency.condition);
             all.push(format!("container/{name} {what}: it is {}", state_of(other)));
         }
     }
     all
+}
+
+/// The same of containers of other stacks.
+fn unmet_beyond(spec: &ContainerSpec, observed: &[observed::Container]) -> Vec<String> {
+    let unmet = spec.depends_beyond.iter().filter_map(|(other, dependency)| {
+        let found = beyond::find(observed, other);
+        let why = match beyond::standing(dependency.condition.into(), found.map(|found| &found.state)) {
+            Standing::Holds => return None,
+            Standing::Lacking(_) if dependency.optional && found.is_none() => return None,
+            Standing::Coming => format!("it is {}", state_of(found)),
+            Standing::Lacking(why) => why,
+        };
+        Some(format!("{other} of another stack {}: {why}", awaited(dependency.condition)))
+    });
+    unmet.collect()
+}
+
+const fn awaited(condition: Condition) -> &'static str {
+    match condition {
+        Condition::ServiceStarted => "to start",
+        Condition::ServiceHealthy => "to be healthy",
+        Condition::ServiceCompletedSuccessfully => "to complete",
+    }
 }
 
 fn state_of(container: Option<&observed::Container>) -> String {

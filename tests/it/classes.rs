@@ -42,6 +42,7 @@ fn other(name: &str, spec: &mut ContainerSpec) {
             let dependency: Dependency = serde_json::from_str(r#"{"condition": "service_started"}"#).unwrap();
             spec.depends_on.insert("other".parse().unwrap(), dependency);
         }
+        "depends_beyond" => drop(spec.depends_beyond.insert("other/far".parse().unwrap(), Default::default())),
         "healthcheck" => spec.healthcheck = Some(Healthcheck::new(Probe::Shell("true".into()))),
         "restart" => spec.restart = "always".parse().unwrap(),
         "logging" => spec.logging.max_file = Some(7),

@@ -46,10 +46,29 @@ fn replicas_hooks_and_followers() {
     host.write("shop/compose.yaml", &compose);
     host.sp(&["apply", "shop"]).ok();
     assert_eq!(host.running(), ["far", "shop-log", "shop-web"]);
+    // Another stack waits for it, shares what it has, and follows it.
+    let mall = format!(
+        "services:\n  till: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, x-setpoint: {{depends_on: {{shop/none: {{restart: true}}}}}}}}\n\
+         \x20 beside: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, network_mode: \"container:shop-web\"}}\n"
+    );
+    host.write("mall/compose.yaml", &mall);
+    host.sp(&["plan", "mall"]).fails_with(2).says(&["shop/none started: wait", "because container/till needs it started"]);
+    host.write("mall/compose.yaml", &mall.replace("none", "web"));
+    host.sp(&["apply", "mall"]).ok();
+    host.sp(&["plan", "mall"]).ok();
     let pid = host.pid("shop-web");
     tool("kill", &["-9", &pid.to_string()]);
     wait_until("it runs again", PATIENCE, || host.running_pid("shop-web").is_some_and(|now| now != pid));
     host.sp(&["plan", "shop"]).fails_with(2).says(&["container/web was started after this one"]);
+    // What its monitor starts again keeps its network; a start by others makes it anew.
+    host.sp(&["restart", "shop-web"]).ok();
+    let later = ["shop/web was started after this one", "its net namespace is no longer that of shop-web"];
+    host.sp(&["plan", "mall"]).fails_with(2).says(&later);
+    let pid = host.pid("shop-web");
+    host.sp(&["apply", "mall"]).ok();
+    host.sp(&["plan", "mall"]).ok();
+    assert_eq!(host.pid("shop-web"), pid, "it is another stack's");
+    host.sp(&["destroy", "mall"]).ok();
     host.sp(&["apply", "shop"]).ok();
     host.sp(&["plan", "shop"]).ok();
 

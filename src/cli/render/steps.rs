@@ -22,6 +22,7 @@ pub const fn participle(action: Action) -> &'static str {
         Action::Update => "updated",
         Action::Reload => "reloaded",
         Action::Repair => "repaired",
+        Action::Wait(WaitFor::Started) => "seen started",
         Action::Wait(WaitFor::Healthy) => "healthy",
         Action::Wait(WaitFor::Completed) => "completed",
         Action::Switch => "switched",
@@ -35,6 +36,7 @@ fn object(step: &Step) -> String {
     match step.action {
         Action::Watch(span) if span != Span::default() => format!(" for {span}"),
         Action::Delay(span) => format!(" {span}"),
+        _ if step.beyond().is_some() => format!(" ({})", step.target),
         _ if step.resource.kind == Kind::Image => format!(" {}", step.target),
         _ => String::new(),
     }

@@ -38,7 +38,7 @@ fn rule(path: &[&str]) -> Rule {
         ["environment" | "labels" | "annotations" | "sysctls" | "extra_hosts"]
         | ["build", "args" | "labels" | "additional_contexts" | "extra_hosts"]
         | ["deploy", "labels"] => Rule::Pairs,
-        ["depends_on" | "networks"] => Rule::Names,
+        ["depends_on" | "networks"] | ["x-setpoint", "depends_on"] => Rule::Names,
         ["ports" | "volumes" | "configs" | "secrets" | "devices"] | ["build", "secrets"] => Rule::Items,
         ["env_file" | "label_file" | "dns" | "dns_search" | "dns_opt" | "tmpfs"] => Rule::Several,
         ["build"] => Rule::Build,

@@ -40,6 +40,16 @@ pub(in crate::manifest) static DEPENDENCY: Table = Table {
     unsupported: &[],
 };
 
+pub(in crate::manifest) static CONTAINER_EXTENSION: Table = Table {
+    what: "`x-setpoint` of a container",
+    fields: &[field(
+        "depends_on",
+        Form::Either(&[Form::List(&Form::Text), Form::Map(&Form::Object(&DEPENDENCY))]),
+        "Containers that must be there before: STACK/NAME of another stack, too",
+    )],
+    unsupported: &[],
+};
+
 pub(in crate::manifest) static DEPLOY: Table = Table {
     what: "`deploy`",
     fields: &[

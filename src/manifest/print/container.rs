@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::manifest::desired::Placed;
 use crate::model::spec::{
-    Condition, ContainerSpec, Dependency, DeviceRate, FailureAction, Healthcheck, Hook, Logging, NamespaceMode, NetworkMode,
-    OnUnhealthy, Order, Probe, Ratio, ResourceLimits, Seccomp, Security, Startup, Ulimit, Update, UsersMode,
+    Beyond, Condition, ContainerSpec, Dependency, DeviceRate, FailureAction, Healthcheck, Hook, Logging, NamespaceMode,
+    NetworkMode, OnUnhealthy, Order, Probe, Ratio, ResourceLimits, Seccomp, Security, Startup, Ulimit, Update, UsersMode,
 };
 use crate::model::{Name, RestartPolicy, Span};
 
@@ -42,7 +42,7 @@ impl Printer<'_> {
         );
         self.reach(&mut fields, spec);
         fields.texts("profiles", self.origins.profiles.get(name).into_iter().flatten());
-        self.dependencies(&mut fields, name, &spec.depends_on);
+        self.dependencies(&mut fields, name, spec);
         fields.some("update_after", spec.update_after.as_ref());
         fields.some("rollback_after", spec.rollback_after.as_ref());
         let mut deploy = Fields::default();
@@ -109,13 +109,18 @@ impl Printer<'_> {
         fields.texts("dns_opt", &spec.dns_opt);
     }
 
-    fn dependencies(&self, fields: &mut Fields, name: &Name, all: &BTreeMap<Name, Dependency>) {
+    fn dependencies(&self, fields: &mut Fields, name: &Name, spec: &ContainerSpec) {
         let optional = self.origins.optional.get(name);
         let is_optional = |other: &Name| optional.is_some_and(|optional| optional.contains(other));
-        if all.iter().all(|(other, dependency)| *dependency == Dependency::default() && !is_optional(other)) {
+        let beside = spec.depends_on.iter().map(|(other, Dependency { condition, restart })| {
+            (other.to_string(), Beyond { condition: *condition, restart: *restart, optional: is_optional(other) })
+        });
+        let beyond = spec.depends_beyond.iter().map(|(other, beyond)| (other.to_string(), *beyond));
+        let all: BTreeMap<String, Beyond> = beside.chain(beyond).collect();
+        if all.values().all(|dependency| *dependency == Beyond::default()) {
             return fields.texts("depends_on", all.keys());
         }
-        let all = all.iter().map(|(other, dependency)| {
+        let all = all.into_iter().map(|(other, dependency)| {
             let mut inner = Fields::default();
             inner.put(
                 "condition",
@@ -126,10 +131,10 @@ impl Printer<'_> {
                 }),
             );
             inner.when("restart", dependency.restart);
-            if is_optional(other) {
+            if dependency.optional {
                 inner.put("required", Yaml::Bool(false));
             }
-            (other.to_string(), Yaml::Map(inner.0))
+            (other, Yaml::Map(inner.0))
         });
         fields.map("depends_on", Yaml::Map(all.collect()));
     }

@@ -160,6 +160,12 @@ fn fields_of_containers_in_their_forms() {
             {"host_ip": "127.0.0.1", "host_port": 8080, "container_port": 80, "protocol": "tcp"}]}),
         ),
         ("depends_on: [b]", json!({"depends_on": {"b": {"condition": "service_started"}}})),
+        (
+            "depends_on: [far/db]\nx-setpoint: {depends_on: {far/x: {restart: true, required: false}}}",
+            json!({"depends_beyond": {
+                "far/db": {"condition": "service_started"},
+                "far/x": {"condition": "service_started", "restart": true, "optional": true}}}),
+        ),
         ("depends_on: {b: {condition: service_healthy}}", json!({"depends_on": {"b": {"condition": "service_healthy"}}})),
         (
             "healthcheck: {test: curl -f localhost, interval: 1m30s, retries: 5}",

@@ -46,7 +46,7 @@ services:
     tmpfs: ["/u:uid=5,noexec"]
     configs: [conf, {source: file, target: /etc/f, mode: "0400", uid: "5"}]
     secrets: [pw, {source: token, target: t}]
-    depends_on: {db: {condition: service_healthy, restart: true}, gone: {required: false}, tool: {required: false}}
+    depends_on: {db: {condition: service_healthy, restart: true}, gone: {required: false}, tool: {required: false}, shop/db: {condition: service_healthy, restart: true, required: false}}
     networks: {front: {aliases: [w], gw_priority: 5}, default: }
     links: ["db:store"]
   db:
@@ -323,6 +323,10 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
         1 => BTreeMap::from([("b".parse().unwrap(), Dependency::default())]),
         _ => BTreeMap::from([("b".parse().unwrap(), Dependency { condition: Condition::ServiceStarted, restart: flags[0] })]),
     };
+    if flags[5] {
+        let beyond = Beyond { condition: Condition::ServiceHealthy, restart: flags[0], optional: flags[6] };
+        spec.depends_beyond = BTreeMap::from([("far/db".parse().unwrap(), beyond)]);
+    }
     match choice % 5 {
         0 => spec.network_mode = NetworkMode::Host,
         1 => spec.network_mode = NetworkMode::None,

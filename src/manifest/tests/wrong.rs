@@ -311,6 +311,7 @@ fn no_field_is_accepted_and_passed_over() {
         (&fields::CONFIG_MOUNT, &[("source", "c")], Box::new(|body| container(format!("configs: [{{{body}\n}}]")))),
         (&fields::ATTACHMENT, &[], Box::new(|body| container(format!("networks: {{default: {{{body}\n}}}}")))),
         (&fields::PORT, &[("target", "80")], Box::new(|body| container(format!("ports: [{{{body}\n}}]")))),
+        (&fields::CONTAINER_EXTENSION, &[], Box::new(|body| container(format!("x-setpoint: {{{body}\n}}")))),
         (&fields::DEPENDENCY, &[], Box::new(|body| container(format!("depends_on: {{b: {{{body}\n}}}}")))),
         (&health::HEALTHCHECK, &[], Box::new(|body| container(format!("healthcheck: {{{body}\n}}")))),
         (&health::HEALTH_EXTENSION, &[], Box::new(|body| container(format!("healthcheck: {{x-setpoint: {{{body}\n}}}}")))),

@@ -80,7 +80,7 @@ const fn field(name: &'static str, change: Change, seen: Seen) -> Field {
 }
 
 /// Every field. Mounts are the strictest of what differs in them, which [`mount_change`] says.
-pub const FIELDS: [Field; 58] = [
+pub const FIELDS: [Field; 59] = [
     field("image", Change::Recreate, Seen::Images),
     field("entrypoint", Change::Recreate, Seen::Record),
     field("command", Change::Recreate, Seen::Record),
@@ -98,6 +98,7 @@ pub const FIELDS: [Field; 58] = [
     field("ports", Change::Live, Seen::Filter),
     // It says when a container is started, not what it is; the next start obeys what is declared then.
     field("depends_on", Change::Nothing, Seen::Record),
+    field("depends_beyond", Change::Nothing, Seen::Record),
     field("update_after", Change::Nothing, Seen::Record),
     field("rollback_after", Change::Nothing, Seen::Record),
     // They say how a container is replaced; the next replacement obeys what is declared then.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::beyond::{Beyond, Elsewhere};
 use super::cgroup_parent::CgroupParent;
 use super::devices::{Device, DeviceCgroupRule, VolumesFrom};
 use super::hook::Hook;
@@ -49,6 +50,9 @@ pub struct ContainerSpec {
     pub ports: BTreeSet<PortMapping>,
     /// By the name of the other container's resource in the same stack.
     pub depends_on: BTreeMap<Name, Dependency>,
+    /// The same of containers of other stacks. In manifests they stand in `depends_on`, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub depends_beyond: BTreeMap<Elsewhere, Beyond>,
     pub healthcheck: Option<Healthcheck>,
     pub restart: RestartPolicy,
     #[serde(default)]
@@ -177,6 +181,7 @@ impl ContainerSpec {
             networks: BTreeMap::new(),
             ports: BTreeSet::new(),
             depends_on: BTreeMap::new(),
+            depends_beyond: BTreeMap::new(),
             healthcheck: None,
             restart: RestartPolicy::No,
             logging: Logging::default(),

@@ -4,6 +4,7 @@
 //!
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
+mod beyond;
 mod build;
 mod cgroup_parent;
 pub mod classes;
@@ -24,6 +25,7 @@ mod subnet6;
 mod update;
 mod users;
 
+pub use beyond::{Beyond, Elsewhere, InvalidElsewhere};
 pub use build::Build;
 pub use cgroup_parent::{CgroupParent, InvalidCgroupParent};
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};

@@ -73,3 +73,65 @@ fn several_are_replaced_one_after_the_other() {
     host.apply(&desired, &next);
     assert!(plan(&desired, &host.observed).unwrap().is_empty());
 }
+
+/// A container of the stack `far`.
+fn far(state: ContainerState) -> Container {
+    let mut spec = ContainerSpec::new("app:1".parse().unwrap());
+    spec.healthcheck = Some(Healthcheck::new(Probe::Shell("x".into())));
+    Container {
+        id: format!("{:064x}", 77).parse().unwrap(),
+        name: name("far-db"),
+        owner: Some(Owner { stack: name("far"), resource: name("db") }),
+        created: NOW,
+        spec,
+        image_digest: Digest::of(b"x"),
+        state,
+        paused: false,
+        networks: BTreeMap::new(),
+        ports: BTreeSet::new(),
+        network_faults: Vec::new(),
+        faults: Vec::new(),
+        restarts: 0,
+        health: None,
+    }
+}
+
+#[test]
+fn containers_of_other_stacks_are_waited_for_and_followed() {
+    let running = |seconds, health| ContainerState::Running { pid: 3, started: NOW + time::Duration::seconds(seconds), health };
+    let mut desired = desired();
+    let needs = |condition, restart, optional| Beyond { condition, restart, optional };
+    let spec = &mut desired.containers.get_mut("web").unwrap().spec;
+    spec.depends_beyond.insert("far/db".parse().unwrap(), needs(Condition::ServiceHealthy, true, false));
+    spec.depends_beyond.insert("far/maybe".parse().unwrap(), needs(Condition::ServiceHealthy, false, true));
+
+    let mut host = Host::default();
+    let alone = plan(&desired, &host.observed).unwrap();
+    assert!(shown(&alone).contains(&"wait until healthy web".to_owned()), "{:?}", shown(&alone));
+    let text = render(&alone, false);
+    assert!(text.contains("far/db healthy: wait") && !text.contains("far/maybe"), "{text}");
+    assert!(text.contains("because container/web needs it healthy"), "{text}");
+    let at = |plan: &Plan, action| plan.steps.iter().position(|step| step.action == action && step.resource.name == name("web"));
+    let wait = at(&alone, Action::Wait(WaitFor::Healthy)).unwrap();
+    assert!(alone.steps[at(&alone, Action::Start).unwrap()].needs.contains(&wait));
+
+    host.observed.containers.push(far(running(0, Health::Starting)));
+    assert!(shown(&plan(&desired, &host.observed).unwrap()).contains(&"wait until healthy web".to_owned()));
+    host.observed.containers[0].state = running(0, Health::Healthy);
+    let all = plan(&desired, &host.observed).unwrap();
+    assert!(!shown(&all).iter().any(|step| step.starts_with("wait")), "{:?}", shown(&all));
+    host.apply(&desired, &all);
+    assert!(plan(&desired, &host.observed).unwrap().is_empty());
+
+    // It has been started again since, and is not well yet: nothing stops before it is.
+    host.observed.containers[0].state = running(1, Health::Unhealthy);
+    let next = plan(&desired, &host.observed).unwrap();
+    assert_eq!(shown(&next), ["wait until healthy web", "stop log", "stop web", "start web", "start log"].map(str::to_owned));
+    assert!(render(&next, false).contains("far/db was started after this one"), "{}", render(&next, false));
+
+    // It needs this one in turn.
+    let back = ("s/web".parse().unwrap(), needs(Condition::ServiceStarted, false, false));
+    host.observed.containers[0].spec.depends_beyond.extend([back]);
+    let refused = plan(&desired, &host.observed).unwrap_err().to_string();
+    assert!(refused.contains("s/web → far/db → s/web"), "{refused}");
+}

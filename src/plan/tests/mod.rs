@@ -199,9 +199,11 @@ impl Host {
                     })
                     .collect();
             }
+            (Action::Wait(_), Kind::Container) if step.beyond().is_some() => {}
             (Action::Wait(wait), Kind::Container) => {
                 let container = self.container(step);
                 match wait {
+                    WaitFor::Started => panic!("only of another stack's is it waited for"),
                     WaitFor::Healthy => {
                         assert!(container.state.is_running(), "{:?}", container.state);
                         container.state = ContainerState::Running { pid: 1, started: NOW, health: Health::Healthy };
