@@ -1,6 +1,6 @@
 //! Several of one container, commands that are run in them, and whoever starts again with another one.
 
-use crate::harness::{BUSYBOX, Host, PATIENCE, tool, wait_until};
+use crate::harness::{BUSYBOX, Host, PATIENCE, Running, tool, wait_until};
 
 #[test]
 fn replicas_hooks_and_followers() {
@@ -48,13 +48,23 @@ fn replicas_hooks_and_followers() {
     assert_eq!(host.running(), ["far", "shop-log", "shop-web"]);
     // Another stack waits for it, shares what it has, and follows it.
     let mall = format!(
-        "services:\n  till: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, x-setpoint: {{depends_on: {{shop/none: {{restart: true}}}}}}}}\n\
+        "services:\n  till: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, x-setpoint: {{depends_on: {{yard/late: {{restart: true}}}}}}}}\n\
          \x20 beside: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true, network_mode: \"container:shop-web\"}}\n"
     );
     host.write("mall/compose.yaml", &mall);
-    host.sp(&["plan", "mall"]).fails_with(2).says(&["shop/none started: wait", "because container/till needs it started"]);
-    host.write("mall/compose.yaml", &mall.replace("none", "web"));
+    host.sp(&["plan", "mall"]).fails_with(2).says(&["yard/late started: wait", "because container/till needs it started"]);
+    let waiting = Running::spawn(host.command(&["apply", "mall"]));
+    host.write(
+        "yard/compose.yaml",
+        &format!("services: {{late: {{image: {BUSYBOX}, command: [sleep, \"1000\"], init: true}}}}\n"),
+    );
+    wait_until("what waits for nothing runs", PATIENCE, || host.running().iter().any(|name| name == "mall-beside"));
+    assert!(!host.running().iter().any(|name| name == "mall-till"), "it waits");
+    host.sp(&["apply", "yard"]).ok();
+    waiting.wait(PATIENCE).ok();
+    host.write("mall/compose.yaml", &mall.replace("yard/late", "shop/web"));
     host.sp(&["apply", "mall"]).ok();
+    host.sp(&["destroy", "yard"]).ok();
     host.sp(&["plan", "mall"]).ok();
     let pid = host.pid("shop-web");
     tool("kill", &["-9", &pid.to_string()]);
