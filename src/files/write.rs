@@ -38,14 +38,16 @@ pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError
 }
 
 fn write(path: &Path, content: &[u8], mode: u32, durable: bool) -> Result<(), FileError> {
-    let temporary = beside(path);
-    let attempt = || -> Result<(), FileError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&temporary)
-            .map_err(|e| FileError::new("create", &temporary, e))?;
+    let (temporary, mut file) = loop {
+        let temporary = beside(path);
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
+            Ok(file) => break (temporary, file),
+            // A process that was killed had the same number, and has left it.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(FileError::new("create", temporary, e)),
+        }
+    };
+    let mut attempt = || -> Result<(), FileError> {
         file.write_all(content).map_err(|e| FileError::new("write", &temporary, e))?;
         if durable {
             file.sync_all().map_err(|e| FileError::new("sync", &temporary, e))?;
