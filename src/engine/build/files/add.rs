@@ -42,10 +42,7 @@ pub fn add(selection: &Selection, target: BorrowedFd<'_>, order: &CopyOrder, unp
     let skipped: BTreeSet<usize> = archives.iter().map(|(index, ..)| *index).collect();
     let mut done = copy_but(selection, target, order, &skipped, None)?;
     for (index, file, meta, path) in archives {
-        let copied = unpack_into(target, order, file, &path, selection.tree.name())?;
-        done.entries += copied.entries;
-        done.bytes += copied.bytes;
-        done.doubts.extend(copied.doubts);
+        done = done.and(unpack_into(target, order, file, &path, selection.tree.name())?);
         if !meta.unchanged(&selection.items[index].meta) {
             done.changed = true;
             done.doubts.push(Doubt::Changed { path: path.display().to_string() });
