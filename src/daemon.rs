@@ -45,6 +45,7 @@ pub async fn run(instance: Instance, sources: Vec<PathBuf>, stack: Option<Name>)
     let _lock = claim(&instance)?;
     let engine = Engine::open(instance.clone()).await?;
     engine.networks().stay();
+    engine.keep_watch()?;
     engine.recover().await?;
     for (container, error) in engine.revive().await? {
         error!(%container, %error, "start again");

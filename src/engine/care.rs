@@ -94,8 +94,8 @@ impl Engine {
             usage.containers.push(ContainerUsage {
                 running: self.0.containers.state(&record.id)?.is_alive(),
                 size: files::usage(&self.0.instance.container_dir(&record.id))?,
-                id: record.id,
-                name: record.name,
+                id: record.id.clone(),
+                name: record.name.clone(),
                 image_digest: record.image_digest,
             });
         }

@@ -101,7 +101,7 @@ impl Engine {
             let size = size.map_err(|_| EngineError::Interrupted)??;
             match self.remove(&record.id, false).await {
                 Ok(()) => {
-                    removed.push(record.id);
+                    removed.push(record.id.clone());
                     bytes += size;
                 }
                 // Started or removed by somebody else meanwhile.

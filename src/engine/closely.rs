@@ -14,10 +14,21 @@ use crate::observed::{ContainerState, Fault, Repair};
 use crate::sys;
 use crate::sys::resolve::open_by;
 
-/// The faults of a container, if it runs.
-pub(super) fn faults(parts: &Parts, record: &Record, status: &Status) -> Result<Vec<Fault>, EngineError> {
+/// Whether what a container sees of its networks is looked at: because it cannot change that by itself.
+pub(super) fn is_seen_inside(record: &Record) -> bool {
+    !may(&record.spec, "NET_ADMIN")
+}
+
+/// Whether there is something to look at in a container whose limits and configs are known to be well.
+pub(super) fn has_more(spec: &ContainerSpec) -> bool {
+    let shares = spec.network_mode.container().or(spec.pid.container()).or(spec.ipc.container()).is_some();
+    shares || !spec.mounts.is_empty() && !may(spec, "SYS_ADMIN")
+}
+
+/// The faults of a container, if it runs; those of its limits and configs where they are not spared.
+pub(super) fn faults(parts: &Parts, record: &Record, status: &Status, spared: bool) -> Result<Vec<Fault>, EngineError> {
     let ContainerState::Running { pid, .. } = status.state else { return Ok(Vec::new()) };
-    let found = of_parts(parts, record, pid);
+    let found = of_parts(parts, record, pid, spared);
     if matches!(&found, Ok(faults) if faults.is_empty()) {
         return found;
     }
@@ -25,13 +36,16 @@ pub(super) fn faults(parts: &Parts, record: &Record, status: &Status) -> Result<
     if sys::process_start_ticks(pid).is_ok_and(|ticks| ticks == status.started_ticks) { found } else { Ok(Vec::new()) }
 }
 
-fn of_parts(parts: &Parts, record: &Record, pid: i32) -> Result<Vec<Fault>, EngineError> {
-    let mut faults = match parts.containers.faults(record) {
-        // It goes at this moment.
-        Err(ContainersError::NotFound { .. }) => Vec::new(),
-        other => other?,
-    };
-    if !may(&record.spec, "SYS_ADMIN") {
+fn of_parts(parts: &Parts, record: &Record, pid: i32, spared: bool) -> Result<Vec<Fault>, EngineError> {
+    let mut faults = Vec::new();
+    if !spared {
+        match parts.containers.faults(record) {
+            // It goes at this moment.
+            Err(ContainersError::NotFound { .. }) => {}
+            other => faults = other?,
+        }
+    }
+    if !record.spec.mounts.is_empty() && !may(&record.spec, "SYS_ADMIN") {
         faults.extend(mounts(parts, record, pid));
     }
     faults.extend(namespaces(parts, &record.spec, pid)?);
@@ -65,7 +79,7 @@ fn namespaces(parts: &Parts, spec: &ContainerSpec, pid: i32) -> Result<Vec<Fault
 }
 
 /// Whether a container may do itself what this capability is for.
-pub(super) fn may(spec: &ContainerSpec, capability: &str) -> bool {
+fn may(spec: &ContainerSpec, capability: &str) -> bool {
     let named = |name: &String| {
         let name = name.to_ascii_uppercase();
         name == "ALL" || name.strip_prefix("CAP_").unwrap_or(&name) == capability

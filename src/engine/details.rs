@@ -137,7 +137,7 @@ impl Engine {
             for record in engine.0.containers.list()? {
                 let written = files::usage(&engine.0.instance.container_dir(&record.id).join("upper"))?;
                 let image = images.iter().find(|image| image.digest == record.image_digest).map_or(0, |image| image.size);
-                all.insert(record.id, Sizes { written, whole: written + image });
+                all.insert(record.id.clone(), Sizes { written, whole: written + image });
             }
             Ok(all)
         };

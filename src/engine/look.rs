@@ -1,10 +1,12 @@
 //! One look at the host: what is recorded, and what the kernel has of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::containers::Record;
 use super::monitor::Status;
 use super::networks::Live;
+use super::vigil::{Round, Run};
 use super::{Engine, EngineError, closely};
 use crate::model::ContainerId;
 use crate::observed::{Container, ContainerState, Fault, Health, HealthReport, Observed};
@@ -26,41 +28,49 @@ impl Engine {
 
     async fn look(&self, closely: bool) -> Result<Observed, EngineError> {
         let parts = &self.0;
-        let mut states = BTreeMap::new();
-        let mut records = Vec::new();
+        let mut found = Vec::new();
         for record in parts.containers.list()? {
-            states.insert(record.id.clone(), parts.containers.status(&record.id)?);
-            records.push(record);
+            let status = parts.containers.status(&record.id)?;
+            found.push((record, status));
         }
-        let inside = |record: &Record| closely && !closely::may(&record.spec, "NET_ADMIN");
-        let live: Vec<Live> = records
+        let vigil = parts.vigil.get().filter(|_| closely);
+        let round = match vigil {
+            Some(vigil) => vigil
+                .begin(&found.iter().filter_map(|(record, status)| run(record, status)).collect::<Vec<_>>(), &parts.containers)?,
+            None => Round::default(),
+        };
+        let live: Vec<Live> = found
             .iter()
-            .filter_map(|record| Some(Live { inside: inside(record), ..live(&record.id, states.get(&record.id)?, None)? }))
+            .filter_map(|(record, status)| {
+                let inside = closely && closely::is_seen_inside(record) && !round.spares_inside(&record.id);
+                Some(Live { inside, ..live(&record.id, status, None)? })
+            })
             .collect();
-        let faults = async { if closely { self.faults(&records, &states).await } else { Ok(BTreeMap::new()) } };
+        let faults = async { if closely { self.faults(&found, &round).await } else { Ok(BTreeMap::new()) } };
         // Both ask the kernel, and neither waits for the other.
         let network = async { Ok::<_, EngineError>(parts.networks.observe(&live).await?) };
         let (mut network, mut faults) = tokio::try_join!(network, faults)?;
-        let containers = records
+        if let Some(vigil) = vigil {
+            let (faults, broken) = (|id: &_| faults.contains_key(id), |id: &_| network.network_faults.contains_key(id));
+            vigil.end(round, faults, broken, std::mem::take(&mut network.namespaces))?;
+        }
+        let containers = found
             .into_iter()
-            .filter_map(|record| {
-                let status = states.remove(&record.id)?;
-                Some(Container {
-                    networks: network.endpoints.remove(&record.id).unwrap_or_default(),
-                    ports: network.ports.remove(&record.id).unwrap_or_default(),
-                    faults: faults.remove(&record.id).unwrap_or_default(),
-                    network_faults: network.network_faults.remove(&record.id).unwrap_or_default(),
-                    id: record.id,
-                    name: record.name,
-                    owner: record.owner,
-                    created: record.created,
-                    spec: record.spec,
-                    image_digest: record.image_digest,
-                    restarts: status.restarts,
-                    health: None,
-                    paused: status.paused && status.state.is_running(),
-                    state: status.state,
-                })
+            .map(|(record, status)| Container {
+                networks: network.endpoints.remove(&record.id).unwrap_or_default(),
+                ports: network.ports.remove(&record.id).unwrap_or_default(),
+                faults: faults.remove(&record.id).unwrap_or_default(),
+                network_faults: network.network_faults.remove(&record.id).unwrap_or_default(),
+                id: record.id.clone(),
+                name: record.name.clone(),
+                owner: record.owner.clone(),
+                created: record.created,
+                spec: record.spec.clone(),
+                image_digest: record.image_digest,
+                restarts: status.restarts,
+                health: None,
+                paused: status.paused && status.state.is_running(),
+                state: status.state,
             })
             .collect();
         Ok(Observed {
@@ -73,29 +83,40 @@ impl Engine {
         })
     }
 
+    /// Of those that have any.
     async fn faults(
         &self,
-        records: &[Record],
-        states: &BTreeMap<ContainerId, Status>,
+        found: &[(Arc<Record>, Status)],
+        round: &Round,
     ) -> Result<BTreeMap<ContainerId, Vec<Fault>>, EngineError> {
-        let owned = records.iter().filter(|record| record.owner.is_some());
-        let pairs: Vec<(Record, Status)> =
-            owned.filter_map(|record| Some((record.clone(), states.get(&record.id)?.clone()))).collect();
+        let to_look_at: Vec<_> = found
+            .iter()
+            .filter(|(record, status)| record.owner.is_some() && status.state.is_running())
+            .map(|(record, status)| (Arc::clone(record), status.clone(), round.spares_limits(&record.id)))
+            .filter(|(record, _, spared)| !spared || closely::has_more(&record.spec))
+            .collect();
+        if to_look_at.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let engine = self.clone();
         let work = move || {
-            let look = |(record, status): &(Record, Status)| {
-                closely::faults(&engine.0, record, status).map(|faults| (record.id.clone(), faults))
+            let look = |(record, status, spared): &(Arc<Record>, Status, bool)| {
+                closely::faults(&engine.0, record, status, *spared).map(|faults| (record.id.clone(), faults))
             };
             // The kernel answers several at once; a few containers are not worth a thread.
-            let threads =
-                if pairs.len() < WORTH_A_THREAD { 1 } else { std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) };
-            let share = pairs.len().div_ceil(threads).max(1);
+            let threads = if to_look_at.len() < WORTH_A_THREAD {
+                1
+            } else {
+                std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
+            };
+            let share = to_look_at.len().div_ceil(threads).max(1);
             std::thread::scope(|scope| {
                 let parts: Vec<_> =
-                    pairs.chunks(share).map(|part| scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())).collect();
+                    to_look_at.chunks(share).map(|part| scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())).collect();
                 let found =
                     parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-                found.collect()
+                let all: Result<Vec<_>, EngineError> = found.collect();
+                Ok(all?.into_iter().filter(|(_, faults)| !faults.is_empty()).collect())
             })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Interrupted)?
@@ -135,6 +156,11 @@ impl Engine {
         let mac = record.spec.mac_address.map(|mac| mac.0);
         Ok(live(&record.id, &self.0.containers.status(&record.id)?, mac))
     }
+}
+
+fn run(record: &Arc<Record>, status: &Status) -> Option<Run> {
+    let ContainerState::Running { pid, .. } = status.state else { return None };
+    Some(Run::new(Arc::clone(record), pid, status.started_ticks))
 }
 
 fn live(id: &ContainerId, status: &Status, mac: Option<[u8; 6]>) -> Option<Live> {

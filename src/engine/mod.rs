@@ -34,9 +34,10 @@ mod sharing;
 mod start;
 mod switch;
 mod transfer;
+mod vigil;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use about::About;
 pub use builds::StepFilter;
@@ -56,6 +57,7 @@ use crate::engine::monitor::logs::{LogQuery, LogReader};
 use crate::engine::monitor::{Attached, Attachment};
 use crate::engine::networks::Networks;
 use crate::engine::state::Db;
+use crate::engine::vigil::Vigil;
 use crate::engine::volumes::Volumes;
 use crate::files;
 use crate::model::spec::{ContainerSpec, NetworkMode, NetworkSpec, VolumeSpec};
@@ -73,6 +75,8 @@ struct Parts {
     networks: Networks,
     volumes: Volumes,
     containers: Containers,
+    /// See [`Engine::keep_watch`].
+    vigil: OnceLock<Vigil>,
 }
 
 /// A container to be made.
@@ -98,6 +102,7 @@ impl Engine {
             networks: Networks::open(&instance, Arc::clone(&db))?,
             volumes: Volumes::open(&instance, Arc::clone(&db))?,
             containers: Containers::new(instance.clone(), Arc::clone(&db)),
+            vigil: OnceLock::new(),
             db,
             instance,
         })))
@@ -122,6 +127,23 @@ impl Engine {
 
     pub fn containers(&self) -> &Containers {
         &self.0.containers
+    }
+
+    /// From now on, what a close look at containers has found well is not read again until the kernel tells of a change. For a
+    /// program that stays. To be called in an asynchronous context.
+    pub fn keep_watch(&self) -> Result<(), EngineError> {
+        let vigil = Vigil::new(&self.0.networks)?;
+        // Who kept watch before goes on.
+        drop(self.0.vigil.set(vigil));
+        Ok(())
+    }
+
+    /// Returns when something of a container that was as it was made may not be so any more. Never, where no watch is kept.
+    pub async fn disturbed(&self) -> Result<(), EngineError> {
+        match self.0.vigil.get() {
+            Some(vigil) => vigil.disturbed().await,
+            None => std::future::pending().await,
+        }
     }
 
     // Containers.

@@ -135,7 +135,7 @@ pub(super) fn user_of(parts: &Parts, name: &Name) -> Result<Option<Name>, Engine
     let uses = |record: &Record| {
         volumes_of(&record.spec).any(|volume| volume == name) || label.as_ref().is_some_and(|label| *label == holder(record))
     };
-    Ok(records.into_iter().find(uses).map(|record| record.name))
+    Ok(records.into_iter().find(|record| uses(record)).map(|record| record.name.clone()))
 }
 
 /// Everything but configs, which the containers' part keeps itself, as paths of the host. Volumes that are missing are

@@ -60,8 +60,8 @@ impl Engine {
                 block_read: 0,
                 block_written: 0,
                 pids: stats.pids,
-                id: record.id,
-                name: record.name,
+                id: record.id.clone(),
+                name: record.name.clone(),
             };
             if let ContainerState::Running { pid, .. } = state {
                 (usage.network_received, usage.network_sent) = network(pid);

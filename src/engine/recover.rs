@@ -92,7 +92,7 @@ impl Engine {
                 && wanted
                 && let Err(error) = self.start(&record.id).await
             {
-                failed.push((record.name, error));
+                failed.push((record.name.clone(), error));
             }
         }
         Ok(failed)

@@ -25,10 +25,10 @@ impl Engine {
         }
         let left = match parts.containers.list()?.into_iter().find(|old| old.name == *name) {
             Some(old) if old.owner.is_none() || old.owner != record.owner => {
-                return Err(ContainersError::NameTaken { name: name.clone(), by: old.id }.into());
+                return Err(ContainersError::NameTaken { name: name.clone(), by: old.id.clone() }.into());
             }
             // Somebody may have removed it meanwhile.
-            old => old.map(|old| Record { name: record.name.clone(), ..old }),
+            old => old.map(|old| Record { name: record.name.clone(), ..Record::clone(&old) }),
         };
         let new = Record { name: name.clone(), spec, ..record.clone() };
         let image = parts.images.rootfs(new.image_digest)?.config;

@@ -1,7 +1,7 @@
 //! The loop that keeps the host as it was declared: it watches sources and host, and applies a stack again whenever
 //! something says "look again", and every minute anyway. It never learns what changed: each run reads everything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::comings::Comings;
+use super::monitors::Monitors;
 use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
@@ -54,7 +55,6 @@ pub struct Keeper {
     orphans: Orphans,
     sender: mpsc::UnboundedSender<Wake>,
     inbox: mpsc::UnboundedReceiver<Wake>,
-    monitors: HashMap<ContainerId, tokio::task::JoinHandle<()>>,
 }
 
 struct Source {
@@ -80,7 +80,7 @@ impl Keeper {
             sources.push(Source { folder, name, wakes });
         }
         let (schedule, orphans) = (Schedule::default(), Orphans::default());
-        Ok(Self { reconciler, sources, schedule, orphans, sender, inbox, monitors: HashMap::new() })
+        Ok(Self { reconciler, sources, schedule, orphans, sender, inbox })
     }
 
     /// Runs until told to stop; applies that are under way then come to their end.
@@ -92,27 +92,37 @@ impl Keeper {
         for (index, source) in self.sources.iter().enumerate() {
             forward(source.wakes.changes(), self.sender.clone(), index);
         }
+        let engine = self.reconciler.engine().clone();
+        let mut monitors = Monitors::new().map_err(EngineError::from)?;
         let mut in_flight = 0usize;
         self.wake_all();
-        self.look_at_monitors();
+        self.look_at_monitors(&mut monitors);
         loop {
             let next = self.schedule.next().into_iter().chain(self.orphans.next()).min();
             let next = next.unwrap_or_else(|| Instant::now() + super::schedule::FULL_LOOK);
             let wake = tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(next.into()) => None,
+                ended = monitors.ended() => {
+                    ended.map_err(EngineError::from)?;
+                    Some(Wake::Host)
+                }
                 changed = comings.changed() => {
                     changed.map_err(EngineError::from)?;
                     Some(Wake::Host)
                 }
                 Some(()) = network_changes.next() => Some(Wake::Host),
+                disturbed = engine.disturbed() => {
+                    disturbed?;
+                    Some(Wake::Host)
+                }
                 Some(wake) = self.inbox.recv() => Some(wake),
             };
             match wake {
                 None => {}
                 Some(Wake::Host) => {
                     self.wake_all();
-                    self.look_at_monitors();
+                    self.look_at_monitors(&mut monitors);
                 }
                 Some(Wake::Source(index)) => {
                     if let Some(source) = self.sources.get(index) {
@@ -122,12 +132,12 @@ impl Keeper {
                 Some(Wake::Finished(name, verdict)) => {
                     in_flight -= 1;
                     self.schedule.finished(&name, verdict, Instant::now());
-                    self.look_at_monitors();
+                    self.look_at_monitors(&mut monitors);
                 }
                 Some(Wake::SeenTo(id, seen_to)) => {
                     in_flight -= 1;
                     self.orphans.finished(id, seen_to, Instant::now());
-                    self.look_at_monitors();
+                    self.look_at_monitors(&mut monitors);
                 }
             }
             for id in self.orphans.take_due(Instant::now()) {
@@ -187,9 +197,10 @@ impl Keeper {
     }
 
     /// Finds those that have been killed, and watches the others.
-    fn look_at_monitors(&mut self) {
-        self.watch_monitors();
-        if let Err(error) = self.orphans.look(self.reconciler.engine(), Instant::now()) {
+    fn look_at_monitors(&mut self, monitors: &mut Monitors) {
+        let engine = self.reconciler.engine();
+        let looked = monitors.watch(engine).and_then(|()| self.orphans.look(engine, Instant::now()));
+        if let Err(error) = looked {
             error!(%error, "look for containers that have lost their monitor");
         }
     }
@@ -214,27 +225,6 @@ impl Keeper {
             // The loop is gone only when the daemon is.
             drop(sender.send(Wake::SeenTo(id, seen_to)));
         });
-    }
-
-    /// The end of a container is written to a file by its monitor; the end of a monitor is not. So hold a connection to
-    /// each: it ends with either.
-    fn watch_monitors(&mut self) {
-        self.monitors.retain(|_, task| !task.is_finished());
-        let engine = self.reconciler.engine();
-        let Ok(records) = engine.containers().list() else { return };
-        for record in records {
-            let id = record.id;
-            if self.monitors.contains_key(&id) || !engine.state(&id).is_ok_and(|state| state.is_alive()) {
-                continue;
-            }
-            let (engine, sender, own) = (engine.clone(), self.sender.clone(), id.clone());
-            let task = tokio::spawn(async move {
-                // Whether it ended well does not matter: either way it is time to look.
-                drop(engine.wait(&own, false).await);
-                drop(sender.send(Wake::Host));
-            });
-            self.monitors.insert(id, task);
-        }
     }
 }
 

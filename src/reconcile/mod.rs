@@ -15,6 +15,7 @@ mod changes;
 mod comings;
 mod effects;
 pub mod keeper;
+mod monitors;
 mod obtain;
 mod orphans;
 mod rollback;

@@ -34,7 +34,7 @@ impl Orphans {
         let mut lost = HashSet::new();
         for record in engine.containers().list()? {
             if record.owner.is_none() && engine.state(&record.id)? == ContainerState::Lost {
-                lost.insert(record.id);
+                lost.insert(record.id.clone());
             }
         }
         self.settled.retain(|id| lost.contains(id));

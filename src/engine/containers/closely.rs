@@ -1,14 +1,45 @@
 //! What of a container that runs is not as it was made, as far as its cgroup and the files of its configs tell.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{Containers, ContainersError, Held, Record};
 use crate::engine::monitor::{self, Client};
-use crate::engine::runtime::cgroups::Cgroup;
+use crate::engine::runtime::cgroups::{self, Cgroup};
 use crate::files;
+use crate::model::spec::Mount;
 use crate::observed::{Fault, Repair};
 
+/// Which files of a folder [`Containers::faults`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToldOf {
+    Limits,
+    Everything,
+}
+
+impl ToldOf {
+    /// Whether the file of this name is one of them.
+    pub fn counts(self, name: &[u8]) -> bool {
+        match self {
+            Self::Limits => cgroups::is_limit(name),
+            Self::Everything => true,
+        }
+    }
+}
+
 impl Containers {
+    /// The folders of the files that [`Self::faults`] reads of a container that runs, whether or not each is there.
+    pub fn told_of(&self, record: &Record) -> Result<Vec<(PathBuf, ToldOf)>, ContainersError> {
+        let cgroup = Cgroup::at(&self.cgroup(&record.id)?)?;
+        let mut folders: Vec<_> = cgroup.limit_folders().map(|folder| (folder, ToldOf::Limits)).collect();
+        for kind in [false, true] {
+            if record.spec.mounts.iter().any(|mount| matches!(mount, Mount::Config { secret, .. } if *secret == kind)) {
+                folders.push((self.folder_of_configs(&record.id, kind), ToldOf::Everything));
+            }
+        }
+        Ok(folders)
+    }
+
     /// The faults of a container that runs. One that ends meanwhile has some or none.
     pub fn faults(&self, record: &Record) -> Result<Vec<Fault>, ContainersError> {
         let live = |field: &str, what| Fault { field: field.to_owned(), what, repair: Repair::Live };
@@ -25,7 +56,7 @@ impl Containers {
         let noted: BTreeMap<String, String> = serde_json::from_slice(&noted).unwrap_or_default();
         let now = Cgroup::at(&self.cgroup(&record.id)?)?.values()?;
         let differs = |(name, was): (String, String)| {
-            let is = now.get(&name).filter(|is| **is != was)?;
+            let is = now.get(name.as_str()).filter(|is| **is != was)?;
             Some(format!("{name} is {:?} instead of {:?}", shown(is), shown(&was)))
         };
         Ok(noted.into_iter().filter_map(differs).collect())

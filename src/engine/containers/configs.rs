@@ -108,7 +108,7 @@ impl Containers {
     }
 
     /// What is of this boot only is in memory.
-    fn folder_of_configs(&self, id: &ContainerId, secret: bool) -> PathBuf {
+    pub(super) fn folder_of_configs(&self, id: &ContainerId, secret: bool) -> PathBuf {
         if secret { self.instance.container_run_dir(id).join("secrets") } else { self.instance.container_dir(id).join("configs") }
     }
 

@@ -18,6 +18,7 @@ mod place;
 mod recording;
 mod records;
 mod recover;
+mod remembered;
 mod remove;
 mod start;
 mod user_ranges;
@@ -35,6 +36,7 @@ use crate::model::{Digest, Instance, Name, Owner};
 use crate::sys;
 
 pub use alter::Beside;
+pub use closely::ToldOf;
 pub use error::ContainersError;
 pub use exec::{ExecSpec, is_passing};
 pub use exec_role::{ROLE as EXEC_ROLE, main as exec_main, resize as resize_exec};
@@ -53,6 +55,7 @@ pub struct Containers {
     db: Arc<Db>,
     /// What plays the roles of monitor and exec.
     program: Program,
+    remembered: Arc<remembered::Remembered>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +88,7 @@ pub struct NewContainer {
 
 impl Containers {
     pub fn new(instance: Instance, db: Arc<Db>) -> Self {
-        Self { instance, db, program: Program::Own }
+        Self { instance, db, program: Program::Own, remembered: Arc::default() }
     }
 
     /// Spawns another file than that of this process for its roles: for processes that are not this program.

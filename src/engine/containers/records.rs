@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
@@ -140,14 +141,9 @@ impl Containers {
         }
     }
 
-    /// All containers, in the order of their creation.
-    pub fn list(&self) -> Result<Vec<Record>, ContainersError> {
-        let rows = self.db.read(|t| {
-            t.prepare_cached(&format!("{SELECT} WHERE phase = 'ready' ORDER BY created, id"))?
-                .query_map([], RawRecord::read)?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        rows.into_iter().map(RawRecord::parse).collect()
+    /// All containers, in the order of their creation. One whose record has not changed is the very same value as the last time.
+    pub fn list(&self) -> Result<Vec<Arc<Record>>, ContainersError> {
+        self.remembered.list(&self.db)
     }
 
     pub fn get(&self, id: &ContainerId) -> Result<Record, ContainersError> {
@@ -287,11 +283,12 @@ impl Containers {
     }
 }
 
-const SELECT: &str = "SELECT id, name, stack, resource, spec, image_digest, created, auto_remove FROM containers";
+pub(super) const SELECT: &str = "SELECT id, name, stack, resource, spec, image_digest, created, auto_remove FROM containers";
 
 /// A row as the database has it.
-struct RawRecord {
-    id: String,
+#[derive(Debug)]
+pub(super) struct RawRecord {
+    pub(super) id: String,
     name: String,
     stack: Option<String>,
     resource: Option<String>,
@@ -302,7 +299,7 @@ struct RawRecord {
 }
 
 impl RawRecord {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             name: row.get(1)?,
@@ -315,7 +312,20 @@ impl RawRecord {
         })
     }
 
-    fn parse(self) -> Result<Record, ContainersError> {
+    /// Whether this is what `row` says.
+    pub(super) fn is(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
+        Ok(text(0)? == Some(&self.id)
+            && text(1)? == Some(&self.name)
+            && text(2)? == self.stack.as_deref()
+            && text(3)? == self.resource.as_deref()
+            && text(4)? == Some(&self.spec)
+            && text(5)? == Some(&self.image_digest)
+            && text(6)? == Some(&self.created)
+            && row.get::<_, bool>(7)? == self.auto_remove)
+    }
+
+    pub(super) fn parse(&self) -> Result<Record, ContainersError> {
         let id = &self.id;
         let owner = match (&self.stack, &self.resource) {
             (Some(stack), Some(resource)) => {

@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub controller: Option<u32>,
     pub group: u32,
     pub mtu: u32,
+    /// The number that the kernel has here for the namespace of its other end.
+    pub leads_to: Option<i32>,
 }
 
 #[derive(Clone, Debug)]
@@ -263,6 +265,7 @@ fn link(message: LinkMessage) -> Link {
         controller: None,
         group: 0,
         mtu: 0,
+        leads_to: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -271,6 +274,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::LinkNetNsId(number) => link.leads_to = Some(number),
             _ => {}
         }
     }

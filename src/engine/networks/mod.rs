@@ -28,6 +28,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ pub use self::attach::{Attached, Given, Join};
 pub use self::error::NetworkError;
 pub use self::hand_over::HandOver;
 pub use self::observe::{Live, Look};
+pub use self::word::{Told, Word};
 
 use self::dns::Dns;
 use self::dns::zone::{self, Zone};
@@ -231,6 +233,11 @@ impl Networks {
     /// An item whenever something may have changed that [`Self::observe`] looks at.
     pub fn watch(&self) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
         watch::changes(&self.0.instance)
+    }
+
+    /// Begins to listen to what changes in the namespaces of containers; `None` where the kernel would not tell of all of them.
+    pub fn word(&self) -> Result<Option<Word>> {
+        Word::open(&self.0.instance)
     }
 
     /// Runs `work` on a thread of its own.

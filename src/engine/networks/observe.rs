@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::attach::ways_out;
 use super::kernel::{Address, Kernel, Link};
-use super::rows::{Lease, NetworkRow, Published};
+use super::rows::{NetworkRow, Published};
 use super::{Inner, Result, inside, ipv6, outside};
 use crate::files;
 use crate::model::{ContainerId, Name, PortMapping};
@@ -33,6 +33,8 @@ pub struct Look {
     pub ports: BTreeMap<ContainerId, BTreeSet<PortMapping>>,
     /// Only containers that have faults.
     pub network_faults: BTreeMap<ContainerId, Vec<String>>,
+    /// The numbers that the kernel has for the namespaces of live containers.
+    pub namespaces: BTreeMap<ContainerId, i32>,
     /// What of the packet filter differs; `None` when it is whole.
     pub firewall: Option<String>,
 }
@@ -58,7 +60,11 @@ impl Inner {
         }
         for lease in rows.leases.iter().filter(|l| live.contains(&l.container)) {
             let Some(network) = rows.network_by_id(&lease.network) else { continue };
-            let fault = self.link_fault(network, lease, &links);
+            let link = links.get(&self.instance.host_link(&lease.container, lease.link));
+            if let Some(number) = link.and_then(|link| link.leads_to) {
+                look.namespaces.insert(lease.container.clone(), number);
+            }
+            let fault = self.link_fault(network, link, &links);
             let fault = fault.or_else(|| inside::address_fault(network, lease, closely.get(&lease.container)?));
             match fault {
                 Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
@@ -116,10 +122,9 @@ impl Inner {
     }
 
     /// `None` when the container's link works.
-    fn link_fault(&self, network: &NetworkRow, lease: &Lease, links: &BTreeMap<String, Link>) -> Option<String> {
-        let name = self.instance.host_link(&lease.container, lease.link);
+    fn link_fault(&self, network: &NetworkRow, link: Option<&Link>, links: &BTreeMap<String, Link>) -> Option<String> {
         let bridge = links.get(&self.instance.bridge(&network.id));
-        let Some(link) = links.get(&name) else { return Some(format!("its link into network {} is gone", network.name)) };
+        let Some(link) = link else { return Some(format!("its link into network {} is gone", network.name)) };
         if bridge.is_none_or(|bridge| link.controller != Some(bridge.index)) {
             Some(format!("its link into network {} is not on the network's bridge", network.name))
         } else if !link.up {

@@ -1,6 +1,7 @@
 //! Wake-ups from the kernel: something about this instance's links, addresses, routes or table may have changed. What it
 //! was is for a look to find out.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ fn subscribe(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
 /// Until nobody listens any more.
 async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: String, sender: mpsc::Sender<()>) {
     let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut links = Links::default();
     loop {
         buffer.clear();
         let received = tokio::select! {
@@ -79,10 +81,12 @@ async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: Stri
                 tokio::time::sleep(SETTLE).await;
                 true
             }
-            Ok(()) => messages(&buffer).any(|(kind, payload)| {
-                (routes && (matches!(kind, NEW_ROUTE | DELETE_ROUTE) || is_ipv6_address_gone(kind, payload)))
+            Ok(()) => messages(&buffer).fold(false, |ours, (kind, payload)| {
+                let is_ours = (routes && (matches!(kind, NEW_ROUTE | DELETE_ROUTE) || is_ipv6_address_gone(kind, payload)))
                     || marks.iter().any(|mark| contains(payload, mark))
-                    || (routes && names_a_host_link(payload, &tag))
+                    || (routes && names_a_host_link(payload, &tag));
+                // Each message is taken note of.
+                ours | (is_ours && !(routes && links.knows(kind, payload)))
             }),
         };
         if ours && matches!(sender.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
@@ -104,6 +108,53 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// What was told last of each of the instance's links, by its number: which of [`TELLING`] its flags has, and its bridge's number. The
+/// kernel tells of a link that is put on a bridge many times in its first quarter of a minute, and mostly nothing new.
+#[derive(Default)]
+struct Links(HashMap<u32, (u32, Option<u32>)>);
+
+/// `IFF_UP`, `IFF_RUNNING` and `IFF_LOWER_UP`.
+const TELLING: u32 = 0x1 | 0x40 | 0x1_0000;
+const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
+/// The attribute with the number of a link's bridge.
+const BRIDGE: u16 = 10;
+
+impl Links {
+    /// Whether a message says of a link what was said of it before.
+    fn knows(&mut self, kind: u16, payload: &[u8]) -> bool {
+        // Source: rtnetlink(7), `struct ifinfomsg`: family, padding and type are before the number and the flags.
+        let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        let (Some(index), Some(flags)) = (word(4), word(8)) else { return false };
+        match kind {
+            // Of how it is set up for IPv6, which is looked at when an address goes.
+            NEW_LINK if payload.first().copied().map(i32::from) == Some(libc::AF_INET6) => true,
+            NEW_LINK => {
+                let bridge = attributes(payload.get(16..).unwrap_or_default())
+                    .find_map(|(kind, value)| (kind == BRIDGE).then(|| value.try_into().ok().map(u32::from_ne_bytes)).flatten());
+                let now = (flags & TELLING, bridge);
+                self.0.insert(index, now) == Some(now)
+            }
+            DELETE_LINK => {
+                self.0.remove(&index);
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The attributes of a message: type and value.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
 }
 
 /// The family is the first byte of what is said of an address.
@@ -132,5 +183,29 @@ mod tests {
         datagram.extend(*b"abcd");
         assert_eq!(messages(&datagram).collect::<Vec<_>>(), [(16, &b"abcd"[..])]);
         assert_eq!(messages(&datagram[..18]).count(), 0);
+    }
+
+    #[test]
+    fn what_is_said_of_a_link_again_is_known() {
+        let said = |flags: u32, bridge: u32| {
+            let mut message = vec![0; 4];
+            message.extend([7u32, flags, 0].into_iter().flat_map(u32::to_ne_bytes));
+            // A name, padded, and the bridge.
+            message.extend([6u16, 3].into_iter().flat_map(u16::to_ne_bytes));
+            message.extend(*b"v\0\0\0");
+            message.extend([8u16, BRIDGE].into_iter().flat_map(u16::to_ne_bytes));
+            message.extend(bridge.to_ne_bytes());
+            message
+        };
+        let mut links = Links::default();
+        assert!(!links.knows(NEW_LINK, &said(1, 3)));
+        // Flags that nobody looks at are no news.
+        assert!(links.knows(NEW_LINK, &said(1 | 0x1000, 3)));
+        assert!(!links.knows(NEW_LINK, &said(0, 3)));
+        assert!(!links.knows(NEW_LINK, &said(0, 4)));
+        assert!(links.knows(NEW_LINK, &said(0, 4)));
+        assert!(!links.knows(DELETE_LINK, &said(0, 4)));
+        assert!(!links.knows(NEW_LINK, &said(0, 4)));
+        assert!(!links.knows(NEW_LINK, &[]));
     }
 }

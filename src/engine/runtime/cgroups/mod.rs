@@ -34,6 +34,7 @@ pub use members::block_io_of;
 pub(super) use v1::door;
 #[cfg(test)]
 pub(super) use v1::kill_frozen;
+pub use values::is_limit;
 
 use crate::model::spec::{ResourceLimits, SwapLimit};
 use crate::sys;

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read};
 
-use super::layout::Layout;
+use super::layout::{Hierarchy, Layout};
 use super::{Cgroup, CgroupError};
 
 /// The files of the unified hierarchy that hold limits.
@@ -45,58 +46,69 @@ const V1: [(&str, &str); 16] = [
     ("pids", "pids.max"),
 ];
 
+/// A hierarchy, and the names of the files in it that hold limits.
+type Part = (&'static Path, Vec<&'static str>);
+
 impl Cgroup {
     /// The limits in force, by the names of their files. What this host's kernel does not have is left out.
     ///
     /// Whoever keeps many containers asks often: each folder is walked to once.
-    pub fn values(&self) -> Result<BTreeMap<String, String>, CgroupError> {
+    pub fn values(&self) -> Result<BTreeMap<&'static str, String>, CgroupError> {
         let mut values = BTreeMap::new();
-        let mut open: Option<(PathBuf, OwnedFd)> = None;
-        for (name, folder) in self.limit_files() {
-            if open.as_ref().is_none_or(|(known, _)| *known != folder) {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                open = match openat(CWD, &folder, flags, Mode::empty()) {
-                    Ok(fd) => Some((folder.clone(), fd)),
-                    // A cgroup that is gone.
-                    Err(Errno::NOENT) => continue,
-                    Err(e) => return Err(CgroupError::file("open", folder)(e.into())),
-                };
-            }
-            let Some((_, fd)) = &open else { continue };
-            match read_at(fd, name) {
-                // Of what happens when memory runs out, counters follow.
-                Ok(text) if name == "memory.oom_control" => {
-                    values.insert(name.to_owned(), text.lines().next().unwrap_or_default().to_owned());
+        for (root, names) in parts(self.layout) {
+            let folder = root.join(&self.path.parent).join(&self.path.name);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let open = match openat(CWD, &folder, flags, Mode::empty()) {
+                Ok(fd) => fd,
+                // A cgroup that is gone, or one that is not in this hierarchy.
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(CgroupError::file("open", folder)(e.into())),
+            };
+            for name in names {
+                match read_at(&open, name) {
+                    // Of what happens when memory runs out, counters follow.
+                    Ok(text) if *name == "memory.oom_control" => {
+                        values.insert(*name, text.lines().next().unwrap_or_default().to_owned());
+                    }
+                    Ok(text) => {
+                        values.insert(*name, text.trim_end().to_owned());
+                    }
+                    // The file of a controller that is not in force here, or a cgroup that is gone.
+                    Err(Errno::NOENT | Errno::NODEV) => {}
+                    Err(e) => return Err(CgroupError::file("read", folder.join(name))(e.into())),
                 }
-                Ok(text) => {
-                    values.insert(name.to_owned(), text.trim_end().to_owned());
-                }
-                // The file of a controller that is not in force here, or a cgroup that is gone.
-                Err(Errno::NOENT | Errno::NODEV) => {}
-                Err(e) => return Err(CgroupError::file("read", folder.join(name))(e.into())),
             }
         }
         Ok(values)
     }
 
-    /// Each with the folder it is in.
-    fn limit_files(&self) -> Vec<(&'static str, PathBuf)> {
-        match self.layout {
-            Layout::Absent => Vec::new(),
-            Layout::Unified { .. } => match self.layout.unified(&self.path) {
-                Some(folder) => UNIFIED.iter().map(|name| (*name, folder.clone())).collect(),
-                None => Vec::new(),
-            },
-            Layout::Hybrid { controllers, optional, .. } => {
-                let all: Vec<_> = controllers.iter().chain(optional).collect();
-                let folder = |controller: &str| {
-                    let holds = |controllers: &[String]| controllers.iter().any(|known| known == controller);
-                    all.iter().find(|hierarchy| holds(&hierarchy.controllers)).map(|hierarchy| hierarchy.folder(&self.path))
-                };
-                V1.iter().filter_map(|(controller, name)| Some((*name, folder(controller)?))).collect()
-            }
-        }
+    /// The folders that the files of its limits are in, whether or not they are there.
+    pub fn limit_folders(&self) -> impl Iterator<Item = PathBuf> {
+        parts(self.layout).iter().map(|(root, _)| root.join(&self.path.parent).join(&self.path.name))
     }
+}
+
+/// Whether a file of a cgroup holds a limit.
+pub fn is_limit(name: &[u8]) -> bool {
+    let is = |known: &&str| known.as_bytes() == name;
+    UNIFIED.iter().any(is) || V1.iter().map(|(_, name)| name).any(is)
+}
+
+/// The hierarchies of the host, which stay as they are.
+fn parts(layout: &'static Layout) -> &'static [Part] {
+    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
+    PARTS.get_or_init(|| match layout {
+        Layout::Absent => Vec::new(),
+        Layout::Unified { root } => vec![(root, UNIFIED.to_vec())],
+        Layout::Hybrid { controllers, optional, .. } => {
+            let names = |hierarchy: &Hierarchy| -> Vec<&'static str> {
+                let has = |controller: &str| hierarchy.controllers.iter().any(|known| known == controller);
+                V1.iter().filter(|(controller, _)| has(controller)).map(|(_, name)| *name).collect()
+            };
+            let all = controllers.iter().chain(optional);
+            all.map(|hierarchy| (hierarchy.root.as_path(), names(hierarchy))).filter(|(_, names)| !names.is_empty()).collect()
+        }
+    })
 }
 
 /// The content of a small file of the kernel's.

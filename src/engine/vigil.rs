@@ -1,0 +1,205 @@
+//! What of running containers was found as it was made, and has stayed so for all that the kernel tells: whoever looks again and again
+//! need not read it again. Kept by a program that stays, such as the daemon; a command that comes and goes reads everything.
+//!
+//! Guarantees: the kernel tells of a change in the same moment, so when all that it told has been taken, what still counts as well
+//! *is* well; this is no older knowledge than reading gives. What it may not tell (too much happened at once, it gives no more
+//! watches) does not count as well. And since no such list of notifications was ever complete, each container is read anew
+//! from time to time.
+
+mod facts;
+mod folders;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+pub(super) use facts::Run;
+use facts::{Facts, Token};
+use folders::Folders;
+
+use super::EngineError;
+use super::closely::is_seen_inside;
+use super::containers::Containers;
+use super::networks::{Networks, Told, Word};
+use crate::files::FileError;
+use crate::model::ContainerId;
+use crate::sys::async_fd;
+
+/// What is known of containers that run, and by what it is known to have stayed so.
+pub(super) struct Vigil {
+    state: Mutex<State>,
+    /// Something that was well may not be so any more.
+    disturbed: Notify,
+    /// The kernel has something to tell.
+    wakes: Vec<AsyncFd<OwnedFd>>,
+}
+
+struct State {
+    folders: Folders,
+    /// `None` where the kernel does not tell of all networks.
+    word: Option<Word>,
+    /// What their cgroups and the files of their configs say.
+    limits: Facts,
+    /// What they see of their networks.
+    insides: Facts,
+    /// The numbers of their network namespaces.
+    numbers: HashMap<i32, ContainerId>,
+    numbered: HashMap<ContainerId, i32>,
+}
+
+/// What one look need not read, and what it is to find out.
+#[derive(Default)]
+pub(super) struct Round {
+    well_limits: BTreeSet<ContainerId>,
+    well_insides: BTreeSet<ContainerId>,
+    limits: Vec<(ContainerId, Token)>,
+    /// With the number of the namespace in which changes are told of.
+    insides: Vec<(ContainerId, Token, i32)>,
+}
+
+impl Round {
+    /// Whether a container's limits and configs are as they were found before, and well.
+    pub(super) fn spares_limits(&self, id: &ContainerId) -> bool {
+        self.well_limits.contains(id)
+    }
+
+    pub(super) fn spares_inside(&self, id: &ContainerId) -> bool {
+        self.well_insides.contains(id)
+    }
+}
+
+impl Vigil {
+    /// To be called in an asynchronous context.
+    pub(super) fn new(networks: &Networks) -> Result<Self, EngineError> {
+        let (folders, word) = (Folders::new()?, networks.word()?);
+        let mut wakes = Vec::new();
+        for fd in [Some(folders.as_fd()), word.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            let wake = fd.try_clone_to_owned().and_then(async_fd::readable);
+            wakes.push(wake.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?);
+        }
+        let state = State {
+            folders,
+            word,
+            limits: Facts::default(),
+            insides: Facts::default(),
+            numbers: HashMap::new(),
+            numbered: HashMap::new(),
+        };
+        Ok(Self { state: Mutex::new(state), disturbed: Notify::new(), wakes })
+    }
+
+    /// Before a look at the containers that run.
+    pub(super) fn begin(&self, runs: &[Run], containers: &Containers) -> Result<Round, EngineError> {
+        let mut state = self.take()?;
+        let (now, mut round) = (Instant::now(), Round::default());
+        let State { folders, limits, insides, numbers, numbered, .. } = &mut *state;
+        let there: BTreeSet<&ContainerId> = runs.iter().map(Run::id).collect();
+        for gone in limits.retain(&there) {
+            folders.leave(&gone);
+        }
+        insides.retain(&there);
+        numbered.retain(|id, _| there.contains(id));
+        numbers.retain(|_, id| there.contains(id));
+        for run in runs {
+            let id = run.id();
+            if run.record().owner.is_none() {
+                // What belongs to nobody is not kept as it was made.
+            } else if limits.is_well(run, now) {
+                round.well_limits.insert(id.clone());
+            } else if folders.watch(id, containers.told_of(run.record())?)? {
+                round.limits.push((id.clone(), limits.begin(run.clone())));
+            }
+            match numbered.get(id).filter(|_| is_seen_inside(run.record())) {
+                Some(_) if insides.is_well(run, now) => {
+                    round.well_insides.insert(id.clone());
+                }
+                Some(number) => round.insides.push((id.clone(), insides.begin(run.clone()), *number)),
+                None => {}
+            }
+        }
+        Ok(round)
+    }
+
+    /// After it: which containers were not found well in the one or the other, and the numbers of their namespaces.
+    pub(super) fn end(
+        &self,
+        round: Round,
+        has_faults: impl Fn(&ContainerId) -> bool,
+        has_network_faults: impl Fn(&ContainerId) -> bool,
+        found: BTreeMap<ContainerId, i32>,
+    ) -> Result<(), EngineError> {
+        let mut state = self.take()?;
+        let (now, State { word, limits, insides, numbers, numbered, .. }) = (Instant::now(), &mut *state);
+        for (id, token) in round.limits {
+            if !has_faults(&id) {
+                limits.end(&id, token, now);
+            }
+        }
+        for (id, token, number) in round.insides {
+            // Was it listened to where it is?
+            if !has_network_faults(&id) && found.get(&id) == Some(&number) {
+                insides.end(&id, token, now);
+            }
+        }
+        for (id, number) in found.into_iter().filter(|_| word.is_some()) {
+            if let Some(before) = numbered.insert(id.clone(), number).filter(|before| *before != number) {
+                insides.forget(&id);
+                numbers.remove(&before);
+            }
+            numbers.insert(number, id);
+        }
+        Ok(())
+    }
+
+    /// Returns when something that was well may not be so any more. When it is given up before, the next call tells of it.
+    pub(super) async fn disturbed(&self) -> Result<(), EngineError> {
+        loop {
+            let ready = futures_util::future::select_all(self.wakes.iter().map(|wake| Box::pin(wake.readable())));
+            tokio::select! {
+                () = self.disturbed.notified() => return Ok(()),
+                (ready, ..) = ready => {
+                    let mut ready = ready.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?;
+                    // Who was disturbed is told by the notification.
+                    drop(self.take()?);
+                    ready.clear_ready();
+                }
+            }
+        }
+    }
+
+    /// Takes what the kernel has told.
+    fn take(&self) -> Result<MutexGuard<'_, State>, EngineError> {
+        // What a thread that panicked has left may be half: nothing of it counts.
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| {
+            self.state.clear_poison();
+            let mut state = PoisonError::into_inner(poisoned);
+            state.limits.forget_all();
+            state.insides.forget_all();
+            state
+        });
+        let State { folders, word, limits, insides, numbers, .. } = &mut *state;
+        let mut disturbed = false;
+        match folders.take()? {
+            Some(touched) => touched.iter().for_each(|id| disturbed |= limits.forget(id)),
+            None => disturbed |= limits.forget_all(),
+        }
+        let told = match word {
+            Some(word) => word.take().map_err(|e| FileError::new("read", "notifications of networks", e))?,
+            None => Told::In(BTreeSet::new()),
+        };
+        match told {
+            Told::In(changed) => {
+                changed.iter().filter_map(|number| numbers.get(number)).for_each(|id| disturbed |= insides.forget(id));
+            }
+            Told::TooMuch => disturbed |= insides.forget_all(),
+        }
+        if disturbed {
+            self.disturbed.notify_one();
+        }
+        Ok(state)
+    }
+}
