@@ -8,7 +8,7 @@ use super::monitor::Status;
 use super::networks::Live;
 use super::vigil::{Round, Run};
 use super::{Engine, EngineError, closely};
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Name, Owner};
 use crate::observed::{Container, ContainerState, Fault, Health, HealthReport, Observed};
 
 /// So many containers are looked into by one thread.
@@ -18,35 +18,37 @@ impl Engine {
     /// Everything that this instance has on the host. One netlink dump and one look at the packet filter, however many
     /// containers there are.
     pub async fn observe(&self) -> Result<Observed, EngineError> {
-        self.look(false).await
+        self.look(|_| false).await
     }
 
-    /// The same, and what of containers that run is not as it was made.
-    pub async fn observe_closely(&self) -> Result<Observed, EngineError> {
-        self.look(true).await
+    /// The same, and what of the containers of a stack, or of all stacks, is not as it was made, though they run.
+    pub async fn observe_closely(&self, stack: Option<&Name>) -> Result<Observed, EngineError> {
+        self.look(|owner| stack.is_none_or(|stack| owner.stack == *stack)).await
     }
 
-    async fn look(&self, closely: bool) -> Result<Observed, EngineError> {
+    /// Looks closely at those whose owners are chosen.
+    async fn look(&self, chosen: impl Fn(&Owner) -> bool) -> Result<Observed, EngineError> {
         let parts = &self.0;
+        let is_chosen = |record: &Record| record.owner.as_ref().is_some_and(&chosen);
         let mut found = Vec::new();
         for record in parts.containers.list()? {
             let status = parts.containers.status(&record.id)?;
             found.push((record, status));
         }
-        let vigil = parts.vigil.get().filter(|_| closely);
+        let runs: Vec<Run> = found.iter().filter_map(|(record, status)| run(record, status)).collect();
+        let vigil = parts.vigil.get().filter(|_| runs.iter().any(|run| is_chosen(run.record())));
         let round = match vigil {
-            Some(vigil) => vigil
-                .begin(&found.iter().filter_map(|(record, status)| run(record, status)).collect::<Vec<_>>(), &parts.containers)?,
+            Some(vigil) => vigil.begin(&runs, is_chosen, &parts.containers)?,
             None => Round::default(),
         };
         let live: Vec<Live> = found
             .iter()
             .filter_map(|(record, status)| {
-                let inside = closely && closely::is_seen_inside(record) && !round.spares_inside(&record.id);
+                let inside = is_chosen(record) && closely::is_seen_inside(record) && !round.spares_inside(&record.id);
                 Some(Live { inside, ..live(&record.id, status, None)? })
             })
             .collect();
-        let faults = async { if closely { self.faults(&found, &round).await } else { Ok(BTreeMap::new()) } };
+        let faults = self.faults(&found, is_chosen, &round);
         // Both ask the kernel, and neither waits for the other.
         let network = async { Ok::<_, EngineError>(parts.networks.observe(&live).await?) };
         let (mut network, mut faults) = tokio::try_join!(network, faults)?;
@@ -87,11 +89,12 @@ impl Engine {
     async fn faults(
         &self,
         found: &[(Arc<Record>, Status)],
+        is_chosen: impl Fn(&Record) -> bool,
         round: &Round,
     ) -> Result<BTreeMap<ContainerId, Vec<Fault>>, EngineError> {
         let to_look_at: Vec<_> = found
             .iter()
-            .filter(|(record, status)| record.owner.is_some() && status.state.is_running())
+            .filter(|(record, status)| is_chosen(record) && status.state.is_running())
             .map(|(record, status)| (Arc::clone(record), status.clone(), round.spares_limits(&record.id)))
             .filter(|(record, _, spared)| !spared || closely::has_more(&record.spec))
             .collect();

@@ -23,7 +23,7 @@ use folders::Folders;
 
 use super::EngineError;
 use super::closely::is_seen_inside;
-use super::containers::Containers;
+use super::containers::{Containers, Record};
 use super::networks::{Networks, Told, Word};
 use crate::files::FileError;
 use crate::model::ContainerId;
@@ -92,8 +92,13 @@ impl Vigil {
         Ok(Self { state: Mutex::new(state), disturbed: Notify::new(), wakes })
     }
 
-    /// Before a look at the containers that run.
-    pub(super) fn begin(&self, runs: &[Run], containers: &Containers) -> Result<Round, EngineError> {
+    /// Before a look at those that are chosen of all containers that run.
+    pub(super) fn begin(
+        &self,
+        runs: &[Run],
+        is_chosen: impl Fn(&Record) -> bool,
+        containers: &Containers,
+    ) -> Result<Round, EngineError> {
         let mut state = self.take()?;
         let (now, mut round) = (Instant::now(), Round::default());
         let State { folders, limits, insides, numbers, numbered, .. } = &mut *state;
@@ -104,11 +109,9 @@ impl Vigil {
         insides.retain(&there);
         numbered.retain(|id, _| there.contains(id));
         numbers.retain(|_, id| there.contains(id));
-        for run in runs {
+        for run in runs.iter().filter(|run| is_chosen(run.record())) {
             let id = run.id();
-            if run.record().owner.is_none() {
-                // What belongs to nobody is not kept as it was made.
-            } else if limits.is_well(run, now) {
+            if limits.is_well(run, now) {
                 round.well_limits.insert(id.clone());
             } else if folders.watch(id, containers.told_of(run.record())?)? {
                 round.limits.push((id.clone(), limits.begin(run.clone())));

@@ -105,7 +105,7 @@ impl EffectError {
 
 /// What the steps of one plan are about.
 pub(super) struct Context {
-    pub(super) desired: Desired,
+    pub(super) desired: Arc<Desired>,
     /// What is applied; `None` where a stack is taken down.
     pub(super) generation: Option<u64>,
     /// What registries said when the plan was made.

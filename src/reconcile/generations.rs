@@ -5,7 +5,8 @@
 //! [`images_of_generations`] and [`contents_of_generations`] and takes nothing away that is needed.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub type Images = BTreeMap<ImageRef, Digest>;
 #[derive(Clone, Debug)]
 pub struct Generation {
     pub number: u64,
-    pub desired: Desired,
+    pub desired: Arc<Desired>,
     /// What the references of its images meant, as far as that is known.
     pub images: Images,
     pub applied: OffsetDateTime,
@@ -209,7 +210,7 @@ impl Raw {
         }
         Ok(Ok(Generation {
             number: self.number.unsigned_abs(),
-            desired,
+            desired: Arc::new(desired),
             images,
             applied: moment_of(&self.applied),
             outcome: self.outcome,
@@ -217,6 +218,12 @@ impl Raw {
             brings_back: self.brings_back.map(i64::unsigned_abs),
         }))
     }
+}
+
+fn newest_row(t: &Transaction<'_>, stack: &str) -> rusqlite::Result<Option<Raw>> {
+    t.prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
+        .query_row([stack], Raw::of)
+        .optional()
 }
 
 fn content(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Vec<u8>> {
@@ -236,14 +243,64 @@ pub fn all(db: &Db, stack: &Name) -> Result<Vec<Generation>, RecordError> {
 
 /// A stack's newest generation.
 pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
-    let read = db.read(|t| {
-        let row = t
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
-            .query_row([stack.as_str()], Raw::of)
-            .optional()?;
-        row.map(|row| row.read(t)).transpose()
-    })?;
+    let read = db.read(|t| newest_row(t, stack.as_str())?.map(|row| row.read(t)).transpose())?;
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
+/// What the newest generations of stacks say, as it was read last: each look asks for it, and reading it takes long. What a
+/// generation says never changes, and its number and time are those of no other.
+#[derive(Debug, Default)]
+pub struct Remembered(Mutex<HashMap<Name, Known>>);
+
+/// The number, when it was applied, as the database has it, and what it says.
+type Known = (i64, String, Arc<Desired>);
+
+impl Remembered {
+    /// As [`newest`]. What it says is the very same value as the last time as long as it is the same generation.
+    pub fn newest(&self, db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
+        // What a thread that panicked has left is whole: it is only ever exchanged.
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(stack).cloned();
+        if let Some((number, applied, desired)) = known {
+            let rest = db.read(|t| {
+                let mut query = t.prepare_cached(
+                    "SELECT images, outcome, source, brings_back FROM generations WHERE stack = ?1 AND number = ?2 AND applied = ?3
+                     AND number = (SELECT max(number) FROM generations WHERE stack = ?1)",
+                )?;
+                let row = query.query_row(params![stack.as_str(), number, applied], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?))
+                });
+                row.optional()
+            })?;
+            if let Some((images, outcome, source, brings_back)) = rest {
+                let images = serde_json::from_str(&images);
+                return Ok(Some(Generation {
+                    number: number.unsigned_abs(),
+                    desired,
+                    images: images.map_err(|source| RecordError::Decode { stack: stack.clone(), source })?,
+                    applied: moment_of(&applied),
+                    outcome,
+                    source,
+                    brings_back: brings_back.map(i64::unsigned_abs),
+                }));
+            }
+        }
+        let (newest, applied) = db.read(|t| {
+            let row = newest_row(t, stack.as_str())?;
+            let applied = row.as_ref().map(|row| row.applied.clone());
+            Ok((row.map(|row| row.read(t)).transpose()?, applied))
+        })?;
+        let newest = newest.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })?;
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.as_ref().zip(applied) {
+            Some((newest, applied)) => {
+                all.insert(stack.clone(), (newest.number.cast_signed(), applied, Arc::clone(&newest.desired)));
+            }
+            None => {
+                all.remove(stack);
+            }
+        }
+        Ok(newest)
+    }
 }
 
 /// Records that something is being applied. It is a new generation when it, or what its references mean, differs from the newest one,
@@ -268,17 +325,14 @@ pub fn begin(db: &Db, beginning: Beginning<'_>) -> Result<u64, RecordError> {
         if let Some(hold) = &hold {
             t.execute("UPDATE stacks SET hold = ?2 WHERE name = ?1 AND hold IS NOT ?2", params![stack, hold])?;
         }
-        let newest = t
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
-            .query_row([stack], Raw::of)
-            .optional()?;
-        let number = match newest {
+        let number = match newest_row(t, stack)? {
             Some(row) => {
                 let (number, known) = (row.number, row.images.clone());
                 // Another setpoint may have written the same in another way.
                 let same = (row.desired == text && row.contents.as_ref() == Some(&contents))
-                    || row.read(t)?.is_ok_and(|last| last.desired == *desired);
-                if same && agree(&known, images) {
+                    || row.read(t)?.is_ok_and(|last| *last.desired == *desired);
+                // What cannot be read agrees with nothing.
+                if same && serde_json::from_str(&known).is_ok_and(|known| agree(&known, images)) {
                     return Ok(number);
                 }
                 number + 1
@@ -304,9 +358,15 @@ pub fn begin(db: &Db, beginning: Beginning<'_>) -> Result<u64, RecordError> {
     Ok(number.unsigned_abs())
 }
 
-/// Whether no reference means another image than it did. What cannot be read agrees with nothing.
-fn agree(known: &str, images: &Images) -> bool {
-    let Ok(known) = serde_json::from_str::<Images>(known) else { return false };
+impl Beginning<'_> {
+    /// Whether there is nothing to be recorded, because it is `newest` again.
+    pub fn is(&self, newest: &Generation) -> bool {
+        matches!(self.hold, HoldChange::Stays) && *newest.desired == *self.desired && agree(&newest.images, self.images)
+    }
+}
+
+/// Whether no reference means another image than it did.
+fn agree(known: &Images, images: &Images) -> bool {
     images.iter().all(|(reference, digest)| known.get(reference).is_none_or(|known| known == digest))
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::comings::Comings;
 use super::monitors::Monitors;
@@ -17,7 +17,7 @@ use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
 use super::status::condition;
-use super::{ReconcileError, Reconciler, Wanted, generations, record};
+use super::{ReconcileError, Reconciler, Wanted, record};
 use crate::engine::EngineError;
 use crate::manifest::Loaded;
 use crate::model::{ContainerId, Name};
@@ -41,7 +41,8 @@ pub enum KeeperError {
 /// Everything that can happen to the loop.
 enum Wake {
     Source(usize),
-    Host,
+    /// Why, for who reads the log.
+    Host(&'static str),
     Finished(Name, Verdict),
     /// A container of no stack, which had lost its monitor, was seen to.
     SeenTo(ContainerId, SeenTo),
@@ -105,22 +106,23 @@ impl Keeper {
                 () = tokio::time::sleep_until(next.into()) => None,
                 ended = monitors.ended() => {
                     ended.map_err(EngineError::from)?;
-                    Some(Wake::Host)
+                    Some(Wake::Host("a monitor has ended"))
                 }
                 changed = comings.changed() => {
                     changed.map_err(EngineError::from)?;
-                    Some(Wake::Host)
+                    Some(Wake::Host("a container has changed"))
                 }
-                Some(()) = network_changes.next() => Some(Wake::Host),
+                Some(()) = network_changes.next() => Some(Wake::Host("a network has changed")),
                 disturbed = engine.disturbed() => {
                     disturbed?;
-                    Some(Wake::Host)
+                    Some(Wake::Host("a container may have drifted"))
                 }
                 Some(wake) = self.inbox.recv() => Some(wake),
             };
             match wake {
                 None => {}
-                Some(Wake::Host) => {
+                Some(Wake::Host(why)) => {
+                    debug!(why, "looks again");
                     self.wake_all();
                     self.look_at_monitors(&mut monitors);
                 }
@@ -152,7 +154,7 @@ impl Keeper {
         while in_flight > 0 {
             match self.inbox.recv().await {
                 Some(Wake::Finished(..) | Wake::SeenTo(..)) => in_flight -= 1,
-                Some(Wake::Source(_) | Wake::Host) => {}
+                Some(Wake::Source(_) | Wake::Host(_)) => {}
                 None => break,
             }
         }
@@ -251,7 +253,7 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
     };
     let wanted = match said {
         Some(said) => Some(said),
-        None => generations::newest(db, name)?.map(|last| Wanted::Same { stack: name.clone(), desired: last.desired }),
+        None => reconciler.newest(name)?.map(|last| Wanted::Same { stack: name.clone(), desired: last.desired }),
     };
     let verdict = match wanted {
         Some(wanted) => apply(reconciler, name.clone(), wanted).await?,

@@ -22,6 +22,7 @@ mod rollback;
 mod setback;
 mod why;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use crate::plan::{self, Action, Kind, Plan, PlanError};
 use ask::Ask;
 use effects::Context;
 use execute::{Broke, Ran, tell};
-use generations::{APPLIED, Beginning, Generation, HoldChange, Images, PAUSED};
+use generations::{APPLIED, Beginning, Generation, HoldChange, Images, PAUSED, Remembered};
 use journal::Filter;
 use knowledge::Lookup;
 use record::RecordError;
@@ -138,11 +139,12 @@ fn unwatched(last: Option<&Generation>) -> Option<time::OffsetDateTime> {
 #[derive(Clone)]
 pub struct Reconciler {
     engine: Engine,
+    remembered: Arc<Remembered>,
 }
 
 impl Reconciler {
-    pub const fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, remembered: Arc::default() }
     }
 
     pub const fn engine(&self) -> &Engine {
@@ -151,12 +153,16 @@ impl Reconciler {
 
     /// What an apply would do now. Changes nothing. `given` are credentials of whoever asks.
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
-        let mut desired = desired.clone();
-        self.recall(&mut desired)?;
-        let last = generations::newest(self.engine.db(), &desired.stack)?.filter(|last| last.desired == desired);
+        let desired = self.recall(desired)?;
+        let last = self.newest(&desired.stack)?.filter(|last| *last.desired == *desired);
         let course = Course { since: unwatched(last.as_ref()), ..Course::default() };
         let (observed, _) = self.look(&desired, &Images::new(), course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
+    }
+
+    /// A stack's newest generation.
+    fn newest(&self, stack: &Name) -> Result<Option<Generation>, RecordError> {
+        self.remembered.newest(self.engine.db(), stack)
     }
 
     /// The host, and what is known of the stack's images, those that are `held` among it. Gives what registries were asked, to be
@@ -169,7 +175,7 @@ impl Reconciler {
         look: Look,
         given: &[Given],
     ) -> Result<(Observed, BTreeMap<ImageRef, Lookup>), ReconcileError> {
-        let mut observed = self.engine.observe_closely().await?;
+        let mut observed = self.engine.observe_closely(Some(&desired.stack)).await?;
         let db = self.engine.db();
         observed.known = knowledge::known(db, &desired.stack)?;
         observed.known.answers = answers_of(held);
@@ -188,13 +194,14 @@ impl Reconciler {
     }
 
     /// An archive that is away counts as the one that was there when the stack was applied last.
-    fn recall(&self, desired: &mut Desired) -> Result<(), ReconcileError> {
+    fn recall<'a>(&self, desired: &'a Desired) -> Result<Cow<'a, Desired>, ReconcileError> {
         let away = |image: &ImageSpec| matches!(image.source, ImageSource::Load { fingerprint: None, .. });
         if !desired.images.values().any(away) {
-            return Ok(());
+            return Ok(Cow::Borrowed(desired));
         }
-        let Some(Generation { desired: last, .. }) = generations::newest(self.engine.db(), &desired.stack)? else {
-            return Ok(());
+        let mut desired = desired.clone();
+        let Some(Generation { desired: last, .. }) = self.newest(&desired.stack)? else {
+            return Ok(Cow::Owned(desired));
         };
         for (name, image) in desired.images.iter_mut().filter(|(_, image)| away(image)) {
             if let Some(last) = last.images.get(name)
@@ -207,7 +214,7 @@ impl Reconciler {
                 *fingerprint = *known;
             }
         }
-        Ok(())
+        Ok(Cow::Owned(desired))
     }
 
     /// What a destroy would do now. Volumes are in it only when `volumes`.
@@ -277,10 +284,12 @@ impl Reconciler {
         events: &mpsc::Sender<Event>,
     ) -> Result<(Outcome, Option<Broke>), ReconcileError> {
         let db = self.engine.db();
-        let mut desired = settled.desired.clone();
-        self.recall(&mut desired)?;
+        let desired = match self.recall(&settled.desired)? {
+            Cow::Borrowed(_) => Arc::clone(&settled.desired),
+            Cow::Owned(recalled) => Arc::new(recalled),
+        };
         let (stack, paused) = (&desired.stack, settled.is_paused());
-        let last = generations::newest(db, stack)?.filter(|last| last.desired == desired);
+        let last = self.newest(stack)?.filter(|last| Arc::ptr_eq(&last.desired, &desired) || last.desired == desired);
         let look = match &expected {
             Some(expected) => Look::Given(expected.answers.clone()),
             None => Look::Ask(if last.is_some() { ask } else { Ask::Eagerly }),
@@ -300,7 +309,10 @@ impl Reconciler {
         let meant = meant(&desired, &observed, &plan);
         let (source, brings_back) = (settled.source.as_deref(), settled.brings_back);
         let beginning = Beginning { desired: &desired, images: &meant, source, brings_back, hold };
-        let before = generations::begin(db, beginning)?;
+        let before = match &last {
+            Some(last) if beginning.is(last) => last.number,
+            _ => generations::begin(db, beginning)?,
+        };
         knowledge::record_lookups(db, stack, &asked)?;
         tell(events, Event::Planned { plan: plan.clone() }).await;
         let mark = journal::last(db)?;
@@ -308,7 +320,7 @@ impl Reconciler {
             Ran::default()
         } else {
             record::set_conditions(db, stack, vec![status::reconciling(&plan)])?;
-            self.execute(desired.clone(), Some(before), &plan, given, events).await
+            self.execute(Arc::clone(&desired), Some(before), &plan, given, events).await
         };
         let Ran { mut outcome, broke } = ran;
         // What was well before and is made again is no update that could be taken back.
@@ -352,7 +364,7 @@ impl Reconciler {
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let Ran { outcome, .. } = self.execute(Desired::empty(stack.clone()), None, &plan, Vec::new(), &events).await;
+        let Ran { outcome, .. } = self.execute(Arc::new(Desired::empty(stack.clone())), None, &plan, Vec::new(), &events).await;
         self.engine.collect_configs(generations::contents_of_generations)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
@@ -367,7 +379,7 @@ impl Reconciler {
 
     async fn execute(
         &self,
-        desired: Desired,
+        desired: Arc<Desired>,
         generation: Option<u64>,
         plan: &Plan,
         given: Vec<Given>,

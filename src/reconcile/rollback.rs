@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ pub enum Wanted {
     /// Its source says so. A hold lasts as long as it says the same.
     Source { desired: Desired, source: PathBuf },
     /// Nobody says anything: it is to stay as it was applied last.
-    Same { stack: Name, desired: Desired },
+    Same { stack: Name, desired: Arc<Desired> },
     /// The generation with this number again.
     Generation { stack: Name, number: u64 },
 }
@@ -43,7 +44,7 @@ impl Wanted {
 
 /// What is applied in the end.
 pub(super) struct Settled {
-    pub(super) desired: Desired,
+    pub(super) desired: Arc<Desired>,
     /// Images that are to be these, whatever their references mean by now.
     pub(super) held: Images,
     pub(super) source: Option<String>,
@@ -99,11 +100,19 @@ impl Reconciler {
             Settled { desired, held, source, brings_back: None, hold, back: false, held_by: None }
         };
         match wanted {
-            Wanted::Said { desired, source } => Ok(free(desired, source, NewHold::Ends)),
+            Wanted::Said { desired, source } => {
+                let hold = match generations::hold(db, &desired.stack)? {
+                    Some(_) => NewHold::Ends,
+                    None => NewHold::Stays,
+                };
+                Ok(free(Arc::new(desired), source, hold))
+            }
             Wanted::Source { desired, source } => {
-                let told = Some(source.display().to_string());
+                let (told, desired) = (Some(source.display().to_string()), Arc::new(desired));
                 match generations::hold(db, &desired.stack)? {
-                    Some(hold) if hold.source == Some(Outline::of(&desired)) => self.held(&desired.stack, desired.clone(), hold),
+                    Some(hold) if hold.source == Some(Outline::of(&desired)) => {
+                        self.held(&desired.stack, Arc::clone(&desired), hold)
+                    }
                     Some(_) => Ok(free(desired, told, NewHold::Ends)),
                     None => Ok(free(desired, told, NewHold::Stays)),
                 }
@@ -124,8 +133,8 @@ impl Reconciler {
     }
 
     /// The newest generation of a stack that is held: it is the one that is held.
-    fn held(&self, stack: &Name, otherwise: Desired, hold: Hold) -> Result<Settled, ReconcileError> {
-        let (desired, held, back) = match generations::newest(self.engine.db(), stack)? {
+    fn held(&self, stack: &Name, otherwise: Arc<Desired>, hold: Hold) -> Result<Settled, ReconcileError> {
+        let (desired, held, back) = match self.newest(stack)? {
             Some(Generation { desired, images, brings_back, .. }) => (desired, images, brings_back.is_some()),
             None => (otherwise, Images::new(), false),
         };
@@ -169,7 +178,7 @@ impl Reconciler {
 
     /// What a resource is called in the engine, where it is declared and has a name of its own there.
     pub fn engine_name(&self, stack: &Name, resource: &Resource) -> Result<Option<Name>, ReconcileError> {
-        let Some(Generation { desired, .. }) = generations::newest(self.engine.db(), stack)? else { return Ok(None) };
+        let Some(Generation { desired, .. }) = self.newest(stack)? else { return Ok(None) };
         let name = &resource.name;
         Ok(match resource.kind {
             Kind::Container => desired.containers.get(name).map(|placed| placed.engine_name.clone()),
@@ -197,8 +206,8 @@ impl Reconciler {
 
     /// What a rollback would do now. Changes nothing.
     pub async fn plan_rollback(&self, stack: &Name, number: u64, given: &[Given]) -> Result<Plan, ReconcileError> {
-        let Generation { mut desired, images, .. } = self.generation(stack, number)?;
-        self.recall(&mut desired)?;
+        let Generation { desired, images, .. } = self.generation(stack, number)?;
+        let desired = self.recall(&desired)?;
         let course = Course { back: true, ..Course::default() };
         let (observed, _) = self.look(&desired, &images, course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
@@ -246,6 +255,6 @@ impl Reconciler {
     }
 }
 
-const fn edition(generation: &Generation) -> Edition<'_> {
+fn edition(generation: &Generation) -> Edition<'_> {
     Edition { desired: &generation.desired, images: &generation.images }
 }

@@ -70,7 +70,7 @@ impl Reconciler {
     /// Notes what has become of the generation that was applied last.
     fn mark(&self, stack: &Name, generation: u64, said: &str) -> Result<(), ReconcileError> {
         let db = self.engine.db();
-        let images: Images = generations::newest(db, stack)?.map(|newest| newest.images).unwrap_or_default();
+        let images: Images = self.newest(stack)?.map(|newest| newest.images).unwrap_or_default();
         Ok(generations::finish(db, stack, generation, said, &images)?)
     }
 

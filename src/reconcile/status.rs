@@ -24,7 +24,7 @@ const SHOWN: [&str; 5] = ["Ready", "Healthy", "Reconciling", "Stalled", "Held"];
 impl Reconciler {
     /// All stacks, or the one named.
     pub async fn status(&self, only: Option<&Name>) -> Result<Vec<StackStatus>, ReconcileError> {
-        let mut observed = self.engine.observe_closely().await?;
+        let mut observed = self.engine.observe_closely(only).await?;
         let db = self.engine.db();
         let mut all = Vec::new();
         for stack in record::stacks(db)? {

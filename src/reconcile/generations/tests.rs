@@ -29,7 +29,7 @@ fn a_generation_is_new_only_when_something_changed() {
     desired.volumes.insert("data".parse().unwrap(), volume);
     assert_eq!(begin(&db, of(&desired, &none)).unwrap(), 2);
     let found = newest(&db, &name).unwrap().unwrap();
-    assert_eq!((found.number, found.desired), (2, desired));
+    assert_eq!((found.number, &*found.desired), (2, &desired));
     assert_eq!(stack(&db, &name).unwrap().unwrap().generation, 2);
     forget(&db, &name).unwrap();
     assert!(newest(&db, &name).unwrap().is_none());
@@ -76,7 +76,7 @@ fn what_an_older_setpoint_recorded_is_the_same_generation() {
     db.write(|t| t.execute("UPDATE generations SET desired = ?1, contents = NULL", [text])).unwrap();
     db.write(|t| t.execute("DELETE FROM configs", [])).unwrap();
     assert_eq!(begin(&db, of(&desired, &images)).unwrap(), 1);
-    assert_eq!(newest(&db, &desired.stack).unwrap().unwrap().desired, desired);
+    assert_eq!(newest(&db, &desired.stack).unwrap().unwrap().desired, desired.into());
 }
 
 #[test]
