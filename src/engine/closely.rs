@@ -94,7 +94,19 @@ fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
         }
         // Only where another file in its place matters: a path of the host may be exchanged as its owner likes.
         let source = match mount {
-            Mount::Volume { source, .. } => parts.volumes.get(source).ok().flatten().map(|volume| volume.path),
+            Mount::Volume { source, subpath, .. } => match (parts.volumes.get(source).ok().flatten(), subpath) {
+                (None, _) => None,
+                (Some(volume), None) => Some(volume.path),
+                (Some(volume), Some(inside)) => {
+                    if let Some(here) = part_of(&volume.path, inside)
+                        && (here.stx_dev_major, here.stx_dev_minor, here.stx_ino)
+                            != (there.stx_dev_major, there.stx_dev_minor, there.stx_ino)
+                    {
+                        faults.push(fault(format!("what is mounted at {target} is no longer {inside} of the volume {source}")));
+                    }
+                    None
+                }
+            },
             Mount::Bind { source, watched: Some(_), .. } => Some(source.clone()),
             _ => None,
         };
@@ -105,6 +117,13 @@ fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// What is at a path within a volume, by links of that volume at most.
+fn part_of(volume: &Path, inside: &str) -> Option<rustix::fs::Statx> {
+    let root = openat(CWD, volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let found = open_by(&root, inside, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS).ok()?;
+    statx(&found, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS).ok()
 }
 
 /// Whether there is something at the path, and it is not this.

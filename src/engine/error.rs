@@ -50,6 +50,8 @@ pub enum EngineError {
     VolumeInUse { name: Name, by: Name },
     #[error("bind mount: {} is not on this host", path.display())]
     NoBindSource { path: PathBuf },
+    #[error("volume {volume}: {subpath} is not there, or a link leads it elsewhere: {reason}")]
+    NoSubpath { volume: Name, subpath: String, reason: rustix::io::Errno },
     #[error("{} on this host is no device, nor a folder with any", path.display())]
     NoDevice { path: PathBuf },
     #[error("container {name}, whose network is to be shared, is not running")]
@@ -136,6 +138,7 @@ impl EngineError {
             | Self::VolumeInUse { .. }
             | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. }
+            | Self::NoSubpath { .. }
             | Self::NoDevice { .. }
             | Self::NotShareable { .. }
             | Self::SharesWithItself { .. }
@@ -187,6 +190,7 @@ impl EngineError {
             Self::Build(error) => error.hint(),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
+            Self::NoSubpath { volume, .. } => Some(format!("make it first, by a container that mounts the whole of {volume}")),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
             Self::NotShareable { name } => Some(format!("make {name} with `--ipc shareable` (`ipc: shareable` in a manifest)")),
             Self::UsersExclude { .. } => {

@@ -7,11 +7,9 @@ pub(in crate::manifest) static VOLUME_MOUNT: Table = Table {
     fields: &[
         field("nocopy", Form::Bool, "It does not get the image's content"),
         field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+        field("subpath", Form::Text, "Only this of it is mounted, which must be there: a path from the volume's root"),
     ],
-    unsupported: &[
-        ("labels", "declare the volume and label it there"),
-        ("subpath", "mount the whole volume; or, for one folder, its own volume"),
-    ],
+    unsupported: &[("labels", "declare the volume and label it there")],
 };
 
 pub(in crate::manifest) static DEVICE: Table = Table {

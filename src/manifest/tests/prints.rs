@@ -42,7 +42,7 @@ services:
     command: [sh, -c, "echo $$HOME; exit 1"]
     entrypoint: []
     volumes: ["data:/d", "./app:/e:ro", "/x", {type: bind, source: "/h:i", target: /j, bind: {create_host_path: false, propagation: shared}},
-      {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: "1777"}}, {type: volume, source: mine, target: /m, volume: {nocopy: true}}]
+      {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: "1777"}}, {type: volume, source: mine, target: /m, volume: {nocopy: true, subpath: ./a/b}}]
     tmpfs: ["/u:uid=5,noexec"]
     configs: [conf, {source: file, target: /etc/f, mode: "0400", uid: "5"}]
     secrets: [pw, {source: token, target: t}]
@@ -184,7 +184,14 @@ fn mount() -> impl Strategy<Value = Mount> {
     let digest = Digest::of(b"content");
     (0u8..5, "/[a-d:]{1,2}(/[a-d]{1,2})?", any::<[bool; 2]>(), options, option::of(size()), 0u32..0o7777).prop_map(
         move |(kind, target, [read_only, other], options, size, mode)| match kind {
-            0 => Mount::Volume { source: "s-data".parse().unwrap(), target, read_only, nocopy: other, options },
+            0 => Mount::Volume {
+                source: "s-data".parse().unwrap(),
+                target,
+                read_only,
+                nocopy: other,
+                options,
+                subpath: (mode % 3 == 0).then(|| "a/b c".to_owned()),
+            },
             1 => Mount::Anonymous { target, read_only, nocopy: other },
             2 => {
                 // What is not there has the digest of nothing.

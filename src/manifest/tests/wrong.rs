@@ -97,6 +97,7 @@ fn single_errors() {
         "device_cgroup_rules: [\"c 1 r\"]",
         "security_opt: [seccomp, \"seccomp=gone.json\", \"mask=/x\"]",
         "volumes_from: [\"b:x\"]",
+        "volumes: [{type: volume, source: v, target: /v, volume: {subpath: ../a}}, {type: volume, target: /v, volume: {subpath: a}}]",
         "volumes: [\"/x:shared\", \"/a:/b:nocopy\"]",
         "oom_score_adj: 2000",
         "mem_limit: 1m",

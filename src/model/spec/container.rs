@@ -266,6 +266,9 @@ pub enum Mount {
         nocopy: bool,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
+        /// Only what is there in the volume, which must be there: a relative path without `..`. It never gets the image's content.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
     },
     /// A volume of the container's own, which the engine names.
     Anonymous {
