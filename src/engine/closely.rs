@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, Stat
 
 use super::containers::{ContainersError, Record};
 use super::monitor::Status;
-use super::{EngineError, Parts};
+use super::{EngineError, Parts, hooks};
 use crate::model::spec::{ContainerSpec, Mount};
 use crate::observed::{ContainerState, Fault, Repair};
 use crate::sys;
@@ -35,6 +35,7 @@ fn of_parts(parts: &Parts, record: &Record, pid: i32) -> Result<Vec<Fault>, Engi
         faults.extend(mounts(parts, record, pid));
     }
     faults.extend(namespaces(parts, &record.spec, pid)?);
+    faults.extend(hooks::fault(parts, record)?);
     Ok(faults)
 }
 

@@ -68,6 +68,8 @@ pub enum EngineError {
     LinkedApart { name: Name, other: Name },
     #[error("a post_start hook of {name} failed ({command}): {why}")]
     Hook { name: Name, command: String, why: String },
+    #[error("{name} goes on running, because a pre_stop hook of it failed ({command}): {why}")]
+    PreStop { name: Name, command: String, why: String },
     #[error("a container with users of its own (userns {userns}) cannot have {what}")]
     UsersExclude { userns: UsersMode, what: String },
     #[error("the limit {which}: {why}")]
@@ -130,7 +132,7 @@ impl EngineError {
             }
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
-            Self::Hook { .. } | Self::LinkedApart { .. } => Kind::Conflict,
+            Self::Hook { .. } | Self::PreStop { .. } | Self::LinkedApart { .. } => Kind::Conflict,
             Self::Running { .. }
             | Self::TakesRestart { .. }
             | Self::ImageInUse { .. }
@@ -205,7 +207,12 @@ impl EngineError {
             Self::LinkedApart { other, .. } => {
                 Some(format!("start it (`setpoint start {other}`), and declare a network of it as `external`"))
             }
-            Self::Hook { name, .. } => Some(format!("the container runs; `setpoint restart {name}` runs its hooks again")),
+            Self::PreStop { name, .. } => Some(format!(
+                "put right what the hook needs, or end it without (`setpoint kill {name}`, `setpoint rm -f {name}`)"
+            )),
+            Self::Hook { name, .. } => {
+                Some(format!("the container runs; `setpoint restart {name}` runs its hooks again, and so does the next apply"))
+            }
             Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),
             _ => None,
         }
