@@ -82,7 +82,8 @@ fn driver(reader: &mut Reader, node: &Node, only: &str, what: &str, why: &str) {
 fn refuse_external(reader: &mut Reader, f: &Fields) -> bool {
     let (external, _) = external(reader, f);
     if external {
-        let hint = "give it a `file` or the `environment`: nothing is kept here apart from stacks";
+        let hint = "give it the `file` or the `environment` that it comes from: nothing is kept here apart from stacks, \
+                    and several stacks may name one file";
         reader.error_hint(f.place("external"), "it cannot be external", hint);
     }
     external
