@@ -160,6 +160,7 @@ pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
             names,
             ipv4_address: attachment.ipv4_address,
             ipv6_address: attachment.ipv6_address,
+            interface: attachment.interface_name.as_ref().map(ToString::to_string),
             mac,
         }
     };

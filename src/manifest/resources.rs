@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{NetworkSpec, VolumeSpec};
+use crate::model::spec::{BridgeOptions, NetworkSpec, VolumeSpec};
 
 use super::addresses;
 use super::declared::{Config, Resource, Secret};
@@ -14,9 +14,12 @@ use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
 
+/// RFC 8200, 5.
+const LEAST_MTU_OF_IPV6: u32 = 1280;
+
 pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<NetworkSpec>> {
     let f = reader.fields(node, &fields::NETWORK)?;
-    let (engine_name, external) = placing(reader, &f, &["driver", "internal", "ipam", "labels"]);
+    let (engine_name, external) = placing(reader, &f, &["driver", "driver_opts", "internal", "ipam", "labels"]);
     if let Some(node) = f.get("driver") {
         driver(reader, node, "bridge", "a network", "all networks are bridges of this host");
     }
@@ -24,7 +27,22 @@ pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -
     let labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
     let mut body = NetworkSpec { internal, labels, ..NetworkSpec::default() };
     addresses::addresses(reader, &f, &mut body);
+    if let Some(node) = f.get("driver_opts") {
+        body.driver_opts = bridge_options(reader, node, body.ipv6.is_some());
+    }
     Some(Resource { name, at, engine_name, external, body })
+}
+
+fn bridge_options(reader: &mut Reader, node: &Node, ipv6: bool) -> BridgeOptions {
+    let mut options = BridgeOptions::default();
+    for (key, (value, at)) in reader.pairs(node) {
+        if let Err(error) = options.set(&key, value.as_deref().unwrap_or_default()) {
+            reader.error_hint(at, error.to_string(), error.hint());
+        } else if ipv6 && options.mtu.is_some_and(|mtu| mtu < LEAST_MTU_OF_IPV6) {
+            reader.error(at, format!("links of IPv6 carry {LEAST_MTU_OF_IPV6} bytes at least"));
+        }
+    }
+    options
 }
 
 pub(super) fn volume(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<VolumeSpec>> {

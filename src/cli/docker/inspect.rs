@@ -189,6 +189,7 @@ pub(super) struct Endpoint {
     pub(super) aliases: Option<Vec<String>>,
     #[serde(rename = "IPAMConfig")]
     pub(super) ipam_config: Option<EndpointAddress>,
+    pub(super) driver_opts: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

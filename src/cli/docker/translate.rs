@@ -18,6 +18,9 @@ const SHM: u64 = 64 << 20;
 /// Labels of Docker's own tools.
 const OF_COMPOSE: &str = "com.docker.compose.";
 
+/// What the link of a container in a network is called there.
+const LINK_NAME: &str = "com.docker.network.endpoint.ifname";
+
 /// What is known beside the container itself.
 pub(super) struct Around<'a> {
     pub(super) image: ImageRef,
@@ -158,6 +161,8 @@ fn names(container: &Container, around: &Around<'_>, spec: &mut ContainerSpec, w
             if let Some(address) = address.filter(|address| !address.ipv6_address.is_empty()) {
                 attachment.ipv6_address = parse(&address.ipv6_address, warnings);
             }
+            let link = endpoint.driver_opts.iter().flatten().find(|(key, _)| *key == LINK_NAME);
+            attachment.interface_name = link.and_then(|(_, link)| parse(link, warnings));
             spec.networks.insert(name, attachment);
         }
         spec.mac_address = some(&config.mac_address).and_then(|address| parse(&address, warnings));

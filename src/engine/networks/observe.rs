@@ -60,6 +60,7 @@ impl Inner {
             let Some(network) = rows.network_by_id(&lease.network) else { continue };
             let fault = self.link_fault(network, lease, &links);
             let fault = fault.or_else(|| inside::address_fault(network, lease, closely.get(&lease.container)?));
+            let fault = fault.or_else(|| inside::name_fault(network, lease, closely.get(&lease.container)?));
             match fault {
                 Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
                 None => {
@@ -89,6 +90,9 @@ impl Inner {
         let mut faults = Vec::new();
         if !bridge.up {
             faults.push(format!("bridge {name} is down"));
+        }
+        if let Some(mtu) = network.spec.driver_opts.mtu.filter(|mtu| *mtu != bridge.mtu) {
+            faults.push(format!("bridge {name} has the MTU {} instead of {mtu}", bridge.mtu));
         }
         for (gateway, prefix) in network.gateways() {
             if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
@@ -126,6 +130,9 @@ impl Inner {
             Some(format!("its link into network {} is down on the host", network.name))
         } else if !link.carrier {
             Some(format!("its link into network {} is down in the container", network.name))
+        } else if link.isolated != network.spec.driver_opts.isolated {
+            let is = if link.isolated { "does not reach the others" } else { "reaches the others" };
+            Some(format!("its link into network {} {is}", network.name))
         } else {
             None
         }

@@ -1,9 +1,11 @@
 //! The fields of networks, volumes, configs and secrets, and of how a container is attached to a network.
 
 use super::{ANY_SUBNET, Form, NAME, PAIRS, Table, field, required};
-use crate::model::spec::MacAddress;
+use crate::model::spec::{LinkName, MacAddress};
 
 const MAC: Form = Form::Of(|g| g.subschema_for::<MacAddress>());
+
+const LINK_NAME: Form = Form::Of(|g| g.subschema_for::<LinkName>());
 
 /// Whether it belongs to somebody else; or, as old compose files have it, its name there.
 const EXTERNAL: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_NAME)]);
@@ -25,9 +27,14 @@ pub(in crate::manifest) static NETWORK: Table = Table {
             "Whether its containers have IPv6 addresses; false unless given, or where it has a subnet of IPv6",
         ),
         field("ipam", Form::Object(&IPAM), "Its addresses"),
+        field(
+            "driver_opts",
+            PAIRS,
+            "Options of its bridge, by the names that Docker has for them: MTU, masquerading, ICC, host binding",
+        ),
         field("labels", PAIRS, "Labels of the network"),
     ],
-    unsupported: &[("driver_opts", "remove it: a bridge has no options here")],
+    unsupported: &[],
 };
 
 pub(in crate::manifest) static IPAM: Table = Table {
@@ -96,13 +103,10 @@ pub(in crate::manifest) static ATTACHMENT: Table = Table {
         field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
         field("ipv6_address", Form::Text, "A fixed address of the network's IPv6 subnet"),
         field("gw_priority", Form::Integer, "The way out is by the network of the highest; 0 unless given"),
+        field("interface_name", LINK_NAME, "The name of its link in the container; eth0, eth1 and so on unless given"),
         field("mac_address", MAC, "The address of its link, where it has one network only"),
     ],
-    unsupported: &[
-        ("driver_opts", "remove it"),
-        ("interface_name", "remove it: links are eth0, eth1 and so on"),
-        ("link_local_ips", "remove it"),
-    ],
+    unsupported: &[("driver_opts", "remove it"), ("link_local_ips", "remove it")],
 };
 
 pub(in crate::manifest) static PORT: Table = Table {

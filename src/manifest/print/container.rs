@@ -86,6 +86,7 @@ impl Printer<'_> {
                 inner.some("ipv4_address", attachment.ipv4_address);
                 inner.some("ipv6_address", attachment.ipv6_address);
                 inner.number("gw_priority", differs(attachment.gw_priority, 0));
+                inner.some("interface_name", attachment.interface_name.as_ref());
                 (self.network_name(engine_name), Yaml::Map(inner.0))
             })
             .collect();

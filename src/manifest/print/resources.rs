@@ -1,5 +1,7 @@
 //! Networks, volumes, configs and secrets as manifests.
 
+use std::collections::BTreeMap;
+
 use crate::manifest::desired::Placed;
 use crate::model::Name;
 use crate::model::spec::{ConfigSpec, NetworkSpec, VolumeSpec};
@@ -12,7 +14,8 @@ impl Printer<'_> {
         let mut fields = Fields::default();
         self.placing(&mut fields, name, placed);
         if !placed.external {
-            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses, ipv6, ipv6_only } = &placed.spec;
+            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses, ipv6, ipv6_only, driver_opts } =
+                &placed.spec;
             fields.when("internal", *internal);
             if *ipv6_only {
                 fields.put("enable_ipv4", Yaml::Bool(false));
@@ -38,6 +41,9 @@ impl Printer<'_> {
             if !configs.is_empty() {
                 fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(configs))]));
             }
+            let options: BTreeMap<String, String> =
+                driver_opts.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            fields.pairs("driver_opts", &options);
             fields.pairs("labels", labels);
         }
         fields.0

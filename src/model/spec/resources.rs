@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Ipv6Spec;
+use super::{BridgeOptions, Ipv6Spec};
 use crate::model::Digest;
 
 /// A bridge network.
@@ -33,6 +33,12 @@ pub struct NetworkSpec {
     /// They have no IPv4 addresses, and `ipv6` is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6_only: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub driver_opts: BridgeOptions,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl NetworkSpec {
