@@ -109,7 +109,7 @@ pub(super) struct HostConfig {
     pub(super) cpuset_mems: String,
     pub(super) pids_limit: Option<i64>,
     pub(super) blkio_weight: u16,
-    pub(super) blkio_weight_device: Option<Vec<serde_json::Value>>,
+    pub(super) blkio_weight_device: Option<Vec<Weight>>,
     pub(super) blkio_device_read_bps: Option<Vec<Rate>>,
     pub(super) blkio_device_write_bps: Option<Vec<Rate>>,
     #[serde(rename = "BlkioDeviceReadIOps")]
@@ -153,6 +153,13 @@ pub(super) struct Device {
 pub(super) struct Rate {
     pub(super) path: String,
     pub(super) rate: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Weight {
+    pub(super) path: String,
+    pub(super) weight: u16,
 }
 
 #[derive(Debug, Default, Deserialize)]

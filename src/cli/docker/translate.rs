@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::inspect::{Config, Container, HostConfig, Mount as DockerMount, Rate};
 use crate::model::spec::{
-    Attachment, ContainerSpec, DeviceRate, Exposed, Healthcheck, Logging, Mount, NamespaceMode, NetworkMode, Probe,
+    Attachment, ContainerSpec, DeviceRate, DeviceWeight, Exposed, Healthcheck, Logging, Mount, NamespaceMode, NetworkMode, Probe,
     ResourceLimits, SecurityOption, Ulimit, VolumesFrom,
 };
 use crate::model::{ByteSize, ImageRef, Name, PortMapping, Span};
@@ -46,7 +46,6 @@ pub(super) fn spec(container: &Container, around: &Around<'_>, warnings: &mut Wa
         ("links to other containers", container.host_config.links.as_ref().is_some_and(|all| !all.is_empty())),
         ("storage options", container.host_config.storage_opt.as_ref().is_some_and(|all| !all.is_empty())),
         ("swappiness", container.host_config.memory_swappiness.is_some_and(|value| value >= 0)),
-        ("weights of single disks", container.host_config.blkio_weight_device.as_ref().is_some_and(|all| !all.is_empty())),
         ("its runtime", !matches!(container.host_config.runtime.as_str(), "" | "runc" | "crun" | "io.containerd.runc.v2")),
     ] {
         if there {
@@ -310,6 +309,9 @@ fn limits(host: &HostConfig, warnings: &mut Warnings) -> ResourceLimits {
         cpu_quota: u64::try_from(host.cpu_quota).ok().and_then(number),
         oom_kill_disable: host.oom_kill_disable == Some(true),
         blkio_weight: (host.blkio_weight > 0).then_some(host.blkio_weight),
+        blkio_weight_device: (host.blkio_weight_device.iter().flatten())
+            .map(|one| DeviceWeight { path: one.path.clone(), weight: one.weight })
+            .collect(),
         device_read_bps: rates(&host.blkio_device_read_bps),
         device_write_bps: rates(&host.blkio_device_write_bps),
         device_read_iops: rates(&host.blkio_device_read_iops),

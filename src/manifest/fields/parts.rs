@@ -26,12 +26,19 @@ pub(in crate::manifest) static BLKIO: Table = Table {
     what: "`blkio_config`",
     fields: &[
         field("weight", Form::Integer, "Its weight when disks are busy, from 10 to 1000"),
+        field("weight_device", Form::List(&Form::Object(&DEVICE_WEIGHT)), "Its weights at single disks"),
         field("device_read_bps", Form::List(&Form::Object(&DEVICE_RATE)), "Most bytes a second that are read"),
         field("device_write_bps", Form::List(&Form::Object(&DEVICE_RATE)), "Most bytes a second that are written"),
         field("device_read_iops", Form::List(&Form::Object(&DEVICE_RATE)), "Most reads a second"),
         field("device_write_iops", Form::List(&Form::Object(&DEVICE_RATE)), "Most writes a second"),
     ],
-    unsupported: &[("weight_device", "use `weight`, or a rate")],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static DEVICE_WEIGHT: Table = Table {
+    what: "a weight at a disk",
+    fields: &[required("path", Form::Text, "The disk's path on the host"), required("weight", Form::Word, "From 10 to 1000")],
+    unsupported: &[],
 };
 
 pub(in crate::manifest) static DEVICE_RATE: Table = Table {

@@ -244,6 +244,7 @@ prop_compose! {
             cpuset_cpus: cpuset.map(|text| text.parse().unwrap()),
             cpuset_mems: cpuset.map(|_| "0".parse().unwrap()),
             blkio_weight: weight,
+            blkio_weight_device: weight.map(|weight| DeviceWeight { path: "/dev/sda".into(), weight }).into_iter().collect(),
             device_read_bps: rates.clone(),
             device_write_bps: vec![],
             device_read_iops: rates,

@@ -104,7 +104,7 @@ fn single_errors() {
         "mem_limit: 10m\nmemswap_limit: 9m",
         "cpus: 1\ncpu_quota: 5000",
         "cpuset: 3-1",
-        "blkio_config: {weight: 5, device_read_bps: [{path: sda, rate: 1m}]}",
+        "blkio_config: {weight: 5, weight_device: [{path: /dev/sda, weight: 5}], device_read_bps: [{path: sda, rate: 1m}]}",
         "runtime: kata",
         "external_links: [b, \"c:d/e\"]\nnetwork_mode: host",
         "working_dir: srv",

@@ -37,7 +37,7 @@ pub use health::{Healthcheck, HttpTarget, InvalidTarget, OnUnhealthy, Probe, Pro
 pub use hook::Hook;
 pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
-pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
+pub use limits::{DeviceRate, DeviceWeight, IdList, ResourceLimits, SwapLimit};
 pub use link_name::{InvalidLinkName, LinkName};
 pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use on_change::{InvalidOnChange, OnChange, Watched};
