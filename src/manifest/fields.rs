@@ -20,7 +20,9 @@ pub(super) use lifecycle::{
 };
 pub(super) use parts::{BLKIO, DEVICE, DEVICE_RATE, DEVICE_WEIGHT, MOUNT_EXTENSION, RESERVATIONS, VOLUME_MOUNT};
 use parts::{ON_CHANGE, ON_CHANGE_ABOUT};
-pub(super) use resources::{ATTACHMENT, CONFIG, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME};
+pub(super) use resources::{
+    ATTACHMENT, CONFIG, EXTERNAL_CONTENT, EXTERNAL_NAME, IPAM, IPAM_CONFIG, NETWORK, PORT, SECRET, VOLUME,
+};
 
 /// The fields of one kind of mapping.
 pub(super) struct Table {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{BridgeOptions, NetworkSpec, VolumeSpec};
+use crate::model::spec::{BridgeOptions, Elsewhere, NetworkSpec, VolumeSpec};
 
 use super::addresses;
 use super::declared::{Config, Resource, Secret};
@@ -96,23 +96,62 @@ fn driver(reader: &mut Reader, node: &Node, only: &str, what: &str, why: &str) {
     }
 }
 
-/// Configs and secrets are read with their stack, and kept nowhere else.
-fn refuse_external(reader: &mut Reader, f: &Fields) -> bool {
-    let (external, _) = external(reader, f);
-    if external {
-        let hint = "give it the `file` or the `environment` that it comes from: nothing is kept here apart from stacks, \
-                    and several stacks may name one file";
-        reader.error_hint(f.place("external"), "it cannot be external", hint);
+/// The config or secret of another stack that is meant, where one is; `Err` where it is not said which.
+fn content_elsewhere(reader: &mut Reader, f: &Fields, sources: &[&str]) -> Result<Option<Elsewhere>, ()> {
+    let old = match f.get("external") {
+        Some(node @ Node { value: Value::Map(_), .. }) => {
+            Some(reader.fields(node, &fields::EXTERNAL_CONTENT).and_then(|f| f.get("name")).ok_or(())?)
+        }
+        Some(node) => {
+            if !reader.boolean(node).ok_or(())? {
+                named_in_vain(reader, f);
+                return Ok(None);
+            }
+            None
+        }
+        None => {
+            named_in_vain(reader, f);
+            return Ok(None);
+        }
+    };
+    for name in sources {
+        if f.get(name).is_some() {
+            let message = format!("`{name}` cannot be given for what is external");
+            reader.error_hint(f.place(name), message, "another stack says what it is: remove this, or `external`");
+        }
     }
-    external
+    let hint = "name the stack that has it, and what it is called there: `name: STACK/NAME`. There is no store apart from stacks; a `file` \
+                that several stacks name is another way";
+    let Some(node) = old.or_else(|| f.get("name")) else {
+        reader.error_hint(f.place("external"), "whose it is has to be said", hint);
+        return Err(());
+    };
+    let text = reader.text(node).ok_or(())?;
+    let found = text.parse().ok();
+    if found.is_none() {
+        reader.error_hint(node.at, format!("`{text}` is nothing of another stack"), hint);
+    }
+    found.map(Some).ok_or(())
 }
+
+fn named_in_vain(reader: &mut Reader, f: &Fields) {
+    if f.get("name").is_some_and(|node| reader.text(node).is_some()) {
+        let hint = "remove it: it is called by its own name, and `name` is for what another stack has (`external`)";
+        reader.problems.warn(f.place("name"), "`name` is without effect", Some(hint.to_owned()));
+    }
+}
+
+/// Where their contents may be.
+const OF_CONFIG: [&str; 3] = ["file", "content", "environment"];
+const OF_SECRET: [&str; 2] = ["file", "environment"];
 
 pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Config>> {
     let f = reader.fields(node, &fields::CONFIG)?;
-    if refuse_external(reader, &f) {
-        return None;
+    if let Some(external) = content_elsewhere(reader, &f, &OF_CONFIG).ok()? {
+        let body = Config { content: Vec::new(), origin: ContentOrigin::External(external) };
+        return Some(Resource { name, at, engine_name: None, external: false, body });
     }
-    let (content, origin) = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
+    let (content, origin) = match one_source(reader, &f, "a config", &OF_CONFIG)? {
         ("content", node) => {
             let text = reader.text(node)?;
             limit(reader, node.at, text.len());
@@ -134,10 +173,10 @@ pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) ->
 
 pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Secret>> {
     let f = reader.fields(node, &fields::SECRET)?;
-    if refuse_external(reader, &f) {
-        return None;
+    if let Some(external) = content_elsewhere(reader, &f, &OF_SECRET).ok()? {
+        return Some(Resource { name, at, engine_name: None, external: false, body: Secret::External(external) });
     }
-    let body = match one_source(reader, &f, "a secret", &["file", "environment"])? {
+    let body = match one_source(reader, &f, "a secret", &OF_SECRET)? {
         ("environment", node) => {
             let (name, value) = variable(reader, node)?;
             Secret::Variable(name, value)

@@ -236,10 +236,22 @@ pub fn all(db: &Db, stack: &Name) -> Result<Vec<Generation>, RecordError> {
 
 /// A stack's newest generation.
 pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
+    newest_of(db, stack, "")
+}
+
+/// The newest that was applied to its end.
+pub fn last_applied(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
+    newest_of(db, stack, APPLIED)
+}
+
+/// With that outcome, unless it is empty.
+fn newest_of(db: &Db, stack: &Name, outcome: &str) -> Result<Option<Generation>, RecordError> {
     let read = db.read(|t| {
         let row = t
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
-            .query_row([stack.as_str()], Raw::of)
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM generations WHERE stack = ?1 AND ?2 IN ('', outcome) ORDER BY number DESC LIMIT 1"
+            ))?
+            .query_row([stack.as_str(), outcome], Raw::of)
             .optional()?;
         row.map(|row| row.read(t)).transpose()
     })?;

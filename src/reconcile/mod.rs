@@ -10,6 +10,7 @@ pub mod schedule;
 pub mod status;
 
 mod ask;
+mod borrowed;
 pub mod build_events;
 mod changes;
 mod comings;
@@ -31,7 +32,7 @@ use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
 use crate::files::{FileError, Lock};
 use crate::manifest::Desired;
-use crate::model::spec::{ImageSource, ImageSpec};
+use crate::model::spec::{Elsewhere, ImageSource, ImageSpec};
 use crate::model::{ImageRef, Name};
 use crate::observed::{Answer, Course, Observed};
 use crate::plan::{self, Action, Kind, Plan, PlanError};
@@ -72,8 +73,14 @@ pub enum ReconcileError {
     NotKept { stack: Name, number: u64, kept: Vec<u64> },
     #[error("{0} has no earlier generation that was applied")]
     NoEarlier(Name),
+    #[error("{} {external} is not there: its stack was not applied here, or has no such {}", kind(*secret), if *secret { "secret in a container" } else { "config" })]
+    NoContent { external: Elsewhere, secret: bool },
     #[error("a work thread ended before its work did")]
     Interrupted,
+}
+
+const fn kind(secret: bool) -> &'static str {
+    if secret { "secret" } else { "config" }
 }
 
 fn names(names: &[Name]) -> String {
@@ -95,6 +102,7 @@ impl ReconcileError {
             Self::Plan(error) => error.obstacles.first().map(plan::Obstacle::hint),
             Self::NoSuchResource(_) => Some("`setpoint status` lists the resources; name one as STACK/KIND/NAME".into()),
             Self::WhichResource { .. } => Some("name it as STACK/KIND/NAME".into()),
+            Self::NoContent { external, .. } => Some(format!("apply the stack `{}` first", external.stack)),
             Self::NoStack | Self::Record(_) | Self::File(_) | Self::Interrupted => None,
         }
     }
@@ -152,6 +160,7 @@ impl Reconciler {
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
         let mut desired = desired.clone();
         self.recall(&mut desired)?;
+        self.borrow(&mut desired)?;
         let last = generations::newest(self.engine.db(), &desired.stack)?.filter(|last| last.desired == desired);
         let course = Course { since: unwatched(last.as_ref()), ..Course::default() };
         let (observed, _) = self.look(&desired, &Images::new(), course, Look::Ask(Ask::Eagerly), given).await?;
@@ -278,6 +287,7 @@ impl Reconciler {
         let db = self.engine.db();
         let mut desired = settled.desired.clone();
         self.recall(&mut desired)?;
+        self.borrow(&mut desired)?;
         let (stack, paused) = (&desired.stack, settled.is_paused());
         let last = generations::newest(db, stack)?.filter(|last| last.desired == desired);
         let look = match &expected {

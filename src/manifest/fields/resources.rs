@@ -68,7 +68,13 @@ pub(in crate::manifest) static VOLUME: Table = Table {
     unsupported: &[("driver_opts", "mount what it is on the host, and give containers that path with a volume of type `bind`")],
 };
 
-const NO_STORE: &str = "false: what a container has is of the same stack";
+/// Whether another stack has it.
+const EXTERNAL_ELSEWHERE: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_CONTENT)]);
+const ABOUT_EXTERNAL: &str = "Another stack has it, which `name` names; it is what that stack was applied with last";
+const ABOUT_NAME: &str = "Of what is external: STACK/NAME";
+
+pub(in crate::manifest) static EXTERNAL_CONTENT: Table =
+    Table { what: "`external`", fields: &[required("name", Form::Text, ABOUT_NAME)], unsupported: &[] };
 
 pub(in crate::manifest) static CONFIG: Table = Table {
     what: "a config",
@@ -76,7 +82,8 @@ pub(in crate::manifest) static CONFIG: Table = Table {
         field("file", Form::Text, "A file whose content it is, relative to the manifest"),
         field("content", Form::Text, "Its content"),
         field("environment", Form::Text, "The variable whose content it is"),
-        field("external", EXTERNAL, NO_STORE),
+        field("external", EXTERNAL_ELSEWHERE, ABOUT_EXTERNAL),
+        field("name", Form::Text, ABOUT_NAME),
     ],
     unsupported: &[("template_driver", "remove it: the content is taken as it stands, after `${VAR}` in `content`")],
 };
@@ -86,7 +93,8 @@ pub(in crate::manifest) static SECRET: Table = Table {
     fields: &[
         field("file", Form::Text, "The file that it is in, relative to the manifest"),
         field("environment", Form::Text, "The variable that it is in"),
-        field("external", EXTERNAL, NO_STORE),
+        field("external", EXTERNAL_ELSEWHERE, ABOUT_EXTERNAL),
+        field("name", Form::Text, ABOUT_NAME),
     ],
     unsupported: &[
         ("content", "write it to a `file` that is not kept with the manifests, or take it from the `environment`"),

@@ -140,6 +140,7 @@ fn errors_of_lives() {
         "services: {a: {image: a, networks: {n: {interface_name: e0}, m: {interface_name: e0}, l: {interface_name: \"a/b\"}}}}\nnetworks: {n: , m: , l: }",
         "services: {}\nvolumes: {v: {driver: nfs}, w: {external: {name: a}, name: b}}",
         "services: {}\nconfigs: {c: {external: true}, d: {content: x, external: false, name: n}}\nsecrets: {s: {external: true, name: n}}",
+        "services: {}\nconfigs: {c: {external: true, name: s/x}, d: {external: {name: a/b}, content: x}, e: {external: {nam: a/b}}}",
     ] {
         all.push_str(text);
         all.push('\n');

@@ -45,7 +45,7 @@ services:
       {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: "1777"}}, {type: volume, source: mine, target: /m, volume: {nocopy: true, subpath: ./a/b}}]
     tmpfs: ["/u:uid=5,noexec"]
     configs: [conf, {source: file, target: /etc/f, mode: "0400", uid: "5"}]
-    secrets: [pw, {source: token, target: t}]
+    secrets: [pw, {source: token, target: t}, their]
     depends_on: {db: {condition: service_healthy, restart: true}, gone: {required: false}, tool: {required: false}, shop/db: {condition: service_healthy, restart: true, required: false}}
     networks: {front: {aliases: [w], gw_priority: 5, interface_name: wan0}, default: }
     links: ["db:store"]
@@ -62,8 +62,8 @@ services:
 networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}, {subnet: "fd00:9::/64", gateway: "fd00:9::9", ip_range: "fd00:9::100/120", aux_addresses: {a: "fd00:9::130"}}]}, enable_ipv6: true, internal: true, labels: {x: y},
   driver_opts: {com.docker.network.driver.mtu: 1400, com.docker.network.bridge.enable_icc: "false", com.docker.network.bridge.host_binding_ipv4: 127.0.0.1}}, six: {enable_ipv6: true, enable_ipv4: false}, other: {external: true}, far: {external: true, name: f}}
 volumes: {data: , mine: {external: true, name: my}, kept: {name: k, labels: {a: b}}}
-configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}}
-secrets: {pw: {file: pw}, token: {environment: TOKEN}}
+configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}, theirs: {external: true, name: shop/conf}}
+secrets: {pw: {file: pw}, token: {environment: TOKEN}, their: {external: {name: shop/pw}}}
 "#;
 
 /// Another folder beside the one with the files, so that paths are of all kinds.
@@ -424,7 +424,7 @@ proptest! {
         desired.networks.extend([network("default", None), network("front", Some("10.9.0.0/24"))]);
         let data = Placed { engine_name: "s-data".parse().unwrap(), external: false, spec: VolumeSpec::default() };
         desired.volumes.insert("data".parse().unwrap(), data);
-        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"content".to_vec() });
+        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"content".to_vec(), external: None });
 
         let all = print::print(&desired, &Origins::default(), None).unwrap();
         let dir = tempfile::tempdir().unwrap();
