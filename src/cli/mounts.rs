@@ -32,7 +32,7 @@ pub fn volume(text: &str, cwd: &Path, home: Option<&str>) -> Result<Mount, Strin
             let source = host_path(source, cwd, home)?;
             Ok(Mount::Bind { source, target, read_only, create_host_path: true, options, watched: None })
         }
-        Some(source) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
+        Some(source) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options, subpath: None }),
     }
 }
 
@@ -58,6 +58,7 @@ struct Long<'a> {
     read_only: bool,
     create: bool,
     nocopy: bool,
+    subpath: Option<String>,
     size: Option<ByteSize>,
     mode: Option<u32>,
     options: Vec<String>,
@@ -113,7 +114,8 @@ impl<'a> Long<'a> {
                 self.typed.push((key, "volume"));
             }
             ("volume-subpath", _) => {
-                return Err(format!("{key:?} is not supported: mount the whole volume, or one folder as a volume of its own"));
+                self.subpath = Some(mount_options::subpath(value.unwrap_or_default())?);
+                self.typed.push((key, "volume"));
             }
             ("volume-driver", Some("local")) => self.typed.push((key, "volume")),
             ("volume-driver" | "volume-opt" | "volume-label", _) => {
@@ -137,7 +139,7 @@ impl<'a> Long<'a> {
     }
 
     fn finish(self, cwd: &Path, home: Option<&str>) -> Result<Mount, String> {
-        let Self { kind, source, target, read_only, create, nocopy, size, mode, options, typed } = self;
+        let Self { kind, source, target, read_only, create, nocopy, subpath, size, mode, options, typed } = self;
         let target = target.ok_or("it lacks target=…")?;
         if let Some((key, _)) = typed.iter().find(|(_, belongs)| *belongs != kind) {
             return Err(format!("{key:?} does not belong to a mount of the type {kind:?}"));
@@ -147,7 +149,10 @@ impl<'a> Long<'a> {
                 let source = host_path(source, cwd, home)?;
                 Ok(Mount::Bind { source, target, read_only, create_host_path: create, options, watched: None })
             }
-            ("volume", Some(source)) => Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options }),
+            ("volume", Some(source)) => {
+                Ok(Mount::Volume { source: volume_name(source)?, target, read_only, nocopy, options, subpath })
+            }
+            ("volume", None) if subpath.is_some() => Err("volume-subpath needs source=…, the volume's name".into()),
             ("volume", None) => Ok(Mount::Anonymous { target, read_only, nocopy }),
             ("tmpfs", None) if read_only => Err("a tmpfs that is read-only would stay empty".into()),
             ("tmpfs", None) => Ok(Mount::Tmpfs { target, size, mode, options }),
@@ -232,7 +237,7 @@ mod tests {
 
     fn named(source: &str, target: &str, read_only: bool) -> Mount {
         let source = source.parse().unwrap();
-        Mount::Volume { source, target: target.into(), read_only, nocopy: false, options: vec![] }
+        Mount::Volume { source, target: target.into(), read_only, nocopy: false, options: vec![], subpath: None }
     }
 
     #[test]
@@ -272,7 +277,11 @@ mod tests {
         }
         let deep = mount("source=data,target=/d,volume-nocopy", Path::new(CWD), None).unwrap();
         assert!(matches!(deep, Mount::Volume { nocopy: true, .. }));
+        let part = mount("source=data,target=/d,volume-subpath=a/./b", Path::new(CWD), None).unwrap();
+        assert!(matches!(part, Mount::Volume { subpath: Some(part), .. } if part == "a/b"));
         for bad in [
+            "target=/x,volume-subpath=b",
+            "type=bind,source=a,target=/x,volume-subpath=b",
             "type=image,source=a,target=/x",
             "source=a,target=/x,volume-subpath=../b",
             "type=bind,source=a,target=/x,volume-nocopy",

@@ -53,6 +53,12 @@ impl Story {
             Event::StepStarted { step } => self.started(step),
             Event::StepProgress { step, progress } => self.progressed(step, progress),
             Event::StepBuild { step, said } => self.built(step, &said)?,
+            Event::StepWarned { step, text } => {
+                let plan = self.plan.as_ref();
+                if let Some(step) = plan.and_then(|plan| plan.steps.get(step)) {
+                    self.print(steps::warned(step, &text, self.output.colour))?;
+                }
+            }
             Event::StepDone { step, millis } => {
                 self.ended(step, |plan, colour| Some(steps::done(plan.steps.get(step)?, millis, colour)))?;
             }
@@ -145,6 +151,10 @@ impl Story {
             running.bar.finish_and_clear();
         }
         let Some(line) = self.plan.as_ref().and_then(|plan| line(plan, self.output.colour)) else { return Ok(()) };
+        self.print(line)
+    }
+
+    fn print(&self, line: String) -> Result<(), CliError> {
         match &self.live {
             Some(live) => Ok(live.println(line)?),
             None => self.output.line(line),

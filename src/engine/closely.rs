@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, Stat
 
 use super::containers::{ContainersError, Record};
 use super::monitor::Status;
-use super::{EngineError, Parts};
+use super::{EngineError, Parts, hooks};
 use crate::model::spec::{ContainerSpec, Mount};
 use crate::observed::{ContainerState, Fault, Repair};
 use crate::sys;
@@ -22,7 +22,7 @@ pub(super) fn is_seen_inside(record: &Record) -> bool {
 /// Whether there is something to look at in a container whose limits and configs are known to be well.
 pub(super) fn has_more(spec: &ContainerSpec) -> bool {
     let shares = spec.network_mode.container().or(spec.pid.container()).or(spec.ipc.container()).is_some();
-    shares || !spec.mounts.is_empty() && !may(spec, "SYS_ADMIN")
+    shares || !spec.post_start.is_empty() || !spec.mounts.is_empty() && !may(spec, "SYS_ADMIN")
 }
 
 /// The faults of a container, if it runs; those of its limits and configs where they are not spared.
@@ -49,6 +49,7 @@ fn of_parts(parts: &Parts, record: &Record, pid: i32, spared: bool) -> Result<Ve
         faults.extend(mounts(parts, record, pid));
     }
     faults.extend(namespaces(parts, &record.spec, pid)?);
+    faults.extend(hooks::fault(parts, record)?);
     Ok(faults)
 }
 
@@ -108,7 +109,19 @@ fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
         }
         // Only where another file in its place matters: a path of the host may be exchanged as its owner likes.
         let source = match mount {
-            Mount::Volume { source, .. } => parts.volumes.get(source).ok().flatten().map(|volume| volume.path),
+            Mount::Volume { source, subpath, .. } => match (parts.volumes.get(source).ok().flatten(), subpath) {
+                (None, _) => None,
+                (Some(volume), None) => Some(volume.path),
+                (Some(volume), Some(inside)) => {
+                    if let Some(here) = part_of(&volume.path, inside)
+                        && (here.stx_dev_major, here.stx_dev_minor, here.stx_ino)
+                            != (there.stx_dev_major, there.stx_dev_minor, there.stx_ino)
+                    {
+                        faults.push(fault(format!("what is mounted at {target} is no longer {inside} of the volume {source}")));
+                    }
+                    None
+                }
+            },
             Mount::Bind { source, watched: Some(_), .. } => Some(source.clone()),
             _ => None,
         };
@@ -119,6 +132,13 @@ fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// What is at a path within a volume, by links of that volume at most.
+fn part_of(volume: &Path, inside: &str) -> Option<rustix::fs::Statx> {
+    let root = openat(CWD, volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let found = open_by(&root, inside, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS).ok()?;
+    statx(&found, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS).ok()
 }
 
 /// Whether there is something at the path, and it is not this.

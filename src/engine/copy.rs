@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -157,6 +157,13 @@ impl Reach {
                     for mount in &mounts {
                         if let HostMount::Bind { source, target, read_only, .. } = mount {
                             place_bind(&mut root, source, target, *read_only)?;
+                        }
+                        if let HostMount::Part { root: volume, inside, target, read_only } = mount {
+                            let part = Beneath::open(volume)?;
+                            let fd = part.resolve(Path::new(inside), OFlags::PATH);
+                            let fd = fd.map_err(|e| part.error("open", Path::new(inside), e))?;
+                            let source = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+                            place_bind(&mut root, &source, target, *read_only)?;
                         }
                     }
                     // What was opened before lies below what is mounted now.

@@ -50,6 +50,8 @@ pub enum EngineError {
     VolumeInUse { name: Name, by: Name },
     #[error("bind mount: {} is not on this host", path.display())]
     NoBindSource { path: PathBuf },
+    #[error("volume {volume}: {subpath} is not there, or a link leads it elsewhere: {reason}")]
+    NoSubpath { volume: Name, subpath: String, reason: rustix::io::Errno },
     #[error("{} on this host is no device, nor a folder with any", path.display())]
     NoDevice { path: PathBuf },
     #[error("container {name}, whose network is to be shared, is not running")]
@@ -66,6 +68,8 @@ pub enum EngineError {
     LinkedApart { name: Name, other: Name },
     #[error("a post_start hook of {name} failed ({command}): {why}")]
     Hook { name: Name, command: String, why: String },
+    #[error("{name} goes on running, because a pre_stop hook of it failed ({command}): {why}")]
+    PreStop { name: Name, command: String, why: String },
     #[error("a container with users of its own (userns {userns}) cannot have {what}")]
     UsersExclude { userns: UsersMode, what: String },
     #[error("the limit {which}: {why}")]
@@ -128,7 +132,7 @@ impl EngineError {
             }
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
-            Self::Hook { .. } | Self::LinkedApart { .. } => Kind::Conflict,
+            Self::Hook { .. } | Self::PreStop { .. } | Self::LinkedApart { .. } => Kind::Conflict,
             Self::Running { .. }
             | Self::TakesRestart { .. }
             | Self::ImageInUse { .. }
@@ -136,6 +140,7 @@ impl EngineError {
             | Self::VolumeInUse { .. }
             | Self::AmbiguousImage { .. } => Kind::Conflict,
             Self::NoBindSource { .. }
+            | Self::NoSubpath { .. }
             | Self::NoDevice { .. }
             | Self::NotShareable { .. }
             | Self::SharesWithItself { .. }
@@ -187,6 +192,7 @@ impl EngineError {
             Self::Build(error) => error.hint(),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
+            Self::NoSubpath { volume, .. } => Some(format!("make it first, by a container that mounts the whole of {volume}")),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
             Self::NotShareable { name } => Some(format!("make {name} with `--ipc shareable` (`ipc: shareable` in a manifest)")),
             Self::UsersExclude { .. } => {
@@ -201,7 +207,12 @@ impl EngineError {
             Self::LinkedApart { other, .. } => {
                 Some(format!("start it (`setpoint start {other}`), and declare a network of it as `external`"))
             }
-            Self::Hook { name, .. } => Some(format!("the container runs; `setpoint restart {name}` runs its hooks again")),
+            Self::PreStop { name, .. } => Some(format!(
+                "put right what the hook needs, or end it without (`setpoint kill {name}`, `setpoint rm -f {name}`)"
+            )),
+            Self::Hook { name, .. } => {
+                Some(format!("the container runs; `setpoint restart {name}` runs its hooks again, and so does the next apply"))
+            }
             Self::NoGateway { .. } => Some("write an address, or give the container a network".into()),
             _ => None,
         }

@@ -200,8 +200,8 @@ impl Engine {
     /// Starts a container, and runs what is to be run in it then; one that runs already is left alone.
     pub async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
         match start::start(&self.0, id, false).await? {
-            true => hooks::post_start(&self.0, id).await,
-            false => Ok(()),
+            Some(hooks) => hooks.run(&self.0).await,
+            None => Ok(()),
         }
     }
 
@@ -210,8 +210,8 @@ impl Engine {
     pub async fn start_attached(&self, id: &ContainerId, reap: bool, stdin: bool) -> Result<Attached, EngineError> {
         let started = start::start(&self.0, id, true).await?;
         let attached = self.0.containers.attach(id, Attachment { reap, lossless: true, stdin }).await?;
-        if started {
-            hooks::post_start(&self.0, id).await?;
+        if let Some(hooks) = started {
+            hooks.run(&self.0).await?;
         }
         Ok(attached)
     }
@@ -228,21 +228,37 @@ impl Engine {
     }
 
     /// Stops a container by its stop signal, and by SIGKILL after `grace` (the container's own when `None`). What is to be run
-    /// in it before is run within that time.
+    /// in it before is run within that time; where that fails, the container goes on running, and this is an error.
     pub async fn stop(&self, id: &ContainerId, grace: Option<Span>) -> Result<(), EngineError> {
         self.stop_by(id, grace, None).await
     }
 
     /// The same by another signal than its own.
     pub async fn stop_by(&self, id: &ContainerId, grace: Option<Span>, signal: Option<Signal>) -> Result<(), EngineError> {
-        let grace = hooks::pre_stop(&self.0, id, grace.map(|grace| grace.0)).await?.map(Span);
+        self.stop_with(id, grace, signal, false).await.map(drop)
+    }
+
+    /// Stops a container whatever what is to be run in it before comes to: what went wrong with that is returned.
+    pub async fn stop_anyway(&self, id: &ContainerId) -> Result<Vec<String>, EngineError> {
+        self.stop_with(id, None, None, true).await
+    }
+
+    async fn stop_with(
+        &self,
+        id: &ContainerId,
+        grace: Option<Span>,
+        signal: Option<Signal>,
+        insists: bool,
+    ) -> Result<Vec<String>, EngineError> {
+        let hooks::Left { grace, told } = hooks::pre_stop(&self.0, id, grace, insists).await?;
         loop {
             // Not under the lock: a stop may take as long as its grace, and a kill in the meantime must not wait.
             self.0.containers.stop_by(id, grace, signal).await?;
             let held = self.0.containers.hold(id).await?;
             // A start that another process had under way may have come through.
             if !self.0.containers.runs(&held).await? {
-                return Ok(self.0.networks.detach(id).await?);
+                self.0.networks.detach(id).await?;
+                return Ok(told);
             }
         }
     }

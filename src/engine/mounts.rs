@@ -2,14 +2,15 @@
 //! Volumes that nobody named get their names here.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
+use rustix::fs::OFlags;
 
 use super::containers::Record;
 use super::runtime::spec::HostMount;
 use super::{EngineError, Parts};
-use crate::files;
+use crate::files::{self, Beneath};
 use crate::model::spec::{ContainerSpec, Mount, VolumeSpec, VolumesFrom};
 use crate::model::{Digest, Name};
 
@@ -60,7 +61,7 @@ fn effective_of(
         if let Mount::Anonymous { target, read_only, nocopy } = mount {
             let source = own_volume(record, target)?;
             let (target, read_only, nocopy) = (target.clone(), *read_only, *nocopy);
-            *mount = Mount::Volume { source, target, read_only, nocopy, options: Vec::new() };
+            *mount = Mount::Volume { source, target, read_only, nocopy, options: Vec::new(), subpath: None };
         }
     }
     all.sort_by_key(|mount| mount.target().trim_end_matches('/').matches('/').count());
@@ -149,9 +150,20 @@ pub(super) async fn prepare(
     let mut made = Vec::new();
     for mount in mounts {
         let (base, options) = match mount {
-            Mount::Volume { source, target, read_only, nocopy, options } => {
-                let path = volume(parts, record, source, target, *nocopy, layers).await?;
-                (HostMount::Bind { source: path, target: target.clone(), read_only: *read_only }, options.as_slice())
+            Mount::Volume { source, target, read_only, nocopy, options, subpath } => {
+                // What the image has at the target belongs into no part of it.
+                let path = volume(parts, record, source, target, *nocopy || subpath.is_some(), layers).await?;
+                let (target, read_only) = (target.clone(), *read_only);
+                let base = match subpath {
+                    None => HostMount::Bind { source: path, target, read_only },
+                    Some(inside) => {
+                        if let Err(reason) = Beneath::open(&path)?.resolve(Path::new(inside), OFlags::PATH) {
+                            return Err(EngineError::NoSubpath { volume: source.clone(), subpath: inside.clone(), reason });
+                        }
+                        HostMount::Part { root: path, inside: inside.clone(), target, read_only }
+                    }
+                };
+                (base, options.as_slice())
             }
             Mount::Bind { source, target, read_only, create_host_path, options, watched: _ } => {
                 if !source.exists() {

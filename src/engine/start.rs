@@ -9,6 +9,7 @@ use std::time::Duration;
 use oci_spec::image::ImageConfiguration;
 
 use super::containers::{Further, Record, StartWith};
+use super::hooks::Ahead;
 use super::networks::{Attached, Given, Join};
 use super::{EngineError, Parts, mounts, sharing};
 use crate::files;
@@ -16,16 +17,16 @@ use crate::model::spec::{Attachment, ContainerSpec, Exposed, Healthcheck, HostAd
 use crate::model::{ContainerId, Digest, Name, PortMapping, Span};
 use crate::observed::Endpoint;
 
-/// Whether it has been started: one that runs is left alone. With `awaits_attach` the container's output waits for whoever
-/// attaches next.
-pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<bool, EngineError> {
+/// What is to be run in it now, where it has been started: one that runs is left alone. With `awaits_attach` the container's output
+/// waits for whoever attaches next.
+pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) -> Result<Option<Ahead>, EngineError> {
     // Held until the monitor runs: neither a settling monitor of the last run nor a recovery may release what this
     // start attaches.
     let held = parts.containers.hold(id).await?;
     let record = parts.containers.get(id)?;
     if parts.containers.runs(&held).await? {
         parts.containers.refuse_paused(id)?;
-        return Ok(false);
+        return Ok(None);
     }
     let rootfs = parts.images.rootfs(record.image_digest)?;
     let joins = sharing::joins(parts, &record)?;
@@ -38,6 +39,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
     };
     let of_image = of_image(parts, record.image_digest)?;
     let users = parts.containers.assign_users(&held, &record)?;
+    let ahead = Ahead::of(parts, &record)?;
     let attached = attach(parts, &record, &rootfs.config).await?;
     files::failpoint("start attached")?;
     let further = Further { joins, devices, users, hostname: own_name(&record.spec, shared.as_ref())?, shell: of_image.shell };
@@ -66,7 +68,7 @@ pub(super) async fn start(parts: &Parts, id: &ContainerId, awaits_attach: bool) 
         parts.networks.detach(id).await?;
         return Err(error.into());
     }
-    Ok(true)
+    Ok(Some(ahead))
 }
 
 /// The name that a container has for itself, where it is somebody else's.
@@ -158,6 +160,7 @@ pub(super) fn joins(record: &Record) -> Option<Vec<Join>> {
             names,
             ipv4_address: attachment.ipv4_address,
             ipv6_address: attachment.ipv6_address,
+            interface: attachment.interface_name.as_ref().map(ToString::to_string),
             mac,
         }
     };

@@ -34,6 +34,13 @@ pub(super) fn networks(reader: &mut Reader, node: &Node) -> Vec<(Name, Place, At
                     Value::Null => Attachment::default(),
                     _ => attachment(reader, value),
                 };
+                let same = |other: &&(Name, Place, Attachment)| other.2.interface_name == attachment.interface_name;
+                if let Some(link) = &attachment.interface_name
+                    && let Some((other, ..)) = found.iter().find(same)
+                {
+                    let hint = "give each link a name of its own";
+                    reader.error_hint(value.at, format!("the link into `{other}` is called `{link}` already"), hint);
+                }
                 found.push((name, key.at, attachment));
             }
         }
@@ -68,6 +75,7 @@ fn attachment(reader: &mut Reader, node: &Node) -> Attachment {
             None => {}
         }
     }
+    attachment.interface_name = f.get("interface_name").and_then(|node| reader.parse(node));
     attachment
 }
 

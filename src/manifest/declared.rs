@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::spec::{Attachment, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec};
+use crate::model::spec::{Attachment, ContainerSpec, Elsewhere, ImageSpec, NetworkSpec, VolumeSpec};
 use crate::model::{ImageRef, Name, Platform, PullPolicy};
 
 use super::builds::{self, NamedSecret};
@@ -68,6 +68,8 @@ pub(super) enum Secret {
     File(PathBuf, Place),
     /// That of the variable of this name.
     Variable(String, Vec<u8>),
+    /// Another stack has it.
+    External(Elsewhere),
 }
 
 /// An image whose source's fingerprint, where it has one, is still to be taken.

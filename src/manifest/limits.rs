@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ByteSize;
-use crate::model::spec::{DeviceRate, ResourceLimits, Ulimit};
+use crate::model::spec::{DeviceRate, DeviceWeight, ResourceLimits, Ulimit};
 
 use super::fields;
 use super::problem::did_you_mean;
@@ -118,6 +118,7 @@ pub(super) fn limits(reader: &mut Reader, f: &Fields) -> ResourceLimits {
             // What is too large for the type is too large for the limit, which says so.
             Some(u16::try_from(weight).unwrap_or(u16::MAX))
         }),
+        blkio_weight_device: disk("weight_device").map(|node| weights(reader, node)).unwrap_or_default(),
         device_read_bps: disk("device_read_bps").map(|node| rates(reader, node, true)).unwrap_or_default(),
         device_write_bps: disk("device_write_bps").map(|node| rates(reader, node, true)).unwrap_or_default(),
         device_read_iops: disk("device_read_iops").map(|node| rates(reader, node, false)).unwrap_or_default(),
@@ -145,6 +146,22 @@ fn number(reader: &mut Reader, node: &Node) -> Option<u64> {
         reader.error(node.at, "it is a number from 0 on");
     }
     u64::try_from(number).ok().filter(|number| *number > 0)
+}
+
+/// Weights at disks: a list of a path and a weight each.
+fn weights(reader: &mut Reader, node: &Node) -> Vec<DeviceWeight> {
+    let mut found = Vec::new();
+    for item in reader.list(node) {
+        let Some(f) = reader.fields(item, &fields::DEVICE_WEIGHT) else { continue };
+        let path = f.get("path").and_then(|node| reader.text(node));
+        let weight = f.get("weight").and_then(|node| reader.word(node));
+        let (Some(path), Some(weight)) = (path, weight) else { continue };
+        match format!("{path}:{weight}").parse::<DeviceWeight>() {
+            Ok(weight) => found.push(weight),
+            Err(error) => reader.error(item.at, error.to_string()),
+        }
+    }
+    found
 }
 
 /// Rates of disks: a list of a path and a rate each.

@@ -101,7 +101,7 @@ fn short(reader: &mut Reader, at: Place, text: &str) -> Option<Mount> {
         reader.error_hint(at, format!("`{source}` is not a volume's name"), hint);
         return None;
     };
-    Some(Mount::Volume { source: name, target: target?, read_only, nocopy, options })
+    Some(Mount::Volume { source: name, target: target?, read_only, nocopy, options, subpath: None })
 }
 
 fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
@@ -137,14 +137,24 @@ fn long(reader: &mut Reader, node: &Node) -> Option<Mount> {
             let nocopy = get("nocopy").and_then(|node| reader.boolean(node)).unwrap_or_default();
             let read_only = read_only.unwrap_or_default();
             let options = get("options").map(|node| options(reader, node, of_bind)).unwrap_or_default();
+            let subpath = match get("subpath") {
+                None => None,
+                Some(node) => match mount_options::subpath(reader.text(node)?) {
+                    Ok(subpath) => Some(subpath),
+                    Err(why) => {
+                        reader.error(node.at, why);
+                        return None;
+                    }
+                },
+            };
             let Some(source) = source else {
-                if !options.is_empty() {
+                if !options.is_empty() || subpath.is_some() {
                     reader.error(f.at, "these options are for volumes with a name and paths of the host");
                 }
                 return Some(Mount::Anonymous { target: target?, read_only, nocopy });
             };
             let source = reader.parse(source)?;
-            Some(Mount::Volume { source, target: target?, read_only, nocopy, options })
+            Some(Mount::Volume { source, target: target?, read_only, nocopy, options, subpath })
         }
         Kind::Bind => {
             let Some(source) = source else {

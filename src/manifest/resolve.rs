@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::spec::{Condition, ConfigSpec, ContainerSpec, ImageSource, Mount, NetworkMode, NetworkSpec, Order, Probe};
+use crate::model::spec::{
+    Condition, ConfigSpec, ContainerSpec, Elsewhere, ImageSource, Mount, NetworkMode, NetworkSpec, Order, Probe,
+};
 use crate::model::{ImageRef, Name, PortMapping};
 
 use super::Fingerprint;
@@ -53,8 +55,13 @@ pub(super) fn resolve(
     for config in declared.configs {
         once("config", &config.name, config.at, &mut places, problems);
         let Config { content, origin } = config.body;
+        let external = match &origin {
+            ContentOrigin::External(external) => Some(external.clone()),
+            ContentOrigin::Inline | ContentOrigin::File(_) | ContentOrigin::Variable(_) => None,
+        };
+        not_own(&stack, external.as_ref(), config.at, problems);
         origins.configs.insert(config.name.clone(), origin);
-        desired.configs.insert(config.name, ConfigSpec { content });
+        desired.configs.insert(config.name, ConfigSpec { content, external });
     }
     let mut secrets = BTreeMap::new();
     for secret in declared.secrets {
@@ -62,6 +69,10 @@ pub(super) fn resolve(
         let origin = match &secret.body {
             Secret::File(path, _) => ContentOrigin::File(path.clone()),
             Secret::Variable(name, _) => ContentOrigin::Variable(name.clone()),
+            Secret::External(external) => {
+                not_own(&stack, Some(external), secret.at, problems);
+                ContentOrigin::External(external.clone())
+            }
         };
         origins.secrets.insert(secret.name.clone(), origin);
         secrets.insert(secret.name, secret.body);
@@ -337,6 +348,13 @@ fn walk(graph: &DiGraph<&Name, ()>, first: NodeIndex) -> Vec<NodeIndex> {
         }
     }
     vec![first]
+}
+
+/// What another stack has is not this one's.
+fn not_own(stack: &Name, external: Option<&Elsewhere>, at: Place, problems: &mut Problems) {
+    if let Some(external) = external.filter(|external| external.stack == *stack) {
+        problems.error_hint(at, format!("`{external}` is of this stack"), format!("use `{}` itself", external.name));
+    }
 }
 
 /// A container's spec with the engine's names of networks and volumes, and the digests of configs.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{NetworkSpec, VolumeSpec};
+use crate::model::spec::{BridgeOptions, Elsewhere, NetworkSpec, VolumeSpec};
 
 use super::addresses;
 use super::declared::{Config, Resource, Secret};
@@ -14,9 +14,12 @@ use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
 
+/// RFC 8200, 5.
+const LEAST_MTU_OF_IPV6: u32 = 1280;
+
 pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<NetworkSpec>> {
     let f = reader.fields(node, &fields::NETWORK)?;
-    let (engine_name, external) = placing(reader, &f, &["driver", "internal", "ipam", "labels"]);
+    let (engine_name, external) = placing(reader, &f, &["driver", "driver_opts", "internal", "ipam", "labels"]);
     if let Some(node) = f.get("driver") {
         driver(reader, node, "bridge", "a network", "all networks are bridges of this host");
     }
@@ -24,7 +27,22 @@ pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -
     let labels = f.get("labels").map(|node| reader.labels(node)).unwrap_or_default();
     let mut body = NetworkSpec { internal, labels, ..NetworkSpec::default() };
     addresses::addresses(reader, &f, &mut body);
+    if let Some(node) = f.get("driver_opts") {
+        body.driver_opts = bridge_options(reader, node, body.ipv6.is_some());
+    }
     Some(Resource { name, at, engine_name, external, body })
+}
+
+fn bridge_options(reader: &mut Reader, node: &Node, ipv6: bool) -> BridgeOptions {
+    let mut options = BridgeOptions::default();
+    for (key, (value, at)) in reader.pairs(node) {
+        if let Err(error) = options.set(&key, value.as_deref().unwrap_or_default()) {
+            reader.error_hint(at, error.to_string(), error.hint());
+        } else if ipv6 && options.mtu.is_some_and(|mtu| mtu < LEAST_MTU_OF_IPV6) {
+            reader.error(at, format!("links of IPv6 carry {LEAST_MTU_OF_IPV6} bytes at least"));
+        }
+    }
+    options
 }
 
 pub(super) fn volume(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<VolumeSpec>> {
@@ -78,22 +96,62 @@ fn driver(reader: &mut Reader, node: &Node, only: &str, what: &str, why: &str) {
     }
 }
 
-/// Configs and secrets are read with their stack, and kept nowhere else.
-fn refuse_external(reader: &mut Reader, f: &Fields) -> bool {
-    let (external, _) = external(reader, f);
-    if external {
-        let hint = "give it a `file` or the `environment`: nothing is kept here apart from stacks";
-        reader.error_hint(f.place("external"), "it cannot be external", hint);
+/// The config or secret of another stack that is meant, where one is; `Err` where it is not said which.
+fn content_elsewhere(reader: &mut Reader, f: &Fields, sources: &[&str]) -> Result<Option<Elsewhere>, ()> {
+    let old = match f.get("external") {
+        Some(node @ Node { value: Value::Map(_), .. }) => {
+            Some(reader.fields(node, &fields::EXTERNAL_CONTENT).and_then(|f| f.get("name")).ok_or(())?)
+        }
+        Some(node) => {
+            if !reader.boolean(node).ok_or(())? {
+                named_in_vain(reader, f);
+                return Ok(None);
+            }
+            None
+        }
+        None => {
+            named_in_vain(reader, f);
+            return Ok(None);
+        }
+    };
+    for name in sources {
+        if f.get(name).is_some() {
+            let message = format!("`{name}` cannot be given for what is external");
+            reader.error_hint(f.place(name), message, "another stack says what it is: remove this, or `external`");
+        }
     }
-    external
+    let hint = "name the stack that has it, and what it is called there: `name: STACK/NAME`. There is no store apart from stacks; a `file` \
+                that several stacks name is another way";
+    let Some(node) = old.or_else(|| f.get("name")) else {
+        reader.error_hint(f.place("external"), "whose it is has to be said", hint);
+        return Err(());
+    };
+    let text = reader.text(node).ok_or(())?;
+    let found = text.parse().ok();
+    if found.is_none() {
+        reader.error_hint(node.at, format!("`{text}` is nothing of another stack"), hint);
+    }
+    found.map(Some).ok_or(())
 }
+
+fn named_in_vain(reader: &mut Reader, f: &Fields) {
+    if f.get("name").is_some_and(|node| reader.text(node).is_some()) {
+        let hint = "remove it: it is called by its own name, and `name` is for what another stack has (`external`)";
+        reader.problems.warn(f.place("name"), "`name` is without effect", Some(hint.to_owned()));
+    }
+}
+
+/// Where their contents may be.
+const OF_CONFIG: [&str; 3] = ["file", "content", "environment"];
+const OF_SECRET: [&str; 2] = ["file", "environment"];
 
 pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Config>> {
     let f = reader.fields(node, &fields::CONFIG)?;
-    if refuse_external(reader, &f) {
-        return None;
+    if let Some(external) = content_elsewhere(reader, &f, &OF_CONFIG).ok()? {
+        let body = Config { content: Vec::new(), origin: ContentOrigin::External(external) };
+        return Some(Resource { name, at, engine_name: None, external: false, body });
     }
-    let (content, origin) = match one_source(reader, &f, "a config", &["file", "content", "environment"])? {
+    let (content, origin) = match one_source(reader, &f, "a config", &OF_CONFIG)? {
         ("content", node) => {
             let text = reader.text(node)?;
             limit(reader, node.at, text.len());
@@ -115,10 +173,10 @@ pub(super) fn config(reader: &mut Reader, name: Name, at: Place, node: &Node) ->
 
 pub(super) fn secret(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<Secret>> {
     let f = reader.fields(node, &fields::SECRET)?;
-    if refuse_external(reader, &f) {
-        return None;
+    if let Some(external) = content_elsewhere(reader, &f, &OF_SECRET).ok()? {
+        return Some(Resource { name, at, engine_name: None, external: false, body: Secret::External(external) });
     }
-    let body = match one_source(reader, &f, "a secret", &["file", "environment"])? {
+    let body = match one_source(reader, &f, "a secret", &OF_SECRET)? {
         ("environment", node) => {
             let (name, value) = variable(reader, node)?;
             Secret::Variable(name, value)

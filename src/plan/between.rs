@@ -128,7 +128,7 @@ mod tests {
         let web = Placed { engine_name: name("shop-web"), external: false, spec: ContainerSpec::new(reference.clone()) };
         one.containers.insert(name("web"), web.clone());
         one.containers.insert(name("old"), web.clone());
-        one.configs.insert(name("conf"), ConfigSpec { content: b"1".to_vec() });
+        one.configs.insert(name("conf"), ConfigSpec { content: b"1".to_vec(), external: None });
         let images = |content: &[u8]| BTreeMap::from([(reference.clone(), Digest::of(content))]);
         let (first, second) = (images(b"1"), images(b"2"));
         let of = |desired, images| Edition { desired, images };
@@ -136,7 +136,7 @@ mod tests {
         let mut two = one.clone();
         two.containers.remove("old");
         two.containers.insert(name("new"), web);
-        two.configs.insert(name("conf"), ConfigSpec { content: b"2".to_vec() });
+        two.configs.insert(name("conf"), ConfigSpec { content: b"2".to_vec(), external: None });
         let spec = &mut two.containers.get_mut("web").unwrap().spec;
         spec.command = Some(vec!["run".into()]);
         spec.depends_on.insert(name("new"), serde_json::from_str(r#"{"condition": "service_started"}"#).unwrap());

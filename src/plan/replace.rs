@@ -114,7 +114,10 @@ pub(super) fn start_first(draft: &mut Draft<'_>, name: &Name, old: &Container, c
 /// Whether a container that was made to take the place of another one is still the one that is wanted, and may still do so.
 fn fits(draft: &Draft<'_>, next: &Container, spec: &ContainerSpec) -> bool {
     let may = matches!(next.state, ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. });
-    may && images::meant(draft, &spec.image) == Some(next.image_digest)
+    // What was to be run in it at its start has failed, or was broken off.
+    let well = next.faults.iter().all(|fault| fault.field != "post_start");
+    may && well
+        && images::meant(draft, &spec.image) == Some(next.image_digest)
         && compare(&next.spec, &spec.unpublished()).0 == Change::Nothing
 }
 

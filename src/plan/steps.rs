@@ -8,7 +8,7 @@ use crate::manifest::Placed;
 use crate::model::spec::classes::Change;
 use crate::model::spec::{Attachment, Condition, ContainerSpec, Mount};
 use crate::model::{Name, RestartPolicy};
-use crate::observed::{Container, ContainerState, Health, Repair};
+use crate::observed::{Container, ContainerState, Fault, Health, Repair};
 
 use super::Obstacle;
 use super::classes::{changed, compare, differences};
@@ -237,7 +237,7 @@ pub(super) fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
 
 /// A container that is what it is to be, as far as its record goes, is started where it ought to run, and gets back what it lacks.
 fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource: Resource, lost_volumes: Vec<Cause>) {
-    let name = &old.name;
+    let (name, paused) = (&old.name, draft.observed.known.course.paused);
     if let Some(cause) = must_start(&old.state, restart) {
         draft.add(Action::Start, resource, name, Some(old), vec![cause]);
         return;
@@ -246,7 +246,9 @@ fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource
         return;
     }
     let drift = |what: &String| Cause::Drift { what: what.clone() };
-    let lost = old.faults.iter().filter(|fault| fault.repair == Repair::Restart).map(|fault| drift(&fault.what));
+    // Hooks that have failed are part of an update that nobody tries again for now.
+    let is_tried = |fault: &&Fault| !(paused && fault.field == "post_start");
+    let lost = old.faults.iter().filter(|fault| fault.repair == Repair::Restart).filter(is_tried).map(|fault| drift(&fault.what));
     // It still has the folder mounted that is gone.
     let lost: Vec<Cause> = lost_volumes.into_iter().chain(lost).collect();
     if !lost.is_empty() {
@@ -254,7 +256,7 @@ fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource
         draft.add(Action::Start, resource, name, Some(old), lost);
         return;
     }
-    let faults = old.faults.iter().map(|fault| &fault.what);
+    let faults = old.faults.iter().filter(|fault| fault.repair == Repair::Live).map(|fault| &fault.what);
     let causes: Vec<Cause> = old.network_faults.iter().chain(faults).map(drift).collect();
     if !causes.is_empty() {
         draft.add(Action::Repair, resource, name, Some(old), causes);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::build_events;
-use super::execute::{Done, Failure};
+use super::execute::{Done, Failure, tell};
 use super::journal;
 use super::obtain;
 use super::record::RecordError;
@@ -157,6 +157,11 @@ impl Told {
         Arc::new(move |progress| drop(events.try_send(Event::StepProgress { step, progress })))
     }
 
+    /// What goes wrong and fails no step.
+    async fn warn(&self, text: String) {
+        tell(&self.events, Event::StepWarned { step: self.step, text }).await;
+    }
+
     /// What is told of a build, and what passes it on: it ends once nothing holds the sink any more.
     pub(super) fn build(self) -> (BuildSink, impl Future<Output = ()> + Send + use<>) {
         let Self { step, events } = self;
@@ -180,6 +185,7 @@ async fn act(engine: &Engine, context: &Context, step: &Step, told: Told) -> Res
         (Kind::Image, Action::Push) => obtain::push(engine, context, step, told.progress()).await,
         (Kind::Network, action) => network(engine, desired, step, action).await,
         (Kind::Volume, action) => volume(engine, desired, step, action),
+        (Kind::Container, Action::Stop) => stop(engine, context, step, told).await,
         (Kind::Container, action) => container(engine, desired, step, action).await,
         (Kind::Firewall, Action::Repair) => Ok(engine.repair_firewall().await?),
         (kind @ (Kind::Image | Kind::Config | Kind::Secret | Kind::Firewall), _) => Err(EffectError::Senseless { kind }),
@@ -257,19 +263,9 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
     if let (Action::Wait(condition), Some(other)) = (action, step.beyond()) {
         return wait_beyond(engine, &other, condition).await;
     }
-    // A container that an earlier step of this plan creates has no id in the plan: it goes by its name.
-    let id = match (&step.container, &step.aside) {
-        (Some(id), _) => id.clone(),
-        (None, None) => engine.find(&step.target)?,
-        // Where it is not to be found beside the other one, nothing had to be done.
-        (None, Some(aside)) => match engine.find(aside.as_str()) {
-            Err(error) if error.status() == EngineKind::NotFound => engine.find(&step.target)?,
-            found => found?,
-        },
-    };
+    let id = container_of(engine, step)?;
     match action {
         Action::Start => engine.start(&id).await?,
-        Action::Stop => engine.stop(&id, None).await?,
         Action::Remove => engine.remove(&id, true).await?,
         Action::Update | Action::Reload => {
             let declared = desired.containers.get(&step.resource.name).ok_or_else(|| not_desired(step))?;
@@ -284,6 +280,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
             engine.switch(&id, &declared.engine_name, declared.spec.clone()).await?;
         }
         Action::Create
+        | Action::Stop
         | Action::Delay(_)
         | Action::Pull
         | Action::Build
@@ -294,6 +291,32 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         | Action::Push => {
             return Err(EffectError::Senseless { kind: Kind::Container });
         }
+    }
+    Ok(())
+}
+
+/// The container of a step. One that an earlier step of this plan creates has no id in the plan: it goes by its name.
+fn container_of(engine: &Engine, step: &Step) -> Result<ContainerId, EffectError> {
+    Ok(match (&step.container, &step.aside) {
+        (Some(id), _) => id.clone(),
+        (None, None) => engine.find(&step.target)?,
+        // Where it is not to be found beside the other one, nothing had to be done.
+        (None, Some(aside)) => match engine.find(aside.as_str()) {
+            Err(error) if error.status() == EngineKind::NotFound => engine.find(&step.target)?,
+            found => found?,
+        },
+    })
+}
+
+/// Stops a container. Where its stack is taken down, a hook that fails before keeps it running, as for anybody who asks for a stop. What
+/// is declared becomes real all the same: a hook that never succeeds would keep it from that for good.
+async fn stop(engine: &Engine, context: &Context, step: &Step, told: Told) -> Result<(), EffectError> {
+    let id = container_of(engine, step)?;
+    if context.generation.is_none() {
+        return Ok(engine.stop(&id, None).await?);
+    }
+    for text in engine.stop_anyway(&id).await? {
+        told.warn(text).await;
     }
     Ok(())
 }

@@ -247,6 +247,20 @@ pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> 
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
 }
 
+/// The newest that was applied to its end.
+pub fn last_applied(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
+    let read = db.read(|t| {
+        let row = t
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM generations WHERE stack = ?1 AND outcome = ?2 ORDER BY number DESC LIMIT 1"
+            ))?
+            .query_row([stack.as_str(), APPLIED], Raw::of)
+            .optional()?;
+        row.map(|row| row.read(t)).transpose()
+    })?;
+    read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
 /// What the newest generations of stacks say, as it was read last: each look asks for it, and reading it takes long. What a
 /// generation says never changes, and its number and time are those of no other.
 #[derive(Debug, Default)]

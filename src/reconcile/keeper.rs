@@ -291,6 +291,8 @@ async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<V
                 | Event::StepSpared { .. }
                 | Event::StepProgress { .. }
                 | Event::StepBuild { .. }
+                // The engine has logged it.
+                | Event::StepWarned { .. }
                 | Event::StepSkipped { .. }
                 | Event::Finished { .. } => {}
             }

@@ -10,6 +10,7 @@ pub mod schedule;
 pub mod status;
 
 mod ask;
+mod borrowed;
 pub mod build_events;
 mod changes;
 mod comings;
@@ -33,7 +34,7 @@ use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
 use crate::files::{FileError, Lock};
 use crate::manifest::Desired;
-use crate::model::spec::{ImageSource, ImageSpec};
+use crate::model::spec::{Elsewhere, ImageSource, ImageSpec};
 use crate::model::{ImageRef, Name};
 use crate::observed::{Answer, Course, Observed};
 use crate::plan::{self, Action, Kind, Plan, PlanError};
@@ -74,8 +75,14 @@ pub enum ReconcileError {
     NotKept { stack: Name, number: u64, kept: Vec<u64> },
     #[error("{0} has no earlier generation that was applied")]
     NoEarlier(Name),
+    #[error("{} {external} is not there: its stack was not applied here, or has no such {}", kind(*secret), if *secret { "secret in a container" } else { "config" })]
+    NoContent { external: Elsewhere, secret: bool },
     #[error("a work thread ended before its work did")]
     Interrupted,
+}
+
+const fn kind(secret: bool) -> &'static str {
+    if secret { "secret" } else { "config" }
 }
 
 fn names(names: &[Name]) -> String {
@@ -97,6 +104,7 @@ impl ReconcileError {
             Self::Plan(error) => error.obstacles.first().map(plan::Obstacle::hint),
             Self::NoSuchResource(_) => Some("`setpoint status` lists the resources; name one as STACK/KIND/NAME".into()),
             Self::WhichResource { .. } => Some("name it as STACK/KIND/NAME".into()),
+            Self::NoContent { external, .. } => Some(format!("apply the stack `{}` first", external.stack)),
             Self::NoStack | Self::Record(_) | Self::File(_) | Self::Interrupted => None,
         }
     }
@@ -153,7 +161,7 @@ impl Reconciler {
 
     /// What an apply would do now. Changes nothing. `given` are credentials of whoever asks.
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
-        let desired = self.recall(desired)?;
+        let desired = self.completed(desired)?;
         let last = self.newest(&desired.stack)?.filter(|last| *last.desired == *desired);
         let course = Course { since: unwatched(last.as_ref()), ..Course::default() };
         let (observed, _) = self.look(&desired, &Images::new(), course, Look::Ask(Ask::Eagerly), given).await?;
@@ -191,6 +199,15 @@ impl Reconciler {
             }
         };
         Ok((observed, asked))
+    }
+
+    /// What was read elsewhere than in the stack's own manifests, or cannot be read now, filled in.
+    fn completed<'a>(&self, desired: &'a Desired) -> Result<Cow<'a, Desired>, ReconcileError> {
+        let mut desired = self.recall(desired)?;
+        if borrowed::lacks(&desired) {
+            self.borrow(desired.to_mut())?;
+        }
+        Ok(desired)
     }
 
     /// An archive that is away counts as the one that was there when the stack was applied last.
@@ -284,9 +301,9 @@ impl Reconciler {
         events: &mpsc::Sender<Event>,
     ) -> Result<(Outcome, Option<Broke>), ReconcileError> {
         let db = self.engine.db();
-        let desired = match self.recall(&settled.desired)? {
+        let desired = match self.completed(&settled.desired)? {
             Cow::Borrowed(_) => Arc::clone(&settled.desired),
-            Cow::Owned(recalled) => Arc::new(recalled),
+            Cow::Owned(completed) => Arc::new(completed),
         };
         let (stack, paused) = (&desired.stack, settled.is_paused());
         let last = self.newest(stack)?.filter(|last| Arc::ptr_eq(&last.desired, &desired) || last.desired == desired);

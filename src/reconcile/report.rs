@@ -32,6 +32,11 @@ pub enum Event {
         step: StepId,
         said: BuildEvent,
     },
+    /// Something of it went wrong, and it goes on.
+    StepWarned {
+        step: StepId,
+        text: String,
+    },
     StepDone {
         step: StepId,
         millis: u64,

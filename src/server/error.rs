@@ -51,6 +51,7 @@ impl From<ReconcileError> for ApiError {
             ReconcileError::NoSuchStack(_)
             | ReconcileError::NoStack
             | ReconcileError::NotKept { .. }
+            | ReconcileError::NoContent { .. }
             | ReconcileError::NoEarlier(_) => ErrorKind::NotFound,
             ReconcileError::NoSuchResource(_) => ErrorKind::NotFound,
             ReconcileError::WhichStack(_) | ReconcileError::WhichResource { .. } => ErrorKind::Invalid,

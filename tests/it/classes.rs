@@ -209,11 +209,14 @@ fn what_the_kernel_lost_is_put_back() {
     let host = Host::new().with_busybox();
     let manifest = format!(
         "services:\n  app:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    ports: [\"8097:80\"]\n\
-         \x20   volumes: [\"data:/data\"]\n    configs: [app]\n    pids_limit: 100\n\
+         \x20   volumes: [\"data:/data\", {{type: volume, source: kept, target: /part, volume: {{subpath: a}}}}]\n\
+         \x20   configs: [app]\n    pids_limit: 100\n\
          \x20 beside: {{image: {BUSYBOX}, command: [sleep, \"1000\"], stop_signal: SIGKILL, networks: [other]}}\n\
-         volumes: {{data: {{}}}}\nconfigs: {{app: {{content: \"kept\"}}}}\nnetworks: {{other: {{}}}}\n"
+         volumes: {{data: {{}}, kept: {{external: true}}}}\nconfigs: {{app: {{content: \"kept\"}}}}\nnetworks: {{other: {{}}}}\n"
     );
     host.write("s/compose.yaml", &manifest);
+    host.sp(&["volume", "create", "kept"]).ok();
+    fs::create_dir(host.instance.state_dir().join("volumes/kept/data/a")).unwrap();
     host.sp(&["apply", "s"]).ok();
     let beside = who(&host, "s-beside");
     let id = || who(&host, "s-app").0;
@@ -287,6 +290,16 @@ fn what_the_kernel_lost_is_put_back() {
             }),
         ),
         (
+            "another folder in the place of a part of a volume",
+            "no longer a of the volume kept",
+            Change::Restart,
+            Box::new(|| {
+                let folder = state.join("volumes/kept/data");
+                fs::rename(folder.join("a"), folder.join("b")).unwrap();
+                fs::create_dir(folder.join("a")).unwrap();
+            }),
+        ),
+        (
             "its monitor",
             "its monitor is gone",
             Change::Restart,
@@ -315,5 +328,7 @@ fn what_the_kernel_lost_is_put_back() {
     host.sp(&["exec", "s-app", "cat", "/app"]).ok().says(&["kept"]);
     let mounted = fs::metadata(format!("/proc/{}/root/data", pid())).unwrap();
     assert_eq!(mounted.ino(), fs::metadata(state.join("volumes/s-data/data")).unwrap().ino());
+    let part = fs::metadata(format!("/proc/{}/root/part", pid())).unwrap();
+    assert_eq!(part.ino(), fs::metadata(state.join("volumes/kept/data/a")).unwrap().ino());
     host.sp(&["destroy", "s"]).ok();
 }

@@ -87,12 +87,23 @@ fn replicas_hooks_and_followers() {
     host.sp(&["plan", "made"]).ok();
     host.sp(&["convert", "shop", "--out", "made"]).fails_with(1).says(&["is there already"]);
 
-    // A hook that fails fails the start, and the container is left as it is.
-    let broken = compose.replace("ls / > /dev/null", "echo no luck >&2; exit 3");
+    // A hook that fails fails the start, and the container is left as it is until the next apply, which does not forget it.
+    let broken = compose.replace("ls / > /dev/null", "cat /seen/luck").replace("[\"true\"]", "[test, \"!\", -e, /seen/busy]");
     host.write("shop/compose.yaml", &broken);
-    host.sp(&["apply", "shop"]).fails_with(1).says(&["post_start", "exited with 3", "no luck"]);
+    host.sp(&["apply", "shop"]).fails_with(1).says(&["post_start", "exited with 1", "/seen/luck"]);
     assert!(host.running().contains(&"shop-web".to_owned()));
     host.sp(&["plan", "shop", "--scale", "web=1", "--scale", "log=0"]).fails_with(2);
+    host.sp(&["plan", "shop"]).fails_with(2).says(&["container/web", "drift: a post_start hook failed", "/seen/luck"]);
+    // One before a stop refuses it to whoever asks for nothing else, and keeps nothing from what is declared.
+    host.write("shop/seen/luck", "");
+    host.write("shop/seen/busy", "");
+    let pid = host.pid("shop-web");
+    host.sp(&["stop", "shop-web"]).fails_with(1).says(&["shop-web goes on running", "pre_stop", "setpoint kill shop-web"]);
+    assert_eq!(host.pid("shop-web"), pid);
+    host.sp(&["apply", "shop"]).ok().says(&["! container/web: stop: a pre_stop hook failed", "container/web: started"]);
+    host.sp(&["plan", "shop"]).ok();
+    host.sp(&["destroy", "shop"]).fails_with(1).says(&["shop-web goes on running"]);
+    std::fs::remove_file(host.dir.join("shop/seen/busy")).unwrap();
     host.sp(&["rm", "-f", "far"]).ok();
     host.sp(&["destroy", "shop"]).ok();
 }

@@ -194,6 +194,14 @@ fn mounts_and_their_options() {
     assert!(refused.code != 0 && refused.stderr.contains("rslave"), "{}", refused.stderr);
     // The image's content does not go into a volume that is to stay empty.
     run(&host, &["-v", "empty:/bin/x", "--mount", "source=plain,target=/etc,volume-nocopy"], "! test -e /etc/passwd").ok();
+    // A folder of a volume, to which no link leads that the volume does not have itself.
+    let part = |inside: &str| format!("source=plain,target=/p,volume-subpath={inside}");
+    run(&host, &["-v", "plain:/v"], "mkdir -p /v/a/b; echo x > /v/a/b/f; ln -s a /v/near; ln -s /proc /v/out").ok();
+    run(&host, &["--mount", &part("near/b")], "test -e /p/f && ! test -e /p/a && echo y > /p/g").ok();
+    run(&host, &["-v", "plain:/v"], "test -e /v/a/b/g").ok();
+    for gone in ["a/none", "out"] {
+        run(&host, &["--mount", &part(gone)], "true").fails_with(125).says(&["volume plain", gone, "make it first"]);
+    }
     host.sp(&["rm", "-f", "follows", "apart"]).ok();
     for place in ["later", "below", ""] {
         tool("umount", &[folder.join(place).to_str().unwrap()]);

@@ -46,5 +46,31 @@ fn a_secret_is_in_the_container_and_nowhere_else() {
     // What is killed and started again has it again.
     host.sp(&["restart", "-t", "0", "shop-app"]).ok();
     wait_until("it has printed again", PATIENCE, || host.sp(&["logs", "shop-app"]).stdout.matches("canary-three").count() == 2);
+
+    // Another stack has what this one was applied with last, and keeps it when this one is gone.
+    let mall = format!(
+        "services:\n  till:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    init: true\n\
+         \x20   secrets: [{{source: key, x-setpoint: {{on_change: nothing}}}}]\n\
+         secrets: {{key: {{external: true, name: shop/none}}}}\n"
+    );
+    host.write("mall/compose.yaml", &mall);
+    host.sp(&["apply", "mall"]).fails_with(1).says(&["secret shop/none is not there", "apply the stack `shop` first"]);
+    host.write("mall/compose.yaml", &mall.replace("shop/none", "shop/pw"));
+    host.sp(&["convert", "mall"]).ok().says(&["external: true", "name: shop/pw"]);
+    host.sp(&["apply", "mall"]).ok();
+    host.sp(&["exec", "mall-till", "cat", "/run/secrets/key"]).ok().says(&["canary-three"]);
+    host.sp(&["plan", "mall"]).ok();
+    host.write("shop/pw", "canary-four\n");
+    host.sp(&["plan", "mall"]).ok();
+    host.sp(&["apply", "shop"]).ok();
+    host.sp(&["plan", "mall"]).fails_with(2).says(&["container/till: update", "/run/secrets/key.digest"]);
+    let pid = host.pid("mall-till");
+    host.sp(&["apply", "mall"]).ok();
     host.sp(&["destroy", "shop"]).ok();
+    host.sp(&["plan", "mall"]).ok();
+    host.sp(&["exec", "mall-till", "cat", "/run/secrets/key"]).ok().says(&["canary-four"]);
+    assert_eq!(host.pid("mall-till"), pid);
+    let shown = host.sp(&["validate", "--json", "mall"]).ok();
+    assert!(!shown.stdout.contains("canary") && shown.stdout.contains("shop/pw"), "{}", shown.stdout);
+    host.sp(&["destroy", "mall"]).ok();
 }

@@ -103,6 +103,10 @@ run -d --name heavy --blkio-weight 700 localhost/box:1 sleep inf >/dev/null
 heavy=$(group "$(pid heavy)")
 is io.bfq.weight "$(line "$heavy/io.bfq.weight")" "default 700"
 setpoint rm -f heavy >/dev/null
+run -d --name heavy --blkio-weight-device "/dev/$disk:300" localhost/box:1 sleep inf >/dev/null
+heavy=$(group "$(pid heavy)")
+is io.bfq.weight "$(grep : "$heavy/io.bfq.weight")" "$numbers 300"
+setpoint rm -f heavy >/dev/null
 
 say "devices: those that are given, in the way that they are given"
 minor=${numbers#*:}

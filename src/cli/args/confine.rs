@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::model::spec::{
-    CgroupParent, Device, DeviceCgroupRule, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit, UsersMode,
+    CgroupParent, Device, DeviceCgroupRule, DeviceWeight, IdList, IpcMode, MacAddress, NamespaceMode, SecurityOption, SwapLimit,
+    UsersMode,
 };
 use crate::model::{ByteSize, Platform};
 
@@ -122,6 +123,9 @@ pub struct LimitArgs {
     /// Its weight when disks are busy, from 10 to 1000
     #[arg(long, value_name = "WEIGHT")]
     pub blkio_weight: Option<u16>,
+    /// Its weight at one disk, from 10 to 1000: PATH:WEIGHT
+    #[arg(long, value_name = "WEIGHT")]
+    pub blkio_weight_device: Vec<DeviceWeight>,
     /// At most so many bytes a second are read of a disk: PATH:RATE
     #[arg(long, value_name = "RATE")]
     pub device_read_bps: Vec<String>,
@@ -161,8 +165,6 @@ pub struct RefusedArgs {
     pub cpu_rt_period: Option<String>,
     #[arg(long, hide = true)]
     pub cpu_rt_runtime: Option<String>,
-    #[arg(long, hide = true)]
-    pub blkio_weight_device: Vec<String>,
     #[arg(long, hide = true)]
     pub use_api_socket: bool,
     #[arg(long, hide = true)]
@@ -204,11 +206,6 @@ impl RefusedArgs {
             (self.memory_swappiness.as_deref().is_some_and(|s| s != "-1"), "--memory-swappiness", "use `--memory-swap`"),
             (self.cpu_rt_period.is_some(), "--cpu-rt-period", "leave it out, or use `--ulimit rtprio=…`"),
             (self.cpu_rt_runtime.is_some(), "--cpu-rt-runtime", "leave it out, or use `--ulimit rtprio=…`"),
-            (
-                !self.blkio_weight_device.is_empty(),
-                "--blkio-weight-device",
-                "use `--blkio-weight`, or a rate such as `--device-read-bps`",
-            ),
             (self.use_api_socket, "--use-api-socket", "mount the socket with `-v`"),
             (self.cpu_count.is_some(), "--cpu-count", "use `--cpus`: it is for Windows"),
             (self.cpu_percent.is_some(), "--cpu-percent", "use `--cpus`: it is for Windows"),

@@ -109,7 +109,7 @@ pub(super) struct HostConfig {
     pub(super) cpuset_mems: String,
     pub(super) pids_limit: Option<i64>,
     pub(super) blkio_weight: u16,
-    pub(super) blkio_weight_device: Option<Vec<serde_json::Value>>,
+    pub(super) blkio_weight_device: Option<Vec<Weight>>,
     pub(super) blkio_device_read_bps: Option<Vec<Rate>>,
     pub(super) blkio_device_write_bps: Option<Vec<Rate>>,
     #[serde(rename = "BlkioDeviceReadIOps")]
@@ -157,6 +157,13 @@ pub(super) struct Rate {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+pub(super) struct Weight {
+    pub(super) path: String,
+    pub(super) weight: u16,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct LogConfig {
     #[serde(rename = "Type")]
     pub(super) driver: String,
@@ -189,6 +196,7 @@ pub(super) struct Endpoint {
     pub(super) aliases: Option<Vec<String>>,
     #[serde(rename = "IPAMConfig")]
     pub(super) ipam_config: Option<EndpointAddress>,
+    pub(super) driver_opts: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

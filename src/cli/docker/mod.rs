@@ -122,8 +122,13 @@ async fn networks(
         if is_fixed || is_fixed6 {
             told.push(format!("the network {name} has its addresses: remove it in Docker before the stack is applied"));
         }
-        if network.driver != "bridge" || network.options.is_some_and(|options| !options.is_empty()) {
-            told.push(format!("of the network {name}, its driver and its options are not taken over"));
+        if network.driver != "bridge" {
+            told.push(format!("of the network {name}, its driver is not taken over"));
+        }
+        for (key, value) in network.options.iter().flatten() {
+            if let Err(error) = placed.spec.driver_opts.set(key, value) {
+                told.push(format!("of the network {name}: {error}"));
+            }
         }
     }
     let has_ipv6 =

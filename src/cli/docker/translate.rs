@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::inspect::{Config, Container, HostConfig, Mount as DockerMount, Rate};
 use crate::model::spec::{
-    Attachment, ContainerSpec, DeviceRate, Exposed, Healthcheck, Logging, Mount, NamespaceMode, NetworkMode, Probe,
+    Attachment, ContainerSpec, DeviceRate, DeviceWeight, Exposed, Healthcheck, Logging, Mount, NamespaceMode, NetworkMode, Probe,
     ResourceLimits, SecurityOption, Ulimit, VolumesFrom,
 };
 use crate::model::{ByteSize, ImageRef, Name, PortMapping, Span};
@@ -17,6 +17,9 @@ use crate::model::{ByteSize, ImageRef, Name, PortMapping, Span};
 const SHM: u64 = 64 << 20;
 /// Labels of Docker's own tools.
 const OF_COMPOSE: &str = "com.docker.compose.";
+
+/// What the link of a container in a network is called there.
+const LINK_NAME: &str = "com.docker.network.endpoint.ifname";
 
 /// What is known beside the container itself.
 pub(super) struct Around<'a> {
@@ -43,7 +46,6 @@ pub(super) fn spec(container: &Container, around: &Around<'_>, warnings: &mut Wa
         ("links to other containers", container.host_config.links.as_ref().is_some_and(|all| !all.is_empty())),
         ("storage options", container.host_config.storage_opt.as_ref().is_some_and(|all| !all.is_empty())),
         ("swappiness", container.host_config.memory_swappiness.is_some_and(|value| value >= 0)),
-        ("weights of single disks", container.host_config.blkio_weight_device.as_ref().is_some_and(|all| !all.is_empty())),
         ("its runtime", !matches!(container.host_config.runtime.as_str(), "" | "runc" | "crun" | "io.containerd.runc.v2")),
     ] {
         if there {
@@ -158,6 +160,8 @@ fn names(container: &Container, around: &Around<'_>, spec: &mut ContainerSpec, w
             if let Some(address) = address.filter(|address| !address.ipv6_address.is_empty()) {
                 attachment.ipv6_address = parse(&address.ipv6_address, warnings);
             }
+            let link = endpoint.driver_opts.iter().flatten().find(|(key, _)| *key == LINK_NAME);
+            attachment.interface_name = link.and_then(|(_, link)| parse(link, warnings));
             spec.networks.insert(name, attachment);
         }
         spec.mac_address = some(&config.mac_address).and_then(|address| parse(&address, warnings));
@@ -305,6 +309,9 @@ fn limits(host: &HostConfig, warnings: &mut Warnings) -> ResourceLimits {
         cpu_quota: u64::try_from(host.cpu_quota).ok().and_then(number),
         oom_kill_disable: host.oom_kill_disable == Some(true),
         blkio_weight: (host.blkio_weight > 0).then_some(host.blkio_weight),
+        blkio_weight_device: (host.blkio_weight_device.iter().flatten())
+            .map(|one| DeviceWeight { path: one.path.clone(), weight: one.weight })
+            .collect(),
         device_read_bps: rates(&host.blkio_device_read_bps),
         device_write_bps: rates(&host.blkio_device_write_bps),
         device_read_iops: rates(&host.blkio_device_read_iops),

@@ -66,6 +66,10 @@ pub fn failed(step: &Step, error: &str, hint: Option<&str>, colour: bool) -> Str
     text
 }
 
+pub fn warned(step: &Step, text: &str, colour: bool) -> String {
+    format!("{} {}: {}{}: {text}", paint(colour, Tone::Warn, "!"), step.resource, step.action.verb(), object(step))
+}
+
 /// One that failed, and that may fail.
 pub fn tolerated(step: &Step, error: &str, colour: bool) -> String {
     let mark = paint(colour, Tone::Warn, "✗");

@@ -147,6 +147,7 @@ pub(super) fn limits(args: &SpecArgs, pids: Option<u32>) -> Result<ResourceLimit
         cpuset_cpus: wanted.cpuset_cpus.clone(),
         cpuset_mems: wanted.cpuset_mems.clone(),
         blkio_weight: wanted.blkio_weight.filter(|weight| *weight != 0),
+        blkio_weight_device: wanted.blkio_weight_device.clone(),
         device_read_bps: rates("--device-read-bps", &wanted.device_read_bps, true)?,
         device_write_bps: rates("--device-write-bps", &wanted.device_write_bps, true)?,
         device_read_iops: rates("--device-read-iops", &wanted.device_read_iops, false)?,

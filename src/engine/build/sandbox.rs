@@ -48,7 +48,7 @@ impl Sandbox {
         let network: Name = DEFAULT_NETWORK.parse().map_err(|_| BuildError::Interrupted)?;
         let networks = &self.work.networks;
         networks.create(&network, None, &NetworkSpec::default()).await?;
-        let join = Join { network, names: BTreeSet::new(), ipv4_address: None, ipv6_address: None, mac: None };
+        let join = Join { network, names: BTreeSet::new(), ipv4_address: None, ipv6_address: None, interface: None, mac: None };
         inner.attached = Some(networks.attach(inner.workshop.id(), &[join], &BTreeSet::new()).await?);
         Ok(())
     }

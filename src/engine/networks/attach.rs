@@ -9,7 +9,7 @@ use super::error::NetworkError;
 use super::kernel::{Kernel, Veth};
 use super::observe::Live;
 use super::rows::{self, Lease, NetworkRow, Published, Rows};
-use super::{Inner, Result, ipv6, lease, outside, ports, subnets};
+use super::{Inner, Result, inside, ipv6, lease, outside, ports, subnets};
 use crate::files::failpoint;
 use crate::model::{ContainerId, Name, PortMapping};
 use crate::observed::Endpoint;
@@ -23,6 +23,8 @@ pub struct Join {
     pub names: BTreeSet<String>,
     pub ipv4_address: Option<Ipv4Addr>,
     pub ipv6_address: Option<Ipv6Addr>,
+    /// What its link is called in the container, where it has a name of its own.
+    pub interface: Option<String>,
     /// Of the link; derived from its address unless given.
     pub mac: Option<[u8; 6]>,
 }
@@ -186,7 +188,7 @@ impl Inner {
             inside.set_up(lo.index, "lo")?;
         }
         for lease in leases {
-            let name = format!("eth{}", lease.link);
+            let name = lease.inner_name();
             let Some(network) = rows.network_by_id(&lease.network) else { continue };
             match network.subnet6 {
                 None => sysctl("ipv6", &name, "disable_ipv6", "1")?,
@@ -230,7 +232,7 @@ impl Inner {
         let host_name = self.instance.host_link(&lease.container, lease.link);
         if let Some(link) = host.link(&host_name)? {
             if link.carrier {
-                return host.set_controller(link.index, &host_name, bridge.index);
+                return host.set_controller(link.index, &host_name, bridge.index, network.spec.driver_opts.isolated);
             }
             // Down in the container, or what is there is no link into it: made anew.
             host.delete_link(&host_name)?;
@@ -239,9 +241,10 @@ impl Inner {
             host_name: &host_name,
             controller: bridge.index,
             group: self.group(),
-            mtu: bridge.mtu,
+            mtu: network.spec.driver_opts.mtu.unwrap_or(bridge.mtu),
+            isolated: network.spec.driver_opts.isolated,
             namespace: namespace.as_fd(),
-            inner_name: &format!("eth{}", lease.link),
+            inner_name: &lease.inner_name(),
             inner_mac: mac
                 .or_else(|| lease.addresses().next().map(subnets::mac))
                 .ok_or_else(|| NetworkError::NoSubnet { name: network.name.clone() })?,
@@ -311,6 +314,10 @@ impl Inner {
         // It has ended meanwhile, and the next start makes its links.
         let Some(namespace) = namespace_of(live)? else { return Ok(()) };
         let host = Kernel::open()?;
+        for lease in leases.iter().filter(|lease| inside::lacks_link(&lease.inner_name(), live)) {
+            // It has another name in the container, and is made anew.
+            host.delete_link(&self.instance.host_link(&lease.container, lease.link))?;
+        }
         self.publish_zone(&rows)?;
         self.link_up(&host, &namespace, &rows, &leases, live.mac)?;
         drop(lock);
@@ -365,6 +372,7 @@ pub(super) fn reached<'c>(leases: &[Lease], networks: &[&NetworkRow], container:
         container,
         address: main(networks, has_ipv4).and_then(|n| of(n)?.address),
         address6: main(networks, has_ipv6).and_then(|n| of(n)?.address6),
+        binding: main(networks, has_ipv4).and_then(|n| n.spec.driver_opts.host_binding),
     }
 }
 

@@ -117,7 +117,11 @@ impl Inner {
             Some(link) => link,
             None => {
                 let least = if row.subnet6.is_some() { ipv6::LEAST_MTU } else { MTU_OF_IPV4 };
-                kernel.add_bridge(&name, subnets::mac(first), mtu(kernel)?.max(least), self.group())?;
+                let mtu = match row.spec.driver_opts.mtu {
+                    Some(mtu) => mtu,
+                    None => mtu(kernel)?,
+                };
+                kernel.add_bridge(&name, subnets::mac(first), mtu.max(least), self.group())?;
                 // Before it comes up, so that no address of another family is ever announced.
                 match row.subnet6 {
                     None => sysctl("ipv6", &name, "disable_ipv6", "1")?,
@@ -130,6 +134,9 @@ impl Inner {
                 })?
             }
         };
+        if let Some(mtu) = row.spec.driver_opts.mtu.filter(|mtu| *mtu != link.mtu) {
+            kernel.set_mtu(link.index, &name, mtu)?;
+        }
         if row.subnet6.is_some() {
             ipv6::prepare(&name)?;
         }
@@ -194,7 +201,7 @@ impl Inner {
             // A link that is not there at all is the container's own fault, and repaired with it.
             let Some(link) = kernel.link(&host_link)? else { continue };
             if link.controller != Some(bridge.index) || !link.up {
-                kernel.set_controller(link.index, &host_link, bridge.index)?;
+                kernel.set_controller(link.index, &host_link, bridge.index, row.spec.driver_opts.isolated)?;
             }
             if link.carrier {
                 kernel.settle(&host_link)?;
@@ -237,6 +244,9 @@ fn same(row: &NetworkRow, owner: Option<&Owner>, spec: &NetworkSpec) -> Result<(
             }
         };
         return differs("IPv6", said(&row.spec), said(spec));
+    }
+    if row.spec.driver_opts != spec.driver_opts {
+        return differs("driver_opts", format!("{:?}", row.spec.driver_opts.pairs()), format!("{:?}", spec.driver_opts.pairs()));
     }
     if row.spec.labels != spec.labels {
         return differs("labels", format!("{:?}", row.spec.labels), format!("{:?}", spec.labels));

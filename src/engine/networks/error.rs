@@ -63,6 +63,8 @@ pub enum NetworkError {
     Full { network: Name, subnet: String },
     #[error("network {network} is named twice for one container")]
     Twice { network: Name },
+    #[error("two links of one container cannot both be called {name}; give each a name of its own")]
+    LinkNameTwice { name: String },
     #[error("a container can be attached to 16 networks at most")]
     TooMany,
     #[error("ports cannot be published: the container is attached to no network")]

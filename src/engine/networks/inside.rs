@@ -19,6 +19,19 @@ pub(super) fn address_fault(network: &NetworkRow, lease: &Lease, live: &Live) ->
     })
 }
 
+/// `None` when a link that has a name of its own has it.
+pub(super) fn name_fault(network: &NetworkRow, lease: &Lease, live: &Live) -> Option<String> {
+    let name = lease.interface.as_ref()?;
+    lacks_link(name, live).then(|| format!("its link into network {} is not called {name}", network.name))
+}
+
+/// Whether a container that runs has no link of this name.
+pub(super) fn lacks_link(name: &str, live: &Live) -> bool {
+    let has =
+        |table: &str| table.lines().any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
+    read(live, "dev").is_some_and(|table| !has(&table)) && is_still(live)
+}
+
 /// `None` when the container's default route leads where it is to lead.
 pub(super) fn route_fault(gateway: IpAddr, live: &Live) -> Option<String> {
     let found = match gateway {

@@ -10,7 +10,8 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, State,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -38,6 +39,8 @@ pub(super) struct Link {
     pub mtu: u32,
     /// The number that the kernel has here for the namespace of its other end.
     pub leads_to: Option<i32>,
+    /// Its bridge passes nothing from it to others that are isolated as well.
+    pub isolated: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub(super) struct Veth<'a> {
     pub controller: u32,
     pub group: u32,
     pub mtu: u32,
+    /// It does not reach other such links of its bridge.
+    pub isolated: bool,
     pub namespace: BorrowedFd<'a>,
     pub inner_name: &'a str,
     pub inner_mac: [u8; 6],
@@ -170,7 +175,7 @@ impl Kernel {
             .up()
             .build();
         self.wait("create link", veth.host_name, self.handle.link().add(message).execute())?;
-        self.reflect(veth.host_name)
+        self.set_port(veth.host_name, veth.isolated)
     }
 
     /// Waits until a link passes packets: one whose both ends are up, or a bridge that has such a one. The kernel sees to
@@ -188,9 +193,13 @@ impl Kernel {
 
     /// Lets a bridge send a packet out where it came in. A container that reaches itself by a published port needs it
     /// where bridged packets pass the packet filter (`bridge-nf-call-iptables`).
-    fn reflect(&self, name: &str) -> Result<(), NetworkError> {
-        let message =
-            LinkMessageBuilder::<LinkBridgePort>::default().name(name).set_port_kind(InfoPortKind::Bridge).hairpin(true).build();
+    fn set_port(&self, name: &str, isolated: bool) -> Result<(), NetworkError> {
+        let message = LinkMessageBuilder::<LinkBridgePort>::default()
+            .name(name)
+            .set_port_kind(InfoPortKind::Bridge)
+            .hairpin(true)
+            .isolated(isolated)
+            .build();
         self.wait("set up the bridge port of link", name, self.handle.link().set_port(message).execute())
     }
 
@@ -199,10 +208,15 @@ impl Kernel {
         self.wait("bring up link", name, self.handle.link().set(message).execute())
     }
 
-    pub(super) fn set_controller(&self, index: u32, name: &str, controller: u32) -> Result<(), NetworkError> {
+    pub(super) fn set_mtu(&self, index: u32, name: &str, mtu: u32) -> Result<(), NetworkError> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.wait("set the MTU of link", name, self.handle.link().set(message).execute())
+    }
+
+    pub(super) fn set_controller(&self, index: u32, name: &str, controller: u32, isolated: bool) -> Result<(), NetworkError> {
         let message = LinkUnspec::new_with_index(index).controller(controller).up().build();
         self.wait("attach to its bridge link", name, self.handle.link().set(message).execute())?;
-        self.reflect(name)
+        self.set_port(name, isolated)
     }
 
     /// What is not there is deleted already.
@@ -266,6 +280,7 @@ fn link(message: LinkMessage) -> Link {
         group: 0,
         mtu: 0,
         leads_to: None,
+        isolated: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -275,10 +290,16 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::LinkNetNsId(number) => link.leads_to = Some(number),
+            LinkAttribute::LinkInfo(all) => link.isolated = all.iter().any(is_isolated),
             _ => {}
         }
     }
     link
+}
+
+fn is_isolated(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(all)) = info else { return false };
+    all.contains(&InfoBridgePort::Isolated(true))
 }
 
 fn is(error: &rtnetlink::Error, errno: i32) -> bool {

@@ -69,10 +69,35 @@ pub(super) fn lease(
             address6,
             names: join.names.clone(),
             link,
+            interface: join.interface.clone(),
         });
     }
     leases.sort_by_key(|lease| lease.link);
+    name_links(&mut leases)?;
     Ok(leases)
+}
+
+/// Makes sure that each link has a name of its own: one that asks for none gives way to one that asks for what it would be called.
+fn name_links(leases: &mut [Lease]) -> Result<()> {
+    let mut taken = BTreeSet::new();
+    for name in leases.iter().filter_map(|lease| lease.interface.clone()) {
+        if let Some(name) = taken.replace(name) {
+            return Err(NetworkError::LinkNameTwice { name });
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let numbered: Vec<String> = leases.iter().filter(|lease| lease.interface.is_none()).map(Lease::inner_name).collect();
+    let is_asked_for: BTreeSet<String> = taken.clone();
+    taken.extend(numbered);
+    for lease in leases.iter_mut().filter(|lease| lease.interface.is_none()) {
+        if is_asked_for.contains(&lease.inner_name()) {
+            lease.interface = (0..).map(|number: u32| format!("eth{number}")).find(|name| !taken.contains(name));
+            taken.extend(lease.interface.clone());
+        }
+    }
+    Ok(())
 }
 
 /// A number for one more link: above all others, so that the way out stays where it is, or else any that nobody has.

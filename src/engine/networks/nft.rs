@@ -164,8 +164,13 @@ fn elements(family: Family, rows: &Rows, instance: &Instance) -> Elements {
         }
         add("gateways", gateway.to_string());
         add("within", format!("{bridge} . {subnet}"));
-        add("subnets", subnet);
-        add("same", format!("{bridge} . {bridge}"));
+        let options = &network.spec.driver_opts;
+        if !options.unmasqueraded {
+            add("subnets", subnet);
+        }
+        if !options.isolated {
+            add("same", format!("{bridge} . {bridge}"));
+        }
     }
     for port in &rows.published {
         if let Some((map, element)) = element(family, port, apart) {

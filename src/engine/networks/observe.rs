@@ -66,6 +66,7 @@ impl Inner {
             }
             let fault = self.link_fault(network, link, &links);
             let fault = fault.or_else(|| inside::address_fault(network, lease, closely.get(&lease.container)?));
+            let fault = fault.or_else(|| inside::name_fault(network, lease, closely.get(&lease.container)?));
             match fault {
                 Some(fault) => look.network_faults.entry(lease.container.clone()).or_default().push(fault),
                 None => {
@@ -95,6 +96,9 @@ impl Inner {
         let mut faults = Vec::new();
         if !bridge.up {
             faults.push(format!("bridge {name} is down"));
+        }
+        if let Some(mtu) = network.spec.driver_opts.mtu.filter(|mtu| *mtu != bridge.mtu) {
+            faults.push(format!("bridge {name} has the MTU {} instead of {mtu}", bridge.mtu));
         }
         for (gateway, prefix) in network.gateways() {
             if !addresses.iter().any(|a| a.link == bridge.index && a.ip == gateway && a.prefix == prefix) {
@@ -131,6 +135,9 @@ impl Inner {
             Some(format!("its link into network {} is down on the host", network.name))
         } else if !link.carrier {
             Some(format!("its link into network {} is down in the container", network.name))
+        } else if link.isolated != network.spec.driver_opts.isolated {
+            let is = if link.isolated { "does not reach the others" } else { "reaches the others" };
+            Some(format!("its link into network {} {is}", network.name))
         } else {
             None
         }

@@ -28,6 +28,8 @@ pub(super) struct To<'a> {
     /// `None` where its networks have none of this family.
     pub address: Option<Ipv4Addr>,
     pub address6: Option<Ipv6Addr>,
+    /// Where the host publishes what says no address.
+    pub binding: Option<Ipv4Addr>,
 }
 
 impl To<'_> {
@@ -60,11 +62,12 @@ pub(super) fn assign(
     // Fixed ports first, so that a free choice does not take one of them.
     let (fixed, open): (Vec<_>, Vec<_>) = wanted.iter().partition(|m| m.host_port.is_some());
     for mapping in fixed.into_iter().chain(open) {
-        let (address, address6) = to.at(mapping.host_ip, apart)?;
+        let host_ip = mapping.host_ip.or(to.binding.map(IpAddr::V4));
+        let (address, address6) = to.at(host_ip, apart)?;
         let make = |host_port| Published {
             container: to.container.clone(),
             protocol: mapping.protocol,
-            host_ip: mapping.host_ip,
+            host_ip,
             host_port,
             container_port: mapping.container_port,
             address,
@@ -84,9 +87,8 @@ pub(super) fn assign(
                 one
             }
             None => {
-                let before = former.iter().find(|p| {
-                    (p.protocol, p.host_ip, p.container_port) == (mapping.protocol, mapping.host_ip, mapping.container_port)
-                });
+                let wanted = (mapping.protocol, host_ip, mapping.container_port);
+                let before = former.iter().find(|p| (p.protocol, p.host_ip, p.container_port) == wanted);
                 let kept = before
                     .map(|p| make(p.host_port))
                     .filter(|one| holder(one, rows.published.iter().chain(&chosen), apart).is_none() && probe(rows, one).is_ok());
@@ -275,7 +277,7 @@ mod tests {
     #[test]
     fn conflicts_say_who() {
         let (one, two) = (id(1), id(2));
-        let to = |container| To { container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: None };
+        let to = |container| To { container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: None, binding: None };
         let (one, two) = (to(&one), to(&two));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let busy = listener.local_addr().unwrap().port();
@@ -309,7 +311,7 @@ mod tests {
     fn both_families() {
         let container = id(1);
         let six = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
-        let to = To { container: &container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: Some(six) };
+        let to = To { container: &container, address: Some(Ipv4Addr::new(10, 0, 0, 2)), address6: Some(six), binding: None };
         let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
         let busy = listener.local_addr().unwrap().port();
         for (text, free) in [

@@ -31,13 +31,10 @@ impl Inner {
         self.ready(&host, &reserved)?;
         for former in &reserved.former {
             let same = |lease: &&super::rows::Lease| (&lease.network, lease.link) == (&former.network, former.link);
-            // A link whose address is another one is made anew, with nothing left of the old one.
-            if reserved
-                .leases
-                .iter()
-                .find(same)
-                .is_none_or(|lease| (lease.address, lease.address6) != (former.address, former.address6))
-            {
+            // A link whose address or name is another one is made anew, with nothing left of the old one.
+            if reserved.leases.iter().find(same).is_none_or(|lease| {
+                (lease.address, lease.address6, &lease.interface) != (former.address, former.address6, &former.interface)
+            }) {
                 host.delete_link(&self.instance.host_link(container, former.link))?;
             }
         }

@@ -71,11 +71,17 @@ pub(super) struct Lease {
     pub address: Option<Ipv4Addr>,
     pub address6: Option<Ipv6Addr>,
     pub names: BTreeSet<String>,
-    /// Its link is `eth<link>` in the container.
+    /// Its link's number.
     pub link: u8,
+    /// What its link is called in the container, where that is not `eth<link>`.
+    pub interface: Option<String>,
 }
 
 impl Lease {
+    pub(super) fn inner_name(&self) -> String {
+        self.interface.clone().unwrap_or_else(|| format!("eth{}", self.link))
+    }
+
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6))
     }
@@ -120,7 +126,7 @@ impl Rows {
                 networks: all(t, "SELECT id, name, stack, resource, spec, subnet, subnet6 FROM networks ORDER BY name", network)?,
                 leases: all(
                     t,
-                    "SELECT network, container, address, names, link, address6 FROM leases ORDER BY container, link",
+                    "SELECT network, container, address, names, link, address6, interface FROM leases ORDER BY container, link",
                     lease,
                 )?,
                 published: all(
@@ -180,14 +186,16 @@ pub(super) fn replace(db: &Db, container: &ContainerId, leases: &[Lease], publis
         delete_of(t, container)?;
         for lease in leases {
             t.execute(
-                "INSERT INTO leases (network, container, address, address6, names, link) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO leases (network, container, address, address6, names, link, interface) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     lease.network,
                     lease.container.as_str(),
                     text(lease.address),
                     text(lease.address6),
                     json(&lease.names)?,
-                    lease.link
+                    lease.link,
+                    lease.interface
                 ],
             )?;
         }
@@ -296,6 +304,7 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         address6: parse_some(row, 5)?,
         names: from_json(3, &row.get::<_, String>(3)?)?,
         link: row.get(4)?,
+        interface: row.get(6)?,
     })
 }
 

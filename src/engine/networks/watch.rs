@@ -110,35 +110,65 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// What was told last of each of the instance's links, by its number: which of [`TELLING`] its flags has, and its bridge's number. The
-/// kernel tells of a link that is put on a bridge many times in its first quarter of a minute, and mostly nothing new.
+/// What was told last of each of the instance's links, by its number and who tells it. The kernel tells of a link that is put on a
+/// bridge many times in its first quarter of a minute, and mostly nothing new.
 #[derive(Default)]
-struct Links(HashMap<u32, (u32, Option<u32>)>);
+struct Links(HashMap<(u32, u8), Said>);
+
+/// What of it a look at networks looks at.
+#[derive(PartialEq, Eq)]
+struct Said {
+    /// Which of [`TELLING`] its flags has.
+    flags: u32,
+    /// The number of its bridge.
+    bridge: Option<u32>,
+    mtu: Option<u32>,
+    isolated: Option<u8>,
+}
 
 /// `IFF_UP`, `IFF_RUNNING` and `IFF_LOWER_UP`.
 const TELLING: u32 = 0x1 | 0x40 | 0x1_0000;
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
-/// The attribute with the number of a link's bridge.
+/// Attributes of links: numbers, and what holds those of a bridge's port, of which one says whether it is isolated.
+const MTU: u16 = 4;
 const BRIDGE: u16 = 10;
+const PORT_INFO: u16 = 12;
+const LINK_INFO: u16 = 18;
+const PORT_DATA: u16 = 5;
+const PORT_ISOLATED: u16 = 33;
 
 impl Links {
     /// Whether a message says of a link what was said of it before.
     fn knows(&mut self, kind: u16, payload: &[u8]) -> bool {
         // Source: rtnetlink(7), `struct ifinfomsg`: family, padding and type are before the number and the flags.
         let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
-        let (Some(index), Some(flags)) = (word(4), word(8)) else { return false };
+        let (Some(family), Some(index), Some(flags)) = (payload.first(), word(4), word(8)) else { return false };
         match kind {
             // Of how it is set up for IPv6, which is looked at when an address goes.
-            NEW_LINK if payload.first().copied().map(i32::from) == Some(libc::AF_INET6) => true,
+            NEW_LINK if i32::from(*family) == libc::AF_INET6 => true,
             NEW_LINK => {
-                let bridge = attributes(payload.get(16..).unwrap_or_default())
-                    .find_map(|(kind, value)| (kind == BRIDGE).then(|| value.try_into().ok().map(u32::from_ne_bytes)).flatten());
-                let now = (flags & TELLING, bridge);
-                self.0.insert(index, now) == Some(now)
+                let mut said = Said { flags: flags & TELLING, bridge: None, mtu: None, isolated: None };
+                for (kind, value) in attributes(payload.get(16..).unwrap_or_default()) {
+                    let number = || value.try_into().ok().map(u32::from_ne_bytes);
+                    let isolated = |port: &[u8]| attributes(port).find(|(kind, _)| *kind == PORT_ISOLATED)?.1.first().copied();
+                    match kind {
+                        MTU => said.mtu = number(),
+                        BRIDGE => said.bridge = number(),
+                        PORT_INFO => said.isolated = isolated(value),
+                        LINK_INFO => {
+                            let port = attributes(value).find(|(kind, _)| *kind == PORT_DATA);
+                            said.isolated = port.and_then(|(_, port)| isolated(port));
+                        }
+                        _ => {}
+                    }
+                }
+                let before = self.0.get(&(index, *family)) == Some(&said);
+                self.0.insert((index, *family), said);
+                before
             }
             DELETE_LINK => {
-                self.0.remove(&index);
+                self.0.remove(&(index, *family));
                 false
             }
             _ => false,
@@ -150,7 +180,8 @@ impl Links {
 fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
-        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        // The highest bits say of what kind the value is.
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) & 0x3fff;
         let value = rest.get(4..length)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
@@ -187,25 +218,32 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_link_again_is_known() {
-        let said = |flags: u32, bridge: u32| {
+        fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+            let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        }
+        let said = |flags: u32, bridge: u32, isolated: u8| {
             let mut message = vec![0; 4];
             message.extend([7u32, flags, 0].into_iter().flat_map(u32::to_ne_bytes));
-            // A name, padded, and the bridge.
-            message.extend([6u16, 3].into_iter().flat_map(u16::to_ne_bytes));
-            message.extend(*b"v\0\0\0");
-            message.extend([8u16, BRIDGE].into_iter().flat_map(u16::to_ne_bytes));
-            message.extend(bridge.to_ne_bytes());
+            let port = attribute(PORT_DATA | 0x8000, &attribute(PORT_ISOLATED, &[isolated]));
+            for part in [attribute(3, b"v\0"), attribute(BRIDGE, &bridge.to_ne_bytes()), attribute(LINK_INFO, &port)] {
+                message.extend(part);
+            }
             message
         };
         let mut links = Links::default();
-        assert!(!links.knows(NEW_LINK, &said(1, 3)));
+        assert!(!links.knows(NEW_LINK, &said(1, 3, 0)));
         // Flags that nobody looks at are no news.
-        assert!(links.knows(NEW_LINK, &said(1 | 0x1000, 3)));
-        assert!(!links.knows(NEW_LINK, &said(0, 3)));
-        assert!(!links.knows(NEW_LINK, &said(0, 4)));
-        assert!(links.knows(NEW_LINK, &said(0, 4)));
-        assert!(!links.knows(DELETE_LINK, &said(0, 4)));
-        assert!(!links.knows(NEW_LINK, &said(0, 4)));
+        assert!(links.knows(NEW_LINK, &said(1 | 0x1000, 3, 0)));
+        for news in [said(0, 3, 0), said(0, 4, 0), said(0, 4, 1)] {
+            assert!(!links.knows(NEW_LINK, &news));
+            assert!(links.knows(NEW_LINK, &news));
+        }
+        assert!(!links.knows(DELETE_LINK, &said(0, 4, 1)));
+        assert!(!links.knows(NEW_LINK, &said(0, 4, 1)));
         assert!(!links.knows(NEW_LINK, &[]));
     }
 }

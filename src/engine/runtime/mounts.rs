@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -20,6 +20,7 @@ use super::root::{Kind, Root, file_type, on_proc};
 use super::shown;
 use crate::sys;
 use crate::sys::mounts::{Change, change, set_attributes};
+use crate::sys::resolve::open_by;
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
@@ -156,7 +157,11 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Opt
     let source = mount.source().as_ref().ok_or_else(missing)?;
     let flags = if options.recursive { CLONE | OpenTreeFlags::AT_RECURSIVE } else { CLONE };
     let about = || format!("{} at {}", source.display(), name(mount));
-    let tree = open_tree(CWD, source, flags).at(Stage::Mount, about())?;
+    let tree = match &options.inside {
+        None => open_tree(CWD, source, flags),
+        Some(inside) => part(source, inside).and_then(|fd| open_tree(fd, "", flags | OpenTreeFlags::AT_EMPTY_PATH)),
+    };
+    let tree = tree.at(Stage::Mount, about())?;
     if let Some(space) = space {
         match (map_owners(&tree, space, options.recursive), options.owners) {
             // Whoever is nobody in there may read what all may read.
@@ -184,6 +189,12 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Opt
         return Err(Failure::new(Stage::PrepareTarget, format!("{}: it is in /proc", name(mount)), Errno::PERM));
     }
     attach(&tree, &target).at(Stage::Mount, about())
+}
+
+/// What is at a path within a folder, by links of that folder at most.
+fn part(root: &Path, inside: &str) -> Result<OwnedFd, Errno> {
+    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    open_by(&root, inside, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
 /// What is shown of the host without a copy.
@@ -311,6 +322,8 @@ struct Options {
     follows: bool,
     attributes: MountAttrFlags,
     owners: Owners,
+    /// Only this of the source.
+    inside: Option<String>,
     /// The file system's own.
     data: Vec<(String, Option<String>)>,
 }
@@ -327,6 +340,9 @@ enum Owners {
 /// The option for [`Owners::AsCanBe`], which no file system has.
 pub(super) const OWNERS_AS_CAN_BE: &str = "x-owners-as-can-be";
 
+/// The option that says a path within the source of a bind.
+pub(super) const INSIDE: &str = "x-inside";
+
 impl Options {
     fn parse(mount: &Mount) -> Result<Self, Failure> {
         let mut parsed = Self {
@@ -335,6 +351,7 @@ impl Options {
             follows: false,
             attributes: MountAttrFlags::empty(),
             owners: Owners::Mapped,
+            inside: None,
             data: Vec::new(),
         };
         for option in mount.options().iter().flatten() {
@@ -364,6 +381,10 @@ impl Options {
                     return Err(Failure::new(Stage::ReadSpec, about, Errno::OPNOTSUPP));
                 }
                 _ => parsed.data.push(match option.split_once('=') {
+                    Some((INSIDE, inside)) if parsed.bind => {
+                        parsed.inside = Some(inside.to_owned());
+                        continue;
+                    }
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (option.clone(), None),
                 }),

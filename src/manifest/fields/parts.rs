@@ -7,11 +7,9 @@ pub(in crate::manifest) static VOLUME_MOUNT: Table = Table {
     fields: &[
         field("nocopy", Form::Bool, "It does not get the image's content"),
         field("options", Form::List(&Form::Text), "Options with which it is mounted, such as noexec"),
+        field("subpath", Form::Text, "Only this of it is mounted, which must be there: a path from the volume's root"),
     ],
-    unsupported: &[
-        ("labels", "declare the volume and label it there"),
-        ("subpath", "mount the whole volume; or, for one folder, its own volume"),
-    ],
+    unsupported: &[("labels", "declare the volume and label it there")],
 };
 
 pub(in crate::manifest) static DEVICE: Table = Table {
@@ -28,12 +26,19 @@ pub(in crate::manifest) static BLKIO: Table = Table {
     what: "`blkio_config`",
     fields: &[
         field("weight", Form::Integer, "Its weight when disks are busy, from 10 to 1000"),
+        field("weight_device", Form::List(&Form::Object(&DEVICE_WEIGHT)), "Its weights at single disks"),
         field("device_read_bps", Form::List(&Form::Object(&DEVICE_RATE)), "Most bytes a second that are read"),
         field("device_write_bps", Form::List(&Form::Object(&DEVICE_RATE)), "Most bytes a second that are written"),
         field("device_read_iops", Form::List(&Form::Object(&DEVICE_RATE)), "Most reads a second"),
         field("device_write_iops", Form::List(&Form::Object(&DEVICE_RATE)), "Most writes a second"),
     ],
-    unsupported: &[("weight_device", "use `weight`, or a rate")],
+    unsupported: &[],
+};
+
+pub(in crate::manifest) static DEVICE_WEIGHT: Table = Table {
+    what: "a weight at a disk",
+    fields: &[required("path", Form::Text, "The disk's path on the host"), required("weight", Form::Word, "From 10 to 1000")],
+    unsupported: &[],
 };
 
 pub(in crate::manifest) static DEVICE_RATE: Table = Table {

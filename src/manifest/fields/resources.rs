@@ -1,9 +1,11 @@
 //! The fields of networks, volumes, configs and secrets, and of how a container is attached to a network.
 
 use super::{ANY_SUBNET, Form, NAME, PAIRS, Table, field, required};
-use crate::model::spec::MacAddress;
+use crate::model::spec::{LinkName, MacAddress};
 
 const MAC: Form = Form::Of(|g| g.subschema_for::<MacAddress>());
+
+const LINK_NAME: Form = Form::Of(|g| g.subschema_for::<LinkName>());
 
 /// Whether it belongs to somebody else; or, as old compose files have it, its name there.
 const EXTERNAL: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_NAME)]);
@@ -25,9 +27,14 @@ pub(in crate::manifest) static NETWORK: Table = Table {
             "Whether its containers have IPv6 addresses; false unless given, or where it has a subnet of IPv6",
         ),
         field("ipam", Form::Object(&IPAM), "Its addresses"),
+        field(
+            "driver_opts",
+            PAIRS,
+            "Options of its bridge, by the names that Docker has for them: MTU, masquerading, ICC, host binding",
+        ),
         field("labels", PAIRS, "Labels of the network"),
     ],
-    unsupported: &[("driver_opts", "remove it: a bridge has no options here")],
+    unsupported: &[],
 };
 
 pub(in crate::manifest) static IPAM: Table = Table {
@@ -61,7 +68,13 @@ pub(in crate::manifest) static VOLUME: Table = Table {
     unsupported: &[("driver_opts", "mount what it is on the host, and give containers that path with a volume of type `bind`")],
 };
 
-const NO_STORE: &str = "false: what a container has is of the same stack";
+/// Whether another stack has it.
+const EXTERNAL_ELSEWHERE: Form = Form::Either(&[Form::Bool, Form::Object(&EXTERNAL_CONTENT)]);
+const ABOUT_EXTERNAL: &str = "Another stack has it, which `name` names; it is what that stack was applied with last";
+const ABOUT_NAME: &str = "Of what is external: STACK/NAME";
+
+pub(in crate::manifest) static EXTERNAL_CONTENT: Table =
+    Table { what: "`external`", fields: &[required("name", Form::Text, ABOUT_NAME)], unsupported: &[] };
 
 pub(in crate::manifest) static CONFIG: Table = Table {
     what: "a config",
@@ -69,7 +82,8 @@ pub(in crate::manifest) static CONFIG: Table = Table {
         field("file", Form::Text, "A file whose content it is, relative to the manifest"),
         field("content", Form::Text, "Its content"),
         field("environment", Form::Text, "The variable whose content it is"),
-        field("external", EXTERNAL, NO_STORE),
+        field("external", EXTERNAL_ELSEWHERE, ABOUT_EXTERNAL),
+        field("name", Form::Text, ABOUT_NAME),
     ],
     unsupported: &[("template_driver", "remove it: the content is taken as it stands, after `${VAR}` in `content`")],
 };
@@ -79,7 +93,8 @@ pub(in crate::manifest) static SECRET: Table = Table {
     fields: &[
         field("file", Form::Text, "The file that it is in, relative to the manifest"),
         field("environment", Form::Text, "The variable that it is in"),
-        field("external", EXTERNAL, NO_STORE),
+        field("external", EXTERNAL_ELSEWHERE, ABOUT_EXTERNAL),
+        field("name", Form::Text, ABOUT_NAME),
     ],
     unsupported: &[
         ("content", "write it to a `file` that is not kept with the manifests, or take it from the `environment`"),
@@ -96,13 +111,10 @@ pub(in crate::manifest) static ATTACHMENT: Table = Table {
         field("ipv4_address", Form::Text, "A fixed address of the network's subnet"),
         field("ipv6_address", Form::Text, "A fixed address of the network's IPv6 subnet"),
         field("gw_priority", Form::Integer, "The way out is by the network of the highest; 0 unless given"),
+        field("interface_name", LINK_NAME, "The name of its link in the container; eth0, eth1 and so on unless given"),
         field("mac_address", MAC, "The address of its link, where it has one network only"),
     ],
-    unsupported: &[
-        ("driver_opts", "remove it"),
-        ("interface_name", "remove it: links are eth0, eth1 and so on"),
-        ("link_local_ips", "remove it"),
-    ],
+    unsupported: &[("driver_opts", "remove it"), ("link_local_ips", "remove it")],
 };
 
 pub(in crate::manifest) static PORT: Table = Table {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::manifest::desired::Placed;
 use crate::model::spec::{
-    Beyond, Condition, ContainerSpec, Dependency, DeviceRate, FailureAction, Healthcheck, Hook, Logging, NamespaceMode,
-    NetworkMode, OnUnhealthy, Order, Probe, Ratio, ResourceLimits, Seccomp, Security, Startup, Ulimit, Update, UsersMode,
+    Beyond, Condition, ContainerSpec, Dependency, DeviceRate, DeviceWeight, FailureAction, Healthcheck, Hook, Logging,
+    NamespaceMode, NetworkMode, OnUnhealthy, Order, Probe, Ratio, ResourceLimits, Seccomp, Security, Startup, Ulimit, Update,
+    UsersMode,
 };
 use crate::model::{Name, RestartPolicy, Span};
 
@@ -86,6 +87,7 @@ impl Printer<'_> {
                 inner.some("ipv4_address", attachment.ipv4_address);
                 inner.some("ipv6_address", attachment.ipv6_address);
                 inner.number("gw_priority", differs(attachment.gw_priority, 0));
+                inner.some("interface_name", attachment.interface_name.as_ref());
                 (self.network_name(engine_name), Yaml::Map(inner.0))
             })
             .collect();
@@ -268,6 +270,8 @@ fn limits(fields: &mut Fields, limits: &ResourceLimits) {
     fields.number("pids_limit", limits.pids.map(|pids| if pids == ResourceLimits::ANY_PIDS { -1 } else { i64::from(pids) }));
     let mut blkio = Fields::default();
     blkio.number("weight", limits.blkio_weight);
+    let weight = |one: &DeviceWeight| Yaml::pairs([("path", one.path.clone()), ("weight", one.weight.to_string())]);
+    blkio.map("weight_device", Yaml::List(limits.blkio_weight_device.iter().map(weight).collect()));
     for (name, rates) in [
         ("device_read_bps", &limits.device_read_bps),
         ("device_write_bps", &limits.device_write_bps),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::model::Name;
-use crate::model::spec::{Attachment, NetworkSpec};
+use crate::model::spec::{Attachment, Elsewhere, NetworkSpec};
 
 use super::desired::{Desired, Placed};
 use super::document::API_VERSION;
@@ -38,6 +38,8 @@ pub enum ContentOrigin {
     Inline,
     File(PathBuf),
     Variable(String),
+    /// Another stack has it.
+    External(Elsewhere),
 }
 
 /// One manifest.
@@ -86,8 +88,8 @@ pub fn print(desired: &Desired, origins: &Origins, base: Option<&Path>) -> Resul
     for (name, config) in &desired.configs {
         all.push(manifest("Config", name, printer.config(name, config)?));
     }
-    for name in desired.secrets.keys() {
-        all.push(manifest("Secret", name, printer.secret(name)?));
+    for (name, secret) in &desired.secrets {
+        all.push(manifest("Secret", name, printer.secret(name, secret)?));
     }
     for (name, placed) in &desired.containers {
         all.push(manifest("Container", name, printer.container(name, placed)?));

@@ -30,12 +30,15 @@ impl Printer<'_> {
         let mut long = Fields::default();
         let mut words: Vec<&str> = Vec::new();
         let source = match mount {
-            Mount::Volume { source, read_only, nocopy, options, .. } => {
+            Mount::Volume { source, read_only, nocopy, options, subpath, .. } => {
                 long.put("type", Yaml::text("volume"));
                 let name = self.volume_name(source).to_string();
                 long.put("source", Yaml::text(&name));
                 say(&mut words, *read_only, *nocopy, options);
                 settings(&mut long, mount, *read_only, "volume", *nocopy, options);
+                if subpath.is_some() {
+                    return Ok(Yaml::Map(long.0));
+                }
                 Some(name)
             }
             Mount::Anonymous { read_only, nocopy, .. } => {
@@ -103,6 +106,9 @@ fn settings(long: &mut Fields, mount: &Mount, read_only: bool, kind: &str, nocop
     let mut inner = Fields::default();
     inner.when("nocopy", nocopy);
     inner.texts("options", options);
+    if let Mount::Volume { subpath, .. } = mount {
+        inner.some("subpath", subpath.as_ref());
+    }
     long.map(kind, Yaml::Map(inner.0));
 }
 

@@ -1,8 +1,10 @@
 //! Networks, volumes, configs and secrets as manifests.
 
+use std::collections::BTreeMap;
+
 use crate::manifest::desired::Placed;
 use crate::model::Name;
-use crate::model::spec::{ConfigSpec, NetworkSpec, VolumeSpec};
+use crate::model::spec::{ConfigSpec, Elsewhere, NetworkSpec, SecretSpec, VolumeSpec};
 
 use super::yaml::Yaml;
 use super::{ContentOrigin, Fields, PrintError, Printer};
@@ -12,7 +14,8 @@ impl Printer<'_> {
         let mut fields = Fields::default();
         self.placing(&mut fields, name, placed);
         if !placed.external {
-            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses, ipv6, ipv6_only } = &placed.spec;
+            let NetworkSpec { subnet, internal, labels, gateway, ip_range, aux_addresses, ipv6, ipv6_only, driver_opts } =
+                &placed.spec;
             fields.when("internal", *internal);
             if *ipv6_only {
                 fields.put("enable_ipv4", Yaml::Bool(false));
@@ -38,6 +41,9 @@ impl Printer<'_> {
             if !configs.is_empty() {
                 fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(configs))]));
             }
+            let options: BTreeMap<String, String> =
+                driver_opts.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            fields.pairs("driver_opts", &options);
             fields.pairs("labels", labels);
         }
         fields.0
@@ -54,10 +60,13 @@ impl Printer<'_> {
 
     pub(super) fn config(&self, name: &Name, config: &ConfigSpec) -> Result<Vec<(String, Yaml)>, PrintError> {
         let mut fields = Fields::default();
+        if let Some(external) = &config.external {
+            return Ok(of_another(external));
+        }
         match self.origins.configs.get(name) {
             Some(ContentOrigin::File(path)) => fields.put("file", Yaml::text(self.path(path)?)),
             Some(ContentOrigin::Variable(variable)) => fields.put("environment", Yaml::text(variable)),
-            Some(ContentOrigin::Inline) | None => {
+            Some(ContentOrigin::Inline | ContentOrigin::External(_)) | None => {
                 let text = std::str::from_utf8(&config.content).ok().filter(|text| !text.contains('\0'));
                 fields.put("content", Yaml::text(text.ok_or_else(|| PrintError::Config(name.clone()))?));
             }
@@ -65,13 +74,21 @@ impl Printer<'_> {
         Ok(fields.0)
     }
 
-    pub(super) fn secret(&self, name: &Name) -> Result<Vec<(String, Yaml)>, PrintError> {
+    pub(super) fn secret(&self, name: &Name, secret: &SecretSpec) -> Result<Vec<(String, Yaml)>, PrintError> {
         let mut fields = Fields::default();
+        if let Some(external) = &secret.external {
+            return Ok(of_another(external));
+        }
         match self.origins.secrets.get(name) {
             Some(ContentOrigin::File(path)) => fields.put("file", Yaml::text(self.path(path)?)),
             Some(ContentOrigin::Variable(variable)) => fields.put("environment", Yaml::text(variable)),
-            Some(ContentOrigin::Inline) | None => return Err(PrintError::Secret(name.clone())),
+            Some(ContentOrigin::Inline | ContentOrigin::External(_)) | None => return Err(PrintError::Secret(name.clone())),
         }
         Ok(fields.0)
     }
+}
+
+/// A content that another stack has.
+fn of_another(external: &Elsewhere) -> Vec<(String, Yaml)> {
+    vec![("external".to_owned(), Yaml::Bool(true)), ("name".to_owned(), Yaml::text(external))]
 }

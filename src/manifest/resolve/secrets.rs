@@ -38,6 +38,11 @@ impl Secrets<'_> {
                     let hint = "give the secret a `file`";
                     problems.error_hint(at, format!("the secret `{source}` is in a variable, and a build's is in a file"), hint);
                 }
+                Some(Secret::External(external)) => {
+                    let hint = "give the secret a `file`";
+                    let message = format!("the secret `{source}` is that of {external}, and a build's is in a file");
+                    problems.error_hint(at, message, hint);
+                }
                 None if is_broken(self.broken, "secret", &source) => {}
                 None => {
                     let hint = did_you_mean(source.as_str(), self.names())
@@ -55,8 +60,13 @@ impl Secrets<'_> {
             if desired.secrets.contains_key(source) {
                 continue;
             }
+            let mut external = None;
             let content = match self.all.get(source) {
                 Some(Secret::Variable(_, content)) => content.clone(),
+                Some(Secret::External(other)) => {
+                    external = Some(other.clone());
+                    Vec::new()
+                }
                 Some(Secret::File(path, at)) => {
                     watched.push(path.clone());
                     let Some(content) = read_content(path, *at, problems) else { continue };
@@ -64,7 +74,7 @@ impl Secrets<'_> {
                 }
                 None => continue,
             };
-            desired.secrets.insert(source.clone(), SecretSpec { content });
+            desired.secrets.insert(source.clone(), SecretSpec { content, external });
         }
     }
 }

@@ -136,9 +136,11 @@ fn errors_of_lives() {
         "services: {a: {image: a, post_start: [{user: x}, {command: []}, {command: x, working_dir: y, uesr: z}]}}",
         "services: {a: {image: a, runtime: io.containerd.wasmedge.v1, isolation: hyperv}}",
         "services: {a: {image: a, provider: {type: x}, models: [m], gpus: all}}\nmodels: {m: {}}",
-        "services: {}\nnetworks: {n: {enable_ipv6: true, enable_ipv4: false, driver: overlay, driver_opts: {a: b}}}",
+        "services: {}\nnetworks: {n: {enable_ipv6: true, enable_ipv4: false, driver: overlay, driver_opts: {a: b, com.docker.network.driver.mtu: 1000}}}",
+        "services: {a: {image: a, networks: {n: {interface_name: e0}, m: {interface_name: e0}, l: {interface_name: \"a/b\"}}}}\nnetworks: {n: , m: , l: }",
         "services: {}\nvolumes: {v: {driver: nfs}, w: {external: {name: a}, name: b}}",
         "services: {}\nconfigs: {c: {external: true}, d: {content: x, external: false, name: n}}\nsecrets: {s: {external: true, name: n}}",
+        "services: {}\nconfigs: {c: {external: true, name: s/x}, d: {external: {name: a/b}, content: x}, e: {external: {nam: a/b}}}",
     ] {
         all.push_str(text);
         all.push('\n');
@@ -174,11 +176,12 @@ fn what_is_done_before_a_start_is_containers_that_complete() {
 #[test]
 fn addresses_of_networks() {
     let loaded = compose(
-        "services: {a: {image: a, networks: {n: {gw_priority: 5, mac_address: \"02:42:ac:11:00:02\", ipv4_address: 10.1.0.1}}}}\n\
+        "services: {a: {image: a, networks: {n: {gw_priority: 5, interface_name: wan0, mac_address: \"02:42:ac:11:00:02\", ipv4_address: 10.1.0.1}}}}\n\
          networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.254, ip_range: 10.1.0.128/25, aux_addresses: {h: 10.1.0.130}}]}}}\n",
     );
     let spec = &loaded.desired.containers["a"].spec;
     assert_eq!(spec.networks["s-n"].gw_priority, 5);
+    assert_eq!(spec.networks["s-n"].interface_name.as_ref().unwrap().as_str(), "wan0");
     assert_eq!(spec.mac_address.unwrap().to_string(), "02:42:ac:11:00:02");
     let network = &loaded.desired.networks["n"].spec;
     let first = network.pool(network.subnet.unwrap()).next().unwrap();

@@ -256,9 +256,9 @@ fn fields_of_containers_in_their_forms() {
         ),
         (
             "mem_limit: 64m\nmem_reservation: 32m\nmemswap_limit: -1\ncpu_shares: 512\ncpuset: 0-1\ncpuset_mems: 0\noom_kill_disable: true\n\
-             blkio_config: {weight: 100, device_write_bps: [{path: /dev/vda, rate: 1m}]}",
+             blkio_config: {weight: 100, weight_device: [{path: /dev/vda, weight: 200}], device_write_bps: [{path: /dev/vda, rate: 1m}]}",
             json!({"limits": {"memory": "64m", "cpus": null, "pids": null, "memory_reservation": "32m", "memory_swap": "-1",
-                "oom_kill_disable": true, "cpu_shares": 512, "cpuset_cpus": "0-1", "cpuset_mems": "0", "blkio_weight": 100,
+                "oom_kill_disable": true, "cpu_shares": 512, "cpuset_cpus": "0-1", "cpuset_mems": "0", "blkio_weight": 100, "blkio_weight_device": ["/dev/vda:200"],
                 "device_write_bps": ["/dev/vda:1048576"]}}),
         ),
         (

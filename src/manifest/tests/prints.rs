@@ -42,12 +42,12 @@ services:
     command: [sh, -c, "echo $$HOME; exit 1"]
     entrypoint: []
     volumes: ["data:/d", "./app:/e:ro", "/x", {type: bind, source: "/h:i", target: /j, bind: {create_host_path: false, propagation: shared}},
-      {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: "1777"}}, {type: volume, source: mine, target: /m, volume: {nocopy: true}}]
+      {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: "1777"}}, {type: volume, source: mine, target: /m, volume: {nocopy: true, subpath: ./a/b}}]
     tmpfs: ["/u:uid=5,noexec"]
     configs: [conf, {source: file, target: /etc/f, mode: "0400", uid: "5"}]
-    secrets: [pw, {source: token, target: t}]
+    secrets: [pw, {source: token, target: t}, their]
     depends_on: {db: {condition: service_healthy, restart: true}, gone: {required: false}, tool: {required: false}, shop/db: {condition: service_healthy, restart: true, required: false}}
-    networks: {front: {aliases: [w], gw_priority: 5}, default: }
+    networks: {front: {aliases: [w], gw_priority: 5, interface_name: wan0}, default: }
     links: ["db:store"]
   db:
     image: db:1
@@ -59,10 +59,11 @@ services:
     labels: [a=b]
   tool: {image: "nginx:1.27", profiles: [debug], network_mode: "service:db", pid: "service:db", volumes_from: [db, "container:far:ro"], depends_on: [db]}
   plain: {image: plain}
-networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}, {subnet: "fd00:9::/64", gateway: "fd00:9::9", ip_range: "fd00:9::100/120", aux_addresses: {a: "fd00:9::130"}}]}, enable_ipv6: true, internal: true, labels: {x: y}}, six: {enable_ipv6: true, enable_ipv4: false}, other: {external: true}, far: {external: true, name: f}}
+networks: {front: {ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.9, ip_range: 10.9.0.128/25, aux_addresses: {a: 10.9.0.130}}, {subnet: "fd00:9::/64", gateway: "fd00:9::9", ip_range: "fd00:9::100/120", aux_addresses: {a: "fd00:9::130"}}]}, enable_ipv6: true, internal: true, labels: {x: y},
+  driver_opts: {com.docker.network.driver.mtu: 1400, com.docker.network.bridge.enable_icc: "false", com.docker.network.bridge.host_binding_ipv4: 127.0.0.1}}, six: {enable_ipv6: true, enable_ipv4: false}, other: {external: true}, far: {external: true, name: f}}
 volumes: {data: , mine: {external: true, name: my}, kept: {name: k, labels: {a: b}}}
-configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}}
-secrets: {pw: {file: pw}, token: {environment: TOKEN}}
+configs: {conf: {content: "a $$b\n c\n"}, file: {file: ./pw}, var: {environment: TOKEN}, theirs: {external: true, name: shop/conf}}
+secrets: {pw: {file: pw}, token: {environment: TOKEN}, their: {external: {name: shop/pw}}}
 "#;
 
 /// Another folder beside the one with the files, so that paths are of all kinds.
@@ -184,7 +185,14 @@ fn mount() -> impl Strategy<Value = Mount> {
     let digest = Digest::of(b"content");
     (0u8..5, "/[a-d:]{1,2}(/[a-d]{1,2})?", any::<[bool; 2]>(), options, option::of(size()), 0u32..0o7777).prop_map(
         move |(kind, target, [read_only, other], options, size, mode)| match kind {
-            0 => Mount::Volume { source: "s-data".parse().unwrap(), target, read_only, nocopy: other, options },
+            0 => Mount::Volume {
+                source: "s-data".parse().unwrap(),
+                target,
+                read_only,
+                nocopy: other,
+                options,
+                subpath: (mode % 3 == 0).then(|| "a/b c".to_owned()),
+            },
             1 => Mount::Anonymous { target, read_only, nocopy: other },
             2 => {
                 // What is not there has the digest of nothing.
@@ -236,6 +244,7 @@ prop_compose! {
             cpuset_cpus: cpuset.map(|text| text.parse().unwrap()),
             cpuset_mems: cpuset.map(|_| "0".parse().unwrap()),
             blkio_weight: weight,
+            blkio_weight_device: weight.map(|weight| DeviceWeight { path: "/dev/sda".into(), weight }).into_iter().collect(),
             device_read_bps: rates.clone(),
             device_write_bps: vec![],
             device_read_iops: rates,
@@ -343,8 +352,10 @@ fn reach(mut spec: ContainerSpec, choice: u8, flags: [bool; 8], aliases: BTreeSe
             if flags[2] {
                 let ipv4_address = "10.9.0.7".parse().ok();
                 let ipv6_address = "fd00:9::7".parse().ok().filter(|_| flags[3]);
-                spec.networks
-                    .insert("s-front".parse().unwrap(), Attachment { aliases, ipv4_address, ipv6_address, gw_priority: -1 });
+                spec.networks.insert(
+                    "s-front".parse().unwrap(),
+                    Attachment { aliases, ipv4_address, ipv6_address, gw_priority: -1, interface_name: "wan0".parse().ok() },
+                );
             }
             spec.ports = ["8080:80", "127.0.0.1:53:53/udp", "[::1]:53:53/udp", "90"]
                 .iter()
@@ -405,13 +416,15 @@ proptest! {
         desired.images.insert("app-1".parse().unwrap(), image);
         let network = |name: &str, subnet: Option<&str>| {
             let ipv6 = subnet.map(|_| Ipv6Spec { subnet: "fd00:9::/64".parse().ok(), ..Ipv6Spec::default() });
-            let spec = NetworkSpec { subnet: subnet.map(|text| text.parse().unwrap()), ipv6, ..NetworkSpec::default() };
+            let driver_opts = BridgeOptions { unmasqueraded: flags[0] && subnet.is_some(), ..BridgeOptions::default() };
+            let subnet = subnet.map(|text| text.parse().unwrap());
+            let spec = NetworkSpec { subnet, ipv6, driver_opts, ..NetworkSpec::default() };
             (name.parse::<Name>().unwrap(), Placed { engine_name: format!("s-{name}").parse().unwrap(), external: false, spec })
         };
         desired.networks.extend([network("default", None), network("front", Some("10.9.0.0/24"))]);
         let data = Placed { engine_name: "s-data".parse().unwrap(), external: false, spec: VolumeSpec::default() };
         desired.volumes.insert("data".parse().unwrap(), data);
-        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"content".to_vec() });
+        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"content".to_vec(), external: None });
 
         let all = print::print(&desired, &Origins::default(), None).unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use super::devices::{Device, DeviceCgroupRule, VolumesFrom};
 use super::hook::Hook;
 use super::hosts::{Exposed, HostAddress, MacAddress};
 use super::limits::ResourceLimits;
+use super::link_name::LinkName;
 use super::security::Security;
 use super::sharing::{IpcMode, NamespaceMode, NetworkMode};
 use super::update::Update;
@@ -243,6 +244,9 @@ pub struct Attachment {
     /// Of its networks that lead anywhere, the way out is by the one of the highest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gw_priority: i32,
+    /// The name of its link in the container; eth0, eth1 and so on unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub interface_name: Option<LinkName>,
 }
 
 impl Attachment {
@@ -266,6 +270,9 @@ pub enum Mount {
         nocopy: bool,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
+        /// Only what is there in the volume, which must be there: a relative path without `..`. It never gets the image's content.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
     },
     /// A volume of the container's own, which the engine names.
     Anonymous {

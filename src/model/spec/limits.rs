@@ -40,6 +40,9 @@ pub struct ResourceLimits {
     /// Its weight when disks are busy, from 10 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blkio_weight: Option<u16>,
+    /// The same at single disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blkio_weight_device: Vec<DeviceWeight>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub device_read_bps: Vec<DeviceRate>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,6 +52,9 @@ pub struct ResourceLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub device_write_iops: Vec<DeviceRate>,
 }
+
+/// The weights at disks that kernels take.
+const WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
 
 /// A limit of memory and swap together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,15 @@ pub struct DeviceRate {
     pub path: String,
     /// Bytes or operations a second.
     pub rate: u64,
+}
+
+/// A container's weight at one disk: `PATH:WEIGHT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceWeight {
+    /// The disk's node on the host. Absolute.
+    pub path: String,
+    /// From 10 to 1000.
+    pub weight: u16,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -122,7 +137,7 @@ impl ResourceLimits {
         if self.cpu_shares.is_some_and(|shares| !(2..=262_144).contains(&shares)) {
             return Err(("cpu_shares", "they are from 2 to 262144"));
         }
-        if self.blkio_weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
+        if self.blkio_weight.is_some_and(|weight| !WEIGHTS.contains(&weight)) {
             return Err(("blkio_weight", "it is from 10 to 1000"));
         }
         Ok(())
@@ -187,11 +202,31 @@ impl DeviceRate {
         let (path, rate) = text.rsplit_once(':').ok_or_else(|| invalid(text, what))?;
         let rate = if bytes { rate.parse::<ByteSize>().ok().map(|size| size.0) } else { rate.parse().ok() };
         match rate {
-            Some(rate) if rate > 0 && path.starts_with("/dev/") && !path.split('/').any(|part| part == "..") => {
-                Ok(Self { path: path.to_owned(), rate })
-            }
+            Some(rate) if rate > 0 && is_node(path) => Ok(Self { path: path.to_owned(), rate }),
             _ => Err(invalid(text, what)),
         }
+    }
+}
+
+fn is_node(path: &str) -> bool {
+    path.starts_with("/dev/") && !path.split('/').any(|part| part == "..")
+}
+
+impl FromStr for DeviceWeight {
+    type Err = InvalidLimit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLimit> {
+        let found = text.rsplit_once(':').and_then(|(path, weight)| Some((path, weight.parse().ok()?)));
+        match found {
+            Some((path, weight)) if WEIGHTS.contains(&weight) && is_node(path) => Ok(Self { path: path.to_owned(), weight }),
+            _ => Err(invalid(text, "a disk and a weight from 10 to 1000, such as /dev/sda:500")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path, self.weight)
     }
 }
 
@@ -211,6 +246,7 @@ impl fmt::Display for DeviceRate {
 
 crate::model::serde_as_text!(SwapLimit, "^(-1|[0-9.]+ *([kKmMgGtT]?[iI]?[bB]?))$", "A size, or -1 for no limit");
 crate::model::serde_as_text!(IdList, "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$", "Numbers, such as 0-3,7");
+crate::model::serde_as_text!(DeviceWeight, "^/dev/.+:[0-9]+$", "A disk and a weight, such as /dev/sda:500");
 crate::model::serde_as_text!(DeviceRate, "^/dev/.+:[0-9]+$", "A disk and its rate, such as /dev/sda:1048576");
 
 #[cfg(test)]
@@ -228,6 +264,10 @@ mod tests {
             assert!(bad.parse::<IdList>().is_err(), "{bad}");
         }
         assert_eq!(DeviceRate::parse("/dev/sda:1m", true).unwrap().rate, 1 << 20);
+        assert_eq!("/dev/sda:10".parse::<DeviceWeight>().unwrap().to_string(), "/dev/sda:10");
+        for bad in ["/dev/sda", "/dev/sda:9", "/dev/sda:1001", "sda:10", "/dev/../sda:10"] {
+            assert!(bad.parse::<DeviceWeight>().is_err(), "{bad}");
+        }
         assert!(DeviceRate::parse("/dev/sda:1m", false).is_err() && DeviceRate::parse("sda:1", false).is_err());
     }
 

@@ -5,6 +5,7 @@
 //! The field names are those that users write, because a difference is reported by its path (`spec.image`).
 
 mod beyond;
+mod bridge_options;
 mod build;
 mod cgroup_parent;
 pub mod classes;
@@ -15,6 +16,7 @@ mod hook;
 mod hosts;
 mod image;
 mod limits;
+mod link_name;
 mod logging;
 pub mod mount_options;
 mod on_change;
@@ -26,6 +28,7 @@ mod update;
 mod users;
 
 pub use beyond::{Beyond, Elsewhere, InvalidElsewhere};
+pub use bridge_options::{BridgeOptions, InvalidBridgeOption};
 pub use build::Build;
 pub use cgroup_parent::{CgroupParent, InvalidCgroupParent};
 pub use container::{Attachment, Condition, ContainerSpec, Dependency, Mount, Ulimit};
@@ -34,7 +37,8 @@ pub use health::{Healthcheck, HttpTarget, InvalidTarget, OnUnhealthy, Probe, Pro
 pub use hook::Hook;
 pub use hosts::{Exposed, HostAddress, MacAddress};
 pub use image::{Commit, ImageSource, ImageSpec, Pull, Verify};
-pub use limits::{DeviceRate, IdList, ResourceLimits, SwapLimit};
+pub use limits::{DeviceRate, DeviceWeight, IdList, ResourceLimits, SwapLimit};
+pub use link_name::{InvalidLinkName, LinkName};
 pub use logging::{InvalidLogging, LogDriver, Logging};
 pub use on_change::{InvalidOnChange, OnChange, Watched};
 pub use resources::{ConfigSpec, NetworkSpec, SecretSpec, Subnet, VolumeSpec};

@@ -81,6 +81,18 @@ pub fn of_tmpfs(word: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// A path within a volume, of which only that is mounted.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn subpath(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text.split('/').filter(|word| !matches!(*word, "" | ".")).collect();
+    if text.starts_with('/') || words.is_empty() || words.contains(&"..") || text.contains('\0') {
+        return Err(format!("{text:?} is not a path within a volume: it is relative, and has no `..`"));
+    }
+    Ok(words.join("/"))
+}
+
 /// The propagation of `bind-propagation=`.
 pub fn propagation(word: &str) -> Result<String, String> {
     if PROPAGATIONS.contains(&word) {
@@ -101,6 +113,14 @@ mod tests {
         assert_eq!(parts("/srv:/data"), Some((Some("/srv"), "/data", "")));
         assert_eq!(parts("data:/data:ro,z"), Some((Some("data"), "/data", "ro,z")));
         assert_eq!(parts("a:/b:c:d"), None);
+    }
+
+    #[test]
+    fn paths_within_volumes() {
+        assert_eq!(subpath("a//./b/"), Ok("a/b".into()));
+        for bad in ["", ".", "/", "/a", "..", "a/../b", "a\0"] {
+            assert!(subpath(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Ipv6Spec;
+use super::{BridgeOptions, Elsewhere, Ipv6Spec};
 use crate::model::Digest;
 
 /// A bridge network.
@@ -33,6 +33,12 @@ pub struct NetworkSpec {
     /// They have no IPv4 addresses, and `ipv6` is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6_only: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub driver_opts: BridgeOptions,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl NetworkSpec {
@@ -67,6 +73,9 @@ pub struct ConfigSpec {
     /// Base64 in JSON, because content need not be text.
     #[serde(with = "base64_bytes")]
     pub content: Vec<u8>,
+    /// It is the content of this one, of another stack: empty until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<Elsewhere>,
 }
 
 impl ConfigSpec {
@@ -82,6 +91,9 @@ pub struct SecretSpec {
     /// Base64 in JSON, because content need not be text.
     #[serde(with = "base64_bytes")]
     pub content: Vec<u8>,
+    /// It is the content of this one, of another stack: empty until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<Elsewhere>,
 }
 
 impl SecretSpec {

@@ -24,6 +24,7 @@ fn shop() -> Desired {
         read_only: false,
         nocopy: false,
         options: vec![],
+        subpath: None,
     });
     db.restart = RestartPolicy::Always;
     db.healthcheck = Some(Healthcheck {

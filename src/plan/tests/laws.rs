@@ -20,7 +20,14 @@ fn generated(seeds: &[[u8; 8]], networks: u8, volumes: u8, subnets: u8) -> Desir
         }
         if volumes > 0 && volume % 3 != 0 {
             let source = name(format!("s-v{}", volume % volumes));
-            spec.mounts.push(Mount::Volume { source, target: "/v".into(), read_only: false, nocopy: false, options: vec![] });
+            spec.mounts.push(Mount::Volume {
+                source,
+                target: "/v".into(),
+                read_only: false,
+                nocopy: false,
+                options: vec![],
+                subpath: None,
+            });
         }
         spec.restart = match restart % 4 {
             0 => RestartPolicy::No,

@@ -1,7 +1,7 @@
 //! Which of two goes first, who is watched, and what is gone on with where it was broken off.
 
 use super::*;
-use crate::observed::Course;
+use crate::observed::{Course, Fault, Repair};
 
 /// `web` has a port of the host and is replaced start-first, `front` depends on it, and `web-2` comes after it.
 fn desired(update: Update) -> Desired {
@@ -121,6 +121,11 @@ fn what_has_failed_stays_until_something_else_is_wanted() {
     assert_eq!(staked.collect::<BTreeSet<_>>(), BTreeSet::from(["create", "start", "watch"]));
     host.observed.known.course.paused = true;
     assert!(plan(&next, &host.observed).unwrap().is_empty());
+    // Who is missing altogether is none of its business.
+    let mut without = host.clone();
+    without.observed.containers.retain(|one| one.name.as_str() != "s-front");
+    let made = shown(&plan(&next, &without.observed).unwrap());
+    assert_eq!(made, ["create front", "start front"]);
     // What was broken off is watched again, and what has ended meanwhile is tried once more.
     host.observed.known.course = Course { since: Some(NOW), ..Course::default() };
     assert_eq!(shown(&plan(&first, &host.observed).unwrap()), ["watch web", "watch web-2"]);
@@ -129,6 +134,30 @@ fn what_has_failed_stays_until_something_else_is_wanted() {
     assert_eq!(shown(&plan(&first, &host.observed).unwrap()), ["start web-2", "watch web", "watch web-2"]);
     host.observed.known.course.since = Some(NOW + time::Duration::SECOND);
     assert_eq!(shown(&plan(&first, &host.observed).unwrap()), ["start web-2"]);
+}
+
+#[test]
+fn hooks_that_have_failed_are_run_again_by_another_start() {
+    let first = desired(start_first());
+    let failed = |host: &mut Host, name: &str| {
+        let fault = Fault { field: "post_start".into(), what: "a post_start hook failed".into(), repair: Repair::Restart };
+        host.observed.containers.iter_mut().find(|one| one.name.as_str() == name).unwrap().faults = vec![fault];
+    };
+    let mut host = applied(&first);
+    failed(&mut host, "s-front");
+    assert_eq!(shown(&plan(&first, &host.observed).unwrap()), ["stop front", "start front"]);
+    // What an update has failed at is not tried again by itself.
+    host.observed.known.course.paused = true;
+    assert!(plan(&first, &host.observed).unwrap().is_empty());
+    // One that was to take the place of another one does not take it.
+    let mut host = applied(&first);
+    let next = changed(&first, &["web"]);
+    let whole = plan(&next, &host.observed).unwrap();
+    whole.steps[..2].iter().for_each(|step| host.step(&next, step));
+    let aside = host.observed.containers.iter().find(|one| one.name.is_aside()).unwrap().name.clone();
+    failed(&mut host, aside.as_str());
+    let again = shown(&plan(&next, &host.observed).unwrap());
+    assert!(again.starts_with(&["stop web".into(), "remove web".into(), "create web".into()]), "{again:?}");
 }
 
 #[test]

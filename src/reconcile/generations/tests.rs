@@ -44,8 +44,8 @@ fn contents_are_kept_once_and_as_long_as_a_generation_has_them() {
     let contents = |number: u64| (format!("content {number}").into_bytes(), format!("secret {number}").into_bytes());
     for number in 1..=KEPT + 2 {
         let (config, secret) = contents(number);
-        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: config });
-        desired.secrets.insert("key".parse().unwrap(), SecretSpec { content: secret });
+        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: config, external: None });
+        desired.secrets.insert("key".parse().unwrap(), SecretSpec { content: secret, external: None });
         assert_eq!(begin(&db, of(&desired, &images)).unwrap(), number);
         assert_eq!(begin(&db, of(&desired, &images)).unwrap(), number);
     }
@@ -69,7 +69,7 @@ fn what_an_older_setpoint_recorded_is_the_same_generation() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(folder.path()).unwrap();
     let mut desired = shop();
-    desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"1".to_vec() });
+    desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: b"1".to_vec(), external: None });
     let images = Images::new();
     begin(&db, of(&desired, &images)).unwrap();
     let text = serde_json::to_string(&desired).unwrap();
@@ -131,7 +131,7 @@ async fn what_a_kept_generation_is_made_of_is_not_collected() {
     for (number, content) in [(1, "first"), (2, "second")] {
         let images = Images::from([(reference.clone(), import(content).await)]);
         every.extend(images.values().copied());
-        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: content.into() });
+        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: content.into(), external: None });
         assert_eq!(begin(engine.db(), of(&desired, &images)).unwrap(), number);
         finish(engine.db(), &desired.stack, number, APPLIED, &images).unwrap();
     }

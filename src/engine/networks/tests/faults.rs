@@ -164,6 +164,82 @@ fn a_namespace_that_dies_takes_its_links_along() {
 }
 
 #[test]
+fn links_and_bridges_are_as_they_are_asked_for() {
+    let mut host = Host::new();
+    let networks = host.networks("a");
+    let options = BridgeOptions { mtu: Some(1400), isolated: true, unmasqueraded: true, host_binding: Some(Ipv4Addr::LOCALHOST) };
+    let plain = host.wait(networks.create(&name("plain"), None, &NetworkSpec::default())).unwrap();
+    let spec = NetworkSpec { driver_opts: options, ..NetworkSpec::default() };
+    let own = host.wait(networks.create(&name("own"), None, &spec)).unwrap();
+    let called = |network: &str, link: &str| Join { interface: Some(link.to_owned()), ..join(network, &[]) };
+    // Who asks for no name gives way to who does.
+    let joins = [join("own", &["web"]), called("plain", "eth0")];
+    let web = host.wait(networks.attach(&id(1), &joins, &mappings(&["8080:80"]))).unwrap();
+    let peer = host.wait(networks.attach(&id(2), &[called("own", "wan0")], &BTreeSet::new())).unwrap();
+    let twice = [called("own", "x"), called("plain", "x")];
+    let error = host.wait(networks.attach(&id(3), &twice, &BTreeSet::new())).unwrap_err().to_string();
+    assert!(error.contains("both be called x"), "{error}");
+    let mut process = sleeper(&peer.netns);
+    let pid = process.id().cast_signed();
+    let live = [Live { id: id(2), pid, started_ticks: crate::sys::process_start_ticks(pid).unwrap(), mac: None, inside: true }];
+    let has = |netns: &OwnedFd, link: &str, address: Ipv4Addr| {
+        inside(netns, || {
+            let output = Command::new("ip").args(["addr", "show", link]).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            said.contains(&address.to_string()) && (said.contains("mtu 1400") || link == "eth0")
+        })
+    };
+    let (own_address, plain_address) = (web.address("own"), web.address("plain"));
+    assert!(has(&web.netns, "eth0", plain_address) && has(&web.netns, "eth1", own_address));
+    assert!(has(&peer.netns, "wan0", peer.address("own")));
+    // Its ports are the loopback's, and its containers do not reach each other but by them.
+    let _echoes: Vec<Echo> = [&web, &peer].map(|one| Echo::start(&one.netns, 80)).into();
+    tcp((ANY, 8080)).unwrap();
+    assert!(tcp((HERE, 8080)).is_err(), "published at the loopback only");
+    tcp((own_address, 80)).unwrap();
+    let _outside = Echo::start(&host.elsewhere, 90);
+    inside(&peer.netns, || {
+        assert!(tcp((own_address, 80)).is_err(), "isolated");
+        assert_eq!(tcp((ELSEWHERE, 90)).unwrap(), peer.address("own").to_string(), "its own address arrives");
+    });
+
+    let link = networks.0.instance.host_link(&id(2), 0);
+    let damages: [(&[&str], bool, &str); 3] = [
+        (&["link", "set", &own.bridge, "mtu", "1300"], false, "has the MTU 1300 instead of 1400"),
+        (&["link", "set", &link, "type", "bridge_slave", "isolated", "off"], false, "reaches the others"),
+        (&["link", "set", "wan0", "down", "name", "other"], true, "is not called wan0"),
+    ];
+    for (damage, within, fault) in damages {
+        if within {
+            inside(&peer.netns, || {
+                run("ip", damage);
+                run("ip", &["link", "set", "other", "up"]);
+            });
+        } else {
+            run("ip", damage);
+        }
+        let look = host.wait(networks.observe(&live)).unwrap();
+        let faults: Vec<&str> = look.networks.iter().flat_map(|network| &network.faults).map(String::as_str).collect();
+        let said = format!("{faults:?} {:?}", look.network_faults);
+        assert!(said.contains(fault), "{damage:?}: {said}");
+        host.wait(networks.repair_network(&name("own"), &live)).unwrap();
+        host.wait(networks.repair_container(live[0].clone())).unwrap();
+        let look = host.wait(networks.observe(&live)).unwrap();
+        assert_eq!((look.networks, look.network_faults), (vec![own.clone(), plain.clone()], BTreeMap::new()), "{damage:?}");
+        assert!(has(&peer.netns, "wan0", peer.address("own")));
+    }
+    // While it runs it gets another name, and then none of its own.
+    for (joins, link) in [([called("own", "lan0")], "lan0"), ([join("own", &[])], "eth0")] {
+        let given = host.wait(networks.reattach(&id(2), Some(live[0].clone()), &joins, &BTreeSet::new())).unwrap();
+        assert_eq!(given.endpoints[&name("own")].address, Some(peer.address("own")));
+        assert!(has(&peer.netns, link, peer.address("own")), "{link}");
+        assert!(!inside(&peer.netns, || succeeds("ip", &["link", "show", "wan0"])));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
 fn subnets_that_the_host_uses_are_left_alone() {
     let mut host = Host::new();
     let networks = host.networks("a");

@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::spec::Subnet;
+use crate::model::spec::{BridgeOptions, Subnet};
 use crate::sys::netns;
 
 mod faults;
@@ -135,6 +135,7 @@ fn join(network: &str, names: &[&str]) -> Join {
         names: names.iter().map(|n| (*n).to_owned()).collect(),
         ipv4_address: None,
         ipv6_address: None,
+        interface: None,
         mac: None,
     }
 }

@@ -6,9 +6,11 @@ use std::io;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::layout::{self, Hierarchy, Layout};
 use super::{Cgroup, CgroupError, make_folder, v1};
-use crate::model::spec::{DeviceRate, IdList, ResourceLimits};
+use crate::model::spec::{DeviceRate, DeviceWeight, IdList, ResourceLimits};
 
 /// What a limit is without one.
 const NO_SOFT_LIMIT: &str = "-1";
@@ -79,20 +81,22 @@ impl Cgroup {
             ("blkio.throttle.read_iops_device", "riops", &limits.device_read_iops),
             ("blkio.throttle.write_iops_device", "wiops", &limits.device_write_iops),
         ];
-        let wanted = limits.blkio_weight.is_some() || rates.iter().any(|(.., rates)| !rates.is_empty());
+        let weights = &limits.blkio_weight_device;
+        let wanted = limits.blkio_weight.is_some() || !weights.is_empty() || rates.iter().any(|(.., rates)| !rates.is_empty());
         let v2 = self.is_v2();
         let Some(folder) = self.joined(if v2 { "io" } else { "blkio" }, wanted)? else { return Ok(()) };
+        let first = |files: [&str; 2]| files.iter().map(|file| folder.join(file)).find(|file| file.exists());
+        let lacking = || CgroupError::NoWeight { path: folder.clone() };
         if let Some(weight) = limits.blkio_weight {
-            let files = if v2 { ["io.bfq.weight", "io.weight"] } else { ["blkio.bfq.weight", "blkio.weight"] };
-            let Some(file) = files.iter().map(|file| folder.join(file)).find(|file| file.exists()) else {
-                return Err(CgroupError::NoWeight { path: folder });
-            };
-            // The scale of a disk with the scheduler bfq is that of v1; the other one meets it at its ends.
-            let value = match file.ends_with("io.weight") {
-                true => 1 + (u64::from(weight) - 10) * 9999 / 990,
-                false => weight.into(),
-            };
-            write(&file, &value.to_string())?;
+            let file = first(if v2 { ["io.bfq.weight", "io.weight"] } else { ["blkio.bfq.weight", "blkio.weight"] });
+            let file = file.ok_or_else(lacking)?;
+            write(&file, &scaled(&file, weight).to_string())?;
+        }
+        let file = first(if v2 { ["io.bfq.weight", "io.weight"] } else { ["blkio.bfq.weight_device", "blkio.weight_device"] });
+        match file {
+            None if weights.is_empty() => {}
+            None => return Err(lacking()),
+            Some(file) => weigh(&file, weights, self.fresh)?,
         }
         for (old, new, rates) in rates {
             let file = folder.join(if v2 { "io.max" } else { old });
@@ -202,6 +206,37 @@ fn inherit(hierarchy: &Hierarchy, folder: &Path) -> Result<(), CgroupError> {
 fn of_parent(folder: &Path, file: &str) -> Result<String, CgroupError> {
     let path = folder.parent().unwrap_or(folder).join(file);
     fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(CgroupError::file("read", path))
+}
+
+/// A weight on the scale of a file. That of a disk with the scheduler bfq is that of v1; the other one meets it at its ends.
+fn scaled(file: &Path, weight: u16) -> u64 {
+    match file.ends_with("io.weight") {
+        true => 1 + (u64::from(weight) - 10) * 9999 / 990,
+        false => weight.into(),
+    }
+}
+
+/// Sets the weights at single disks, and takes back those of before that are wanted no more.
+fn weigh(file: &Path, weights: &[DeviceWeight], fresh: bool) -> Result<(), CgroupError> {
+    if !fresh {
+        let none = if file.ends_with("blkio.weight_device") { "0" } else { "default" };
+        let now = fs::read_to_string(file).map_err(CgroupError::file("read", file))?;
+        let devices = now.lines().filter_map(|line| line.split_ascii_whitespace().next());
+        for device in devices.filter(|device| device.contains(':')) {
+            write(file, &format!("{device} {none}"))?;
+        }
+    }
+    for one in weights {
+        let line = format!("{} {}", device_number(&one.path)?, scaled(file, one.weight));
+        write(file, &line).map_err(|error| match error {
+            CgroupError::File { source, .. } if source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+                let why = "it has no weights; give it the scheduler bfq, or remove the limit";
+                CgroupError::file("weigh the disk", &one.path)(io::Error::new(io::ErrorKind::Unsupported, why))
+            }
+            other => other,
+        })?;
+    }
+    Ok(())
 }
 
 /// `MAJOR:MINOR` of a disk.

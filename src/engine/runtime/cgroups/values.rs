@@ -27,13 +27,15 @@ const UNIFIED: [&str; 11] = [
     "pids.max",
 ];
 /// Those of v1, by their controllers.
-const V1: [(&str, &str); 16] = [
+const V1: [(&str, &str); 18] = [
     ("blkio", "blkio.bfq.weight"),
+    ("blkio", "blkio.bfq.weight_device"),
     ("blkio", "blkio.throttle.read_bps_device"),
     ("blkio", "blkio.throttle.read_iops_device"),
     ("blkio", "blkio.throttle.write_bps_device"),
     ("blkio", "blkio.throttle.write_iops_device"),
     ("blkio", "blkio.weight"),
+    ("blkio", "blkio.weight_device"),
     ("cpu", "cpu.cfs_period_us"),
     ("cpu", "cpu.cfs_quota_us"),
     ("cpu", "cpu.shares"),

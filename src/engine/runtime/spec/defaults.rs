@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use oci_spec::runtime::Mount;
 
+use super::super::mounts::INSIDE;
 use super::super::shown;
 use super::{HostMount, SpecError};
 use crate::model::spec::{ContainerSpec, IpcMode};
@@ -84,6 +85,11 @@ pub(super) fn own_mount(own: &HostMount) -> Mount {
         HostMount::Bind { source, target, read_only } => {
             let options = ["rbind", "rprivate", if *read_only { "ro" } else { "rw" }];
             mount(target, "bind", source.clone(), options.map(str::to_owned).to_vec())
+        }
+        HostMount::Part { root, inside, target, read_only } => {
+            let mut options = ["rbind", "rprivate", if *read_only { "ro" } else { "rw" }].map(str::to_owned).to_vec();
+            options.push(format!("{INSIDE}={inside}"));
+            mount(target, "bind", root.clone(), options)
         }
         HostMount::Tmpfs { target, size, mode } => {
             let mut options = ["nosuid", "nodev", "noexec"].map(str::to_owned).to_vec();

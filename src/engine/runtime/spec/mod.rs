@@ -44,6 +44,13 @@ pub enum HostMount {
         target: String,
         read_only: bool,
     },
+    /// What is at a path within a folder that containers write to: no link of theirs leads out of it.
+    Part {
+        root: PathBuf,
+        inside: String,
+        target: String,
+        read_only: bool,
+    },
     Tmpfs {
         target: String,
         /// In bytes.
@@ -72,7 +79,9 @@ impl HostMount {
 
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::View { target, .. } => target,
+            Self::Bind { target, .. } | Self::Part { target, .. } | Self::Tmpfs { target, .. } | Self::View { target, .. } => {
+                target
+            }
             Self::Special { base, .. } => base.target(),
         }
     }
