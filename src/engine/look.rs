@@ -36,8 +36,8 @@ impl Engine {
             found.push((record, status));
         }
         let runs: Vec<Run> = found.iter().filter_map(|(record, status)| run(record, status)).collect();
-        let vigil = parts.vigil.get().filter(|_| runs.iter().any(|run| is_chosen(run.record())));
-        let round = match vigil {
+        let vigil = parts.vigil.get();
+        let mut round = match vigil {
             Some(vigil) => vigil.begin(&runs, is_chosen, &parts.containers)?,
             None => Round::default(),
         };
@@ -48,13 +48,14 @@ impl Engine {
                 Some(Live { inside, ..live(&record.id, status, None)? })
             })
             .collect();
+        let known = round.known.take();
         let faults = self.faults(&found, is_chosen, &round);
         // Both ask the kernel, and neither waits for the other.
-        let network = async { Ok::<_, EngineError>(parts.networks.observe(&live).await?) };
+        let network = async { Ok::<_, EngineError>(parts.networks.observe_knowing(&live, known).await?) };
         let (mut network, mut faults) = tokio::try_join!(network, faults)?;
         if let Some(vigil) = vigil {
             let (faults, broken) = (|id: &_| faults.contains_key(id), |id: &_| network.network_faults.contains_key(id));
-            vigil.end(round, faults, broken, std::mem::take(&mut network.namespaces))?;
+            vigil.end(round, faults, broken, std::mem::take(&mut network.namespaces), network.seen)?;
         }
         let containers = found
             .into_iter()

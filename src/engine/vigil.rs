@@ -11,7 +11,7 @@ mod folders;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
@@ -24,7 +24,7 @@ use folders::Folders;
 use super::EngineError;
 use super::closely::is_seen_inside;
 use super::containers::{Containers, Record};
-use super::networks::{Networks, Told, Word};
+use super::networks::{Known, Networks, Seen, Told, Word};
 use crate::files::FileError;
 use crate::model::ContainerId;
 use crate::sys::async_fd;
@@ -49,6 +49,16 @@ struct State {
     /// The numbers of their network namespaces.
     numbers: HashMap<i32, ContainerId>,
     numbered: HashMap<ContainerId, i32>,
+    /// How often something of the host's networks has changed, and of its packet filter.
+    changes: Changes,
+    /// What was seen of them, and how often they had changed before.
+    seen: Option<(Arc<Seen>, Changes)>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Changes {
+    host: u64,
+    filter: u64,
 }
 
 /// What one look need not read, and what it is to find out.
@@ -59,6 +69,8 @@ pub(super) struct Round {
     limits: Vec<(ContainerId, Token)>,
     /// With the number of the namespace in which changes are told of.
     insides: Vec<(ContainerId, Token, i32)>,
+    changes: Changes,
+    pub(super) known: Option<Known>,
 }
 
 impl Round {
@@ -77,7 +89,7 @@ impl Vigil {
     pub(super) fn new(networks: &Networks) -> Result<Self, EngineError> {
         let (folders, word) = (Folders::new()?, networks.word()?);
         let mut wakes = Vec::new();
-        for fd in [Some(folders.as_fd()), word.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+        for fd in std::iter::once(folders.as_fd()).chain(word.iter().flat_map(Word::wakes)) {
             let wake = fd.try_clone_to_owned().and_then(async_fd::readable);
             wakes.push(wake.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?);
         }
@@ -88,6 +100,8 @@ impl Vigil {
             insides: Facts::default(),
             numbers: HashMap::new(),
             numbered: HashMap::new(),
+            changes: Changes::default(),
+            seen: None,
         };
         Ok(Self { state: Mutex::new(state), disturbed: Notify::new(), wakes })
     }
@@ -100,8 +114,13 @@ impl Vigil {
         containers: &Containers,
     ) -> Result<Round, EngineError> {
         let mut state = self.take()?;
-        let (now, mut round) = (Instant::now(), Round::default());
-        let State { folders, limits, insides, numbers, numbered, .. } = &mut *state;
+        let State { folders, limits, insides, numbers, numbered, changes, seen, .. } = &mut *state;
+        let (now, mut round) = (Instant::now(), Round { changes: *changes, ..Round::default() });
+        round.known = seen.as_ref().map(|(seen, before)| Known {
+            seen: Arc::clone(seen),
+            links: before.host == changes.host,
+            filter: before.filter == changes.filter,
+        });
         let there: BTreeSet<&ContainerId> = runs.iter().map(Run::id).collect();
         for gone in limits.retain(&there) {
             folders.leave(&gone);
@@ -134,9 +153,11 @@ impl Vigil {
         has_faults: impl Fn(&ContainerId) -> bool,
         has_network_faults: impl Fn(&ContainerId) -> bool,
         found: BTreeMap<ContainerId, i32>,
+        looked_at: Arc<Seen>,
     ) -> Result<(), EngineError> {
         let mut state = self.take()?;
-        let (now, State { word, limits, insides, numbers, numbered, .. }) = (Instant::now(), &mut *state);
+        let (now, State { word, limits, insides, numbers, numbered, seen, .. }) = (Instant::now(), &mut *state);
+        *seen = word.as_ref().map(|_| (looked_at, round.changes));
         for (id, token) in round.limits {
             if !has_faults(&id) {
                 limits.end(&id, token, now);
@@ -182,9 +203,10 @@ impl Vigil {
             let mut state = PoisonError::into_inner(poisoned);
             state.limits.forget_all();
             state.insides.forget_all();
+            state.seen = None;
             state
         });
-        let State { folders, word, limits, insides, numbers, .. } = &mut *state;
+        let State { folders, word, limits, insides, numbers, changes, .. } = &mut *state;
         let mut disturbed = false;
         match folders.take()? {
             Some(touched) => touched.iter().for_each(|id| disturbed |= limits.forget(id)),
@@ -192,14 +214,16 @@ impl Vigil {
         }
         let told = match word {
             Some(word) => word.take().map_err(|e| FileError::new("read", "notifications of networks", e))?,
-            None => Told::In(BTreeSet::new()),
+            None => Told::default(),
         };
-        match told {
-            Told::In(changed) => {
+        match told.namespaces {
+            Some(changed) => {
                 changed.iter().filter_map(|number| numbers.get(number)).for_each(|id| disturbed |= insides.forget(id));
             }
-            Told::TooMuch => disturbed |= insides.forget_all(),
+            None => disturbed |= insides.forget_all(),
         }
+        changes.host += u64::from(told.host);
+        changes.filter += u64::from(told.filter);
         if disturbed {
             self.disturbed.notify_one();
         }

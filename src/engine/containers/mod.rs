@@ -30,6 +30,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::engine::monitor;
 use crate::engine::state::Db;
 use crate::model::spec::ContainerSpec;
 use crate::model::{Digest, Instance, Name, Owner};
@@ -56,6 +57,7 @@ pub struct Containers {
     /// What plays the roles of monitor and exec.
     program: Program,
     remembered: Arc<remembered::Remembered>,
+    statuses: Arc<monitor::Statuses>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ pub struct NewContainer {
 
 impl Containers {
     pub fn new(instance: Instance, db: Arc<Db>) -> Self {
-        Self { instance, db, program: Program::Own, remembered: Arc::default() }
+        Self { instance, db, program: Program::Own, remembered: Arc::default(), statuses: Arc::default() }
     }
 
     /// Spawns another file than that of this process for its roles: for processes that are not this program.

@@ -143,7 +143,9 @@ impl Containers {
 
     /// All containers, in the order of their creation. One whose record has not changed is the very same value as the last time.
     pub fn list(&self) -> Result<Vec<Arc<Record>>, ContainersError> {
-        self.remembered.list(&self.db)
+        let all = self.remembered.list(&self.db)?;
+        self.statuses.tidy(all.len());
+        Ok(all)
     }
 
     pub fn get(&self, id: &ContainerId) -> Result<Record, ContainersError> {

@@ -17,12 +17,12 @@ const TRANSITION: Duration = Duration::from_secs(60);
 impl Containers {
     /// Where the container is in its life.
     pub fn state(&self, id: &ContainerId) -> Result<ContainerState, ContainersError> {
-        Ok(monitor::read_state(&self.instance, id)?)
+        Ok(self.status(id)?.state)
     }
 
     /// Its state, its restarts and its health checks.
     pub fn status(&self, id: &ContainerId) -> Result<Status, ContainersError> {
-        Ok(monitor::read_status(&self.instance, id)?)
+        Ok(self.statuses.read(&self.instance, id)?)
     }
 
     /// The process that looks after a container that is alive: its pid and, in ticks since the boot, its start. Its death

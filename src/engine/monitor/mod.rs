@@ -35,7 +35,7 @@ pub use client::{Attached, Client, ClientError, INPUT_PIECE};
 pub use job::{Job, JobError};
 pub use joins::{Join, JoinError, Space};
 pub use protocol::{Attachment, Reply, Request};
-pub use status::{Status, StatusError, has_monitor, last_process, read_state, read_status};
+pub use status::{Status, StatusError, Statuses, has_monitor, last_process, read_state, read_status};
 
 pub(crate) use job::VERSION as JOB_VERSION;
 pub(crate) use protocol::{Behaviour, Started};

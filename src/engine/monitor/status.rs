@@ -3,7 +3,11 @@
 //! A state counts only while it is believable: `running` in the file of a monitor that holds no lock any more means that
 //! the monitor was killed, and the kernel has killed the container with it.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -75,7 +79,7 @@ pub enum StatusError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the state in {} cannot be read: {source}", path.display())]
-    Format { path: std::path::PathBuf, source: serde_json::Error },
+    Format { path: PathBuf, source: serde_json::Error },
 }
 
 /// Where a container is in its life.
@@ -85,6 +89,14 @@ pub fn read_state(instance: &Instance, id: &ContainerId) -> Result<ContainerStat
 
 /// All that is known of a container's process, whether or not it has a monitor now.
 pub fn read_status(instance: &Instance, id: &ContainerId) -> Result<Status, StatusError> {
+    read_by(instance, id, read_file)
+}
+
+fn read_by(
+    instance: &Instance,
+    id: &ContainerId,
+    read_file: impl Fn(&Path) -> Result<Option<Status>, StatusError>,
+) -> Result<Status, StatusError> {
     let run = instance.container_run_dir(id);
     let lock = run.join(LOCK);
     // The lock first: what is read afterwards is no older than the answer.
@@ -106,6 +118,59 @@ pub fn read_status(instance: &Instance, id: &ContainerId) -> Result<Status, Stat
         held = now_held;
     }
     Ok(Status::new(ContainerState::Lost))
+}
+
+/// Statuses as they were read last. Whoever keeps the host asks for all of them again and again.
+#[derive(Debug, Default)]
+pub struct Statuses(Mutex<HashMap<PathBuf, (Stamp, Status)>>);
+
+/// What tells a file that was put in the place of another one: the device, the inode, its change in seconds and nanoseconds, and its size.
+type Stamp = (u64, u64, i64, i64, u64);
+
+/// A file that has changed so shortly ago may change once more without another time: clocks of file systems tick slowly.
+const SETTLED: Duration = Duration::from_millis(100);
+
+impl Statuses {
+    /// As [`read_status`].
+    pub fn read(&self, instance: &Instance, id: &ContainerId) -> Result<Status, StatusError> {
+        read_by(instance, id, |path| self.file(path))
+    }
+
+    /// Forgets those of containers that are gone, when there are many more than containers.
+    pub fn tidy(&self, containers: usize) {
+        let mut known = self.known();
+        if known.len() > 2 * containers + 64 {
+            known.retain(|path, _| path.exists());
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Option<Status>, StatusError> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                self.known().remove(path);
+                return Ok(None);
+            }
+            Err(e) => return Err(FileError::new("look at", path, e).into()),
+        };
+        let stamp: Stamp = (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.size());
+        if let Some((_, status)) = self.known().get(path).filter(|(known, _)| *known == stamp) {
+            return Ok(Some(status.clone()));
+        }
+        let status = read_file(path)?;
+        let changed = Duration::new(stamp.2.try_into().unwrap_or(0), stamp.3.try_into().unwrap_or(0));
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + changed).unwrap_or_default();
+        // What was read may be of a later file than what was looked at; that has another stamp.
+        if let Some(status) = status.as_ref().filter(|_| age > SETTLED) {
+            self.known().insert(path.to_owned(), (stamp, status.clone()));
+        }
+        Ok(status)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<PathBuf, (Stamp, Status)>> {
+        // What a thread that panicked has left is whole: it is only ever exchanged.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The container's first process of this boot, by its number and start, whether or not it is still there.
@@ -132,6 +197,46 @@ mod tests {
     use super::*;
     use crate::model::Span;
     use time::OffsetDateTime;
+
+    #[test]
+    fn a_status_that_is_remembered_is_that_of_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        let instance = Instance::new(root.path().join("state"), root.path().join("run"), None);
+        let id = ContainerId::from_random([7; 32]);
+        let path = instance.container_dir(&id).join(STATE);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let statuses = Statuses::default();
+        let read = || statuses.read(&instance, &id).unwrap().state;
+        assert_eq!(read(), ContainerState::Created);
+        let put = |code: i32| {
+            let at = OffsetDateTime::now_utc();
+            let status = Status::new(ContainerState::Exited { code, at, stopped: false, error: None });
+            files::publish(&path, &serde_json::to_vec(&status).unwrap(), 0o600).unwrap();
+        };
+        let code = |state| match state {
+            ContainerState::Exited { code, .. } => code,
+            other => panic!("{other:?}"),
+        };
+        // One after the other, and again when what was read is old enough to be remembered.
+        for round in 0..3 {
+            for number in 1..9 {
+                put(number);
+                assert_eq!(code(read()), number, "in round {round}");
+            }
+            std::thread::sleep(SETTLED + SETTLED / 2);
+            assert_eq!(code(read()), 8);
+            assert_eq!(statuses.known().len(), 1);
+            assert_eq!(code(read()), 8);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read(), ContainerState::Created);
+        assert!(statuses.known().is_empty());
+        statuses
+            .known()
+            .extend((0..65).map(|n| (PathBuf::from(format!("/gone/{n}")), ((0, 0, 0, 0, 0), Status::new(ContainerState::Lost)))));
+        statuses.tidy(0);
+        assert!(statuses.known().is_empty());
+    }
 
     #[test]
     fn a_state_is_believed_only_with_its_monitor() {

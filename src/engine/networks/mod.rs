@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use self::attach::{Attached, Given, Join};
 pub use self::error::NetworkError;
 pub use self::hand_over::HandOver;
-pub use self::observe::{Live, Look};
+pub use self::observe::{Known, Live, Look, Seen};
 pub use self::word::{Told, Word};
 
 use self::dns::Dns;
@@ -197,8 +197,13 @@ impl Networks {
 
     /// Compares what the kernel has with what it should have.
     pub async fn observe(&self, live: &[Live]) -> Result<Look> {
+        self.observe_knowing(live, None).await
+    }
+
+    /// The same. What is known and holds is not looked at.
+    pub async fn observe_knowing(&self, live: &[Live], known: Option<Known>) -> Result<Look> {
         let live = live.to_vec();
-        self.apart(move |inner| inner.observe(&live)).await
+        self.apart(move |inner| inner.observe(&live, known.as_ref())).await
     }
 
     /// Puts back what a network lacks: its bridge, its address, its containers' links on it, its DNS.

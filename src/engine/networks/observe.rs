@@ -2,10 +2,11 @@
 //! however many containers there are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::attach::ways_out;
 use super::kernel::{Address, Kernel, Link};
-use super::rows::{NetworkRow, Published};
+use super::rows::{NetworkRow, Published, Rows};
 use super::{Inner, Result, inside, ipv6, outside};
 use crate::files;
 use crate::model::{ContainerId, Name, PortMapping};
@@ -24,9 +25,29 @@ pub struct Live {
     pub inside: bool,
 }
 
+/// What a look has seen of the host that the next one need not look at where the kernel tells of no change.
+#[derive(Debug)]
+pub struct Seen {
+    links: BTreeMap<String, Link>,
+    addresses: Vec<Address>,
+    /// Whether those of IPv6 are among them.
+    ipv6: bool,
+    rows: Rows,
+    firewall: Option<String>,
+}
+
+/// What was seen before, and what of it still holds.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub seen: Arc<Seen>,
+    pub links: bool,
+    pub filter: bool,
+}
+
 /// What a look has seen.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Look {
+    pub seen: Arc<Seen>,
     pub networks: Vec<observed::Network>,
     /// Of the live containers: the networks they have a working link into.
     pub endpoints: BTreeMap<ContainerId, BTreeMap<Name, Endpoint>>,
@@ -40,19 +61,25 @@ pub struct Look {
 }
 
 impl Inner {
-    pub(super) fn observe(&self, live: &[Live]) -> Result<Look> {
+    pub(super) fn observe(&self, live: &[Live], known: Option<&Known>) -> Result<Look> {
         let rows = self.rows()?;
-        let kernel = Kernel::open()?;
-        let links: BTreeMap<String, Link> = kernel.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
-        let ipv6 = rows.networks.iter().any(|network| network.subnet6.is_some());
-        let addresses = kernel.addresses(ipv6)?;
+        let seen = self.see(rows, known)?;
+        let Seen { links, addresses, rows, firewall, .. } = &*seen;
         let closely: BTreeMap<&ContainerId, &Live> = live.iter().filter(|l| l.inside).map(|l| (&l.id, l)).collect();
         let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
         let used: BTreeSet<&str> = rows.leases.iter().map(|l| l.network.as_str()).collect();
 
-        let mut look = Look { firewall: outside::differences(&self.instance, &rows)?, ..Look::default() };
+        let mut look = Look {
+            networks: Vec::new(),
+            endpoints: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            network_faults: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            firewall: firewall.clone(),
+            seen: Arc::clone(&seen),
+        };
         for network in &rows.networks {
-            let mut faults = self.bridge_faults(network, &links, &addresses)?;
+            let mut faults = self.bridge_faults(network, links, addresses)?;
             if let Some(gateway) = network.names_at().filter(|_| used.contains(network.id.as_str())) {
                 faults.extend(self.dns.fault(gateway)?);
             }
@@ -64,7 +91,7 @@ impl Inner {
             if let Some(number) = link.and_then(|link| link.leads_to) {
                 look.namespaces.insert(lease.container.clone(), number);
             }
-            let fault = self.link_fault(network, link, &links);
+            let fault = self.link_fault(network, link, links);
             let fault = fault.or_else(|| inside::address_fault(network, lease, closely.get(&lease.container)?));
             let fault = fault.or_else(|| inside::name_fault(network, lease, closely.get(&lease.container)?));
             match fault {
@@ -88,6 +115,28 @@ impl Inner {
             look.ports.entry(port.container.clone()).or_default().insert(Published::mapping(port));
         }
         Ok(look)
+    }
+
+    /// What of the host is not known from before.
+    fn see(&self, rows: Rows, known: Option<&Known>) -> Result<Arc<Seen>> {
+        let ipv6 = rows.networks.iter().any(|network| network.subnet6.is_some());
+        let links_of = known.filter(|known| known.links && known.seen.ipv6 == ipv6).map(|known| &known.seen);
+        let filter_of = known.filter(|known| known.filter && known.seen.rows == rows).map(|known| &known.seen);
+        if let (Some(seen), Some(_)) = (links_of, filter_of) {
+            return Ok(Arc::clone(seen));
+        }
+        let (links, addresses) = match links_of {
+            Some(seen) => (seen.links.clone(), seen.addresses.clone()),
+            None => {
+                let kernel = Kernel::open()?;
+                (kernel.links()?.into_iter().map(|l| (l.name.clone(), l)).collect(), kernel.addresses(ipv6)?)
+            }
+        };
+        let firewall = match filter_of {
+            Some(seen) => seen.firewall.clone(),
+            None => outside::differences(&self.instance, &rows)?,
+        };
+        Ok(Arc::new(Seen { links, addresses, ipv6, rows, firewall }))
     }
 
     fn bridge_faults(&self, network: &NetworkRow, links: &BTreeMap<String, Link>, addresses: &[Address]) -> Result<Vec<String>> {

@@ -1,5 +1,5 @@
-//! Word from the network namespaces of containers: the kernel tells one socket of changes of links, addresses and routes in every
-//! namespace that has a number here, and says in which. A namespace has one as soon as a link leads into it.
+//! Word of changes from the kernel, for who knows how things were: of links, addresses and routes of the host and of every network
+//! namespace that has a number here, and of the packet filter. A namespace has a number as soon as a link leads into it.
 //! Source: netlink(7), `NETLINK_LISTEN_ALL_NSID`.
 //!
 //! What the kernel tells is there to be read as soon as the change is: who reads all that there is knows of every change up to then.
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::thread::CapabilitySet;
 
@@ -21,20 +21,27 @@ use crate::model::Instance;
 
 /// Links, IPv4 addresses, IPv4 routes, IPv6 addresses and IPv6 routes, as the kernel numbers the groups.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Changes of nftables.
+const FILTER_GROUPS: [u32; 1] = [7];
 
 /// Bytes that the kernel keeps for who has not read yet: many containers may start at once.
 const ROOM: usize = 4 << 20;
 
-/// The socket that is told.
-pub struct Word(Socket);
+/// The sockets that are told.
+pub struct Word {
+    routes: Socket,
+    filter: Socket,
+}
 
-/// What was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Of changes in the namespaces with these numbers.
-    In(BTreeSet<i32>),
-    /// More than there was room for: anything may have changed.
-    TooMuch,
+/// In what something has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// In the namespaces with these numbers; `None` when it was too much to tell: in any of them.
+    pub namespaces: Option<BTreeSet<i32>>,
+    /// In the host's links, addresses or routes.
+    pub host: bool,
+    /// In the host's packet filter.
+    pub filter: bool,
 }
 
 impl Word {
@@ -44,50 +51,73 @@ impl Word {
         if outside::is_apart(instance) || !may.contains(CapabilitySet::NET_BROADCAST) {
             return Ok(None);
         }
-        let subscribe = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let open = |protocol, groups: &[u32], all: bool| {
+            let mut socket = Socket::new(protocol)?;
             socket.bind(&SocketAddr::new(0, 0))?;
             socket.set_non_blocking(true)?;
             // As much as this is not everybody's; with less it is told more often that it was too much.
             setsockopt(&socket, sockopt::RcvBufForce, &ROOM).unwrap_or_default();
-            socket.set_listen_all_namespaces(true)?;
-            GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+            socket.set_listen_all_namespaces(all)?;
+            groups.iter().try_for_each(|group| socket.add_membership(*group))?;
             Ok(socket)
         };
-        subscribe().map(|socket| Some(Self(socket))).map_err(NetworkError::Netlink)
+        let both = open(NETLINK_ROUTE, &GROUPS, true)
+            .and_then(|routes| Ok(Self { routes, filter: open(NETLINK_NETFILTER, &FILTER_GROUPS, false)? }));
+        both.map(Some).map_err(NetworkError::Netlink)
     }
 
     /// Takes all that was told since the last time.
     pub fn take(&self) -> io::Result<Told> {
-        let mut told = BTreeSet::new();
-        let mut too_much = false;
-        // Only whose a message is matters: what does not fit of its text is let go.
-        let mut text = [0u8; 64];
-        loop {
-            let mut whose = cmsg_space!(i32);
-            let mut parts = [IoSliceMut::new(&mut text)];
-            match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut whose), MsgFlags::empty()) {
-                Ok(message) => {
-                    let number = message.cmsgs().map_err(io::Error::from)?.find_map(|said| match said {
-                        ControlMessageOwned::Unknown(said) if said.cmsg_header.cmsg_type == libc::NETLINK_LISTEN_ALL_NSID => {
-                            Some(i32::from_ne_bytes(said.data_bytes.get(..4)?.try_into().ok()?))
-                        }
-                        _ => None,
-                    });
-                    // Without a number it is of the namespace that the socket itself is in.
-                    told.extend(number);
+        let mut told = Told { namespaces: Some(BTreeSet::new()), ..Told::default() };
+        each(&self.routes, |whose| match whose {
+            Whose::Namespace(number) => {
+                if let Some(numbers) = &mut told.namespaces {
+                    numbers.insert(number);
                 }
-                Err(Errno::EAGAIN) => return Ok(if too_much { Told::TooMuch } else { Told::In(told) }),
-                Err(Errno::EINTR) => {}
-                Err(Errno::ENOBUFS) => too_much = true,
-                Err(e) => return Err(e.into()),
             }
-        }
+            Whose::Own => told.host = true,
+            Whose::Lost => (told.namespaces, told.host) = (None, true),
+        })?;
+        each(&self.filter, |_| told.filter = true)?;
+        Ok(told)
+    }
+
+    /// Descriptors that are ready when there is something to take.
+    pub fn wakes(&self) -> [BorrowedFd<'_>; 2] {
+        [self.routes.as_fd(), self.filter.as_fd()]
     }
 }
 
-impl AsFd for Word {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+/// Of which namespace a message tells.
+enum Whose {
+    Namespace(i32),
+    /// That of the socket.
+    Own,
+    /// There was no room for it.
+    Lost,
+}
+
+/// Takes all messages that there are.
+fn each(socket: &Socket, mut tell: impl FnMut(Whose)) -> io::Result<()> {
+    // Only whose a message is matters: what does not fit of its text is let go.
+    let mut text = [0u8; 64];
+    loop {
+        let mut whose = cmsg_space!(i32);
+        let mut parts = [IoSliceMut::new(&mut text)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut whose), MsgFlags::empty()) {
+            Ok(message) => {
+                let number = message.cmsgs().map_err(io::Error::from)?.find_map(|said| match said {
+                    ControlMessageOwned::Unknown(said) if said.cmsg_header.cmsg_type == libc::NETLINK_LISTEN_ALL_NSID => {
+                        Some(i32::from_ne_bytes(said.data_bytes.get(..4)?.try_into().ok()?))
+                    }
+                    _ => None,
+                });
+                tell(number.map_or(Whose::Own, Whose::Namespace));
+            }
+            Err(Errno::EAGAIN) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::ENOBUFS) => tell(Whose::Lost),
+            Err(e) => return Err(e.into()),
+        }
     }
 }
