@@ -1,5 +1,6 @@
 """The loop: stacks of many services, nothing to do, drift that is repaired, and what the daemon takes meanwhile."""
 
+import pathlib
 import subprocess
 import time
 
@@ -119,7 +120,16 @@ def drifts(bench):
         words = inspect()
         return words is not None and words[1] != ident
 
+    limit = next(pathlib.Path("/sys/fs/cgroup").glob(f"**/{ident}/pids.max"))
+    was = limit.read_text()
+
+    def route_there():
+        listed = subprocess.run(["nsenter", "-n", "-t", pid, "ip", "route"], capture_output=True, text=True)
+        return "default" in listed.stdout
+
     damages = [
+        ("a limit", ["sh", "-c", f"echo 7 > {limit}"], lambda: limit.read_text() == was),
+        ("a route", ["nsenter", "-n", "-t", pid, "ip", "route", "del", "default"], route_there),
         ("a link", ["nsenter", "-n", "-t", pid, "ip", "link", "del", "eth0"], link_there),
         ("the packet filter", ["nft", "delete", "table", "ip", table], table_there),
         ("its process", ["kill", "-KILL", pid], other_process),

@@ -169,12 +169,19 @@ impl Vigil {
                 insides.end(&id, token, now);
             }
         }
+        let mut learned = false;
         for (id, number) in found.into_iter().filter(|_| word.is_some()) {
-            if let Some(before) = numbered.insert(id.clone(), number).filter(|before| *before != number) {
+            let before = numbered.insert(id.clone(), number);
+            if let Some(before) = before.filter(|before| *before != number) {
                 insides.forget(&id);
                 numbers.remove(&before);
             }
+            learned |= before != Some(number);
             numbers.insert(number, id);
+        }
+        // What was told of it before was not understood: so it is looked at once more.
+        if learned {
+            self.disturbed.notify_one();
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ use crate::harness::{BUSYBOX, Host, PATIENCE, leftovers, tool, wait_until};
 
 /// Repairs are promised within a second; a busy machine gets more before a test fails.
 const SOON: Duration = Duration::from_secs(60);
+/// Half the time between two full looks.
+const HALF: Duration = Duration::from_secs(30);
 
 const SHARED: &str = "apiVersion: setpoint/v1
 kind: Network
@@ -98,6 +100,17 @@ fn what_drifts_is_set_right() {
     let (host, source) = host();
     let daemon = host.daemon(&source);
     both_serve();
+
+    // Of what no process ends by, the kernel tells too: long before the next full look.
+    let (id, pid) = (host.inspect("s-a")["id"].as_str().unwrap().to_owned(), host.pid("s-a").to_string());
+    let limit = tool("find", &["/sys/fs/cgroup", "-path", &format!("*/{id}/pids.max")]).trim().to_owned();
+    let before = std::fs::read_to_string(&limit).unwrap();
+    std::fs::write(&limit, "7").unwrap();
+    wait_until("a limit is set again", HALF, || std::fs::read_to_string(&limit).unwrap() == before);
+    let within = |words: &[&str]| tool("nsenter", &[&["-n", "-t", &pid], words].concat());
+    within(&["ip", "route", "del", "default"]);
+    wait_until("the default route is back", HALF, || within(&["ip", "route"]).contains("default"));
+    assert_eq!(host.pid("s-a").to_string(), pid, "neither restarts anything");
 
     let killed = host.pid("s-a");
     kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();

@@ -78,14 +78,16 @@ impl Facts {
         }
     }
 
-    /// Something may have changed. Whether that had counted as well.
+    /// Something may have changed. Whether anybody has to look because of it: what nobody has looked at yet will be looked at anyway.
     pub(super) fn forget(&mut self, id: &ContainerId) -> bool {
-        matches!(self.known.remove(id), Some((_, Fact::WellUntil(_))))
+        self.known.remove(id).is_some()
     }
 
     /// The same of all.
     pub(super) fn forget_all(&mut self) -> bool {
-        self.known.drain().fold(false, |any, (_, (_, fact))| any | matches!(fact, Fact::WellUntil(_)))
+        let any = !self.known.is_empty();
+        self.known.clear();
+        any
     }
 
     /// Forgets all but these, and says which those were.
