@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
@@ -145,11 +146,17 @@ fn unwatched(last: Option<&Generation>) -> Option<time::OffsetDateTime> {
 #[derive(Clone)]
 pub struct Reconciler {
     engine: Engine,
+    stop: CancellationToken,
 }
 
 impl Reconciler {
-    pub const fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub fn new(engine: Engine) -> Self {
+        Self::until(engine, CancellationToken::new())
+    }
+
+    /// One that waits for nothing any more once `stop` says so: what it has not watched to the end then is gone on with by the next.
+    pub const fn until(engine: Engine, stop: CancellationToken) -> Self {
+        Self { engine, stop }
     }
 
     pub const fn engine(&self) -> &Engine {
@@ -320,6 +327,10 @@ impl Reconciler {
             self.execute(desired.clone(), Some(before), &plan, given, events).await
         };
         let Ran { mut outcome, broke } = ran;
+        if outcome.broken_off && outcome.failed == 0 && !paused {
+            // As if killed: the generation is still being made real, and says so.
+            return Ok((Outcome { generation: before, ..outcome }, None));
+        }
         // What was well before and is made again is no update that could be taken back.
         let broke = broke.filter(|_| !last.is_some_and(|last| last.number == before && last.is_applied()));
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
@@ -383,7 +394,7 @@ impl Reconciler {
         events: &mpsc::Sender<Event>,
     ) -> Ran {
         let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
-        execute::run(plan, events, |id, step| {
+        execute::run(plan, events, &self.stop, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await
