@@ -37,6 +37,7 @@ spec:
   networks: [net]
   ports: [\"{port}:80\"]
   restart: always
+  stop_signal: SIGKILL
 "
     )
 }
