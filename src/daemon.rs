@@ -50,12 +50,12 @@ pub async fn run(instance: Instance, sources: Vec<PathBuf>, stack: Option<Name>)
     for (container, error) in engine.revive().await? {
         error!(%container, %error, "start again");
     }
-    let reconciler = Reconciler::new(engine.clone());
+    let stop = CancellationToken::new();
+    let reconciler = Reconciler::until(engine.clone(), stop.clone());
     let folders = sources.into_iter().map(|path| Folder::new(path, stack.clone())).collect();
     let keeper = Keeper::new(reconciler.clone(), folders).await?;
     let listener = listen(instance.socket())?;
 
-    let stop = CancellationToken::new();
     let serving = tokio::spawn(server::serve_unix(server::router(engine, reconciler), listener, stop.clone()));
     let keeping = tokio::spawn(keeper.run(stop.clone()));
     tell_systemd(&[NotifyState::Ready]);

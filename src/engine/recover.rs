@@ -1,5 +1,6 @@
 //! Ends: what is released when a container has exited for good, what a crash left half-made, and the end of everything.
 
+use super::vigil::Vigil;
 use super::{Engine, EngineError, mounts};
 use crate::files;
 use crate::model::{ContainerId, Name, Span};
@@ -44,7 +45,8 @@ impl Engine {
         // A container in the middle of its start is held, or has a monitor already, before it runs. In this order: its lock
         // is let go only when it has a monitor. What cannot be told is kept, for the next recovery to ask again.
         let keeps = move |id: &ContainerId| containers.is_held(id).unwrap_or(true) || containers.has_monitor(id).unwrap_or(true);
-        parts.networks.recover(keeps).await?;
+        let links = parts.vigil.get().map(Vigil::host).transpose()?.flatten();
+        parts.networks.recover_knowing(keeps, links).await?;
         parts.volumes.recover()?;
         let images = parts.images.clone();
         tokio::task::spawn_blocking(move || images.recover()).await.map_err(|_| EngineError::Interrupted)??;

@@ -186,6 +186,13 @@ impl Vigil {
         Ok(())
     }
 
+    /// What was seen of the host, where its links are still the same.
+    pub(super) fn host(&self) -> Result<Option<Arc<Seen>>, EngineError> {
+        let state = self.take()?;
+        let same = state.seen.as_ref().filter(|(_, before)| before.host == state.changes.host);
+        Ok(same.map(|(seen, _)| Arc::clone(seen)))
+    }
+
     /// Returns when something that was well may not be so any more. When it is given up before, the next call tells of it.
     pub(super) async fn disturbed(&self) -> Result<(), EngineError> {
         loop {

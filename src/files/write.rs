@@ -87,4 +87,30 @@ mod tests {
         let error = publish(&folder.path().join("no/such"), b"", 0o600).unwrap_err();
         assert!(error.is_missing() && error.to_string().contains("no/"), "{error}");
     }
+
+    #[test]
+    fn what_a_killed_process_of_the_same_number_left_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        // Every name that could be next: other tests take some of them meanwhile.
+        let next = || -> u32 {
+            let name = beside(&path).file_name().unwrap().to_string_lossy().into_owned();
+            name.strip_suffix(".tmp").unwrap().rsplit('-').next().unwrap().parse().unwrap()
+        };
+        let first = next() + 1;
+        for number in first..first + 100 {
+            let left = folder.path().join(format!(".state.json.{}-{number}.tmp", std::process::id()));
+            fs::write(left, b"half").unwrap();
+        }
+        publish(&path, b"whole", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert!(next() > first, "it met what was left");
+        let left = fs::read_dir(folder.path()).unwrap().filter(|one| one.as_ref().unwrap().path() != path);
+        let mut count = 0;
+        for one in left {
+            assert_eq!(fs::read(one.unwrap().path()).unwrap(), b"half");
+            count += 1;
+        }
+        assert_eq!(count, 100, "what is somebody else's stays");
+    }
 }

@@ -161,7 +161,7 @@ impl<'a> Draft<'a> {
     }
 
     /// When a step turns out to be needless, if ever.
-    pub(super) fn spared(&self, target: &Name, action: Action) -> Option<SparedIf> {
+    pub(super) fn spared(&self, target: &impl ToString, action: Action) -> Option<SparedIf> {
         self.graph[*self.index.get(&(Kind::Container, target.to_string(), action))?].spared_if.clone()
     }
 

@@ -9,7 +9,7 @@ use crate::observed::{Container, ContainerState};
 use super::beyond;
 use super::draft::Draft;
 use super::replace;
-use super::step::{Action, Cause, Kind, WaitFor};
+use super::step::{Action, Cause, Kind, SparedIf, WaitFor};
 use super::steps::{dependents_first, resource};
 
 pub(super) fn followers(draft: &mut Draft<'_>) {
@@ -18,16 +18,22 @@ pub(super) fn followers(draft: &mut Draft<'_>) {
     for name in order {
         let Some(Placed { engine_name, spec, .. }) = draft.desired.containers.get(name) else { continue };
         let Some(old) = draft.mine.get(name).copied() else { continue };
-        if !old.state.is_alive() || draft.has(Kind::Container, engine_name, Action::Start) {
+        // One that starts again only if its image turns out to be another one has to all the same.
+        let spared_if = draft.spared(engine_name, Action::Start);
+        if !old.state.is_alive() || (draft.has(Kind::Container, engine_name, Action::Start) && spared_if.is_none()) {
             continue;
         }
-        let mut causes: Vec<Cause> = shared(draft, spec).into_iter().collect();
-        causes.extend(followed(draft, spec, old));
+        let mut causes: Vec<Cause> = shared(draft, spec, spared_if.as_ref()).into_iter().collect();
+        causes.extend(followed(draft, spec, old, spared_if.as_ref()));
         causes.extend(beyond::followed(draft, spec, old));
         if causes.is_empty() {
             continue;
         }
         let resource = resource(Kind::Container, name);
+        if spared_if.is_some() {
+            replace::starts_anyway(draft, spec, &resource, old, &causes);
+            continue;
+        }
         draft.add(Action::Stop, resource.clone(), &old.name, Some(old), causes.clone());
         draft.add(Action::Start, resource, engine_name, Some(old), causes);
     }
@@ -61,24 +67,30 @@ pub(super) fn rolled(draft: &mut Draft<'_>) {
     }
 }
 
+/// Whether the plan has this step of a container, and it may be done also where what is spared on this condition is spared.
+fn happens(draft: &Draft<'_>, engine_name: &impl ToString, action: Action, spared_if: Option<&SparedIf>) -> bool {
+    let together = || spared_if.is_some() && draft.spared(engine_name, action).as_ref() == spared_if;
+    draft.has(Kind::Container, engine_name, action) && !together()
+}
+
 /// The namespaces and volumes of a container that is made anew or starts again are others than before.
-fn shared(draft: &Draft<'_>, spec: &ContainerSpec) -> Option<Cause> {
+fn shared(draft: &Draft<'_>, spec: &ContainerSpec, spared_if: Option<&SparedIf>) -> Option<Cause> {
     let spaces = [spec.network_mode.container(), spec.pid.container(), spec.ipc.container()].into_iter().flatten();
     let shared = spaces.map(|other| (other, Action::Start));
     let mut shared = shared.chain(spec.volumes_from.iter().map(|from| (from.container.as_str(), Action::Create)));
-    let (other, _) = shared.find(|(other, action)| draft.has(Kind::Container, other, *action))?;
+    let (other, _) = shared.find(|(other, action)| happens(draft, other, *action, spared_if))?;
     let (other, _) = draft.desired.containers.iter().find(|(_, placed)| placed.engine_name.as_str() == other)?;
     let why = "starts again, and this one shares what it has".to_owned();
     Some(Cause::Follows { resource: resource(Kind::Container, other), why })
 }
 
 /// Those that it follows and that this plan starts, or that were started since it was: by a monitor after a crash, or by a user.
-fn followed(draft: &Draft<'_>, spec: &ContainerSpec, old: &Container) -> Vec<Cause> {
+fn followed(draft: &Draft<'_>, spec: &ContainerSpec, old: &Container, spared_if: Option<&SparedIf>) -> Vec<Cause> {
     let followed = spec.depends_on.iter().filter(|(_, dependency)| dependency.restart);
     let cause = |other: &Name| {
         let target = draft.desired.containers.get(other)?;
         let resource = resource(Kind::Container, other);
-        if draft.has(Kind::Container, &target.engine_name, Action::Start) {
+        if happens(draft, &target.engine_name, Action::Start, spared_if) {
             return Some(Cause::Follows { resource, why: "starts again, and this one follows it".to_owned() });
         }
         // One that waits for its next start will have been started later, and is followed then.

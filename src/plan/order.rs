@@ -90,6 +90,7 @@ pub(super) fn verbs(draft: &mut Draft<'_>) {
         if !draft.has(C, new, Action::Switch) {
             draft.need((C, new, Action::Create), (C, old, Action::Remove));
             draft.need((C, new, Action::Start), (C, old, Action::Stop));
+            draft.need((C, new, Action::Repair), (C, new, Action::Start));
         }
         for alter in ALTER {
             draft.need((C, new, alter), (C, old, Action::Stop));

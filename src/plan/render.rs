@@ -70,8 +70,8 @@ struct Entry<'p> {
     /// Bytes to download.
     bytes: u64,
     causes: Vec<&'p Cause>,
-    /// It is done only if an image turns out to be another one than before.
-    spared: bool,
+    /// It is done only if an image turns out to be another one than before; and what is done otherwise.
+    spared: Option<Option<Verb>>,
 }
 
 /// The plan in lines of text: entries in the order of their first steps, and a summary.
@@ -97,8 +97,9 @@ pub fn render(plan: &Plan, colour: bool) -> String {
                 out.push_str(&format!("      {line}\n"));
             }
         }
-        if entry.spared {
-            out.push_str("      only if that is another image\n");
+        if let Some(otherwise) = entry.spared {
+            let otherwise = otherwise.map(|verb| format!("; otherwise: {}", verb.look().1)).unwrap_or_default();
+            out.push_str(&format!("      only if that is another image{otherwise}\n"));
         }
     }
     let parts: Vec<String> = counts
@@ -200,7 +201,10 @@ fn entry<'p>(plan: &'p Plan, steps: &[&'p Step]) -> Entry<'p> {
             _ => {}
         }
     }
-    let spared = steps.iter().any(|step| step.spared_if.is_some());
+    let certain = |action: Action| steps.iter().any(|step| step.action == action && step.spared_if.is_none());
+    let otherwise = [(Action::Stop, Verb::Restart), (Action::Start, Verb::Start), (Action::Repair, Verb::Repair)];
+    let otherwise = otherwise.into_iter().find(|(action, _)| certain(*action)).map(|(_, verb)| verb);
+    let spared = steps.iter().any(|step| step.spared_if.is_some()).then_some(otherwise);
     Entry { verb, title, object, bytes, causes, spared }
 }
 

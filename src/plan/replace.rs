@@ -12,7 +12,7 @@ use super::classes::compare;
 use super::draft::Draft;
 use super::images;
 use super::order::wants_subnet_of;
-use super::step::{Action, Cause, Kind, SparedIf, Stake, WaitFor};
+use super::step::{Action, Cause, Kind, Resource, SparedIf, Stake, WaitFor};
 use super::steps::{fixed, resource};
 
 const C: Kind = Kind::Container;
@@ -111,6 +111,22 @@ pub(super) fn start_first(draft: &mut Draft<'_>, name: &Name, old: &Container, c
     draft.called.insert(engine_name.to_string(), aside);
 }
 
+/// One that is made anew only if its image turns out to be another one starts again in any case.
+pub(super) fn starts_anyway(draft: &mut Draft<'_>, spec: &ContainerSpec, resource: &Resource, old: &Container, causes: &[Cause]) {
+    let name = &old.name;
+    let steps: &[Action] = if draft.has(C, name, Action::Switch) {
+        // Nobody is to miss it meanwhile: so that it is a new one, whatever its image is.
+        draft.spare(name, Action::Watch(way(draft, spec).monitor), None);
+        &[Action::Create, Action::Start, Action::Switch, Action::Stop, Action::Remove]
+    } else {
+        &[Action::Stop, Action::Start]
+    };
+    for action in steps {
+        draft.add(*action, resource.clone(), name, Some(old), causes.to_vec());
+        draft.spare(name, *action, None);
+    }
+}
+
 /// Whether a container that was made to take the place of another one is still the one that is wanted, and may still do so.
 fn fits(draft: &Draft<'_>, next: &Container, spec: &ContainerSpec) -> bool {
     let may = matches!(next.state, ContainerState::Created | ContainerState::Running { .. } | ContainerState::Restarting { .. });
@@ -190,6 +206,7 @@ pub(super) fn switches(draft: &mut Draft<'_>) {
             for before in [Action::Create, Action::Start, watch].into_iter().chain(waits) {
                 draft.need((C, new, Action::Switch), (C, new, before));
             }
+            draft.after_if_free((C, new, Action::Switch), (C, new, Action::Repair));
             draft.need((C, new, Action::Stop), (C, new, Action::Switch));
             draft.need((C, new, Action::Remove), (C, new, Action::Switch));
             if let Some(aside) = draft.called.get(new.as_str()).cloned() {

@@ -148,6 +148,8 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
             })
             .collect();
         let at_once = new_networks.is_empty() && lost_volumes.is_empty();
+        // What it lacks it gets back also where it turns out to stay.
+        let lacks = spared_if.as_ref().map_or(Lacks::Nothing, |_| lacks(draft, old, lost_volumes.clone()));
         if old.state.is_alive() && !new_networks.is_empty() {
             change = change.max(Change::Restart);
             causes.extend(new_networks);
@@ -155,6 +157,11 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
         match change {
             Change::Recreate if at_once && replace::may_start_first(draft, name, old) => {
                 replace::start_first(draft, name, old, &causes, spared_if.as_ref());
+                match lacks {
+                    Lacks::Nothing => {}
+                    Lacks::Restart(causes) => replace::starts_anyway(draft, spec, &resource, old, &causes),
+                    Lacks::Repair(causes) => draft.add(Action::Repair, resource, engine_name, Some(old), causes),
+                }
                 continue;
             }
             Change::Recreate => {
@@ -163,13 +170,19 @@ pub(super) fn containers(draft: &mut Draft<'_>) {
                 }
                 draft.add(Action::Remove, resource.clone(), &old.name, Some(old), causes.clone());
                 draft.add(Action::Create, resource.clone(), engine_name, None, causes.clone());
-                draft.add(Action::Start, resource, engine_name, None, causes);
+                draft.add(Action::Start, resource.clone(), engine_name, None, causes);
                 for action in [Action::Stop, Action::Remove, Action::Create] {
                     draft.spare(engine_name, action, spared_if.clone());
                 }
                 // One that ought to run is started, be it the old one or the new one.
                 let ends = must_start(&old.state, spec.restart).is_none();
                 draft.spare(engine_name, Action::Start, spared_if.filter(|_| ends));
+                match lacks {
+                    Lacks::Nothing => {}
+                    Lacks::Restart(causes) => replace::starts_anyway(draft, spec, &resource, old, &causes),
+                    // Whichever of the two is there then: a new one lacks nothing.
+                    Lacks::Repair(causes) => draft.add(Action::Repair, resource, engine_name, None, causes),
+                }
                 continue;
             }
             // Its own process is looked at below: one that is to run and does not is started, and one that is not alive
@@ -237,14 +250,33 @@ pub(super) fn fixed(spec: &ContainerSpec) -> BTreeSet<String> {
 
 /// A container that is what it is to be, as far as its record goes, is started where it ought to run, and gets back what it lacks.
 fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource: Resource, lost_volumes: Vec<Cause>) {
-    let (name, paused) = (&old.name, draft.observed.known.course.paused);
+    let name = &old.name;
     if let Some(cause) = must_start(&old.state, restart) {
         draft.add(Action::Start, resource, name, Some(old), vec![cause]);
         return;
     }
-    if !old.state.is_alive() {
-        return;
+    match lacks(draft, old, lost_volumes) {
+        Lacks::Nothing => {}
+        Lacks::Restart(causes) => {
+            draft.add(Action::Stop, resource.clone(), name, Some(old), causes.clone());
+            draft.add(Action::Start, resource, name, Some(old), causes);
+        }
+        Lacks::Repair(causes) => draft.add(Action::Repair, resource, name, Some(old), causes),
     }
+}
+
+/// How a container that is alive comes by what it lacks, and what that is.
+enum Lacks {
+    Nothing,
+    Restart(Vec<Cause>),
+    Repair(Vec<Cause>),
+}
+
+fn lacks(draft: &Draft<'_>, old: &Container, lost_volumes: Vec<Cause>) -> Lacks {
+    if !old.state.is_alive() {
+        return Lacks::Nothing;
+    }
+    let paused = draft.observed.known.course.paused;
     let drift = |what: &String| Cause::Drift { what: what.clone() };
     // Hooks that have failed are part of an update that nobody tries again for now.
     let is_tried = |fault: &&Fault| !(paused && fault.field == "post_start");
@@ -252,15 +284,11 @@ fn mend(draft: &mut Draft<'_>, old: &Container, restart: RestartPolicy, resource
     // It still has the folder mounted that is gone.
     let lost: Vec<Cause> = lost_volumes.into_iter().chain(lost).collect();
     if !lost.is_empty() {
-        draft.add(Action::Stop, resource.clone(), name, Some(old), lost.clone());
-        draft.add(Action::Start, resource, name, Some(old), lost);
-        return;
+        return Lacks::Restart(lost);
     }
     let faults = old.faults.iter().filter(|fault| fault.repair == Repair::Live).map(|fault| &fault.what);
     let causes: Vec<Cause> = old.network_faults.iter().chain(faults).map(drift).collect();
-    if !causes.is_empty() {
-        draft.add(Action::Repair, resource, name, Some(old), causes);
-    }
+    if causes.is_empty() { Lacks::Nothing } else { Lacks::Repair(causes) }
 }
 
 /// Why a container that exists and is kept has to be started; `None` when it is as it should be.

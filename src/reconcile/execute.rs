@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::report::{Event, Outcome};
 use crate::model::Name;
@@ -56,6 +57,8 @@ enum Stage {
     Failed,
     /// It has failed, or needed one that has, and the update that it is part of goes on.
     Tolerated,
+    /// Nobody waits for it any more, or it needed one like that.
+    BrokenOff,
 }
 
 impl Stage {
@@ -66,10 +69,11 @@ impl Stage {
 
 /// Runs all steps and tells `events` about each. The outcome's generation is left 0.
 ///
-/// Where an update fails that is to be rolled back, what has not begun is not begun any more, and nothing is waited for.
+/// Where an update fails that is to be rolled back, what has not begun is not begun any more, and nothing is waited for. Once `stop` says
+/// so nothing is waited for either, and what needs that is left to the next apply; all else comes to its end.
 ///
 /// Assumption: `plan.steps` is in an order that satisfies `needs` and `after`.
-pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, mut effect: F) -> Ran
+pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, stop: &CancellationToken, mut effect: F) -> Ran
 where
     F: FnMut(StepId, Step) -> Fut,
     Fut: Future<Output = Result<Done, Failure>> + Send + 'static,
@@ -80,6 +84,7 @@ where
     let mut waits: BTreeMap<StepId, AbortHandle> = BTreeMap::new();
     let mut ran = Ran::default();
     let mut failed = Failed::default();
+    let mut stopping = false;
     loop {
         // Steps are in topological order: one pass settles every chain of skips.
         for (id, step) in plan.steps.iter().enumerate() {
@@ -97,6 +102,11 @@ where
                 stages[id] = Stage::Failed;
                 outcome.skipped += 1;
                 tell(events, Event::StepSkipped { step: id, because }).await;
+            } else if (stopping && step.action.only_waits()) || step.needs.iter().chain(&step.after).any(is(Stage::BrokenOff)) {
+                stages[id] = Stage::BrokenOff;
+                outcome.skipped += 1;
+                outcome.broken_off = true;
+                tell(events, Event::StepSkipped { step: id, because: id }).await;
             } else if let Some(because) = step.needs.iter().copied().find(is(Stage::Tolerated)) {
                 // What is left of the one that has failed is part of that failure; whoever else needs it is not.
                 let own = plan.steps[because].resource == step.resource;
@@ -122,15 +132,24 @@ where
                 });
             }
         }
-        let Some(joined) = running.join_next().await else { return ran };
+        let joined = tokio::select! {
+            joined = running.join_next() => joined,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                waits.values().for_each(AbortHandle::abort);
+                continue;
+            }
+        };
+        let Some(joined) = joined else { return ran };
         let Ok((id, took, result)) = joined else { continue };
         let step = &plan.steps[id];
         busy -= usize::from(!step.action.only_waits());
         waits.remove(&id);
-        if let (Some(because), true) = (failed.fatal, result.as_ref().is_err_and(JoinError::is_cancelled)) {
-            stages[id] = Stage::Failed;
+        if result.as_ref().is_err_and(JoinError::is_cancelled) {
+            stages[id] = if failed.fatal.is_some() { Stage::Failed } else { Stage::BrokenOff };
             ran.outcome.skipped += 1;
-            tell(events, Event::StepSkipped { step: id, because }).await;
+            ran.outcome.broken_off |= failed.fatal.is_none();
+            tell(events, Event::StepSkipped { step: id, because: failed.fatal.unwrap_or(id) }).await;
             continue;
         }
         let result = result.unwrap_or_else(|crash| Err(Failure { error: format!("internal error: {crash}"), hint: None }));
@@ -238,7 +257,7 @@ mod tests {
     async fn ran(plan: &Plan, failing: &'static [StepId]) -> (Ran, Vec<StepId>) {
         let order = Arc::new(Mutex::new(Vec::new()));
         let (events, mut inbox) = mpsc::channel(100);
-        let ran = run(plan, &events, |id, _| {
+        let ran = run(plan, &events, &CancellationToken::new(), |id, _| {
             let order = Arc::clone(&order);
             async move {
                 tokio::task::yield_now().await;
@@ -315,7 +334,8 @@ mod tests {
             step.needs.clear();
         });
         let (events, mut inbox) = mpsc::channel(100);
-        let run = run(&plan, &events, |id, _| async move {
+        let stop = CancellationToken::new();
+        let run = run(&plan, &events, &stop, |id, _| async move {
             if id > 1 {
                 std::future::pending::<()>().await;
             }
@@ -335,7 +355,8 @@ mod tests {
         }
         let (events, mut inbox) = mpsc::channel(100);
         let all = Arc::new(tokio::sync::Barrier::new(plan.steps.len()));
-        let run = run(&plan, &events, |_, _| {
+        let stop = CancellationToken::new();
+        let run = run(&plan, &events, &stop, |_, _| {
             let all = Arc::clone(&all);
             async move {
                 all.wait().await;
@@ -344,6 +365,36 @@ mod tests {
         });
         let ran = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
         assert_eq!(ran.outcome.done, PARALLEL + 2);
+        drop(events);
+        while inbox.recv().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_to_stop_waits_for_nothing_and_ends_what_acts() {
+        // A watch and what needs it, one that acts and what needs that, and a wait that comes after.
+        let mut plan = plan(&[&[], &[0], &[], &[2], &[2]]);
+        for at in [0, 4] {
+            plan.steps[at].action = Action::Watch(crate::model::Span::seconds(3600));
+            plan.steps[at].stake = Some(Stake { action: FailureAction::Rollback, group: None, tolerates: 0 });
+        }
+        let (events, mut inbox) = mpsc::channel(100);
+        let stop = CancellationToken::new();
+        let asked = stop.clone();
+        let run = run(&plan, &events, &stop, |id, _| {
+            let asked = asked.clone();
+            async move {
+                if id == 0 || id == 4 {
+                    std::future::pending::<()>().await;
+                }
+                asked.cancel();
+                tokio::task::yield_now().await;
+                Ok(Done::Done)
+            }
+        });
+        let ran = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
+        let outcome = ran.outcome;
+        assert_eq!((outcome.done, outcome.failed, outcome.skipped, outcome.broken_off), (2, 0, 3, true));
+        assert_eq!(ran.broke, None, "what is broken off has not failed");
         drop(events);
         while inbox.recv().await.is_some() {}
     }

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
@@ -148,11 +149,17 @@ fn unwatched(last: Option<&Generation>) -> Option<time::OffsetDateTime> {
 pub struct Reconciler {
     engine: Engine,
     remembered: Arc<Remembered>,
+    stop: CancellationToken,
 }
 
 impl Reconciler {
     pub fn new(engine: Engine) -> Self {
-        Self { engine, remembered: Arc::default() }
+        Self::until(engine, CancellationToken::new())
+    }
+
+    /// One that waits for nothing any more once `stop` says so: what it has not watched to the end then is gone on with by the next.
+    pub fn until(engine: Engine, stop: CancellationToken) -> Self {
+        Self { engine, remembered: Arc::default(), stop }
     }
 
     pub const fn engine(&self) -> &Engine {
@@ -340,6 +347,10 @@ impl Reconciler {
             self.execute(Arc::clone(&desired), Some(before), &plan, given, events).await
         };
         let Ran { mut outcome, broke } = ran;
+        if outcome.broken_off && outcome.failed == 0 && !paused {
+            // As if killed: the generation is still being made real, and says so.
+            return Ok((Outcome { generation: before, ..outcome }, None));
+        }
         // What was well before and is made again is no update that could be taken back.
         let broke = broke.filter(|_| !last.is_some_and(|last| last.number == before && last.is_applied()));
         let images = self.engine.images()?.into_iter().flat_map(|i| i.references.into_iter().map(move |r| (r, i.digest)));
@@ -403,7 +414,7 @@ impl Reconciler {
         events: &mpsc::Sender<Event>,
     ) -> Ran {
         let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
-        execute::run(plan, events, |id, step| {
+        execute::run(plan, events, &self.stop, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await

@@ -59,7 +59,7 @@ pub enum Event {
     StepSpared {
         step: StepId,
     },
-    /// Not tried, because a step that it needs failed.
+    /// Not tried, because a step that it needs failed; or broken off, where that is the step itself.
     StepSkipped {
         step: StepId,
         because: StepId,
@@ -84,6 +84,9 @@ pub struct Outcome {
     /// What has failed is not tried again by itself.
     #[serde(default)]
     pub halted: bool,
+    /// Whoever did it was asked to stop before all was waited for: the next apply, or the next daemon, goes on with it.
+    #[serde(default)]
+    pub broken_off: bool,
     /// The stack's generation now.
     pub generation: u64,
 }

@@ -49,8 +49,9 @@ impl Reconciler {
             failed: outcome.failed + second.failed,
             skipped: outcome.skipped + second.skipped,
             tolerated: outcome.tolerated + second.tolerated,
-            back_to: Some(number).filter(|_| second.failed == 0),
+            back_to: Some(number).filter(|_| second.failed == 0 && !second.broken_off),
             halted: second.failed == 0 || second.halted,
+            broken_off: second.broken_off,
             generation: second.generation,
         })
     }

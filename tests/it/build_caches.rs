@@ -270,7 +270,7 @@ fn stacks_have_caches_too() {
         host.write(
             "shop/compose.yaml",
             &format!(
-                "services:\n  web:\n    image: app:1\n    build: {{context: ../app, {build}}}\n    command: [sleep, \"1000\"]\n"
+                "services:\n  web:\n    image: app:1\n    build: {{context: ../app, {build}}}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n"
             ),
         );
         host.sp(&["apply", "shop"]).ok();

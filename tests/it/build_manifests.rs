@@ -8,6 +8,7 @@ const COMPOSE: &str = "services:
   web:
     build: {context: ./app, args: {WHO: world}, secrets: [token]}
     command: [sh, -c, \"cat /said /in/hello; exec sleep 1000\"]
+    stop_signal: SIGKILL
 secrets:
   token: {file: ./token}
 ";
@@ -73,7 +74,7 @@ fn the_daemon_builds_again_when_a_file_of_the_context_changes() {
     let host = Host::new().with_busybox();
     let image =
         "apiVersion: setpoint/v1\nkind: Image\nmetadata: {name: app}\nspec:\n  reference: localhost/app:1\n  build: ../app\n";
-    let container = "---\napiVersion: setpoint/v1\nkind: Container\nmetadata: {name: app}\nspec:\n  image: localhost/app:1\n  command: [sh, -c, \"cat /file; exec sleep 1000\"]\n";
+    let container = "---\napiVersion: setpoint/v1\nkind: Container\nmetadata: {name: app}\nspec:\n  image: localhost/app:1\n  command: [sh, -c, \"cat /file; exec sleep 1000\"]\n  stop_signal: SIGKILL\n";
     host.write("app/file", "one\n");
     host.write("app/Dockerfile", &format!("FROM {BUSYBOX}\nCOPY file /\n"));
     host.write("stack/app.yaml", &format!("{image}{container}"));
@@ -97,7 +98,7 @@ fn the_daemon_builds_again_when_a_file_of_the_context_changes() {
 fn a_build_that_fails_stops_only_what_needs_it() {
     let host = Host::new().with_busybox();
     let compose = format!(
-        "services:\n  bad: {{build: ./bad}}\n  good: {{image: {BUSYBOX}, command: [sleep, \"1000\"]}}\n  gone: {{build: {{context: ./bad, target: none}}}}\n"
+        "services:\n  bad: {{build: ./bad}}\n  good: {{image: {BUSYBOX}, command: [sleep, \"1000\"], stop_signal: SIGKILL}}\n  gone: {{build: {{context: ./bad, target: none}}}}\n"
     );
     host.write("shop/compose.yaml", &compose);
     host.write("shop/bad/Dockerfile", &format!("FROM {BUSYBOX}\nRUN echo what went wrong; exit 7\n"));

@@ -29,6 +29,7 @@ spec:
   networks: [front]
   ports: [\"8080:80\"]
   restart: always
+  stop_signal: SIGKILL
 ";
 
 #[test]
@@ -122,7 +123,7 @@ fn one_failing_step_stops_only_what_depends_on_it() {
     let host = Host::new().with_busybox();
     let container = |name: &str, image: &str, more: &str| {
         format!(
-            "apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  command: [sleep, inf]\n{more}"
+            "apiVersion: setpoint/v1\nkind: Container\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  command: [sleep, inf]\n  stop_signal: SIGKILL\n{more}"
         )
     };
     host.write("s/good.yaml", &container("good", BUSYBOX, ""));

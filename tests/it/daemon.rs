@@ -39,6 +39,7 @@ spec:
   networks: [net]
   ports: [\"{port}:80\"]
   restart: always
+  stop_signal: SIGKILL
 "
     )
 }

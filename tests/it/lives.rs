@@ -7,7 +7,7 @@ fn replicas_hooks_and_followers() {
     let host = Host::new().with_busybox();
     let compose = format!(
         "services:\n\
-         \x20 web:\n    image: {BUSYBOX}\n    command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1; done\"]\n    scale: 2\n\
+         \x20 web:\n    image: {BUSYBOX}\n    command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 0.1; done\"]\n    scale: 2\n\
          \x20   ports: [\"8080-8081:80\"]\n    volumes: [\"./seen:/seen\"]\n    environment: {{WHO: web}}\n    stop_grace_period: 2s\n\
          \x20   post_start: [{{command: [sh, -c, \"echo up $$WHO $$A >> /seen/all; ls / > /dev/null\"], environment: {{A: b}}}}]\n\
          \x20   pre_stop: [{{command: [sh, -c, \"echo down $$(id -u) >> /seen/all\"], user: \"7\"}}, {{command: [sleep, \"100\"]}}]\n\

@@ -106,8 +106,8 @@ fn in_a_stack_who_shares_starts_after_and_again() {
     let host = Host::new().with_busybox();
     let stack = |command: &str| {
         format!(
-            "services:\n  side:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    network_mode: service:web\n    \
-             pid: service:web\n    ipc: service:web\n  web:\n    image: {BUSYBOX}\n    command: [sleep, \"{command}\"]\n    \
+            "services:\n  side:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    network_mode: service:web\n    \
+             pid: service:web\n    ipc: service:web\n  web:\n    image: {BUSYBOX}\n    command: [sleep, \"{command}\"]\n    stop_signal: SIGKILL\n    \
              ipc: shareable\n"
         )
     };

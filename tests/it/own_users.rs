@@ -202,7 +202,7 @@ fn in_a_stack() {
     let host = host(1_040_000_000);
     let stack = |mode: &str| {
         format!(
-            "services:\n  web:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    userns_mode: {mode}\n    ports: [\"127.0.0.1:18081:80\"]\n    \
+            "services:\n  web:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    userns_mode: {mode}\n    ports: [\"127.0.0.1:18081:80\"]\n    \
              configs: [{{source: c, target: /c, mode: 0400}}]\nconfigs:\n  c: {{content: secret}}\n"
         )
     };

@@ -238,7 +238,7 @@ fn networks_and_ports() {
 #[test]
 fn stacks_and_the_daemon() {
     let host = Host::of_user().with_busybox();
-    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\n    restart: always\nvolumes: {data: {}}\nnetworks: {default: {enable_ipv6: true}}\n";
+    let stack = "services:\n  web:\n    image: localhost/busybox:1\n    command: [sh, -c, \"mkdir /www; echo page >/www/index.html; exec httpd -f -p 80 -h /www\"]\n    ports: [\"18090:80\"]\n    stop_signal: SIGKILL\n    volumes: [data:/data]\n    healthcheck: {test: [CMD, wget, -qO-, \"http://127.0.0.1/\"], interval: 1s, start_period: 60s}\n  client:\n    image: localhost/busybox:1\n    command: [sh, -c, \"wget -qO- http://web/; exec sleep 1000\"]\n    depends_on: {web: {condition: service_healthy}}\n    restart: always\n    stop_signal: SIGKILL\nvolumes: {data: {}}\nnetworks: {default: {enable_ipv6: true}}\n";
     let file = host.write("stack/compose.yaml", stack);
     chown_all(&host);
     let file = file.to_str().unwrap();

@@ -58,8 +58,8 @@ fn volumes_without_a_name_outlive_a_change_of_their_stack() {
     let host = Host::new().with_busybox();
     let stack = |label: &str| {
         format!(
-            "services:\n  a:\n    image: {BUSYBOX}\n    command: [sh, -c, \"test -e /own/f || echo {label} >/own/f; sleep 1000\"]\n    \
-             volumes: [/own]\n  b:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    volumes_from: [\"a:ro\"]\n"
+            "services:\n  a:\n    image: {BUSYBOX}\n    command: [sh, -c, \"test -e /own/f || echo {label} >/own/f; sleep 1000\"]\n    stop_signal: SIGKILL\n    \
+             volumes: [/own]\n  b:\n    image: {BUSYBOX}\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    volumes_from: [\"a:ro\"]\n"
         )
     };
     host.write("stack/compose.yaml", &stack("first"));

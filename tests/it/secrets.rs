@@ -6,7 +6,7 @@ use crate::harness::{BUSYBOX, Host, PATIENCE, wait_until};
 fn a_secret_is_in_the_container_and_nowhere_else() {
     let host = Host::new().with_busybox();
     let compose = format!(
-        "services:\n  app:\n    image: {BUSYBOX}\n    user: \"5:6\"\n    secrets: [pw, {{source: token, target: /etc/token, mode: 0400, uid: \"5\"}}]\n\
+        "services:\n  app:\n    image: {BUSYBOX}\n    user: \"5:6\"\n    stop_signal: SIGKILL\n    secrets: [pw, {{source: token, target: /etc/token, mode: 0400, uid: \"5\"}}]\n\
          \x20   command: [sh, -c, \"cat /run/secrets/pw /etc/token; ls -ln /etc/token; grep -c ' /run/secrets/pw .*ro,' /proc/self/mountinfo; exec sleep 1000\"]\n\
          \x20 other: {{image: {BUSYBOX}, command: [ls, /run/secrets]}}\n\
          secrets:\n  pw: {{file: ./pw}}\n  token: {{environment: TOKEN}}\n"

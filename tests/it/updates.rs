@@ -136,6 +136,19 @@ fn an_edition_that_is_not_well_is_taken_back_and_not_tried_again() {
     host.write("s/compose.yaml", &application(0).replace("sleep 1000", "sleep 1001"));
     host.sp(&["wait", "--for", "condition=Ready", "s", "--timeout", "2m"]).ok();
     host.sp(&["status"]).ok().says(&["AllHealthy", "generation 7 is applied"]);
+
+    // A daemon that is asked to stop does not watch to the end. That is no failure, and does not count as applied: the next one goes on.
+    let watched = application(0).replace("sleep 1000", "sleep 1002").replace("monitor: 1s", "monitor: 1h");
+    host.write("s/compose.yaml", &watched);
+    let is_new = || running() && host.inspect("s-app").to_string().contains("sleep 1002");
+    wait_until("the new one runs", SOON, is_new);
     daemon.stop();
+    let left = || (generations()[0]["generation"].as_u64().unwrap(), generations()[0]["outcome"].as_str().unwrap().to_owned());
+    assert_eq!(left(), (8, "interrupted".to_owned()));
+    host.sp(&["status"]).ok().says(&["Interrupted"]);
+    let (pid, daemon) = (host.pid("s-app"), host.daemon(&source));
+    wait_until("the next one goes on", SOON, || host.sp(&["why", "app"]).stdout.contains("its own watch to end"));
+    daemon.stop();
+    assert_eq!((left(), host.pid("s-app")), ((8, "interrupted".to_owned()), pid));
     host.sp(&["destroy", "--stack", "s"]).ok();
 }

@@ -227,7 +227,16 @@ impl Networks {
     /// Assumption: `keeps` says yes to a container that runs or is being started *when it is asked*, which is after the
     /// rows were read: a container whose start began in the meantime must not lose what it just got.
     pub async fn recover(&self, keeps: impl Fn(&ContainerId) -> bool + Send + 'static) -> Result<()> {
-        self.apart(move |inner| inner.recover(keeps)).await
+        self.recover_knowing(keeps, None).await
+    }
+
+    /// The same, by who knows the links that the host has.
+    pub async fn recover_knowing(
+        &self,
+        keeps: impl Fn(&ContainerId) -> bool + Send + 'static,
+        links: Option<Arc<Seen>>,
+    ) -> Result<()> {
+        self.apart(move |inner| inner.recover(keeps, links.as_deref())).await
     }
 
     /// Removes everything of this instance from the kernel, and its DNS server; the networks stay in the database.

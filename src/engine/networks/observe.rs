@@ -36,6 +36,13 @@ pub struct Seen {
     firewall: Option<String>,
 }
 
+impl Seen {
+    /// The names of the links, and their groups.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.links.values().map(|link| (link.name.as_str(), link.group))
+    }
+}
+
 /// What was seen before, and what of it still holds.
 #[derive(Clone, Debug)]
 pub struct Known {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::error::NetworkError;
 use super::kernel::Kernel;
+use super::observe::Seen;
 use super::rows;
 use super::{Inner, Result, nft, outside};
 use crate::model::ContainerId;
 
 impl Inner {
-    pub(super) fn recover(&self, keeps: impl Fn(&ContainerId) -> bool) -> Result<()> {
+    pub(super) fn recover(&self, keeps: impl Fn(&ContainerId) -> bool, known: Option<&Seen>) -> Result<()> {
         let _lock = self.lock()?;
         let before = self.rows()?;
         let gone: BTreeSet<ContainerId> = before
@@ -27,7 +28,10 @@ impl Inner {
 
         let mut needed: BTreeSet<String> = rows.leases.iter().map(|l| self.instance.host_link(&l.container, l.link)).collect();
         needed.extend(rows.networks.iter().map(|n| self.instance.bridge(&n.id)));
-        let mut errors = self.delete_links_but(&needed)?;
+        let mut errors = match known {
+            Some(seen) if !seen.names().any(|(name, group)| self.is_stray(name, group, &needed)) => Vec::new(),
+            _ => self.delete_links_but(&needed)?,
+        };
         if ports_gone {
             errors.extend(outside::rebuild(&self.instance, &rows).err());
         }
@@ -58,11 +62,12 @@ impl Inner {
     /// Deletes this instance's links that are not in `needed`; what could not be deleted is returned.
     fn delete_links_but(&self, needed: &BTreeSet<String>) -> Result<Vec<NetworkError>> {
         let kernel = Kernel::open()?;
-        let ours = kernel
-            .links()?
-            .into_iter()
-            .filter(|link| link.group == self.group() && self.is_our_name(&link.name) && !needed.contains(&link.name));
+        let ours = kernel.links()?.into_iter().filter(|link| self.is_stray(&link.name, link.group, needed));
         Ok(ours.filter_map(|link| kernel.delete_link(&link.name).err()).collect())
+    }
+
+    fn is_stray(&self, name: &str, group: u32, needed: &BTreeSet<String>) -> bool {
+        !needed.contains(name) && self.is_our_name(name) && group == self.group()
     }
 
     /// Whether a link is named as [`crate::model::Instance::bridge`] and [`crate::model::Instance::host_link`] do. The

@@ -96,7 +96,7 @@ async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: Stri
 }
 
 /// The messages of a datagram: type and payload.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
         let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
@@ -113,13 +113,14 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// What was told last of each of the instance's links, by its number and who tells it. The kernel tells of a link that is put on a
 /// bridge many times in its first quarter of a minute, and mostly nothing new.
 #[derive(Default)]
-struct Links(HashMap<(u32, u8), Said>);
+pub(super) struct Links(HashMap<(u32, u8), Said>);
 
 /// What of it a look at networks looks at.
 #[derive(PartialEq, Eq)]
 struct Said {
     /// Which of [`TELLING`] its flags has.
     flags: u32,
+    name: Vec<u8>,
     /// The number of its bridge.
     bridge: Option<u32>,
     mtu: Option<u32>,
@@ -130,7 +131,8 @@ struct Said {
 const TELLING: u32 = 0x1 | 0x40 | 0x1_0000;
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
-/// Attributes of links: numbers, and what holds those of a bridge's port, of which one says whether it is isolated.
+/// Attributes of links: the name, numbers, and what holds those of a bridge's port, of which one says whether it is isolated.
+const NAME: u16 = 3;
 const MTU: u16 = 4;
 const BRIDGE: u16 = 10;
 const PORT_INFO: u16 = 12;
@@ -140,7 +142,7 @@ const PORT_ISOLATED: u16 = 33;
 
 impl Links {
     /// Whether a message says of a link what was said of it before.
-    fn knows(&mut self, kind: u16, payload: &[u8]) -> bool {
+    pub(super) fn knows(&mut self, kind: u16, payload: &[u8]) -> bool {
         // Source: rtnetlink(7), `struct ifinfomsg`: family, padding and type are before the number and the flags.
         let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
         let (Some(family), Some(index), Some(flags)) = (payload.first(), word(4), word(8)) else { return false };
@@ -148,11 +150,12 @@ impl Links {
             // Of how it is set up for IPv6, which is looked at when an address goes.
             NEW_LINK if i32::from(*family) == libc::AF_INET6 => true,
             NEW_LINK => {
-                let mut said = Said { flags: flags & TELLING, bridge: None, mtu: None, isolated: None };
+                let mut said = Said { flags: flags & TELLING, name: Vec::new(), bridge: None, mtu: None, isolated: None };
                 for (kind, value) in attributes(payload.get(16..).unwrap_or_default()) {
                     let number = || value.try_into().ok().map(u32::from_ne_bytes);
                     let isolated = |port: &[u8]| attributes(port).find(|(kind, _)| *kind == PORT_ISOLATED)?.1.first().copied();
                     match kind {
+                        NAME => said.name = value.to_vec(),
                         MTU => said.mtu = number(),
                         BRIDGE => said.bridge = number(),
                         PORT_INFO => said.isolated = isolated(value),

@@ -16,6 +16,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::thread::CapabilitySet;
 
 use super::error::NetworkError;
+use super::watch::{Links, messages};
 use super::{Result, outside};
 use crate::model::Instance;
 
@@ -31,6 +32,8 @@ const ROOM: usize = 4 << 20;
 pub struct Word {
     routes: Socket,
     filter: Socket,
+    /// What was said of the host's links before.
+    links: Links,
 }
 
 /// In what something has changed.
@@ -38,7 +41,7 @@ pub struct Word {
 pub struct Told {
     /// In the namespaces with these numbers; `None` when it was too much to tell: in any of them.
     pub namespaces: Option<BTreeSet<i32>>,
-    /// In the host's links, addresses or routes.
+    /// In the host's links, addresses or routes. That a link is as it was is said often, and is no change.
     pub host: bool,
     /// In the host's packet filter.
     pub filter: bool,
@@ -61,13 +64,14 @@ impl Word {
             groups.iter().try_for_each(|group| socket.add_membership(*group))?;
             Ok(socket)
         };
-        let both = open(NETLINK_ROUTE, &GROUPS, true)
-            .and_then(|routes| Ok(Self { routes, filter: open(NETLINK_NETFILTER, &FILTER_GROUPS, false)? }));
+        let both = open(NETLINK_ROUTE, &GROUPS, true).and_then(|routes| {
+            Ok(Self { routes, filter: open(NETLINK_NETFILTER, &FILTER_GROUPS, false)?, links: Links::default() })
+        });
         both.map(Some).map_err(NetworkError::Netlink)
     }
 
     /// Takes all that was told since the last time.
-    pub fn take(&self) -> io::Result<Told> {
+    pub fn take(&mut self) -> io::Result<Told> {
         let mut told = Told { namespaces: Some(BTreeSet::new()), ..Told::default() };
         each(&self.routes, |whose| match whose {
             Whose::Namespace(number) => {
@@ -75,7 +79,9 @@ impl Word {
                     numbers.insert(number);
                 }
             }
-            Whose::Own => told.host = true,
+            Whose::Own(text) => {
+                told.host |= messages(text).fold(false, |news, (kind, said)| news | !self.links.knows(kind, said))
+            }
             Whose::Lost => (told.namespaces, told.host) = (None, true),
         })?;
         each(&self.filter, |_| told.filter = true)?;
@@ -89,30 +95,34 @@ impl Word {
 }
 
 /// Of which namespace a message tells.
-enum Whose {
+enum Whose<'a> {
     Namespace(i32),
-    /// That of the socket.
-    Own,
+    /// That of the socket, and the messages.
+    Own(&'a [u8]),
     /// There was no room for it.
     Lost,
 }
 
 /// Takes all messages that there are.
-fn each(socket: &Socket, mut tell: impl FnMut(Whose)) -> io::Result<()> {
-    // Only whose a message is matters: what does not fit of its text is let go.
-    let mut text = [0u8; 64];
+fn each(socket: &Socket, mut tell: impl FnMut(Whose<'_>)) -> io::Result<()> {
+    // As much as the kernel puts into one datagram.
+    let mut text = vec![0u8; 32 << 10];
     loop {
         let mut whose = cmsg_space!(i32);
         let mut parts = [IoSliceMut::new(&mut text)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut whose), MsgFlags::empty()) {
             Ok(message) => {
+                let length = message.bytes;
                 let number = message.cmsgs().map_err(io::Error::from)?.find_map(|said| match said {
                     ControlMessageOwned::Unknown(said) if said.cmsg_header.cmsg_type == libc::NETLINK_LISTEN_ALL_NSID => {
                         Some(i32::from_ne_bytes(said.data_bytes.get(..4)?.try_into().ok()?))
                     }
                     _ => None,
                 });
-                tell(number.map_or(Whose::Own, Whose::Namespace));
+                match number {
+                    Some(number) => tell(Whose::Namespace(number)),
+                    None => tell(Whose::Own(&text[..length])),
+                }
             }
             Err(Errno::EAGAIN) => return Ok(()),
             Err(Errno::EINTR) => {}

@@ -21,6 +21,7 @@ mod golden;
 mod held;
 mod laws;
 mod replace;
+mod spared;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 

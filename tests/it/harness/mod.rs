@@ -174,6 +174,13 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("--- containers when the test failed:\n{}", self.sp_unchecked(&["ps", "-a"]));
         }
+        // A reset gives what runs a second to end, which most of it lets pass.
+        let said = self.sp_unchecked(&["ps", "-q"]);
+        let is_id = |line: &&str| line.len() == 12 && line.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let running: Vec<&str> = said.lines().filter(is_id).collect();
+        if !running.is_empty() {
+            self.sp_unchecked(&[&["kill"], &running[..]].concat());
+        }
         let reset = self.sp_unchecked(&["system", "reset", "--force", "--volumes"]);
         let left = leftovers::of(&self.instance);
         if !left.is_empty() {
