@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, Stat
 use super::containers::{ContainersError, Record};
 use super::monitor::Status;
 use super::{EngineError, Parts, hooks};
+use crate::files::Beneath;
 use crate::model::spec::{ContainerSpec, Mount};
 use crate::observed::{ContainerState, Fault, Repair};
 use crate::sys;
@@ -22,7 +23,12 @@ pub(super) fn is_seen_inside(record: &Record) -> bool {
 /// Whether there is something to look at in a container whose limits and configs are known to be well.
 pub(super) fn has_more(spec: &ContainerSpec) -> bool {
     let shares = spec.network_mode.container().or(spec.pid.container()).or(spec.ipc.container()).is_some();
-    shares || !spec.post_start.is_empty() || !spec.mounts.is_empty() && !may(spec, "SYS_ADMIN")
+    shares || !spec.post_start.is_empty() || has_own_mounts(spec)
+}
+
+/// Whether there are mounts to look at, which it cannot change by itself.
+fn has_own_mounts(spec: &ContainerSpec) -> bool {
+    !spec.mounts.is_empty() && !may(spec, "SYS_ADMIN")
 }
 
 /// The faults of a container, if it runs; those of its limits and configs where they are not spared.
@@ -45,7 +51,7 @@ fn of_parts(parts: &Parts, record: &Record, pid: i32, spared: bool) -> Result<Ve
             other => faults = other?,
         }
     }
-    if !record.spec.mounts.is_empty() && !may(&record.spec, "SYS_ADMIN") {
+    if has_own_mounts(&record.spec) {
         faults.extend(mounts(parts, record, pid));
     }
     faults.extend(namespaces(parts, &record.spec, pid)?);
@@ -136,8 +142,7 @@ fn mounts(parts: &Parts, record: &Record, pid: i32) -> Vec<Fault> {
 
 /// What is at a path within a volume, by links of that volume at most.
 fn part_of(volume: &Path, inside: &str) -> Option<rustix::fs::Statx> {
-    let root = openat(CWD, volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let found = open_by(&root, inside, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS).ok()?;
+    let found = Beneath::open(volume).ok()?.resolve(Path::new(inside), OFlags::PATH).ok()?;
     statx(&found, "", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS).ok()
 }
 

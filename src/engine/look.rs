@@ -30,11 +30,7 @@ impl Engine {
     async fn look(&self, chosen: impl Fn(&Owner) -> bool) -> Result<Observed, EngineError> {
         let parts = &self.0;
         let is_chosen = |record: &Record| record.owner.as_ref().is_some_and(&chosen);
-        let mut found = Vec::new();
-        for record in parts.containers.list()? {
-            let status = parts.containers.status(&record.id)?;
-            found.push((record, status));
-        }
+        let found = parts.containers.with_statuses()?;
         let runs: Vec<Run> = found.iter().filter_map(|(record, status)| run(record, status)).collect();
         let vigil = parts.vigil.get();
         let mut round = match vigil {
@@ -51,7 +47,7 @@ impl Engine {
         let known = round.known.take();
         let faults = self.faults(&found, is_chosen, &round);
         // Both ask the kernel, and neither waits for the other.
-        let network = async { Ok::<_, EngineError>(parts.networks.observe_knowing(&live, known).await?) };
+        let network = async { Ok::<_, EngineError>(parts.networks.observe(&live, known).await?) };
         let (mut network, mut faults) = tokio::try_join!(network, faults)?;
         if let Some(vigil) = vigil {
             let (faults, broken) = (|id: &_| faults.contains_key(id), |id: &_| network.network_faults.contains_key(id));

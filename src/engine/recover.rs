@@ -46,7 +46,7 @@ impl Engine {
         // is let go only when it has a monitor. What cannot be told is kept, for the next recovery to ask again.
         let keeps = move |id: &ContainerId| containers.is_held(id).unwrap_or(true) || containers.has_monitor(id).unwrap_or(true);
         let links = parts.vigil.get().map(Vigil::host).transpose()?.flatten();
-        parts.networks.recover_knowing(keeps, links).await?;
+        parts.networks.recover(keeps, links).await?;
         parts.volumes.recover()?;
         let images = parts.images.clone();
         tokio::task::spawn_blocking(move || images.recover()).await.map_err(|_| EngineError::Interrupted)??;

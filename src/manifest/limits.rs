@@ -148,36 +148,33 @@ fn number(reader: &mut Reader, node: &Node) -> Option<u64> {
     u64::try_from(number).ok().filter(|number| *number > 0)
 }
 
-/// Weights at disks: a list of a path and a weight each.
-fn weights(reader: &mut Reader, node: &Node) -> Vec<DeviceWeight> {
+/// What is said of single disks: a list of a path and a value each, which `parse` gets as `PATH:VALUE`.
+fn at_disks<T, E: std::fmt::Display>(
+    reader: &mut Reader,
+    node: &Node,
+    (table, value): (&'static fields::Table, &str),
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
     let mut found = Vec::new();
     for item in reader.list(node) {
-        let Some(f) = reader.fields(item, &fields::DEVICE_WEIGHT) else { continue };
+        let Some(f) = reader.fields(item, table) else { continue };
         let path = f.get("path").and_then(|node| reader.text(node));
-        let weight = f.get("weight").and_then(|node| reader.word(node));
-        let (Some(path), Some(weight)) = (path, weight) else { continue };
-        match format!("{path}:{weight}").parse::<DeviceWeight>() {
-            Ok(weight) => found.push(weight),
+        let value = f.get(value).and_then(|node| reader.word(node));
+        let (Some(path), Some(value)) = (path, value) else { continue };
+        match parse(&format!("{path}:{value}")) {
+            Ok(one) => found.push(one),
             Err(error) => reader.error(item.at, error.to_string()),
         }
     }
     found
 }
 
-/// Rates of disks: a list of a path and a rate each.
+fn weights(reader: &mut Reader, node: &Node) -> Vec<DeviceWeight> {
+    at_disks(reader, node, (&fields::DEVICE_WEIGHT, "weight"), str::parse)
+}
+
 fn rates(reader: &mut Reader, node: &Node, bytes: bool) -> Vec<DeviceRate> {
-    let mut found = Vec::new();
-    for item in reader.list(node) {
-        let Some(f) = reader.fields(item, &fields::DEVICE_RATE) else { continue };
-        let path = f.get("path").and_then(|node| reader.text(node));
-        let rate = f.get("rate").and_then(|node| reader.word(node));
-        let (Some(path), Some(rate)) = (path, rate) else { continue };
-        match DeviceRate::parse(&format!("{path}:{rate}"), bytes) {
-            Ok(rate) => found.push(rate),
-            Err(error) => reader.error(item.at, error.to_string()),
-        }
-    }
-    found
+    at_disks(reader, node, (&fields::DEVICE_RATE, "rate"), |text| DeviceRate::parse(text, bytes))
 }
 
 fn old_name<'a>(node: Option<&Node>, f: &Fields) -> &'a str {

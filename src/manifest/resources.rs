@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::Name;
-use crate::model::spec::{BridgeOptions, Elsewhere, NetworkSpec, VolumeSpec};
+use crate::model::spec::{BridgeOptions, Elsewhere, Ipv6Spec, NetworkSpec, VolumeSpec};
 
 use super::addresses;
 use super::declared::{Config, Resource, Secret};
@@ -13,9 +13,6 @@ use super::print::ContentOrigin;
 use super::problem::{Place, Problems};
 use super::reader::{Fields, Reader};
 use super::tree::{Node, Value};
-
-/// RFC 8200, 5.
-const LEAST_MTU_OF_IPV6: u32 = 1280;
 
 pub(super) fn network(reader: &mut Reader, name: Name, at: Place, node: &Node) -> Option<Resource<NetworkSpec>> {
     let f = reader.fields(node, &fields::NETWORK)?;
@@ -38,8 +35,8 @@ fn bridge_options(reader: &mut Reader, node: &Node, ipv6: bool) -> BridgeOptions
     for (key, (value, at)) in reader.pairs(node) {
         if let Err(error) = options.set(&key, value.as_deref().unwrap_or_default()) {
             reader.error_hint(at, error.to_string(), error.hint());
-        } else if ipv6 && options.mtu.is_some_and(|mtu| mtu < LEAST_MTU_OF_IPV6) {
-            reader.error(at, format!("links of IPv6 carry {LEAST_MTU_OF_IPV6} bytes at least"));
+        } else if ipv6 && options.mtu.is_some_and(|mtu| mtu < Ipv6Spec::LEAST_MTU) {
+            reader.error(at, format!("links of IPv6 carry {} bytes at least", Ipv6Spec::LEAST_MTU));
         }
     }
     options

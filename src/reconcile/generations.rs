@@ -220,10 +220,12 @@ impl Raw {
     }
 }
 
-fn newest_row(t: &Transaction<'_>, stack: &str) -> rusqlite::Result<Option<Raw>> {
-    t.prepare_cached(&format!("SELECT {COLUMNS} FROM generations WHERE stack = ?1 ORDER BY number DESC LIMIT 1"))?
-        .query_row([stack], Raw::of)
-        .optional()
+/// The newest generation of a stack, or the newest that came to this end.
+fn newest_row(t: &Transaction<'_>, stack: &str, outcome: Option<&str>) -> rusqlite::Result<Option<Raw>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM generations WHERE stack = ?1 AND outcome = ifnull(?2, outcome) ORDER BY number DESC LIMIT 1"
+    );
+    t.prepare_cached(&query)?.query_row(params![stack, outcome], Raw::of).optional()
 }
 
 fn content(t: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<Vec<u8>> {
@@ -243,21 +245,13 @@ pub fn all(db: &Db, stack: &Name) -> Result<Vec<Generation>, RecordError> {
 
 /// A stack's newest generation.
 pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
-    let read = db.read(|t| newest_row(t, stack.as_str())?.map(|row| row.read(t)).transpose())?;
+    let read = db.read(|t| newest_row(t, stack.as_str(), None)?.map(|row| row.read(t)).transpose())?;
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
 }
 
 /// The newest that was applied to its end.
 pub fn last_applied(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
-    let read = db.read(|t| {
-        let row = t
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM generations WHERE stack = ?1 AND outcome = ?2 ORDER BY number DESC LIMIT 1"
-            ))?
-            .query_row([stack.as_str(), APPLIED], Raw::of)
-            .optional()?;
-        row.map(|row| row.read(t)).transpose()
-    })?;
+    let read = db.read(|t| newest_row(t, stack.as_str(), Some(APPLIED))?.map(|row| row.read(t)).transpose())?;
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
 }
 
@@ -299,7 +293,7 @@ impl Remembered {
             }
         }
         let (newest, applied) = db.read(|t| {
-            let row = newest_row(t, stack.as_str())?;
+            let row = newest_row(t, stack.as_str(), None)?;
             let applied = row.as_ref().map(|row| row.applied.clone());
             Ok((row.map(|row| row.read(t)).transpose()?, applied))
         })?;
@@ -339,7 +333,7 @@ pub fn begin(db: &Db, beginning: Beginning<'_>) -> Result<u64, RecordError> {
         if let Some(hold) = &hold {
             t.execute("UPDATE stacks SET hold = ?2 WHERE name = ?1 AND hold IS NOT ?2", params![stack, hold])?;
         }
-        let number = match newest_row(t, stack)? {
+        let number = match newest_row(t, stack, None)? {
             Some(row) => {
                 let (number, known) = (row.number, row.images.clone());
                 // Another setpoint may have written the same in another way.

@@ -200,9 +200,13 @@ impl Keeper {
 
     /// Finds those that have been killed, and watches the others.
     fn look_at_monitors(&mut self, monitors: &mut Monitors) {
-        let engine = self.reconciler.engine();
-        let looked = monitors.watch(engine).and_then(|()| self.orphans.look(engine, Instant::now()));
-        if let Err(error) = looked {
+        let mut look = || -> Result<(), EngineError> {
+            let all = self.reconciler.engine().containers().with_statuses()?;
+            monitors.watch(&all)?;
+            self.orphans.look(&all, Instant::now());
+            Ok(())
+        };
+        if let Err(error) = look() {
             error!(%error, "look for containers that have lost their monitor");
         }
     }

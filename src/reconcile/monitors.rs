@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::containers::Record;
+use crate::engine::monitor::Status;
 use crate::files::FileError;
 use crate::model::ContainerId;
 use crate::sys;
@@ -39,13 +41,9 @@ impl Monitors {
     }
 
     /// Watches the monitors of all containers that are alive, and no others.
-    pub(super) fn watch(&mut self, engine: &Engine) -> Result<(), EngineError> {
-        let mut alive = HashMap::new();
-        for record in engine.containers().list()? {
-            if let Some(monitor) = engine.containers().monitor_of(&record.id)? {
-                alive.insert(record.id.clone(), monitor);
-            }
-        }
+    pub(super) fn watch(&mut self, all: &[(Arc<Record>, Status)]) -> Result<(), FileError> {
+        let monitor = |(record, status): &(Arc<Record>, Status)| Some((record.id.clone(), status.live_monitor()?));
+        let alive: HashMap<ContainerId, Process> = all.iter().filter_map(monitor).collect();
         // A closed descriptor is watched no more.
         self.watched.retain(|id, (process, _)| alive.get(id) == Some(process));
         for (id, process) in alive {

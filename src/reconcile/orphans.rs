@@ -2,10 +2,12 @@
 //! restart policy. Level-triggered like all of the keeper: it looks at which are lost now, and not at what was killed.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::schedule::{Schedule, Verdict};
-use crate::engine::{Engine, EngineError};
+use crate::engine::containers::Record;
+use crate::engine::monitor::Status;
 use crate::model::ContainerId;
 use crate::observed::ContainerState;
 
@@ -29,19 +31,14 @@ pub(super) enum SeenTo {
 }
 
 impl Orphans {
-    /// Finds the containers that have lost their monitor. Reads one small file for each container.
-    pub(super) fn look(&mut self, engine: &Engine, now: Instant) -> Result<(), EngineError> {
-        let mut lost = HashSet::new();
-        for record in engine.containers().list()? {
-            if record.owner.is_none() && engine.state(&record.id)? == ContainerState::Lost {
-                lost.insert(record.id.clone());
-            }
-        }
+    /// Finds those of all containers that have lost their monitor.
+    pub(super) fn look(&mut self, all: &[(Arc<Record>, Status)], now: Instant) {
+        let is_lost = |(record, status): &&(Arc<Record>, Status)| record.owner.is_none() && status.state == ContainerState::Lost;
+        let lost: HashSet<ContainerId> = all.iter().filter(is_lost).map(|(record, _)| record.id.clone()).collect();
         self.settled.retain(|id| lost.contains(id));
         for id in lost.difference(&self.settled) {
             self.schedule.wake(id.clone(), now);
         }
-        Ok(())
     }
 
     /// When [`Self::take_due`] has something, if ever.

@@ -32,7 +32,7 @@ impl Reconciler {
                 continue;
             }
             let hold = generations::hold(db, &stack.name)?;
-            let (resources, health) = match generations::newest(db, &stack.name)? {
+            let (resources, health) = match self.newest(&stack.name)? {
                 Some(Generation { desired, images, .. }) => {
                     observed.known = knowledge::known(db, &stack.name)?;
                     if hold.is_some() {

@@ -84,7 +84,7 @@ impl Reconciler {
             .filter(|own| said.stack.is_none_or(|named| named == own.as_str()) && stack.is_none_or(|named| named == own));
         let mut found = Vec::new();
         for own in stacks {
-            if let Some(newest) = generations::newest(db, &own)? {
+            if let Some(newest) = self.newest(&own)? {
                 found.extend(named(&newest.desired, said.kind, said.name).into_iter().map(|resource| (own.clone(), resource)));
             }
         }
@@ -118,7 +118,7 @@ impl Reconciler {
         let own: Vec<StepEvent> = steps.iter().filter(|step| step.resource == resource.to_string()).cloned().collect();
         let mut waits = Vec::new();
         let mut restarts = 0;
-        if let Some(newest) = generations::newest(db, &stack)?
+        if let Some(newest) = self.newest(&stack)?
             && resource.kind == Kind::Container
             && let Some(placed) = newest.desired.containers.get(&resource.name)
         {

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Containers, ContainersError, NewContainer};
+use crate::engine::monitor::Status;
 use crate::files;
 use crate::model::spec::{ContainerSpec, ResourceLimits};
 use crate::model::{ContainerId, Digest, Name, Owner, RestartPolicy};
@@ -146,6 +147,11 @@ impl Containers {
         let all = self.remembered.list(&self.db)?;
         self.statuses.tidy(all.len());
         Ok(all)
+    }
+
+    /// The same, each with its status.
+    pub fn with_statuses(&self) -> Result<Vec<(Arc<Record>, Status)>, ContainersError> {
+        self.list()?.into_iter().map(|record| Ok((Arc::clone(&record), self.status(&record.id)?))).collect()
     }
 
     pub fn get(&self, id: &ContainerId) -> Result<Record, ContainersError> {

@@ -28,8 +28,7 @@ impl Containers {
     /// The process that looks after a container that is alive: its pid and, in ticks since the boot, its start. Its death
     /// without a word of its own is the container's death.
     pub fn monitor_of(&self, id: &ContainerId) -> Result<Option<(i32, u64)>, ContainersError> {
-        let status = self.status(id)?;
-        Ok(status.monitor.filter(|_| status.state.is_alive()))
+        Ok(self.status(id)?.live_monitor())
     }
 
     /// Ends the container for good: by its stop signal and, after the grace (its own unless another is given), SIGKILL. What

@@ -74,6 +74,13 @@ impl Status {
     }
 }
 
+impl Status {
+    /// The monitor, by its number and, in ticks since the boot, its start, of a container that is alive.
+    pub fn live_monitor(&self) -> Option<(i32, u64)> {
+        self.monitor.filter(|_| self.state.is_alive())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     #[error(transparent)]

@@ -11,7 +11,7 @@ use super::rows::{self, NetworkRow, Rows};
 use super::subnets::{self, Taken};
 use super::{Inner, Result, ipv6, nft, outside};
 use crate::files::{self, FileError};
-use crate::model::spec::{NetworkSpec, Subnet};
+use crate::model::spec::{Ipv6Spec, NetworkSpec, Subnet};
 use crate::model::{Digest, Name, Owner};
 use crate::observed;
 
@@ -116,7 +116,7 @@ impl Inner {
         let link = match kernel.link(&name)? {
             Some(link) => link,
             None => {
-                let least = if row.subnet6.is_some() { ipv6::LEAST_MTU } else { MTU_OF_IPV4 };
+                let least = if row.subnet6.is_some() { Ipv6Spec::LEAST_MTU } else { MTU_OF_IPV4 };
                 let mtu = match row.spec.driver_opts.mtu {
                     Some(mtu) => mtu,
                     None => mtu(kernel)?,

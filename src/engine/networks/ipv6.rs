@@ -12,9 +12,6 @@ use super::error::NetworkError;
 use crate::files::{self, FileError};
 use crate::model::Name;
 
-/// The kernel takes IPv6 from a link of less.
-pub(super) const LEAST_MTU: u32 = 1280;
-
 const CONF: &str = "/proc/sys/net/ipv6/conf";
 
 /// Fails where the host has no IPv6 for a network that asks for it.

@@ -195,13 +195,8 @@ impl Networks {
         self.apart(move |inner| inner.hand_over(&what, also)).await
     }
 
-    /// Compares what the kernel has with what it should have.
-    pub async fn observe(&self, live: &[Live]) -> Result<Look> {
-        self.observe_knowing(live, None).await
-    }
-
-    /// The same. What is known and holds is not looked at.
-    pub async fn observe_knowing(&self, live: &[Live], known: Option<Known>) -> Result<Look> {
+    /// Compares what the kernel has with what it should have. What is known and holds is not looked at.
+    pub async fn observe(&self, live: &[Live], known: Option<Known>) -> Result<Look> {
         let live = live.to_vec();
         self.apart(move |inner| inner.observe(&live, known.as_ref())).await
     }
@@ -225,17 +220,9 @@ impl Networks {
     /// Takes back what containers hold that `keeps` says no to, and deletes links and bridges that belong to nothing.
     ///
     /// Assumption: `keeps` says yes to a container that runs or is being started *when it is asked*, which is after the
-    /// rows were read: a container whose start began in the meantime must not lose what it just got.
-    pub async fn recover(&self, keeps: impl Fn(&ContainerId) -> bool + Send + 'static) -> Result<()> {
-        self.recover_knowing(keeps, None).await
-    }
-
-    /// The same, by who knows the links that the host has.
-    pub async fn recover_knowing(
-        &self,
-        keeps: impl Fn(&ContainerId) -> bool + Send + 'static,
-        links: Option<Arc<Seen>>,
-    ) -> Result<()> {
+    /// rows were read: a container whose start began in the meantime must not lose what it just got. And `links`, where they are given,
+    /// are those that the host has.
+    pub async fn recover(&self, keeps: impl Fn(&ContainerId) -> bool + Send + 'static, links: Option<Arc<Seen>>) -> Result<()> {
         self.apart(move |inner| inner.recover(keeps, links.as_deref())).await
     }
 

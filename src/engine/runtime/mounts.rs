@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -18,9 +18,9 @@ use super::failure::{At, Failure, Stage};
 use super::own_users::Users;
 use super::root::{Kind, Root, file_type, on_proc};
 use super::shown;
+use crate::files::Beneath;
 use crate::sys;
 use crate::sys::mounts::{Change, change, set_attributes};
-use crate::sys::resolve::open_by;
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
@@ -193,8 +193,8 @@ fn bind(root: &Root, mount: &Mount, options: &Options, follows: bool, space: Opt
 
 /// What is at a path within a folder, by links of that folder at most.
 fn part(root: &Path, inside: &str) -> Result<OwnedFd, Errno> {
-    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    open_by(&root, inside, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    let folder = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Beneath::over(folder, root.to_owned()).resolve(Path::new(inside), OFlags::PATH)
 }
 
 /// What is shown of the host without a copy.

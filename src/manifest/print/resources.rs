@@ -1,7 +1,5 @@
 //! Networks, volumes, configs and secrets as manifests.
 
-use std::collections::BTreeMap;
-
 use crate::manifest::desired::Placed;
 use crate::model::Name;
 use crate::model::spec::{ConfigSpec, Elsewhere, NetworkSpec, SecretSpec, VolumeSpec};
@@ -41,9 +39,7 @@ impl Printer<'_> {
             if !configs.is_empty() {
                 fields.put("ipam", Yaml::Map(vec![("config".to_owned(), Yaml::List(configs))]));
             }
-            let options: BTreeMap<String, String> =
-                driver_opts.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-            fields.pairs("driver_opts", &options);
+            fields.pairs("driver_opts", &driver_opts.pairs());
             fields.pairs("labels", labels);
         }
         fields.0

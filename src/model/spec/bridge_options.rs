@@ -104,14 +104,16 @@ impl BridgeOptions {
     }
 
     /// As [`set`](Self::set) takes them.
-    pub fn pairs(&self) -> BTreeMap<&'static str, String> {
+    pub fn pairs(&self) -> BTreeMap<String, String> {
         let Self { mtu, unmasqueraded, isolated, host_binding } = self;
-        let mut pairs = BTreeMap::new();
-        pairs.extend(mtu.map(|mtu| (MTU, mtu.to_string())));
-        pairs.extend(unmasqueraded.then(|| (MASQUERADE, "false".to_owned())));
-        pairs.extend(isolated.then(|| (BETWEEN, "false".to_owned())));
-        pairs.extend(host_binding.map(|address| (BINDING, address.to_string())));
-        pairs
+        let off = |is: &bool| is.then(|| "false".to_owned());
+        let all = [
+            (MTU, mtu.map(|mtu| mtu.to_string())),
+            (MASQUERADE, off(unmasqueraded)),
+            (BETWEEN, off(isolated)),
+            (BINDING, host_binding.map(|address| address.to_string())),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 }
 
@@ -128,8 +130,8 @@ mod tests {
     fn options_are_those_of_docker() {
         let all = [(MTU, "1400"), (MASQUERADE, "false"), (BETWEEN, "0"), (BINDING, "127.0.0.1")];
         let options = of(&all).unwrap();
-        let again: Vec<(&str, String)> = options.pairs().into_iter().collect();
-        let again: Vec<(&str, &str)> = again.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let pairs = options.pairs();
+        let again: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!((again.len(), of(&again)), (4, Ok(options)));
         let usual = [(MTU, "0"), (MASQUERADE, "true"), (BETWEEN, "1"), (BINDING, "0.0.0.0"), USUAL[0]];
         assert_eq!(of(&usual), Ok(BridgeOptions::default()));

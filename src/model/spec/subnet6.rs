@@ -25,6 +25,9 @@ pub struct Ipv6Spec {
 }
 
 impl Ipv6Spec {
+    /// Bytes that each link of it carries at least; the kernel takes IPv6 from a link of less. Source: RFC 8200, 5.
+    pub const LEAST_MTU: u32 = 1280;
+
     /// The host's address in the network, which has this subnet.
     pub fn gateway_in(&self, subnet: Subnet6) -> Ipv6Addr {
         self.gateway.unwrap_or_else(|| subnet.gateway())

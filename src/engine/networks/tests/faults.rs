@@ -31,20 +31,20 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     for (damage, fault) in damages {
         run(damage[0], &damage[1..]);
         host.wait(async { tokio::time::timeout(Duration::from_secs(30), changes.next()).await }).expect("a wake-up");
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         let said = format!("{:?} {:?} {:?}", look.networks[0].faults, look.network_faults, look.firewall);
         assert!(said.contains(fault), "{damage:?}: {said}");
         if !look.networks[0].faults.is_empty() {
             host.wait(networks.repair_network(&name("front"), &live)).unwrap();
         }
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         if !look.network_faults.is_empty() {
             host.wait(networks.repair_container(live[0].clone())).unwrap();
         }
         if look.firewall.is_some() {
             host.wait(networks.repair_firewall()).unwrap();
         }
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         assert_eq!((&look.networks, &look.firewall), (&vec![front.clone()], &None), "after {damage:?}");
         assert_eq!(look.network_faults, BTreeMap::new(), "after {damage:?}");
         assert!(reached(), "after {damage:?}");
@@ -57,16 +57,16 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     run("ip", &["link", "delete", &link]);
     let other = Live { started_ticks: live[0].started_ticks + 1, ..live[0].clone() };
     host.wait(networks.repair_container(other)).unwrap();
-    assert!(!host.wait(networks.observe(&live)).unwrap().network_faults.is_empty());
+    assert!(!host.wait(networks.observe(&live, None)).unwrap().network_faults.is_empty());
     host.wait(networks.repair_container(live[0].clone())).unwrap();
-    assert_eq!(host.wait(networks.observe(&live)).unwrap().network_faults, BTreeMap::new());
+    assert_eq!(host.wait(networks.observe(&live, None)).unwrap().network_faults, BTreeMap::new());
 
     // The DNS server is part of the network.
     let note = files::read_to_string(&dns::zone::Files::of(networks.0.instance.run_dir()).lock()).unwrap();
     run("kill", &["-9", note.split(' ').next().unwrap()]);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let faults = host.wait(networks.observe(&live)).unwrap().networks[0].faults.clone();
+        let faults = host.wait(networks.observe(&live, None)).unwrap().networks[0].faults.clone();
         if faults.iter().any(|f| f.contains("DNS")) {
             break;
         }
@@ -106,7 +106,7 @@ fn failures_leave_nothing_and_leftovers_are_swept() {
     drop(other);
     host.wait(networks.detach(&id(1))).unwrap();
     assert_eq!(rows().leases, []);
-    assert_eq!(host.wait(networks.observe(&[])).unwrap().firewall, None);
+    assert_eq!(host.wait(networks.observe(&[], None)).unwrap().firewall, None);
 
     // Free host ports are chosen, kept apart, and refused to others by the holder's name.
     let one = attach(&id(1), &[join("front", &["one"])], &["80", "81"]).unwrap();
@@ -122,14 +122,14 @@ fn failures_leave_nothing_and_leftovers_are_swept() {
 
     let two = attach(&id(2), &[join("front", &["two"])], &["8091:80"]).unwrap();
     let known = BTreeSet::from([id(1), id(2)]);
-    host.wait(networks.recover(|container| [id(2), id(3)].contains(container))).unwrap();
+    host.wait(networks.recover(|container| [id(2), id(3)].contains(container), None)).unwrap();
     assert_eq!(rows().leases.iter().map(|l| l.container.clone()).collect::<Vec<_>>(), [id(2)]);
     assert!(!succeeds("ip", &["link", "show", &networks.0.instance.host_link(&id(1), 0)]));
     assert!(succeeds("ip", &["link", "show", &networks.0.instance.host_link(&id(2), 0)]));
     // A bridge of ours whose row is gone, as after a power cut that took the transaction back.
     let back = networks.get(&name("back")).unwrap().unwrap();
     rows::delete_network(&networks.0.db, &back.id).unwrap();
-    host.wait(networks.recover(move |container| known.contains(container))).unwrap();
+    host.wait(networks.recover(move |container| known.contains(container), None)).unwrap();
     assert!(!succeeds("ip", &["link", "show", &back.bridge]));
     assert!(succeeds("ip", &["link", "show", &front.bridge]));
     drop((again, two));
@@ -150,7 +150,7 @@ fn a_namespace_that_dies_takes_its_links_along() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let faults = host
-        .wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }]))
+        .wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }], None))
         .unwrap()
         .network_faults;
     assert!(faults[&id(1)][0].contains("gone"), "{faults:?}");
@@ -218,13 +218,13 @@ fn links_and_bridges_are_as_they_are_asked_for() {
         } else {
             run("ip", damage);
         }
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         let faults: Vec<&str> = look.networks.iter().flat_map(|network| &network.faults).map(String::as_str).collect();
         let said = format!("{faults:?} {:?}", look.network_faults);
         assert!(said.contains(fault), "{damage:?}: {said}");
         host.wait(networks.repair_network(&name("own"), &live)).unwrap();
         host.wait(networks.repair_container(live[0].clone())).unwrap();
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         assert_eq!((look.networks, look.network_faults), (vec![own.clone(), plain.clone()], BTreeMap::new()), "{damage:?}");
         assert!(has(&peer.netns, "wan0", peer.address("own")));
     }
@@ -282,7 +282,7 @@ fn many_at_once() {
     let live: Vec<Live> =
         ids.iter().map(|id| Live { id: id.clone(), pid: 1, started_ticks: 0, mac: None, inside: false }).collect();
     for _ in 0..2 {
-        let look = host.wait(networks.observe(&live)).unwrap();
+        let look = host.wait(networks.observe(&live, None)).unwrap();
         assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
         assert_eq!(look.endpoints.len(), usize::from(COUNT));
     }
@@ -320,7 +320,7 @@ fn a_reboot_leaves_the_rows_only() {
     };
     reboot();
     drop(web);
-    host.wait(networks.recover(|_| false)).unwrap();
+    host.wait(networks.recover(|_| false, None)).unwrap();
     for create_first in [false, true] {
         if create_first {
             assert_eq!(host.wait(networks.create(&name("front"), None, &NetworkSpec::default())).unwrap(), front);
@@ -330,7 +330,7 @@ fn a_reboot_leaves_the_rows_only() {
         assert!(tcp((HERE, 8080)).is_ok());
         inside(&web.netns, || assert_eq!(tcp((ELSEWHERE, 90)), Ok(HERE.to_string())));
         let look =
-            host.wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }])).unwrap();
+            host.wait(networks.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }], None)).unwrap();
         assert_eq!((look.firewall, look.network_faults, look.networks), (None, BTreeMap::new(), vec![front.clone()]));
         reboot();
         host.wait(networks.detach(&id(1))).unwrap();

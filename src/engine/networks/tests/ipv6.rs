@@ -145,7 +145,7 @@ fn containers_reach_and_are_reached_by_ipv6() {
         assert!(tcp((ELSEWHERE6, 90)).is_err(), "even when it makes itself a route");
         assert!(tcp((address, 80)).is_err());
     });
-    let look = host.wait(networks.observe(&[])).unwrap();
+    let look = host.wait(networks.observe(&[], None)).unwrap();
     assert_eq!((look.firewall, look.networks), (None, networks.list().unwrap()));
 
     // It gets a port back that this instance itself still has at the loopback.
@@ -179,7 +179,7 @@ fn what_ipv6_lacks_is_seen_and_put_back() {
     let pid = process.id().cast_signed();
     let started_ticks = crate::sys::process_start_ticks(pid).unwrap();
     let live = Live { id: id(1), pid, started_ticks, mac: None, inside: true };
-    let look = || host.wait(networks.observe(std::slice::from_ref(&live))).unwrap();
+    let look = || host.wait(networks.observe(std::slice::from_ref(&live), None)).unwrap();
     let whole = look();
     assert_eq!((&whole.firewall, &whole.network_faults, &whole.networks[0].faults), (&None, &BTreeMap::new(), &Vec::new()));
     let (address, gateway) = (web.address6("front"), front.subnet6.unwrap().gateway());

@@ -28,10 +28,13 @@ fn containers_find_and_reach_each_other() {
         assert_eq!(udp((web.address("front"), 80)), Ok(db.address("front").to_string()));
     });
     let look = host
-        .wait(networks.observe(&[
-            Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false },
-            Live { id: id(2), pid: 1, started_ticks: 0, mac: None, inside: false },
-        ]))
+        .wait(networks.observe(
+            &[
+                Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false },
+                Live { id: id(2), pid: 1, started_ticks: 0, mac: None, inside: false },
+            ],
+            None,
+        ))
         .unwrap();
     assert_eq!(look.networks, vec![front.clone()]);
     assert_eq!(look.firewall, None);
@@ -97,7 +100,7 @@ fn published_ports_are_reached_from_where_they_should() {
     }
     host.wait(networks.detach(&id(1))).unwrap();
     assert!(tcp((ANY, 8080)).is_err());
-    assert_eq!(host.wait(networks.observe(&[])).unwrap().firewall, None);
+    assert_eq!(host.wait(networks.observe(&[], None)).unwrap().firewall, None);
 }
 
 #[test]
@@ -177,9 +180,9 @@ fn instances_live_side_by_side() {
         assert!(tcp((HERE, 8081)).is_ok());
         assert!(lookup("web", attached[0].given.nameservers[0]).contains(&one.to_string()));
     });
-    host.wait(b.recover(|_| false)).unwrap();
+    host.wait(b.recover(|_| false, None)).unwrap();
     host.wait(b.teardown()).unwrap();
-    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }])).unwrap();
+    let look = host.wait(a.observe(&[Live { id: id(1), pid: 1, started_ticks: 0, mac: None, inside: false }], None)).unwrap();
     assert_eq!((look.firewall, look.network_faults), (None, BTreeMap::new()));
     assert!(tcp((ANY, 8080)).is_ok() && tcp((ANY, 8081)).is_err());
 }
