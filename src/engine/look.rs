@@ -26,11 +26,20 @@ impl Engine {
         self.look(|owner| stack.is_none_or(|stack| owner.stack == *stack)).await
     }
 
+    /// All containers, in the order of their creation, each with its status.
+    pub fn with_statuses(&self) -> Result<Vec<(Arc<Record>, Status)>, EngineError> {
+        let containers = &self.0.containers;
+        match self.0.vigil.get() {
+            Some(vigil) => vigil.statuses(containers.list()?, containers),
+            None => Ok(containers.with_statuses()?),
+        }
+    }
+
     /// Looks closely at those whose owners are chosen.
     async fn look(&self, chosen: impl Fn(&Owner) -> bool) -> Result<Observed, EngineError> {
         let parts = &self.0;
         let is_chosen = |record: &Record| record.owner.as_ref().is_some_and(&chosen);
-        let found = parts.containers.with_statuses()?;
+        let found = self.with_statuses()?;
         let runs: Vec<Run> = found.iter().filter_map(|(record, status)| run(record, status)).collect();
         let vigil = parts.vigil.get();
         let mut round = match vigil {

@@ -129,19 +129,20 @@ impl Engine {
         &self.0.containers
     }
 
-    /// From now on, what a close look at containers has found well is not read again until the kernel tells of a change. For a
+    /// From now on, what a look at containers has found is not read again until the kernel tells of a change. For a
     /// program that stays. To be called in an asynchronous context.
     pub fn keep_watch(&self) -> Result<(), EngineError> {
-        let vigil = Vigil::new(&self.0.networks)?;
+        let vigil = Vigil::new(&self.0.instance, &self.0.networks)?;
         // Who kept watch before goes on.
         drop(self.0.vigil.set(vigil));
         Ok(())
     }
 
-    /// Returns when something of a container that was as it was made may not be so any more. Never, where no watch is kept.
-    pub async fn disturbed(&self) -> Result<(), EngineError> {
+    /// Returns when there is a reason to look at containers again, with the reason: one has changed or ended, or something that was
+    /// as it was made may not be so any more. Never, where no watch is kept.
+    pub async fn news(&self) -> Result<&'static str, EngineError> {
         match self.0.vigil.get() {
-            Some(vigil) => vigil.disturbed().await,
+            Some(vigil) => vigil.news().await,
             None => std::future::pending().await,
         }
     }

@@ -1,5 +1,7 @@
 //! Ends: what is released when a container has exited for good, what a crash left half-made, and the end of everything.
 
+use std::collections::HashSet;
+
 use super::vigil::Vigil;
 use super::{Engine, EngineError, mounts};
 use crate::files;
@@ -33,10 +35,20 @@ impl Engine {
     /// works on at this moment is left alone. Cheap when there is nothing to do.
     pub async fn recover(&self) -> Result<(), EngineError> {
         let parts = &self.0;
-        let found = parts.containers.recover().await?;
-        for error in found.failures {
+        let vigil = parts.vigil.get();
+        let (mut alive, mut sweep) = (HashSet::new(), None);
+        if let Some(vigil) = vigil {
+            self.with_statuses()?;
+            alive = vigil.alive()?;
+            sweep = vigil.begin_sweep(&parts.containers)?;
+        }
+        let found = parts.containers.recover(&alive, vigil.is_none() || sweep.is_some()).await?;
+        for error in &found.failures {
             // The next recovery tries again; what works now must not wait for it.
             tracing::warn!(%error, "recover");
+        }
+        if let Some((vigil, sweep)) = vigil.zip(sweep).filter(|_| found.is_clean) {
+            vigil.end_sweep(sweep)?;
         }
         for id in &found.unsettled {
             self.remove(id, true).await?;
@@ -44,7 +56,9 @@ impl Engine {
         let containers = parts.containers.clone();
         // A container in the middle of its start is held, or has a monitor already, before it runs. In this order: its lock
         // is let go only when it has a monitor. What cannot be told is kept, for the next recovery to ask again.
-        let keeps = move |id: &ContainerId| containers.is_held(id).unwrap_or(true) || containers.has_monitor(id).unwrap_or(true);
+        let keeps = move |id: &ContainerId| {
+            alive.contains(id) || containers.is_held(id).unwrap_or(true) || containers.has_monitor(id).unwrap_or(true)
+        };
         let links = parts.vigil.get().map(Vigil::host).transpose()?.flatten();
         parts.networks.recover(keeps, links).await?;
         parts.volumes.recover()?;

@@ -6,13 +6,17 @@
 //! watches) does not count as well. And since no such list of notifications was ever complete, each container is read anew
 //! from time to time.
 
+mod comings;
 mod facts;
 mod folders;
+mod lives;
+mod monitors;
+mod remains;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -20,25 +24,35 @@ use tokio::sync::Notify;
 pub(super) use facts::Run;
 use facts::{Facts, Token};
 use folders::Folders;
+use lives::{Learned, Lives};
+use remains::Remains;
+pub(super) use remains::Sweep;
 
 use super::EngineError;
 use super::closely::is_seen_inside;
 use super::containers::{Containers, Record};
+use super::monitor::Status;
 use super::networks::{Known, Networks, Seen, Told, Word};
 use crate::files::FileError;
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Instance};
 use crate::sys::async_fd;
+
+/// What containers do within this time is one change.
+const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// What is known of containers that run, and by what it is known to have stayed so.
 pub(super) struct Vigil {
     state: Mutex<State>,
-    /// Something that was well may not be so any more.
-    disturbed: Notify,
+    /// There is news.
+    told: Notify,
     /// The kernel has something to tell.
     wakes: Vec<AsyncFd<OwnedFd>>,
 }
 
 struct State {
+    lives: Lives,
+    remains: Remains,
+    news: News,
     folders: Folders,
     /// `None` where the kernel does not tell of all networks.
     word: Option<Word>,
@@ -59,6 +73,17 @@ struct State {
 struct Changes {
     host: u64,
     filter: u64,
+}
+
+/// Why somebody should look, and has not been told yet.
+#[derive(Debug, Default)]
+struct News {
+    /// Something that was well may not be so any more.
+    disturbed: bool,
+    /// A monitor has ended.
+    ended: bool,
+    /// Since when containers have changed.
+    changed: Option<Instant>,
 }
 
 /// What one look need not read, and what it is to find out.
@@ -86,14 +111,17 @@ impl Round {
 
 impl Vigil {
     /// To be called in an asynchronous context.
-    pub(super) fn new(networks: &Networks) -> Result<Self, EngineError> {
-        let (folders, word) = (Folders::new()?, networks.word()?);
+    pub(super) fn new(instance: &Instance, networks: &Networks) -> Result<Self, EngineError> {
+        let (folders, word, lives) = (Folders::new()?, networks.word()?, Lives::new(instance)?);
         let mut wakes = Vec::new();
-        for fd in std::iter::once(folders.as_fd()).chain(word.iter().flat_map(Word::wakes)) {
+        for fd in lives.wakes().into_iter().chain([folders.as_fd()]).chain(word.iter().flat_map(Word::wakes)) {
             let wake = fd.try_clone_to_owned().and_then(async_fd::readable);
             wakes.push(wake.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?);
         }
         let state = State {
+            lives,
+            remains: Remains::new()?,
+            news: News::default(),
             folders,
             word,
             limits: Facts::default(),
@@ -103,7 +131,47 @@ impl Vigil {
             changes: Changes::default(),
             seen: None,
         };
-        Ok(Self { state: Mutex::new(state), disturbed: Notify::new(), wakes })
+        Ok(Self { state: Mutex::new(state), told: Notify::new(), wakes })
+    }
+
+    /// All of these containers with their statuses, of which only those are read that are not known.
+    pub(super) fn statuses(
+        &self,
+        records: Vec<Arc<Record>>,
+        containers: &Containers,
+    ) -> Result<Vec<(Arc<Record>, Status)>, EngineError> {
+        let begun = self.take()?.lives.begin(&records);
+        let mut all = Vec::with_capacity(records.len());
+        for (record, begun) in records.into_iter().zip(begun) {
+            all.push(match begun {
+                Ok(status) => (record, status, None),
+                Err(attempt) => {
+                    let status = containers.status(&record.id)?;
+                    let learned = Learned { attempt, still: containers.is_held_still(&record.id) };
+                    (record, status, Some(learned))
+                }
+            });
+        }
+        let mut state = self.take()?;
+        state.lives.end(&all)?;
+        // A monitor that ended meanwhile is told of by nothing else.
+        self.hear(&mut state)?;
+        Ok(all.into_iter().map(|(record, status, _)| (record, status)).collect())
+    }
+
+    /// Those of which it is known that they are alive, have a monitor, and stand still for nobody.
+    pub(super) fn alive(&self) -> Result<HashSet<ContainerId>, EngineError> {
+        Ok(self.take()?.lives.known().cloned().collect())
+    }
+
+    /// Before what a crash left of containers is looked for. `None` when there is nothing.
+    pub(super) fn begin_sweep(&self, containers: &Containers) -> Result<Option<Sweep>, EngineError> {
+        Ok(self.take()?.remains.begin(containers.folders_of_remains()?)?)
+    }
+
+    /// When it was, and nothing was found.
+    pub(super) fn end_sweep(&self, sweep: Sweep) -> Result<(), EngineError> {
+        Ok(self.take()?.remains.end(sweep)?)
     }
 
     /// Before a look at those that are chosen of all containers that run.
@@ -181,7 +249,8 @@ impl Vigil {
         }
         // What was told of it before was not understood: so it is looked at once more.
         if learned {
-            self.disturbed.notify_one();
+            state.news.disturbed = true;
+            self.told.notify_one();
         }
         Ok(())
     }
@@ -193,34 +262,62 @@ impl Vigil {
         Ok(same.map(|(seen, _)| Arc::clone(seen)))
     }
 
-    /// Returns when something that was well may not be so any more. When it is given up before, the next call tells of it.
-    pub(super) async fn disturbed(&self) -> Result<(), EngineError> {
+    /// Returns when there is a reason to look, with the reason. When it is given up before, the next call tells of it.
+    pub(super) async fn news(&self) -> Result<&'static str, EngineError> {
         loop {
+            let settles = {
+                let mut state = self.take()?;
+                if std::mem::take(&mut state.news.ended) {
+                    return Ok("a monitor has ended");
+                }
+                if std::mem::take(&mut state.news.disturbed) {
+                    return Ok("a container may have drifted");
+                }
+                let settles = state.news.changed.map(|since| since + DEBOUNCE);
+                if settles.is_some_and(|at| at <= Instant::now()) {
+                    state.news.changed = None;
+                    return Ok("a container has changed");
+                }
+                settles
+            };
+            let settled = async {
+                match settles {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             let ready = futures_util::future::select_all(self.wakes.iter().map(|wake| Box::pin(wake.readable())));
             tokio::select! {
-                () = self.disturbed.notified() => return Ok(()),
+                () = settled => {}
+                () = self.told.notified() => {}
                 (ready, ..) = ready => {
-                    let mut ready = ready.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?;
-                    // Who was disturbed is told by the notification.
-                    drop(self.take()?);
-                    ready.clear_ready();
+                    // What there is is taken from here on; what comes meanwhile makes it ready again.
+                    ready.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?.clear_ready();
                 }
             }
         }
     }
 
-    /// Takes what the kernel has told.
+    /// What is known, after all that the kernel has told was taken.
     fn take(&self) -> Result<MutexGuard<'_, State>, EngineError> {
         // What a thread that panicked has left may be half: nothing of it counts.
         let mut state = self.state.lock().unwrap_or_else(|poisoned| {
             self.state.clear_poison();
             let mut state = PoisonError::into_inner(poisoned);
+            state.lives.forget_all();
             state.limits.forget_all();
             state.insides.forget_all();
             state.seen = None;
             state
         });
-        let State { folders, word, limits, insides, numbers, changes, .. } = &mut *state;
+        self.hear(&mut state)?;
+        Ok(state)
+    }
+
+    /// Takes what the kernel has told.
+    fn hear(&self, state: &mut State) -> Result<(), EngineError> {
+        let State { lives, folders, word, limits, insides, numbers, changes, news, .. } = state;
+        let lives::Told { changed, ended } = lives.take()?;
         let mut disturbed = false;
         match folders.take()? {
             Some(touched) => touched.iter().for_each(|id| disturbed |= limits.forget(id)),
@@ -238,9 +335,14 @@ impl Vigil {
         }
         changes.host += u64::from(told.host);
         changes.filter += u64::from(told.filter);
-        if disturbed {
-            self.disturbed.notify_one();
+        news.disturbed |= disturbed;
+        news.ended |= ended;
+        if changed {
+            news.changed.get_or_insert_with(Instant::now);
         }
-        Ok(state)
+        if disturbed || ended || changed {
+            self.told.notify_one();
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A plan in the making: what is compared, the steps so far, and which needs which. Knows no rules; those are the passes'.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -36,7 +36,12 @@ pub(super) struct Draft<'a> {
     containers: HashMap<&'a Name, &'a Container>,
     graph: DiGraph<Draught, Edge>,
     index: HashMap<(Kind, String, Action), NodeIndex>,
+    /// What is done to anything of a kind.
+    verbs: HashSet<(Kind, Action)>,
 }
+
+/// A step that may be in the plan or not: what is done, and to what, by its name in the engine.
+type Key<'k> = (Kind, &'k dyn ToString, Action);
 
 /// Why a step comes after another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +103,21 @@ impl<'a> Draft<'a> {
             containers: observed.containers.iter().map(|container| (&container.name, container)).collect(),
             graph: DiGraph::new(),
             index: HashMap::new(),
+            verbs: HashSet::new(),
         }
+    }
+
+    fn node(&self, (kind, target, action): Key<'_>) -> Option<NodeIndex> {
+        // Most steps that the rules speak of are not there, and to spell the names takes most of a plan's time.
+        if !self.verbs.contains(&(kind, action)) {
+            return None;
+        }
+        self.index.get(&(kind, target.to_string(), action)).copied()
+    }
+
+    /// Both, where they are there and are two.
+    fn nodes(&self, step: Key<'_>, other: Key<'_>) -> Option<(NodeIndex, NodeIndex)> {
+        self.node(step).zip(self.node(other)).filter(|(step, other)| step != other)
     }
 
     /// Whether the stack owns what has this owner.
@@ -150,55 +169,42 @@ impl<'a> Draft<'a> {
         }
         let container = container.map(|container| container.id.clone());
         let node = self.graph.add_node(Draught { action, resource, target, container, causes, spared_if: None });
+        self.verbs.insert((key.0, action));
         self.index.insert(key, node);
     }
 
     /// Says when a step that is there turns out to be needless; `None` that it never does.
     pub(super) fn spare(&mut self, target: &Name, action: Action, spared_if: Option<SparedIf>) {
-        if let Some(known) = self.index.get(&(Kind::Container, target.to_string(), action)) {
-            self.graph[*known].spared_if = spared_if;
+        if let Some(known) = self.node((Kind::Container, target, action)) {
+            self.graph[known].spared_if = spared_if;
         }
     }
 
     /// When a step turns out to be needless, if ever.
-    pub(super) fn spared(&self, target: &impl ToString, action: Action) -> Option<SparedIf> {
-        self.graph[*self.index.get(&(Kind::Container, target.to_string(), action))?].spared_if.clone()
+    pub(super) fn spared(&self, target: &dyn ToString, action: Action) -> Option<SparedIf> {
+        self.graph[self.node((Kind::Container, target, action))?].spared_if.clone()
     }
 
     /// Why a step is there; nothing of one that is not.
     pub(super) fn causes(&self, target: &Name, action: Action) -> &[Cause] {
-        let known = self.index.get(&(Kind::Container, target.to_string(), action));
-        known.map_or(&[], |node| self.graph[*node].causes.as_slice())
+        let known = self.node((Kind::Container, target, action));
+        known.map_or(&[], |node| self.graph[node].causes.as_slice())
     }
 
-    pub(super) fn has(&self, kind: Kind, target: &impl ToString, action: Action) -> bool {
-        self.index.contains_key(&(kind, target.to_string(), action))
+    pub(super) fn has(&self, kind: Kind, target: &dyn ToString, action: Action) -> bool {
+        self.node((kind, target, action)).is_some()
     }
 
     /// Where both steps are in the plan, the first needs the second.
-    pub(super) fn need(
-        &mut self,
-        (kind, target, action): (Kind, &dyn ToString, Action),
-        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
-    ) {
-        let step = self.index.get(&(kind, target.to_string(), action));
-        let other = self.index.get(&(other_kind, other_target.to_string(), other_action));
-        if let (Some(step), Some(other)) = (step, other)
-            && step != other
-        {
-            self.graph.update_edge(*other, *step, Edge::Need);
+    pub(super) fn need(&mut self, step: Key<'_>, other: Key<'_>) {
+        if let Some((step, other)) = self.nodes(step, other) {
+            self.graph.update_edge(other, step, Edge::Need);
         }
     }
 
     /// As [`need`](Self::need), unless the second needs the first already.
-    pub(super) fn need_if_free(
-        &mut self,
-        (kind, target, action): (Kind, &dyn ToString, Action),
-        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
-    ) {
-        let step = self.index.get(&(kind, target.to_string(), action)).copied();
-        let other = self.index.get(&(other_kind, other_target.to_string(), other_action)).copied();
-        if let (Some(step), Some(other)) = (step, other)
+    pub(super) fn need_if_free(&mut self, step: Key<'_>, other: Key<'_>) {
+        if let Some((step, other)) = self.nodes(step, other)
             && !petgraph::algo::has_path_connecting(&self.graph, step, other, None)
         {
             self.graph.update_edge(other, step, Edge::Need);
@@ -206,14 +212,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Where both steps are in the plan, the first comes after the second has ended, unless the second needs the first.
-    pub(super) fn after_if_free(
-        &mut self,
-        (kind, target, action): (Kind, &dyn ToString, Action),
-        (other_kind, other_target, other_action): (Kind, &dyn ToString, Action),
-    ) {
-        let step = self.index.get(&(kind, target.to_string(), action)).copied();
-        let other = self.index.get(&(other_kind, other_target.to_string(), other_action)).copied();
-        if let (Some(step), Some(other)) = (step, other)
+    pub(super) fn after_if_free(&mut self, step: Key<'_>, other: Key<'_>) {
+        if let Some((step, other)) = self.nodes(step, other)
             && !self.graph.contains_edge(other, step)
             && !petgraph::algo::has_path_connecting(&self.graph, step, other, None)
         {
@@ -224,7 +224,8 @@ impl<'a> Draft<'a> {
     /// The steps in an order in which each comes after all that it needs: among those that could be next, what prepares
     /// comes before what disturbs, and names decide between equals.
     pub(super) fn finish(self) -> Result<Plan, PlanError> {
-        let (base, mut parts) = self.base();
+        // Where there is nothing to do, there is nothing that could be done otherwise later.
+        let (base, parts) = if self.graph.node_count() == 0 { (Digest::of(b""), BTreeMap::new()) } else { self.base() };
         let Self { desired, observed, graph, mut obstacles, called, stakes, .. } = self;
         let mut missing: Vec<usize> =
             graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
@@ -277,10 +278,6 @@ impl<'a> Draft<'a> {
         }
         if !obstacles.is_empty() {
             return Err(PlanError { obstacles });
-        }
-        if steps.is_empty() {
-            // There is nothing that could be done otherwise later.
-            parts.clear();
         }
         let changing: BTreeSet<&Resource> = steps.iter().map(|step| &step.resource).collect();
         let kinds = [

@@ -9,7 +9,8 @@ const MOST: usize = 12;
 
 /// Sentences about all that differs. Empty when both plans are the same.
 pub fn moved(before: &Plan, now: &Plan) -> Vec<String> {
-    if before.base == now.base && before.steps == now.steps {
+    // Where nothing was to be done and nothing is, there is nothing to agree on.
+    if before.steps == now.steps && (before.base == now.base || now.steps.is_empty()) {
         return Vec::new();
     }
     let mut all = parts(&before.parts, &now.parts);

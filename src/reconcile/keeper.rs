@@ -11,8 +11,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::comings::Comings;
-use super::monitors::Monitors;
 use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
@@ -86,37 +84,22 @@ impl Keeper {
 
     /// Runs until told to stop; applies that are under way then come to their end.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), KeeperError> {
-        let containers = self.reconciler.engine().instance().run_dir().join("containers");
-        crate::files::create_dirs(&containers, 0o700).map_err(EngineError::from)?;
-        let mut comings = Comings::new(containers).map_err(EngineError::from)?;
         let mut network_changes = Box::pin(self.reconciler.engine().networks().watch().map_err(EngineError::from)?);
         for (index, source) in self.sources.iter().enumerate() {
             forward(source.wakes.changes(), self.sender.clone(), index);
         }
         let engine = self.reconciler.engine().clone();
-        let mut monitors = Monitors::new().map_err(EngineError::from)?;
         let mut in_flight = 0usize;
         self.wake_all();
-        self.look_at_monitors(&mut monitors);
+        self.look_for_orphans();
         loop {
             let next = self.schedule.next().into_iter().chain(self.orphans.next()).min();
             let next = next.unwrap_or_else(|| Instant::now() + super::schedule::FULL_LOOK);
             let wake = tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(next.into()) => None,
-                ended = monitors.ended() => {
-                    ended.map_err(EngineError::from)?;
-                    Some(Wake::Host("a monitor has ended"))
-                }
-                changed = comings.changed() => {
-                    changed.map_err(EngineError::from)?;
-                    Some(Wake::Host("a container has changed"))
-                }
+                news = engine.news() => Some(Wake::Host(news?)),
                 Some(()) = network_changes.next() => Some(Wake::Host("a network has changed")),
-                disturbed = engine.disturbed() => {
-                    disturbed?;
-                    Some(Wake::Host("a container may have drifted"))
-                }
                 Some(wake) = self.inbox.recv() => Some(wake),
             };
             match wake {
@@ -124,7 +107,7 @@ impl Keeper {
                 Some(Wake::Host(why)) => {
                     debug!(why, "looks again");
                     self.wake_all();
-                    self.look_at_monitors(&mut monitors);
+                    self.look_for_orphans();
                 }
                 Some(Wake::Source(index)) => {
                     if let Some(source) = self.sources.get(index) {
@@ -134,12 +117,12 @@ impl Keeper {
                 Some(Wake::Finished(name, verdict)) => {
                     in_flight -= 1;
                     self.schedule.finished(&name, verdict, Instant::now());
-                    self.look_at_monitors(&mut monitors);
+                    self.look_for_orphans();
                 }
                 Some(Wake::SeenTo(id, seen_to)) => {
                     in_flight -= 1;
                     self.orphans.finished(id, seen_to, Instant::now());
-                    self.look_at_monitors(&mut monitors);
+                    self.look_for_orphans();
                 }
             }
             for id in self.orphans.take_due(Instant::now()) {
@@ -198,16 +181,11 @@ impl Keeper {
         });
     }
 
-    /// Finds those that have been killed, and watches the others.
-    fn look_at_monitors(&mut self, monitors: &mut Monitors) {
-        let mut look = || -> Result<(), EngineError> {
-            let all = self.reconciler.engine().containers().with_statuses()?;
-            monitors.watch(&all)?;
-            self.orphans.look(&all, Instant::now());
-            Ok(())
-        };
-        if let Err(error) = look() {
-            error!(%error, "look for containers that have lost their monitor");
+    /// Finds those of no stack that have lost their monitor.
+    fn look_for_orphans(&mut self) {
+        match self.reconciler.engine().with_statuses() {
+            Ok(all) => self.orphans.look(&all, Instant::now()),
+            Err(error) => error!(%error, "look for containers that have lost their monitor"),
         }
     }
 

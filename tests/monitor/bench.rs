@@ -1,6 +1,6 @@
 //! An instance to test with, and looks at the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oci_spec::image::ImageConfiguration;
-use setpoint::engine::containers::{Containers, ExecSpec, NewContainer, StartWith};
+use setpoint::engine::containers::{Containers, ExecSpec, NewContainer, Recovered, StartWith};
 use setpoint::engine::monitor::logs::{LogLine, LogQuery};
 use setpoint::engine::runtime::cgroups;
 use setpoint::engine::state::Db;
@@ -69,6 +69,11 @@ impl Bench {
         let mut new = NewContainer { name, owner: None, spec, image_digest: Digest::of(b""), auto_remove: false };
         change(&mut new);
         self.containers.create(new).await.unwrap()
+    }
+
+    /// As a process does that knows of nothing.
+    pub(crate) async fn recover(&self) -> Recovered {
+        self.containers.recover(&HashSet::new(), true).await.unwrap()
     }
 
     pub(crate) fn with(&self) -> StartWith {

@@ -20,7 +20,7 @@ async fn a_killed_monitor_takes_its_container_along() {
     until("the state", || bench.containers.state(&id).unwrap() == ContainerState::Lost).await;
     let error = bench.containers.wait(&id, false).await.unwrap_err();
     assert!(matches!(error, ContainersError::Lost { .. }), "{error}");
-    let found = bench.containers.recover().await.unwrap();
+    let found = bench.recover().await;
     assert_eq!((found.lost, found.failures.len()), (vec![id.clone()], 0));
     assert_eq!(cgroups::list(&bench.instance.cgroup_parent()).unwrap().len(), 0);
     bench.start(&id).await;
@@ -104,7 +104,7 @@ async fn killed_commands_leave_nothing() {
     }
     // What a monitor was about to start, it starts.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let found = bench.containers.recover().await.unwrap();
+    let found = bench.recover().await;
     assert!(found.failures.is_empty() && found.lost.is_empty() && found.unsettled.is_empty(), "{found:?}");
     let mut alive = 0;
     for record in bench.containers.list().unwrap() {
@@ -147,7 +147,7 @@ async fn recovery_finishes_and_sweeps() {
     let cgroup = cgroups::CgroupPath { parent: bench.instance.cgroup_parent(), name: stray.clone() };
     cgroups::Cgroup::create(&cgroup).unwrap();
 
-    let found = bench.containers.recover().await.unwrap();
+    let found = bench.recover().await;
     assert!(found.failures.is_empty(), "{:?}", found.failures);
     let mut removed = found.removed;
     removed.sort();
@@ -159,7 +159,7 @@ async fn recovery_finishes_and_sweeps() {
     assert!(bench.containers.state(&running).unwrap().is_running() && bench.containers.get(&kept).is_ok());
     assert!(bench.instance.container_dir(&busy).exists());
     drop(held);
-    assert_eq!(bench.containers.recover().await.unwrap().removed, [busy.to_string()]);
+    assert_eq!(bench.recover().await.removed, [busy.to_string()]);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ impl Containers {
     }
 
     /// Whether somebody has made it stand still for a moment, and has not let it go on yet.
-    pub(super) fn is_held_still(&self, id: &ContainerId) -> bool {
+    pub fn is_held_still(&self, id: &ContainerId) -> bool {
         self.instance.container_run_dir(id).join(MARKER).exists()
     }
 

@@ -1,8 +1,8 @@
 //! What a crash or a power cut left half-made is finished or undone. What a living process is at work on is left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::records::Phase;
 use super::{Containers, ContainersError};
@@ -24,20 +24,24 @@ pub struct Recovered {
     pub unsettled: Vec<ContainerId>,
     /// What could not be cleared away. The next recovery tries again.
     pub failures: Vec<ContainersError>,
+    /// Whatever bears the name of a container belongs to one.
+    pub is_clean: bool,
 }
 
 impl Containers {
-    /// Finishes and undoes what was left half-made, as far as nobody is at work on it.
-    pub async fn recover(&self) -> Result<Recovered, ContainersError> {
-        let mut found = Recovered::default();
+    /// Finishes and undoes what was left half-made, as far as nobody is at work on it. Nothing is of those that are known to be `alive`;
+    /// and what belongs to no container is looked for only when `sweeps`.
+    pub async fn recover(&self, alive: &HashSet<ContainerId>, sweeps: bool) -> Result<Recovered, ContainersError> {
+        let mut found = Recovered { is_clean: sweeps, ..Recovered::default() };
         // Folders before rows: a folder comes after its row and goes before it, so one without a row now is nobody's.
-        let remains = self.remains()?;
-        let cgroups = self.cgroups()?;
+        let remains = if sweeps { self.remains()? } else { BTreeSet::new() };
         let rows: BTreeMap<_, _> = self.phases()?.into_iter().collect();
+        let mut cgroups = None;
         for (id, phase) in &rows {
             let result = match phase {
                 Phase::Creating | Phase::Removing => self.undo(id, *phase, &mut found).await,
-                Phase::Ready => self.inspect(id, cgroups.contains(id.as_str()), &mut found),
+                Phase::Ready if alive.contains(id) => Ok(()),
+                Phase::Ready => self.inspect(id, &mut cgroups, &mut found),
             };
             found.failures.extend(result.err());
         }
@@ -45,6 +49,7 @@ impl Containers {
             let result = self.sweep(&name, &rows, &mut found).await;
             found.failures.extend(result.err());
         }
+        found.is_clean &= found.failures.is_empty();
         Ok(found)
     }
 
@@ -58,7 +63,13 @@ impl Containers {
         Ok(())
     }
 
-    fn inspect(&self, id: &ContainerId, has_cgroup: bool, found: &mut Recovered) -> Result<(), ContainersError> {
+    /// All cgroups are listed when the first is asked for.
+    fn inspect(
+        &self,
+        id: &ContainerId,
+        cgroups: &mut Option<BTreeSet<String>>,
+        found: &mut Recovered,
+    ) -> Result<(), ContainersError> {
         // One that runs, and has a monitor that says so, has left nothing behind.
         if matches!(self.state(id)?, ContainerState::Running { .. }) && !self.is_held_still(id) {
             return Ok(());
@@ -70,7 +81,11 @@ impl Containers {
         if !Job::withdraw(&self.instance.container_run_dir(id))? {
             return Ok(());
         }
-        if has_cgroup || cgroups::is_absent() || self.is_elsewhere(id)? {
+        let cgroups = match cgroups {
+            Some(cgroups) => cgroups,
+            None => cgroups.insert(self.cgroups()?),
+        };
+        if cgroups.contains(id.as_str()) || cgroups::is_absent() || self.is_elsewhere(id)? {
             self.clear_cgroup(id)?;
         }
         match self.state(id)? {
@@ -82,6 +97,16 @@ impl Containers {
             | ContainerState::Restarting { .. } => {}
         }
         Ok(())
+    }
+
+    /// The folders that [`Self::recover`] looks through for what belongs to no container, whether or not they are there.
+    pub fn folders_of_remains(&self) -> Result<Vec<PathBuf>, ContainersError> {
+        let mut folders =
+            vec![self.instance.state_dir().join("containers"), self.instance.run_dir().join("containers"), self.locks_dir()];
+        for home in self.homes()? {
+            folders.extend(cgroups::folders(&home)?);
+        }
+        Ok(folders)
     }
 
     /// Names of folders, cgroups and locks: a container's id, or the beginning of one.
@@ -110,6 +135,7 @@ impl Containers {
         }
         // A run-time folder has only the beginning of an id, and all that is done here with the rest is to name paths.
         let Ok(id) = format!("{name:0<64}").parse::<ContainerId>() else { return Ok(()) };
+        found.is_clean = false;
         let Some(held) = self.try_hold(&id)? else { return Ok(()) };
         if monitor::has_monitor(&self.instance, &id)? || self.phase(&id)?.is_some() {
             return Ok(());

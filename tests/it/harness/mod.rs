@@ -34,7 +34,8 @@ pub(crate) struct Host {
     pub(crate) dir: PathBuf,
     /// Who types the commands; root unless there is one.
     pub(crate) user: Option<User>,
-    _root: tempfile::TempDir,
+    /// There until the end.
+    root: Option<tempfile::TempDir>,
 }
 
 impl Host {
@@ -53,13 +54,13 @@ impl Host {
         let dir = root.path().join("w");
         fs::create_dir(&dir).unwrap();
         let instance = Instance::new(root.path().join("s"), root.path().join("r"), None);
-        Self { instance, dir, user: None, _root: root }
+        Self { instance, dir, user: None, root: Some(root) }
     }
 
     /// As [`Host::new`], where all commands are typed by an ordinary user, whose instance is at the usual places.
     pub(crate) fn of_user() -> Self {
         let mut host = Self::new();
-        let user = User::new(host._root.path());
+        let user = User::new(host.root.as_ref().unwrap().path());
         host.instance = Instance::new(user.home.join(".local/share/setpoint"), user.runtime.join("setpoint"), None);
         host.user = Some(user);
         host
@@ -187,6 +188,12 @@ impl Drop for Host {
             leftovers::end(&self.instance);
             let report = format!("left behind by {}:\n  {}\nreset said: {reset}", self.dir.display(), left.join("\n  "));
             if std::thread::panicking() { eprintln!("{report}") } else { panic!("{report}") }
+        }
+        drop(self.user.take());
+        if let Some(Err(error)) = self.root.take().map(tempfile::TempDir::close)
+            && !std::thread::panicking()
+        {
+            panic!("the test's folder stays: {error}");
         }
     }
 }

@@ -64,6 +64,16 @@ impl User {
     }
 }
 
+impl Drop for User {
+    fn drop(&mut self) {
+        // A folder with something mounted in it could not be removed.
+        let unmounted = nix::mount::umount2(&self.program, nix::mount::MntFlags::MNT_DETACH);
+        if !std::thread::panicking() {
+            unmounted.expect("unmount the user's program");
+        }
+    }
+}
+
 fn mount(from: &Path, to: &Path) {
     tool("mount", &["--bind", from.to_str().unwrap(), to.to_str().unwrap()]);
 }

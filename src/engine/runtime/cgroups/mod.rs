@@ -389,6 +389,12 @@ pub fn list(parent: &str) -> Result<BTreeSet<String>, CgroupError> {
     Ok(names)
 }
 
+/// The folders in which [`list`] looks, whether or not they are there.
+pub fn folders(parent: &str) -> Result<Vec<PathBuf>, CgroupError> {
+    checked_path(parent)?;
+    Ok(Layout::of_host().all_parents(parent))
+}
+
 /// Whether there is such a parent, be it that somebody else has made it.
 pub fn has_parent(parent: &str) -> Result<bool, CgroupError> {
     checked_path(parent)?;
