@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -102,7 +103,7 @@ pub struct Container {
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
     /// What it was created from.
-    pub spec: ContainerSpec,
+    pub spec: Arc<ContainerSpec>,
     /// The digest of the image's manifest that it was created from.
     pub image_digest: Digest,
     pub state: ContainerState,

@@ -20,7 +20,7 @@ impl Engine {
             return Err(EngineError::RemovedAtItsEnd { name: record.name });
         }
         let image = self.0.images.rootfs(record.image_digest)?.config;
-        let mut spec = record.spec.clone();
+        let mut spec = ContainerSpec::clone(&record.spec);
         let mut all = Vec::new();
         for mount in mounts::effective(&self.0, &record, &image)? {
             match &mount {

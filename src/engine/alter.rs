@@ -23,7 +23,7 @@ impl Engine {
         let parts = &self.0;
         let held = parts.containers.hold(id).await?;
         let old = parts.containers.get(id)?;
-        let new = Record { spec, ..old.clone() };
+        let new = Record { spec: std::sync::Arc::new(spec), ..old.clone() };
         if parts.containers.runs(&held).await? {
             if strictest(&old.spec, &new.spec) > Change::Reload {
                 return Err(EngineError::TakesRestart { name: old.name });

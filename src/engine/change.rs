@@ -49,7 +49,7 @@ impl Engine {
         if record.auto_remove && change.restart.is_some_and(|restart| restart != RestartPolicy::No) {
             return Err(EngineError::RemovedAndRestarted { name: record.name });
         }
-        let now = record.spec.limits;
+        let now = record.spec.limits.clone();
         let limits = ResourceLimits {
             memory: change.memory.unwrap_or(now.memory),
             cpus: change.cpus.unwrap_or(now.cpus),

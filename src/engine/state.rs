@@ -5,7 +5,7 @@
 //! transactions back (`synchronous=NORMAL`), so whoever needs content on the disk first syncs it first.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -29,6 +29,49 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct Db {
     connection: Mutex<Connection>,
+}
+
+/// How many rows this process has changed, and a number that is another one when somebody else has changed any: as long as both are
+/// the same, so is all that is in the database. Source: `PRAGMA data_version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    own: u64,
+    others: i64,
+}
+
+impl Stamp {
+    /// Of what this transaction sees.
+    pub fn of(t: &Transaction<'_>) -> rusqlite::Result<Self> {
+        let others = t.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        Ok(Self { own: t.total_changes(), others })
+    }
+}
+
+/// What was made of rows when they were read last, of one database. Who keeps the host reads the same again and again.
+#[derive(Debug)]
+pub struct Reading<T>(Mutex<Option<(Stamp, Arc<T>)>>);
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Reading<T> {
+    /// What `read` gives. As long as nothing in the database has changed, it is the very same value as the last time.
+    pub fn get(&self, db: &Db, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<Arc<T>, StateError> {
+        // What a thread that panicked has left is whole: it is only ever exchanged.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        db.read(|t| {
+            let stamp = Stamp::of(t)?;
+            if let Some((_, value)) = known.as_ref().filter(|(before, _)| *before == stamp) {
+                return Ok(Arc::clone(value));
+            }
+            let value = Arc::new(read(t)?);
+            *known = Some((stamp, Arc::clone(&value)));
+            Ok(value)
+        })
+    }
 }
 
 /// How long a writer waits for another process's transaction.
@@ -127,6 +170,33 @@ mod tests {
         assert_eq!(count, 1);
         one.write(|t| t.pragma_update(None, "user_version", 99)).unwrap();
         assert!(matches!(Db::open(folder.path()), Err(StateError::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn what_was_read_holds_until_anybody_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, others) = (Db::open(folder.path()).unwrap(), Db::open(folder.path()).unwrap());
+        let reading = Reading::default();
+        let count = || {
+            let read = |t: &Transaction<'_>| t.query_row("SELECT count(*) FROM configs", [], |r| r.get::<_, i64>(0));
+            reading.get(&own, read).unwrap()
+        };
+        let insert = |db: &Db, digest: &str| {
+            db.write(|t| t.execute("INSERT OR IGNORE INTO configs (digest, content) VALUES (?1, x'00')", [digest])).unwrap();
+        };
+        let mut before = count();
+        assert_eq!(*before, 0);
+        for (db, digest, expected) in [(&own, "a", 1), (&others, "b", 2), (&own, "c", 3), (&others, "d", 4)] {
+            assert!(Arc::ptr_eq(&before, &count()));
+            insert(db, digest);
+            before = count();
+            assert_eq!(*before, expected);
+            // What changes nothing is no change.
+            insert(&own, digest);
+            assert!(Arc::ptr_eq(&before, &count()));
+        }
+        others.write(|t| t.execute("DELETE FROM configs", [])).unwrap();
+        assert_eq!(*count(), 0);
     }
 
     /// What networks had before they had IPv6 is theirs afterwards.

@@ -1,6 +1,8 @@
 //! A new container takes the place of one that runs: its name, the names that others know it by, and its published ports. From one
 //! moment to the next, so that nobody asks in between; the old one runs on, for whom it has at work, until it is stopped.
 
+use std::sync::Arc;
+
 use super::containers::{ContainersError, Record, exchange_names};
 use super::networks::HandOver;
 use super::{Engine, EngineError, start};
@@ -30,7 +32,7 @@ impl Engine {
             // Somebody may have removed it meanwhile.
             old => old.map(|old| Record { name: record.name.clone(), ..Record::clone(&old) }),
         };
-        let new = Record { name: name.clone(), spec, ..record.clone() };
+        let new = Record { name: name.clone(), spec: Arc::new(spec), ..record.clone() };
         let image = parts.images.rootfs(new.image_digest)?.config;
         let hand_over = HandOver {
             from: left.as_ref().map(|left| left.id.clone()),

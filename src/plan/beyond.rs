@@ -157,7 +157,7 @@ fn needs(draft: &Draft<'_>, at: &Elsewhere) -> BTreeSet<Elsewhere> {
     let spec = if at.stack == draft.desired.stack {
         draft.desired.containers.get(&at.name).map(|placed| &placed.spec)
     } else {
-        find(&draft.observed.containers, at).map(|one| &one.spec)
+        find(&draft.observed.containers, at).map(|one| &*one.spec)
     };
     let Some(spec) = spec else { return BTreeSet::new() };
     let beside = spec.depends_on.keys().map(|name| Elsewhere { stack: at.stack.clone(), name: name.clone() });

@@ -55,8 +55,8 @@ pub(super) fn may_start_first(draft: &Draft<'_>, name: &Name, old: &Container) -
     }
     // Somebody else of the stack gives way to it, or waits for what it gives up: in a circle, where it stays until its place is taken.
     let (wanted, given_up) = (fixed(spec), fixed(&old.spec));
-    let there = draft.mine.iter().filter(|(other, _)| **other != name).map(|(_, other)| &other.spec);
-    let there = there.chain(draft.strays.iter().map(|stray| &stray.spec));
+    let there = draft.mine.iter().filter(|(other, _)| **other != name).map(|(_, other)| &*other.spec);
+    let there = there.chain(draft.strays.iter().map(|stray| &*stray.spec));
     let to_come = draft.desired.containers.iter().filter(|(other, _)| *other != name).map(|(_, other)| &other.spec);
     if there.map(fixed).any(|other| !other.is_disjoint(&wanted)) || to_come.map(fixed).any(|other| !other.is_disjoint(&given_up))
     {

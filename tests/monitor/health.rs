@@ -1,5 +1,7 @@
 //! Health checks by the monitor.
 
+use std::sync::Arc;
+
 use setpoint::engine::containers::Beside;
 use setpoint::model::ContainerId;
 use setpoint::model::spec::{Healthcheck, OnUnhealthy, Probe, Startup};
@@ -140,7 +142,7 @@ async fn checks_change_while_the_container_runs() {
         let held = bench.containers.hold(&id).await.unwrap();
         let old = bench.containers.get(&id).unwrap();
         let mut new = old.clone();
-        new.spec.healthcheck.clone_from(&check);
+        Arc::make_mut(&mut new.spec).healthcheck.clone_from(&check);
         let beside = Beside { healthcheck: check, image_signal: None };
         bench.containers.tell(&held, &old, &new, &beside).await.unwrap();
         bench.containers.set_spec(&held, &new.spec).unwrap();

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use setpoint::engine::containers::{ContainersError, ExecSpec, resize_exec};
-use setpoint::model::spec::{Mount, OnChange};
+use setpoint::model::spec::{ContainerSpec, Mount, OnChange};
 use setpoint::model::{Owner, RestartPolicy};
 
 use tokio::io::AsyncReadExt;
@@ -54,7 +54,7 @@ async fn names_are_unique_and_found() {
     let again = setpoint::engine::containers::NewContainer {
         name: spec.name.clone(),
         owner: None,
-        spec: spec.spec.clone(),
+        spec: ContainerSpec::clone(&spec.spec),
         image_digest: spec.image_digest,
         auto_remove: false,
     };

@@ -207,7 +207,7 @@ mod tests {
             name: name.parse().unwrap(),
             owner: None,
             created: OffsetDateTime::from_unix_timestamp(1_000).unwrap(),
-            spec,
+            spec: std::sync::Arc::new(spec),
             image_digest: Digest::of(b"image"),
             state,
             paused: false,
@@ -228,7 +228,7 @@ mod tests {
             web.ports.extend(PortMapping::parse_all(text).unwrap());
         }
         let mut job = container("job", 2, ContainerState::Exited { code: 3, at: at(1_180), stopped: false, error: None });
-        job.spec.command = None;
+        std::sync::Arc::make_mut(&mut job.spec).command = None;
         let crash = container("crash", 3, ContainerState::Restarting { code: 1, since: at(1_239), delay: Span::seconds(1) });
         let rows: Vec<_> = [&web, &job, &crash].map(|container| row(container, None, at(1_240), false)).into();
         let text = KIND.render(&rows, &Format::Table, SHOWN, false).unwrap();

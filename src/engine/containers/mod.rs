@@ -26,14 +26,15 @@ mod verbs;
 mod work_role;
 mod workshop;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::monitor;
-use crate::engine::state::Db;
+use crate::engine::state::{Db, Reading};
 use crate::model::spec::ContainerSpec;
-use crate::model::{Digest, Instance, Name, Owner};
+use crate::model::{ContainerId, Digest, Instance, Name, Owner};
 use crate::sys;
 
 pub use alter::Beside;
@@ -58,6 +59,7 @@ pub struct Containers {
     program: Program,
     remembered: Arc<remembered::Remembered>,
     statuses: Arc<monitor::Statuses>,
+    phases: Arc<Reading<BTreeMap<ContainerId, records::Phase>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +92,7 @@ pub struct NewContainer {
 
 impl Containers {
     pub fn new(instance: Instance, db: Arc<Db>) -> Self {
-        Self { instance, db, program: Program::Own, remembered: Arc::default(), statuses: Arc::default() }
+        Self { instance, db, program: Program::Own, remembered: Arc::default(), statuses: Arc::default(), phases: Arc::default() }
     }
 
     /// Spawns another file than that of this process for its roles: for processes that are not this program.

@@ -1,6 +1,6 @@
 //! The rows of containers, and what they are made into.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct Record {
     pub id: ContainerId,
     pub name: Name,
     pub owner: Option<Owner>,
-    pub spec: ContainerSpec,
+    pub spec: Arc<ContainerSpec>,
     pub image_digest: Digest,
     pub created: OffsetDateTime,
     pub auto_remove: bool,
@@ -178,7 +178,7 @@ impl Containers {
         restart: Option<RestartPolicy>,
         limits: Option<ResourceLimits>,
     ) -> Result<(), ContainersError> {
-        let mut spec = self.get(id)?.spec;
+        let mut spec = Arc::unwrap_or_clone(self.get(id)?.spec);
         spec.restart = restart.unwrap_or(spec.restart);
         if let Some(limits) = limits {
             spec.limits = limits;
@@ -267,19 +267,21 @@ impl Containers {
     }
 
     /// Every row's id and phase, half-made ones too.
-    pub(super) fn phases(&self) -> Result<Vec<(ContainerId, Phase)>, ContainersError> {
-        let rows = self.db.read(|t| {
-            t.prepare_cached("SELECT id, phase FROM containers")?
-                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        let phase = |id: &str, text: &str| {
-            [Phase::Creating, Phase::Ready, Phase::Removing]
-                .into_iter()
-                .find(|phase| phase.as_str() == text)
-                .ok_or_else(|| invalid(id, "phase", &text))
+    pub(super) fn phases(&self) -> Result<Arc<BTreeMap<ContainerId, Phase>>, ContainersError> {
+        let unread = |column, error: ContainersError| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
         };
-        rows.into_iter().map(|(id, text)| Ok((parse(&id, "id", &id)?, phase(&id, &text)?))).collect()
+        let read = |t: &Transaction<'_>| {
+            let mut query = t.prepare_cached("SELECT id, phase FROM containers")?;
+            let rows = query.query_map([], |row| {
+                let (id, text): (String, String) = (row.get(0)?, row.get(1)?);
+                let phase = [Phase::Creating, Phase::Ready, Phase::Removing].into_iter().find(|phase| phase.as_str() == text);
+                let phase = phase.ok_or_else(|| unread(1, invalid(&id, "phase", &text)))?;
+                Ok((parse(&id, "id", &id).map_err(|error| unread(0, error))?, phase))
+            })?;
+            rows.collect()
+        };
+        Ok(self.phases.get(&self.db, read)?)
     }
 
     /// The phase of one row.

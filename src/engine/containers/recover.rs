@@ -35,9 +35,9 @@ impl Containers {
         let mut found = Recovered { is_clean: sweeps, ..Recovered::default() };
         // Folders before rows: a folder comes after its row and goes before it, so one without a row now is nobody's.
         let remains = if sweeps { self.remains()? } else { BTreeSet::new() };
-        let rows: BTreeMap<_, _> = self.phases()?.into_iter().collect();
+        let rows = self.phases()?;
         let mut cgroups = None;
-        for (id, phase) in &rows {
+        for (id, phase) in &*rows {
             let result = match phase {
                 Phase::Creating | Phase::Removing => self.undo(id, *phase, &mut found).await,
                 Phase::Ready if alive.contains(id) => Ok(()),

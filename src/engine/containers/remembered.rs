@@ -1,5 +1,5 @@
 //! Records as they were read last. Whoever keeps the host looks at all of them again and again, and understanding a row takes
-//! many times as long as seeing that it is the same.
+//! many times as long as seeing that it is the same, and that takes long when compared to seeing that no row has changed at all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +8,18 @@ use rusqlite::Transaction;
 
 use super::records::{RawRecord, SELECT};
 use super::{ContainersError, Record};
-use crate::engine::state::Db;
+use crate::engine::state::{Db, Stamp};
 
-/// Rows by their ids, and what they were made into.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<HashMap<String, (RawRecord, Arc<Record>)>>);
+pub(super) struct Remembered(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Rows by their ids, and what they were made into.
+    rows: HashMap<String, (RawRecord, Arc<Record>)>,
+    /// All, and when.
+    all: Option<(Stamp, Vec<Arc<Record>>)>,
+}
 
 /// What a row is: the same as before, or to be understood.
 enum Row {
@@ -26,33 +33,42 @@ impl Remembered {
         // What a thread that panicked has left is whole: it is only ever exchanged.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let look = |t: &Transaction<'_>| {
+            let stamp = Stamp::of(t)?;
+            if known.all.as_ref().is_some_and(|(before, _)| *before == stamp) {
+                return Ok((stamp, None));
+            }
             let mut query = t.prepare_cached(&format!("{SELECT} WHERE phase = 'ready' ORDER BY created, id"))?;
             let mut rows = query.query([])?;
-            let mut found = Vec::with_capacity(known.len());
+            let mut found = Vec::with_capacity(known.rows.len());
             while let Some(row) = rows.next()? {
                 let id = row.get_ref(0)?.as_str()?;
-                found.push(match known.get(id) {
+                found.push(match known.rows.get(id) {
                     Some((raw, record)) if raw.is(row)? => Row::Known(Arc::clone(record)),
                     _ => Row::New(RawRecord::read(row)?),
                 });
             }
-            Ok(found)
+            Ok((stamp, Some(found)))
         };
-        let mut all = Vec::new();
-        for row in db.read(look)? {
+        let (stamp, rows) = db.read(look)?;
+        let Some(rows) = rows else {
+            return Ok(known.all.as_ref().map(|(_, all)| all.clone()).unwrap_or_default());
+        };
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
             all.push(match row {
                 Row::Known(record) => record,
                 Row::New(raw) => {
                     let record = Arc::new(raw.parse()?);
-                    known.insert(raw.id.clone(), (raw, Arc::clone(&record)));
+                    known.rows.insert(raw.id.clone(), (raw, Arc::clone(&record)));
                     record
                 }
             });
         }
-        if known.len() > all.len() {
+        if known.rows.len() > all.len() {
             let there: std::collections::HashSet<&str> = all.iter().map(|record| record.id.as_str()).collect();
-            known.retain(|id, _| there.contains(id.as_str()));
+            known.rows.retain(|id, _| there.contains(id.as_str()));
         }
+        known.all = Some((stamp, all.clone()));
         Ok(all)
     }
 }

@@ -46,7 +46,7 @@ pub use self::word::{Told, Word};
 use self::dns::Dns;
 use self::dns::zone::{self, Zone};
 use self::rows::{NetworkRow, Rows};
-use crate::engine::state::Db;
+use crate::engine::state::{Db, Reading};
 use crate::files::{self, Lock};
 use crate::model::spec::NetworkSpec;
 use crate::model::{ContainerId, Digest, Instance, Name, Owner, PortMapping};
@@ -65,6 +65,7 @@ pub struct Networks(Arc<Inner>);
 struct Inner {
     instance: Instance,
     db: Arc<Db>,
+    rows: Reading<Rows>,
     dns: Dns,
     /// How this program starts one of its roles.
     program: Vec<OsString>,
@@ -83,7 +84,14 @@ impl Networks {
         files::create_dirs(instance.run_dir(), 0o700)?;
         outside::stay_out(instance)?;
         let dns = Dns::new(instance.run_dir(), program.clone());
-        Ok(Self(Arc::new(Inner { instance: instance.clone(), db, dns, program, stays: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Inner {
+            instance: instance.clone(),
+            db,
+            rows: Reading::default(),
+            dns,
+            program,
+            stays: AtomicBool::new(false),
+        })))
     }
 
     /// Says that this program goes on when its calls have returned: what may take its time after them is then done by its
@@ -268,6 +276,11 @@ impl Inner {
 
     fn rows(&self) -> Result<Rows> {
         Ok(Rows::load(&self.db)?)
+    }
+
+    /// The same for who only looks: it is the very same value as the last time as long as nothing has changed.
+    fn rows_seen(&self) -> Result<Arc<Rows>> {
+        Ok(self.rows.get(&self.db, Rows::read)?)
     }
 
     /// The group that all links of this instance are in, which tells them from links of other instances.

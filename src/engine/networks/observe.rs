@@ -32,7 +32,7 @@ pub struct Seen {
     addresses: Vec<Address>,
     /// Whether those of IPv6 are among them.
     ipv6: bool,
-    rows: Rows,
+    rows: Arc<Rows>,
     firewall: Option<String>,
 }
 
@@ -69,8 +69,7 @@ pub struct Look {
 
 impl Inner {
     pub(super) fn observe(&self, live: &[Live], known: Option<&Known>) -> Result<Look> {
-        let rows = self.rows()?;
-        let seen = self.see(rows, known)?;
+        let seen = self.see(self.rows_seen()?, known)?;
         let Seen { links, addresses, rows, firewall, .. } = &*seen;
         let closely: BTreeMap<&ContainerId, &Live> = live.iter().filter(|l| l.inside).map(|l| (&l.id, l)).collect();
         let live: BTreeSet<&ContainerId> = live.iter().map(|l| &l.id).collect();
@@ -125,10 +124,12 @@ impl Inner {
     }
 
     /// What of the host is not known from before.
-    fn see(&self, rows: Rows, known: Option<&Known>) -> Result<Arc<Seen>> {
+    fn see(&self, rows: Arc<Rows>, known: Option<&Known>) -> Result<Arc<Seen>> {
         let ipv6 = rows.networks.iter().any(|network| network.subnet6.is_some());
         let links_of = known.filter(|known| known.links && known.seen.ipv6 == ipv6).map(|known| &known.seen);
-        let filter_of = known.filter(|known| known.filter && known.seen.rows == rows).map(|known| &known.seen);
+        let filter_of = known
+            .filter(|known| known.filter && (Arc::ptr_eq(&known.seen.rows, &rows) || known.seen.rows == rows))
+            .map(|known| &known.seen);
         if let (Some(seen), Some(_)) = (links_of, filter_of) {
             return Ok(Arc::clone(seen));
         }

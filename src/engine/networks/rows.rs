@@ -121,21 +121,23 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn load(db: &Db) -> Result<Self, StateError> {
-        db.read(|t| {
-            Ok(Self {
-                networks: all(t, "SELECT id, name, stack, resource, spec, subnet, subnet6 FROM networks ORDER BY name", network)?,
-                leases: all(
-                    t,
-                    "SELECT network, container, address, names, link, address6, interface FROM leases ORDER BY container, link",
-                    lease,
-                )?,
-                published: all(
-                    t,
-                    "SELECT container, protocol, host_ip, host_port, container_port, address, address6 FROM published \
+        db.read(Self::read)
+    }
+
+    pub(super) fn read(t: &Transaction<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            networks: all(t, "SELECT id, name, stack, resource, spec, subnet, subnet6 FROM networks ORDER BY name", network)?,
+            leases: all(
+                t,
+                "SELECT network, container, address, names, link, address6, interface FROM leases ORDER BY container, link",
+                lease,
+            )?,
+            published: all(
+                t,
+                "SELECT container, protocol, host_ip, host_port, container_port, address, address6 FROM published \
                      ORDER BY container, protocol, host_port, host_ip",
-                    published,
-                )?,
-            })
+                published,
+            )?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Putting away: what belongs to no container and no network any more, and everything when the instance goes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::error::NetworkError;
 use super::kernel::Kernel;
@@ -12,7 +13,7 @@ use crate::model::ContainerId;
 impl Inner {
     pub(super) fn recover(&self, keeps: impl Fn(&ContainerId) -> bool, known: Option<&Seen>) -> Result<()> {
         let _lock = self.lock()?;
-        let before = self.rows()?;
+        let before = self.rows_seen()?;
         let gone: BTreeSet<ContainerId> = before
             .leases
             .iter()
@@ -24,7 +25,7 @@ impl Inner {
             .cloned()
             .collect();
         let ports_gone = before.published.iter().any(|p| gone.contains(&p.container));
-        let rows = before.without(|id| gone.contains(id));
+        let rows = if gone.is_empty() { before } else { Arc::new(before.as_ref().clone().without(|id| gone.contains(id))) };
 
         let mut needed: BTreeSet<String> = rows.leases.iter().map(|l| self.instance.host_link(&l.container, l.link)).collect();
         needed.extend(rows.networks.iter().map(|n| self.instance.bridge(&n.id)));

@@ -83,7 +83,7 @@ fn far(state: ContainerState) -> Container {
         name: name("far-db"),
         owner: Some(Owner { stack: name("far"), resource: name("db") }),
         created: NOW,
-        spec,
+        spec: Arc::new(spec),
         image_digest: Digest::of(b"x"),
         state,
         paused: false,
@@ -131,7 +131,7 @@ fn containers_of_other_stacks_are_waited_for_and_followed() {
 
     // It needs this one in turn.
     let back = ("s/web".parse().unwrap(), needs(Condition::ServiceStarted, false, false));
-    host.observed.containers[0].spec.depends_beyond.extend([back]);
+    Arc::make_mut(&mut host.observed.containers[0].spec).depends_beyond.extend([back]);
     let refused = plan(&desired, &host.observed).unwrap_err().to_string();
     assert!(refused.contains("s/web → far/db → s/web"), "{refused}");
 }

@@ -227,9 +227,10 @@ fn strangers() -> Observed {
         other(&mut container.owner);
         rename(&mut container.name);
         container.ports.clear();
-        container.spec.ports.clear();
-        container.spec.networks.clear();
-        container.spec.mounts.clear();
+        let spec = Arc::make_mut(&mut container.spec);
+        spec.ports.clear();
+        spec.networks.clear();
+        spec.mounts.clear();
     }
     for network in &mut observed.networks {
         other(&mut network.owner);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -156,7 +157,7 @@ impl Host {
                     owner: owner(resource.as_str()),
                     created: NOW,
                     image_digest: image.digest,
-                    spec: spec.clone(),
+                    spec: Arc::new(spec.clone()),
                     state: ContainerState::Created,
                     networks: BTreeMap::new(),
                     ports: BTreeSet::new(),
@@ -227,7 +228,7 @@ impl Host {
                 assert!(new.name.is_aside() && (new.state.is_alive() || completed));
                 let aside = std::mem::replace(&mut new.name, name(&step.target));
                 new.ports.clone_from(&spec.ports);
-                new.spec = spec;
+                new.spec = Arc::new(spec);
                 let id = new.id.clone();
                 let old = self.observed.containers.iter_mut().find(|c| c.name.as_str() == step.target && c.id != id).unwrap();
                 old.name = aside;
@@ -261,13 +262,13 @@ impl Host {
                     container.networks.retain(|network, _| wanted.networks.contains_key(network));
                     container.ports.clone_from(&wanted.ports);
                 }
-                container.spec = wanted;
+                container.spec = Arc::new(wanted);
             }
             (Action::Reload, Kind::Container) => {
                 let wanted = desired.containers[resource].spec.clone();
                 let container = self.container(step);
                 assert!(strictest(&container.spec, &wanted) <= Change::Reload);
-                container.spec = wanted;
+                container.spec = Arc::new(wanted);
             }
             (Action::Remove, Kind::Network) => {
                 let network = self.observed.networks.iter().position(|n| n.name.as_str() == step.target).expect("a network");

@@ -99,7 +99,8 @@ fn two_that_cannot_be_there_at_once_are_replaced_one_by_one() {
     let mut next = changed(&first, &["web"]);
     // Another one of the stack has the port until now.
     let port = || "8081:80".parse().unwrap();
-    host.observed.containers.iter_mut().find(|one| one.name.as_str() == "s-front").unwrap().spec.ports.insert(port());
+    let front = host.observed.containers.iter_mut().find(|one| one.name.as_str() == "s-front").unwrap();
+    Arc::make_mut(&mut front.spec).ports.insert(port());
     next.containers.get_mut("web").unwrap().spec.ports.insert(port());
     let made = plan(&next, &host.observed).unwrap();
     assert!(!shown(&made).contains(&"switch web".to_owned()), "{:?}", shown(&made));
