@@ -255,6 +255,20 @@ pub fn last_applied(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordE
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
 }
 
+/// When the way to `newest` began: with itself, or with the first of those right before it that were broken off.
+pub fn on_the_way_since(db: &Db, newest: &Generation) -> Result<OffsetDateTime, RecordError> {
+    let since = db.read(|t| {
+        let mut query = t.prepare_cached(
+            "SELECT applied FROM generations WHERE stack = ?1 AND number < ?2 AND outcome = ?3 AND number > (
+                 SELECT coalesce(max(number), 0) FROM generations WHERE stack = ?1 AND number < ?2 AND outcome <> ?3
+             ) ORDER BY number LIMIT 1",
+        )?;
+        let number = newest.number.cast_signed();
+        query.query_row(params![newest.desired.stack.as_str(), number, APPLYING], |row| row.get::<_, String>(0)).optional()
+    })?;
+    Ok(since.map_or(newest.applied, |since| moment_of(&since)))
+}
+
 /// What the newest generations of stacks say, as it was read last: each look asks for it, and reading it takes long. What a
 /// generation says never changes, and its number and time are those of no other.
 #[derive(Debug, Default)]

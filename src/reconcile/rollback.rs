@@ -208,7 +208,8 @@ impl Reconciler {
     pub async fn plan_rollback(&self, stack: &Name, number: u64, given: &[Given]) -> Result<Plan, ReconcileError> {
         let Generation { desired, images, .. } = self.generation(stack, number)?;
         let desired = self.recall(&desired)?;
-        let course = Course { back: true, ..Course::default() };
+        let since = self.unwatched(self.newest(stack)?.as_ref(), &desired)?;
+        let course = Course { back: true, since, ..Course::default() };
         let (observed, _) = self.look(&desired, &images, course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
@@ -222,7 +223,7 @@ impl Reconciler {
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        self.converge(Wanted::Generation { stack, number }, expected, Ask::Eagerly, given, events).await
+        self.say(Wanted::Generation { stack, number }, expected, given, events).await
     }
 
     /// The generations of a stack that are kept.
