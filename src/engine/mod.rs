@@ -351,9 +351,13 @@ impl Engine {
 
     // Images.
 
-    /// The image that a reference names on this host.
+    /// The image that a reference names on this host, or whose id stands there for one.
     pub fn image(&self, reference: &ImageRef) -> Result<observed::Image, EngineError> {
-        self.0.images.find(reference)?.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
+        let found = match reference.id() {
+            Some(id) => self.0.images.get(&id)?,
+            None => self.0.images.find(reference)?,
+        };
+        found.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
     }
 
     /// That the image which a reference names is for a platform.

@@ -148,6 +148,11 @@ impl Images {
         Ok(self.inner.db.read(|t| rows::by_reference(t, reference))?)
     }
 
+    /// The image with this digest.
+    pub fn get(&self, digest: &Digest) -> Result<Option<observed::Image>, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::by_digest(t, digest))?)
+    }
+
     /// Whether an image is here.
     pub fn has(&self, digest: &Digest) -> Result<bool, ImagesError> {
         Ok(self.inner.db.read(|t| rows::by_digest(t, digest))?.is_some())

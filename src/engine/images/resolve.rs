@@ -22,6 +22,9 @@ pub struct Resolution {
 impl Images {
     /// Asks the registry which image `reference` is for a platform, and what of it a pull with these options would bring.
     pub async fn look_up(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, ImagesError> {
+        if let Some(id) = reference.id() {
+            return Err(ImagesError::Id(id));
+        }
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,
