@@ -381,6 +381,11 @@ impl Engine {
         Err(EngineError::OtherPlatform { reference: reference.to_string(), found, wanted })
     }
 
+    /// Whether an image is here with all that the disk is to have of it.
+    pub fn has_whole_image(&self, digest: &Digest) -> Result<bool, EngineError> {
+        Ok(self.0.images.is_whole(digest)?)
+    }
+
     pub fn images(&self) -> Result<Vec<observed::Image>, EngineError> {
         Ok(self.0.images.list()?)
     }

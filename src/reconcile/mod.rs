@@ -15,6 +15,7 @@ pub mod build_events;
 mod changes;
 mod comings;
 mod effects;
+mod gone;
 pub mod keeper;
 mod monitors;
 mod obtain;
@@ -208,6 +209,7 @@ impl Reconciler {
         let asked = match look {
             Look::Ask(how) => {
                 let last = knowledge::lookups(db, &desired.stack)?;
+                gone::again(desired, &mut observed, &last);
                 ask::ask(&self.engine, desired, &mut observed, &last, how, given).await
             }
             Look::Given(answers) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::documents::{self, Blob, Document, DocumentError};
 use super::pull::{PullOptions, fetch, of_registry, parse};
 use super::registry::Registry;
-use super::{Images, ImagesError, rows};
+use super::{Images, ImagesError};
 use crate::model::{Digest, ImageRef, Platform};
 
 /// What a reference means.
@@ -43,7 +43,7 @@ impl Images {
             document = parse(&raw).map_err(of_document)?;
         }
         let Document::Manifest(manifest) = document else { return Err(of_document(DocumentError::Nested)) };
-        if !keep && self.inner.db.read(|t| rows::has_image(t, &raw.digest))? {
+        if !keep && self.is_whole(&raw.digest)? {
             return Ok(Resolution { named, digest: raw.digest, bytes: 0 });
         }
         // Layers are known here by what they unpack to, which only the configuration says.
