@@ -15,6 +15,7 @@ pub mod build_events;
 mod changes;
 mod comings;
 mod effects;
+mod elsewhere;
 mod gone;
 pub mod keeper;
 mod monitors;
