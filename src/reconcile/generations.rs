@@ -124,6 +124,9 @@ pub struct Hold {
     pub since: OffsetDateTime,
     /// What the source said then; `None` where it could not be read, or there was none. Anything else ends the hold.
     pub source: Option<Outline>,
+    /// The digest of the source's files then, as far as it is known: who reads the same files with other variables ends no hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
     /// Where nobody asked for it: what went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,

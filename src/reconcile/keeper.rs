@@ -245,7 +245,7 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
         None => None,
         Some(folder) => match load(folder.clone()).await {
             Ok(loaded) if loaded.desired.stack == *name => {
-                Some(Wanted::Source { desired: loaded.desired, source: folder.path().to_owned() })
+                Some(Wanted::Source { desired: loaded.desired, source: folder.path().to_owned(), watched: loaded.watched })
             }
             Ok(loaded) => {
                 complaint =

@@ -39,7 +39,8 @@ impl Reconciler {
         self.mark(&stack, outcome.generation, QUARANTINED)?;
         tell(events, Event::RollsBack { to: number, why: why.clone() }).await;
         let setback = Setback { generation: outcome.generation, resource, why, paused: false };
-        let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: said.clone(), setback: Some(setback) };
+        let hold =
+            Hold { of: number, since: OffsetDateTime::now_utc(), source: said.clone(), files: None, setback: Some(setback) };
         let hold = NewHold::Begins(Box::new(hold));
         let back = Settled { desired, held: images, source, brings_back: Some(number), hold, back: true, held_by: None };
         let (mut second, broke) = self.pass(turn, &back, None, Ask::Eagerly, given, events).await?;
@@ -64,7 +65,8 @@ impl Reconciler {
         self.mark(stack, outcome.generation, PAUSED)?;
         let setback = Setback { generation: outcome.generation, resource, why, paused: true };
         let conditions = status::after(&outcome, &[], Some(&setback));
-        let hold = Hold { of: outcome.generation, since: OffsetDateTime::now_utc(), source: said, setback: Some(setback) };
+        let hold =
+            Hold { of: outcome.generation, since: OffsetDateTime::now_utc(), source: said, files: None, setback: Some(setback) };
         generations::set_hold(self.engine.db(), stack, &hold)?;
         record::set_conditions(self.engine.db(), stack, conditions)?;
         Ok(Outcome { halted: true, ..outcome })

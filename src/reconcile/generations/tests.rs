@@ -106,7 +106,7 @@ fn a_hold_lasts_until_it_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(folder.path()).unwrap();
     let (desired, images) = (shop(), Images::new());
-    let held = Hold { of: 1, since: OffsetDateTime::UNIX_EPOCH, source: Some(Outline::of(&desired)), setback: None };
+    let held = Hold { of: 1, since: OffsetDateTime::UNIX_EPOCH, source: Some(Outline::of(&desired)), files: None, setback: None };
     for (change, expected) in [
         (HoldChange::Stays, None),
         (HoldChange::Begins(&held), Some(&held)),
