@@ -16,6 +16,9 @@ use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, PortMapping, Span
 pub struct Observed {
     pub containers: Vec<Container>,
     pub images: Vec<Image>,
+    /// Images of which the disk has lost something: they count as not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Image>,
     pub networks: Vec<Network>,
     pub volumes: Vec<Volume>,
     /// What of the packet filter differs from what the attached containers need; `None` when it is whole.

@@ -12,7 +12,7 @@ use crate::engine::volumes::VolumeError;
 use crate::files::FileError;
 use crate::files::tree::TreeError;
 use crate::model::spec::{LogDriver, UsersMode};
-use crate::model::{Digest, Name, Platform};
+use crate::model::{Digest, ImageRef, Name, Platform};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -98,6 +98,8 @@ pub enum EngineError {
     NoPidColumn,
     #[error("no random numbers: {0}")]
     Random(std::io::Error),
+    #[error("the container {name} was made of an image that has no name here")]
+    NamelessImage { name: Name, image: Digest },
     #[error("a work thread ended before its work did")]
     Interrupted,
 }
@@ -127,9 +129,11 @@ impl EngineError {
             Self::Build(error) if error.is_of_request() => Kind::Invalid,
             Self::Build(_) => Kind::Internal,
             Self::NoSuchImage { .. } | Self::OtherPlatform { .. } | Self::NoSuchPath { .. } => Kind::NotFound,
-            Self::RemovedAndRestarted { .. } | Self::NamedByStack { .. } | Self::Owned { .. } | Self::RemovedAtItsEnd { .. } => {
-                Kind::Conflict
-            }
+            Self::RemovedAndRestarted { .. }
+            | Self::NamedByStack { .. }
+            | Self::Owned { .. }
+            | Self::RemovedAtItsEnd { .. }
+            | Self::NamelessImage { .. } => Kind::Conflict,
             Self::NoFolder { .. } | Self::Tree(_) | Self::PsFailed { .. } | Self::NoPidColumn => Kind::Invalid,
             Self::Ps(_) => Kind::Internal,
             Self::Hook { .. } | Self::PreStop { .. } | Self::LinkedApart { .. } => Kind::Conflict,
@@ -158,6 +162,9 @@ impl EngineError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoSuchImage { reference } if reference.parse::<ImageRef>().is_ok_and(|reference| reference.id().is_some()) => {
+                Some("`setpoint images` lists those that are here".into())
+            }
             Self::NoSuchImage { reference } => {
                 Some(format!("`setpoint pull {reference}` brings it, `setpoint import` makes one from files"))
             }
@@ -172,6 +179,10 @@ impl EngineError {
             Self::Images(
                 ImagesError::Registry { source, .. } | ImagesError::Push { source, .. } | ImagesError::Ask { source, .. },
             ) => source.hint(),
+            Self::Images(ImagesError::Id(_)) => Some(
+                "only what is here has an id: `setpoint images` lists it; from elsewhere it comes by a name, or by NAME@DIGEST"
+                    .into(),
+            ),
             Self::Images(ImagesError::NotPushable { .. }) => Some("pull the image again, then push it".into()),
             Self::Images(ImagesError::NoTag { .. }) => Some("name the tag that it is to have: REPOSITORY:TAG".into()),
             Self::Images(ImagesError::NoSkeleton { .. }) => {
@@ -192,6 +203,7 @@ impl EngineError {
             Self::Build(error) => error.hint(),
             Self::AmbiguousImage { .. } => Some("give more digits of its digest, or its name".into()),
             Self::NoBindSource { .. } => Some("create it first; a mistyped path would otherwise become an empty folder".into()),
+            Self::NamelessImage { image, .. } => Some(format!("give it one first: `setpoint tag {} NAME`", image.short())),
             Self::NoSubpath { volume, .. } => Some(format!("make it first, by a container that mounts the whole of {volume}")),
             Self::SharedNotRunning { name } => Some(format!("start it first (`setpoint start {name}`)")),
             Self::NotShareable { name } => Some(format!("make {name} with `--ipc shareable` (`ipc: shareable` in a manifest)")),
@@ -311,6 +323,7 @@ fn image_kind(error: &ImagesError) -> Kind {
         ImagesError::Document { .. }
         | ImagesError::Import { .. }
         | ImagesError::NoTag { .. }
+        | ImagesError::Id(_)
         | ImagesError::SamePlatform { .. }
         | ImagesError::Settings(_) => Kind::Invalid,
         _ => Kind::Internal,

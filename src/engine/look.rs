@@ -62,6 +62,7 @@ impl Engine {
             let (faults, broken) = (|id: &_| faults.contains_key(id), |id: &_| network.network_faults.contains_key(id));
             vigil.end(round, faults, broken, std::mem::take(&mut network.namespaces), network.seen)?;
         }
+        let images = parts.images.present()?;
         let containers = found
             .into_iter()
             .map(|(record, status)| Container {
@@ -83,7 +84,8 @@ impl Engine {
             .collect();
         Ok(Observed {
             containers,
-            images: parts.images.list()?,
+            images: images.whole,
+            gone: images.gone,
             networks: network.networks,
             volumes: parts.volumes.list()?,
             firewall: network.firewall,

@@ -352,9 +352,13 @@ impl Engine {
 
     // Images.
 
-    /// The image that a reference names on this host.
+    /// The image that a reference names on this host, or whose id stands there for one.
     pub fn image(&self, reference: &ImageRef) -> Result<observed::Image, EngineError> {
-        self.0.images.find(reference)?.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
+        let found = match reference.id() {
+            Some(id) => self.0.images.get(&id)?,
+            None => self.0.images.find(reference)?,
+        };
+        found.ok_or_else(|| EngineError::NoSuchImage { reference: reference.to_string() })
     }
 
     /// That the image which a reference names is for a platform.
@@ -376,6 +380,11 @@ impl Engine {
         }
         let (found, wanted) = (Box::new(found), Box::new(wanted.clone()));
         Err(EngineError::OtherPlatform { reference: reference.to_string(), found, wanted })
+    }
+
+    /// Whether an image is here with all that the disk is to have of it.
+    pub fn has_whole_image(&self, digest: &Digest) -> Result<bool, EngineError> {
+        Ok(self.0.images.is_whole(digest)?)
     }
 
     pub fn images(&self) -> Result<Vec<observed::Image>, EngineError> {

@@ -50,6 +50,18 @@ impl Lock {
         }
     }
 
+    /// A place beside others who share the lock. Blocks the thread while somebody holds it alone.
+    pub fn share(path: &Path) -> Result<Self, FileError> {
+        let file = open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(FileError::new("lock", path, e)),
+            }
+        }
+    }
+
     /// A place beside others who share the lock, or `None` when somebody holds it alone.
     pub fn try_share(path: &Path) -> Result<Option<Self>, FileError> {
         let file = open(path)?;
@@ -70,6 +82,15 @@ impl Lock {
                 Err(Errno::WOULDBLOCK) => Ok(true),
                 Err(e) => Err(FileError::new("lock", path, e)),
             },
+        }
+    }
+
+    /// Whether somebody holds the lock, alone or beside others. A missing file is held by nobody.
+    pub fn is_used(path: &Path) -> Result<bool, FileError> {
+        match File::open(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(FileError::new("open", path, e)),
+            Ok(file) => Ok(Self::take(file, path)?.is_none()),
         }
     }
 
@@ -108,5 +129,16 @@ mod tests {
         assert!(unseen.is_some() && Lock::is_held(&path).unwrap());
         drop(unseen);
         assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn some_share_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert!(!Lock::is_used(&path).unwrap());
+        let both = [Lock::share(&path).unwrap(), Lock::share(&path).unwrap()];
+        assert!(Lock::is_used(&path).unwrap() && !Lock::is_held(&path).unwrap());
+        drop(both);
+        assert!(!Lock::is_used(&path).unwrap());
     }
 }

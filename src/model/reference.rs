@@ -1,4 +1,5 @@
-//! Image references: `[registry/]repository[:tag][@digest]`, with Docker's defaults made explicit.
+//! Image references: `[registry/]repository[:tag][@digest]`, with Docker's defaults made explicit. An image's id may stand for one:
+//! `sha256:` and 64 digits, or, as Docker has it, those digits alone.
 //! Source: the grammar of the distribution project's reference package; the defaults are Docker's.
 
 use std::fmt;
@@ -25,6 +26,8 @@ pub struct InvalidReference {
 }
 
 const DEFAULT_REGISTRY: &str = "docker.io";
+/// Where the tag is an image's id: what `sha256:…` reads as. Docker has no such name either.
+const ID: &str = "library/sha256";
 
 impl ImageRef {
     /// The registry's host and optional port; `docker.io` when none was written.
@@ -44,6 +47,18 @@ impl ImageRef {
 
     pub fn digest(&self) -> Option<Digest> {
         self.digest
+    }
+
+    /// The reference that is an image's id.
+    pub fn of_id(id: Digest) -> Self {
+        let (registry, repository) = (DEFAULT_REGISTRY.to_owned(), ID.to_owned());
+        Self { registry, repository, tag: Some(id.hex()), digest: None }
+    }
+
+    /// The image's id, where it is one and no name. No registry knows it.
+    pub fn id(&self) -> Option<Digest> {
+        let plain = self.registry == DEFAULT_REGISTRY && self.repository == ID && self.digest.is_none();
+        self.tag.as_ref().filter(|_| plain).and_then(|hex| format!("sha256:{hex}").parse().ok())
     }
 
     /// The same without its digest, where it has a tag.
@@ -74,6 +89,9 @@ impl FromStr for ImageRef {
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
         let invalid = |why| InvalidReference { text: text.chars().take(300).collect(), why };
+        if let Ok(id) = format!("sha256:{text}").parse() {
+            return Ok(Self::of_id(id));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| invalid("what follows `@` is not a sha256 digest"))?)),
             None => (text, None),
@@ -175,6 +193,21 @@ mod tests {
         assert_eq!((both.tagged(), both.to_string().parse().unwrap()), (nginx.clone(), both));
         assert_eq!(nginx.with_tag("2").unwrap().to_string(), "nginx:2");
         assert!(nginx.with_tag("a b").is_err() && nginx.with_tag("2@x").is_err());
+    }
+
+    #[test]
+    fn an_id_is_no_name() {
+        let id = Digest::of(b"x");
+        for text in [id.to_string(), id.hex(), format!("docker.io/library/{id}")] {
+            let reference: ImageRef = text.parse().unwrap();
+            assert_eq!((reference.id(), reference.to_string()), (Some(id), id.to_string()));
+            assert_eq!(reference, ImageRef::of_id(id));
+        }
+        for name in
+            [format!("sha256:{}", id.short()), id.short(), format!("a@{id}"), format!("localhost/{id}"), format!("{id}@{id}")]
+        {
+            assert_eq!(name.parse::<ImageRef>().unwrap().id(), None, "{name}");
+        }
     }
 
     #[test]

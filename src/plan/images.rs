@@ -114,15 +114,18 @@ fn held(draft: &Draft<'_>, image: &ImageSpec, digest: Digest, here: Option<&Imag
     }
     let kept = draft.observed.images.iter().any(|image| image.digest == digest);
     let action = if !kept && matches!(image.source, ImageSource::Pull(_)) { Action::Pull } else { Action::Restore };
+    if here.is_none() && lost(draft, &image.reference).is_some_and(|lost| lost.digest == digest) {
+        return Some((action, vec![missing(draft, &image.reference)]));
+    }
     Some((action, vec![changed(DIGEST.to_owned(), here.map(|here| here.digest.to_string()), Some(digest.to_string()))]))
 }
 
 fn obtain_otherwise(draft: &Draft<'_>, image: &ImageSpec, here: Option<&Image>) -> Option<(Action, Cause)> {
     match (&image.source, here) {
         (ImageSource::Pull(pull), _) => Some((Action::Pull, self::pull(draft, image, pull, here)?)),
-        (ImageSource::Build(_), None) => Some((Action::Build, Cause::Missing)),
-        (ImageSource::Import { .. }, None) => Some((Action::Import, Cause::Missing)),
-        (ImageSource::Load { .. }, None) => Some((Action::Load, Cause::Missing)),
+        (ImageSource::Build(_), None) => Some((Action::Build, missing(draft, &image.reference))),
+        (ImageSource::Import { .. }, None) => Some((Action::Import, missing(draft, &image.reference))),
+        (ImageSource::Load { .. }, None) => Some((Action::Load, missing(draft, &image.reference))),
         // Two trees may be the same image, which then remembers only the one that it was made from last.
         (ImageSource::Import { fingerprint, .. }, Some(here)) if here.imported_from != Some(*fingerprint) => {
             let known = draft.observed.known.origins.get(&image.reference);
@@ -136,6 +139,19 @@ fn obtain_otherwise(draft: &Draft<'_>, image: &ImageSpec, here: Option<&Image>) 
         // An archive that is away cannot have changed.
         (ImageSource::Load { .. } | ImageSource::Import { .. } | ImageSource::Build(_), Some(_)) => None,
         (ImageSource::Commit(commit), here) => Some((Action::Commit, self::commit(draft, image, commit, here)?)),
+    }
+}
+
+/// The image that a reference meant until the disk lost something of it.
+fn lost<'a>(draft: &Draft<'a>, reference: &ImageRef) -> Option<&'a Image> {
+    draft.observed.gone.iter().find(|image| image.references.contains(reference))
+}
+
+/// Why an image is obtained that is not there.
+fn missing(draft: &Draft<'_>, reference: &ImageRef) -> Cause {
+    match lost(draft, reference) {
+        Some(_) => Cause::Drift { what: "the disk has lost layers of it".to_owned() },
+        None => Cause::Missing,
     }
 }
 
@@ -187,7 +203,7 @@ fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>)
     if pull.policy == PullPolicy::Never {
         return None;
     }
-    let Some(here) = here else { return Some(Cause::Missing) };
+    let Some(here) = here else { return Some(missing(draft, &image.reference)) };
     match draft.answer(&image.reference) {
         Some(Answer::Is(resolved)) if resolved.digest != here.digest => {
             return Some(changed(DIGEST.to_owned(), Some(here.digest.to_string()), Some(resolved.digest.to_string())));
@@ -200,7 +216,7 @@ fn pull(draft: &Draft<'_>, image: &ImageSpec, pull: &Pull, here: Option<&Image>)
 }
 
 fn commit(draft: &Draft<'_>, image: &ImageSpec, commit: &Commit, here: Option<&Image>) -> Option<Cause> {
-    let Some(here) = here else { return Some(Cause::Missing) };
+    let Some(here) = here else { return Some(missing(draft, &image.reference)) };
     // Validated: it is declared.
     let spec = &draft.desired.containers.get(&commit.container)?.spec;
     match becomes(draft, &spec.image) {

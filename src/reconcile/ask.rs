@@ -3,7 +3,7 @@
 //!
 //! Guarantee: a registry that is away costs nobody anything but the images that cannot be known without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -55,11 +55,12 @@ pub(super) async fn ask(
     given: &[Given],
 ) -> BTreeMap<ImageRef, Lookup> {
     let now = OffsetDateTime::now_utc();
+    let known: BTreeSet<ImageRef> = observed.known.answers.keys().cloned().collect();
     let mut questions = Vec::new();
     for image in desired.images.values() {
         let ImageSource::Pull(pull) = &image.source else { continue };
         // It is known already.
-        if let Some(Answer::Held { .. }) = observed.known.answers.get(&image.reference) {
+        if known.contains(&image.reference) {
             continue;
         }
         let last = last.get(&image.reference);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::build_events;
+use super::elsewhere;
 use super::execute::{Done, Failure, tell};
 use super::journal;
 use super::obtain;
@@ -22,7 +23,6 @@ use crate::model::build::BuildSink;
 use crate::model::spec::{ContainerSpec, Elsewhere, Mount};
 use crate::model::{ContainerId, Digest, ImageRef, Name, Owner, ProgressSink, Span};
 use crate::observed::{Answer, ContainerState, Health};
-use crate::plan::beyond::{self, Standing};
 use crate::plan::{Action, Kind, Step, StepId, WaitFor};
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub(super) enum EffectError {
     Exited { name: Name, code: i32, expected: &'static str },
     #[error("{name} is not well {}: {why}", during(*.span))]
     Unwell { name: Name, span: Span, why: String },
-    #[error("{other} is not {wanted} after {}s: {why}", BEYOND.as_secs())]
+    #[error("{other} is not {wanted} after {}s: {why}", elsewhere::PATIENCE.as_secs())]
     Beyond { other: Elsewhere, wanted: &'static str, why: String },
     #[error("{name} is not running, and something waits for it")]
     NotRunning { name: Name },
@@ -74,7 +74,7 @@ fn list(names: &[String]) -> String {
 }
 
 impl EffectError {
-    fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint(),
             Self::NotInArchive { .. } => Some("say which one is meant with `load: {archive: …, reference: …}`".into()),
@@ -261,7 +261,7 @@ async fn container(engine: &Engine, desired: &Desired, step: &Step, action: Acti
         return Ok(());
     }
     if let (Action::Wait(condition), Some(other)) = (action, step.beyond()) {
-        return wait_beyond(engine, &other, condition).await;
+        return elsewhere::wait(engine, other, condition).await;
     }
     let id = container_of(engine, step)?;
     match action {
@@ -346,9 +346,7 @@ fn put_configs(engine: &Engine, desired: &Desired, step: &Step, spec: &Container
 }
 
 /// How often a condition is looked at: one small file is read each time.
-const LOOK: Duration = Duration::from_millis(25);
-/// How long a container of another stack may be far from what it is waited for to be.
-const BEYOND: Duration = Duration::from_secs(60);
+pub(super) const LOOK: Duration = Duration::from_millis(25);
 
 async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor) -> Result<(), EffectError> {
     loop {
@@ -373,36 +371,6 @@ async fn wait(engine: &Engine, id: &ContainerId, name: &Name, condition: WaitFor
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Waits for a container of another stack, whichever that is: it may be made anew meanwhile. One that is on its way has all the
-/// time that it takes; for another one to come on its way there is [`BEYOND`].
-async fn wait_beyond(engine: &Engine, other: &Elsewhere, condition: WaitFor) -> Result<(), EffectError> {
-    let mut since = Instant::now();
-    loop {
-        match beyond::standing(condition, state_beyond(engine, other)?.as_ref()) {
-            Standing::Holds => return Ok(()),
-            Standing::Coming => since = Instant::now(),
-            Standing::Lacking(why) if since.elapsed() >= BEYOND => {
-                let wanted = match condition {
-                    WaitFor::Started => "started",
-                    WaitFor::Healthy => "healthy",
-                    WaitFor::Completed => "completed",
-                };
-                return Err(EffectError::Beyond { other: other.clone(), wanted, why });
-            }
-            Standing::Lacking(_) => {}
-        }
-        tokio::time::sleep(LOOK * 10).await;
-    }
-}
-
-fn state_beyond(engine: &Engine, other: &Elsewhere) -> Result<Option<ContainerState>, EffectError> {
-    let is_meant = |owner: &Owner| owner.stack == other.stack && owner.resource == other.name;
-    let all = engine.containers().list().map_err(EngineError::from)?.into_iter();
-    let found = all.filter(|one| one.owner.as_ref().is_some_and(is_meant)).min_by_key(|one| one.name.is_aside());
-    let state = found.map(|one| engine.containers().state(&one.id)).transpose();
-    Ok(state.map_err(EngineError::from)?)
 }
 
 /// Waits for as long as a new container is to be watched, and until its health check has said something.

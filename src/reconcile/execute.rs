@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
 
-use super::report::{Event, Outcome};
+use super::report::{BrokenOff, Event, Outcome};
 use crate::model::Name;
 use crate::model::spec::FailureAction;
 use crate::plan::{Plan, Resource, Step, StepId};
@@ -69,11 +68,11 @@ impl Stage {
 
 /// Runs all steps and tells `events` about each. The outcome's generation is left 0.
 ///
-/// Where an update fails that is to be rolled back, what has not begun is not begun any more, and nothing is waited for. Once `stop` says
-/// so nothing is waited for either, and what needs that is left to the next apply; all else comes to its end.
+/// Where an update fails that is to be rolled back, what has not begun is not begun any more, and nothing is waited for. Once `enough` ends
+/// nothing is waited for either, and what needs that is left to the next apply; all else comes to its end.
 ///
 /// Assumption: `plan.steps` is in an order that satisfies `needs` and `after`.
-pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, stop: &CancellationToken, mut effect: F) -> Ran
+pub async fn run<F, Fut>(plan: &Plan, events: &mpsc::Sender<Event>, enough: impl Future<Output = BrokenOff>, mut effect: F) -> Ran
 where
     F: FnMut(StepId, Step) -> Fut,
     Fut: Future<Output = Result<Done, Failure>> + Send + 'static,
@@ -84,7 +83,8 @@ where
     let mut waits: BTreeMap<StepId, AbortHandle> = BTreeMap::new();
     let mut ran = Ran::default();
     let mut failed = Failed::default();
-    let mut stopping = false;
+    let mut enough = std::pin::pin!(enough);
+    let mut stopping = None;
     loop {
         // Steps are in topological order: one pass settles every chain of skips.
         for (id, step) in plan.steps.iter().enumerate() {
@@ -102,10 +102,12 @@ where
                 stages[id] = Stage::Failed;
                 outcome.skipped += 1;
                 tell(events, Event::StepSkipped { step: id, because }).await;
-            } else if (stopping && step.action.only_waits()) || step.needs.iter().chain(&step.after).any(is(Stage::BrokenOff)) {
+            } else if (stopping.is_some() && step.action.only_waits())
+                || step.needs.iter().chain(&step.after).any(is(Stage::BrokenOff))
+            {
                 stages[id] = Stage::BrokenOff;
                 outcome.skipped += 1;
-                outcome.broken_off = true;
+                outcome.broken_off = stopping;
                 tell(events, Event::StepSkipped { step: id, because: id }).await;
             } else if let Some(because) = step.needs.iter().copied().find(is(Stage::Tolerated)) {
                 // What is left of the one that has failed is part of that failure; whoever else needs it is not.
@@ -134,8 +136,8 @@ where
         }
         let joined = tokio::select! {
             joined = running.join_next() => joined,
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
+            why = &mut enough, if stopping.is_none() => {
+                stopping = Some(why);
                 waits.values().for_each(AbortHandle::abort);
                 continue;
             }
@@ -148,7 +150,7 @@ where
         if result.as_ref().is_err_and(JoinError::is_cancelled) {
             stages[id] = if failed.fatal.is_some() { Stage::Failed } else { Stage::BrokenOff };
             ran.outcome.skipped += 1;
-            ran.outcome.broken_off |= failed.fatal.is_none();
+            ran.outcome.broken_off = ran.outcome.broken_off.or(stopping.filter(|_| failed.fatal.is_none()));
             tell(events, Event::StepSkipped { step: id, because: failed.fatal.unwrap_or(id) }).await;
             continue;
         }
@@ -218,6 +220,7 @@ mod tests {
     use crate::model::Digest;
     use crate::plan::{Action, Cause, Kind, Stake};
     use std::sync::{Arc, Mutex};
+    use tokio_util::sync::CancellationToken;
 
     /// The step that turns out to be needless, in all tests.
     const SPARED: StepId = 3;
@@ -257,7 +260,7 @@ mod tests {
     async fn ran(plan: &Plan, failing: &'static [StepId]) -> (Ran, Vec<StepId>) {
         let order = Arc::new(Mutex::new(Vec::new()));
         let (events, mut inbox) = mpsc::channel(100);
-        let ran = run(plan, &events, &CancellationToken::new(), |id, _| {
+        let ran = run(plan, &events, std::future::pending(), |id, _| {
             let order = Arc::clone(&order);
             async move {
                 tokio::task::yield_now().await;
@@ -334,8 +337,7 @@ mod tests {
             step.needs.clear();
         });
         let (events, mut inbox) = mpsc::channel(100);
-        let stop = CancellationToken::new();
-        let run = run(&plan, &events, &stop, |id, _| async move {
+        let run = run(&plan, &events, std::future::pending(), |id, _| async move {
             if id > 1 {
                 std::future::pending::<()>().await;
             }
@@ -355,8 +357,7 @@ mod tests {
         }
         let (events, mut inbox) = mpsc::channel(100);
         let all = Arc::new(tokio::sync::Barrier::new(plan.steps.len()));
-        let stop = CancellationToken::new();
-        let run = run(&plan, &events, &stop, |_, _| {
+        let run = run(&plan, &events, std::future::pending(), |_, _| {
             let all = Arc::clone(&all);
             async move {
                 all.wait().await;
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_asked_to_stop_waits_for_nothing_and_ends_what_acts() {
+    async fn who_has_waited_enough_waits_for_nothing_and_ends_what_acts() {
         // A watch and what needs it, one that acts and what needs that, and a wait that comes after.
         let mut plan = plan(&[&[], &[0], &[], &[2], &[2]]);
         for at in [0, 4] {
@@ -380,7 +381,11 @@ mod tests {
         let (events, mut inbox) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let asked = stop.clone();
-        let run = run(&plan, &events, &stop, |id, _| {
+        let enough = async {
+            stop.cancelled().await;
+            BrokenOff::Superseded
+        };
+        let run = run(&plan, &events, enough, |id, _| {
             let asked = asked.clone();
             async move {
                 if id == 0 || id == 4 {
@@ -393,7 +398,7 @@ mod tests {
         });
         let ran = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
         let outcome = ran.outcome;
-        assert_eq!((outcome.done, outcome.failed, outcome.skipped, outcome.broken_off), (2, 0, 3, true));
+        assert_eq!((outcome.done, outcome.failed, outcome.skipped, outcome.broken_off), (2, 0, 3, Some(BrokenOff::Superseded)));
         assert_eq!(ran.broke, None, "what is broken off has not failed");
         drop(events);
         while inbox.recv().await.is_some() {}

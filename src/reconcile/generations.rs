@@ -124,6 +124,9 @@ pub struct Hold {
     pub since: OffsetDateTime,
     /// What the source said then; `None` where it could not be read, or there was none. Anything else ends the hold.
     pub source: Option<Outline>,
+    /// The digest of the source's files then, as far as it is known: who reads the same files with other variables ends no hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
     /// Where nobody asked for it: what went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,
@@ -253,6 +256,20 @@ pub fn newest(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> 
 pub fn last_applied(db: &Db, stack: &Name) -> Result<Option<Generation>, RecordError> {
     let read = db.read(|t| newest_row(t, stack.as_str(), Some(APPLIED))?.map(|row| row.read(t)).transpose())?;
     read.transpose().map_err(|source| RecordError::Decode { stack: stack.clone(), source })
+}
+
+/// When the way to `newest` began: with itself, or with the first of those right before it that were broken off.
+pub fn on_the_way_since(db: &Db, newest: &Generation) -> Result<OffsetDateTime, RecordError> {
+    let since = db.read(|t| {
+        let mut query = t.prepare_cached(
+            "SELECT applied FROM generations WHERE stack = ?1 AND number < ?2 AND outcome = ?3 AND number > (
+                 SELECT coalesce(max(number), 0) FROM generations WHERE stack = ?1 AND number < ?2 AND outcome <> ?3
+             ) ORDER BY number LIMIT 1",
+        )?;
+        let number = newest.number.cast_signed();
+        query.query_row(params![newest.desired.stack.as_str(), number, APPLYING], |row| row.get::<_, String>(0)).optional()
+    })?;
+    Ok(since.map_or(newest.applied, |since| moment_of(&since)))
 }
 
 /// What the newest generations of stacks say, as it was read last: each look asks for it, and reading it takes long. What a

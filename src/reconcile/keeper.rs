@@ -15,6 +15,7 @@ use super::orphans::{Orphans, SeenTo};
 use super::report::Event;
 use super::schedule::{Schedule, Verdict};
 use super::status::condition;
+use super::turns::Turn;
 use super::{ReconcileError, Reconciler, Wanted, record};
 use crate::engine::EngineError;
 use crate::manifest::Loaded;
@@ -212,15 +213,17 @@ impl Keeper {
     }
 }
 
-/// One look at one stack. Manifests that cannot be read leave the last good generation in force.
+/// One look at one stack, in a turn of its own. Manifests that cannot be read leave the last good generation in force.
 async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> Result<Verdict, ReconcileError> {
+    // Before anything is read: whoever is at work on the stack may be changing it.
+    let Some(turn) = reconciler.turn(name).await? else { return Ok(Verdict::AwaitChange) };
     let db = reconciler.engine().db();
     let mut complaint = None;
     let said = match folder {
         None => None,
         Some(folder) => match load(folder.clone()).await {
             Ok(loaded) if loaded.desired.stack == *name => {
-                Some(Wanted::Source { desired: loaded.desired, source: folder.path().to_owned() })
+                Some(Wanted::Source { desired: loaded.desired, source: folder.path().to_owned(), watched: loaded.watched })
             }
             Ok(loaded) => {
                 complaint =
@@ -238,7 +241,7 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
         None => reconciler.newest(name)?.map(|last| Wanted::Same { stack: name.clone(), desired: last.desired }),
     };
     let verdict = match wanted {
-        Some(wanted) => apply(reconciler, name.clone(), wanted).await?,
+        Some(wanted) => apply(reconciler, &turn, name.clone(), wanted).await?,
         None => Verdict::AwaitChange,
     };
     if let Some(complaint) = complaint {
@@ -250,7 +253,7 @@ async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> R
     Ok(verdict)
 }
 
-async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<Verdict, ReconcileError> {
+async fn apply(reconciler: &Reconciler, turn: &Turn, stack: Name, wanted: Wanted) -> Result<Verdict, ReconcileError> {
     let (events, mut inbox) = mpsc::channel(256);
     let story = tokio::spawn(async move {
         let mut steps = Vec::new();
@@ -280,10 +283,12 @@ async fn apply(reconciler: &Reconciler, stack: Name, wanted: Wanted) -> Result<V
             }
         }
     });
-    let outcome = reconciler.keep(wanted, events).await;
+    let outcome = reconciler.keep(turn, wanted, events).await;
     story.await.map_err(|_| ReconcileError::Interrupted)?;
     let outcome = outcome?;
-    Ok(if outcome.failed == 0 || outcome.halted { Verdict::AwaitChange } else { Verdict::Retry })
+    // Whoever has superseded it may yet be refused: then this goes on.
+    let ended = outcome.failed == 0 && outcome.broken_off.is_none();
+    Ok(if ended || outcome.halted { Verdict::AwaitChange } else { Verdict::Retry })
 }
 
 /// Loading reads files and may look through a whole folder: not on the threads that answer requests.

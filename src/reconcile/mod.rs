@@ -14,24 +14,27 @@ mod borrowed;
 pub mod build_events;
 mod changes;
 mod effects;
+mod elsewhere;
+mod gone;
 pub mod keeper;
 mod obtain;
 mod orphans;
 mod rollback;
 mod setback;
+mod turns;
 mod why;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::images::Given;
 use crate::engine::{Engine, EngineError};
-use crate::files::{FileError, Lock};
+use crate::files::FileError;
 use crate::manifest::Desired;
 use crate::model::spec::{Elsewhere, ImageSource, ImageSpec};
 use crate::model::{ImageRef, Name};
@@ -40,13 +43,14 @@ use crate::plan::{self, Action, Kind, Plan, PlanError};
 use ask::Ask;
 use effects::Context;
 use execute::{Broke, Ran, tell};
-use generations::{APPLIED, Beginning, Generation, HoldChange, Images, PAUSED, Remembered};
+use generations::{APPLIED, APPLYING, Beginning, Generation, HoldChange, Images, PAUSED, Remembered};
 use journal::Filter;
 use knowledge::Lookup;
 use record::RecordError;
-use report::{Event, Outcome};
+use report::{BrokenOff, Event, Outcome};
 pub use rollback::Wanted;
 use rollback::{NewHold, Settled, answers_of};
+use turns::Turn;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -76,6 +80,8 @@ pub enum ReconcileError {
     NoEarlier(Name),
     #[error("{} {external} is not there: its stack was not applied here, or has no such {}", kind(*secret), if *secret { "secret in a container" } else { "config" })]
     NoContent { external: Elsewhere, secret: bool },
+    #[error("the daemon stops, and something else is still at work on the stack {0}")]
+    Stopping(Name),
     #[error("a work thread ended before its work did")]
     Interrupted,
 }
@@ -104,6 +110,7 @@ impl ReconcileError {
             Self::NoSuchResource(_) => Some("`setpoint status` lists the resources; name one as STACK/KIND/NAME".into()),
             Self::WhichResource { .. } => Some("name it as STACK/KIND/NAME".into()),
             Self::NoContent { external, .. } => Some(format!("apply the stack `{}` first", external.stack)),
+            Self::Stopping(_) => Some("do it again when the next daemon runs, or none".into()),
             Self::NoStack | Self::Record(_) | Self::File(_) | Self::Interrupted => None,
         }
     }
@@ -137,11 +144,6 @@ fn meant(desired: &Desired, observed: &Observed, plan: &Plan) -> Images {
     desired.images.values().filter_map(|image| Some((image.reference.clone(), meaning(&image.reference)?))).collect()
 }
 
-/// Since when a generation is being made real that has not come to its end. What has come since was not watched to the end.
-fn unwatched(last: Option<&Generation>) -> Option<time::OffsetDateTime> {
-    last.filter(|last| !last.is_applied()).map(|last| last.applied)
-}
-
 /// Makes stacks real. Cheap to clone.
 #[derive(Clone)]
 pub struct Reconciler {
@@ -167,8 +169,7 @@ impl Reconciler {
     /// What an apply would do now. Changes nothing. `given` are credentials of whoever asks.
     pub async fn plan(&self, desired: &Desired, given: &[Given]) -> Result<Plan, ReconcileError> {
         let desired = self.completed(desired)?;
-        let last = self.newest(&desired.stack)?.filter(|last| *last.desired == *desired);
-        let course = Course { since: unwatched(last.as_ref()), ..Course::default() };
+        let course = Course { since: self.unwatched(self.newest(&desired.stack)?.as_ref(), &desired)?, ..Course::default() };
         let (observed, _) = self.look(&desired, &Images::new(), course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
@@ -176,6 +177,17 @@ impl Reconciler {
     /// A stack's newest generation.
     fn newest(&self, stack: &Name) -> Result<Option<Generation>, RecordError> {
         self.remembered.newest(self.engine.db(), stack)
+    }
+
+    /// Since when what has come to a stack was not watched to the end: what is desired is still being made real, or other things were
+    /// just before, and that was broken off.
+    fn unwatched(&self, newest: Option<&Generation>, desired: &Desired) -> Result<Option<OffsetDateTime>, RecordError> {
+        match newest {
+            Some(newest) if !newest.is_applied() && (newest.outcome == APPLYING || *newest.desired == *desired) => {
+                generations::on_the_way_since(self.engine.db(), newest).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The host, and what is known of the stack's images, those that are `held` among it. Gives what registries were asked, to be
@@ -196,6 +208,7 @@ impl Reconciler {
         let asked = match look {
             Look::Ask(how) => {
                 let last = knowledge::lookups(db, &desired.stack)?;
+                gone::again(desired, &mut observed, &last);
                 ask::ask(&self.engine, desired, &mut observed, &last, how, given).await
             }
             Look::Given(answers) => {
@@ -255,15 +268,17 @@ impl Reconciler {
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        self.converge(Wanted::Said { desired, source }, expected, Ask::Eagerly, given, events).await
+        self.say(Wanted::Said { desired, source }, expected, given, events).await
     }
 
     /// Makes the host what it was made before, or what a source says, as often as one likes. Registries are asked only for what is
     /// due, unless something else is desired than was applied last. A stack that is held to a generation stays so until its source
     /// says something else than it did.
-    pub async fn keep(&self, wanted: Wanted, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
+    ///
+    /// Assumption: what is wanted was read in this turn, so that nothing is undone that somebody else has said meanwhile.
+    async fn keep(&self, turn: &Turn, wanted: Wanted, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
         let stack = wanted.stack().clone();
-        let result = self.converge(wanted, None, Ask::Due, Vec::new(), events).await;
+        let result = self.converge(turn, wanted, None, Ask::Due, Vec::new(), events).await;
         if let Err(error) = &result
             && let Err(unsaid) = record::set_conditions(self.engine.db(), &stack, status::refused(error))
         {
@@ -272,25 +287,36 @@ impl Reconciler {
         result
     }
 
+    /// Makes the host what somebody has said just now, with whatever was to be waited for before broken off.
+    async fn say(
+        &self,
+        wanted: Wanted,
+        expected: Option<Plan>,
+        given: Vec<Given>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Outcome, ReconcileError> {
+        let turn = self.new_turn(wanted.stack(), &events).await?;
+        self.converge(&turn, wanted, expected, Ask::Eagerly, given, events).await
+    }
+
     /// Makes the host what is wanted, and tells `events` about it. Where an update fails that says so, the host becomes what it was.
     ///
     /// Guarantee: killed at any point, doing it again converges, and what was half-made is finished or undone.
     async fn converge(
         &self,
+        turn: &Turn,
         wanted: Wanted,
         expected: Option<Plan>,
         ask: Ask,
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        let stack = wanted.stack().clone();
-        let _lock = self.lock(&stack, &events).await?;
         self.engine.recover().await?;
         let settled = self.settle(wanted).await?;
-        let (outcome, broke) = self.pass(&settled, expected, ask, given.clone(), &events).await?;
+        let (outcome, broke) = self.pass(turn, &settled, expected, ask, given.clone(), &events).await?;
         let outcome = match broke {
             None => outcome,
-            Some(broke) => self.set_back(settled, outcome, broke, given, &events).await?,
+            Some(broke) => self.set_back(turn, settled, outcome, broke, given, &events).await?,
         };
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
@@ -299,6 +325,7 @@ impl Reconciler {
     /// Makes the host what was settled. Gives the update that has failed meanwhile, where something is to be done about it.
     async fn pass(
         &self,
+        turn: &Turn,
         settled: &Settled,
         expected: Option<Plan>,
         ask: Ask,
@@ -311,12 +338,14 @@ impl Reconciler {
             Cow::Owned(completed) => Arc::new(completed),
         };
         let (stack, paused) = (&desired.stack, settled.is_paused());
-        let last = self.newest(stack)?.filter(|last| Arc::ptr_eq(&last.desired, &desired) || last.desired == desired);
+        let newest = self.newest(stack)?;
+        let since = self.unwatched(newest.as_ref(), &desired)?;
+        let last = newest.filter(|last| Arc::ptr_eq(&last.desired, &desired) || last.desired == desired);
         let look = match &expected {
             Some(expected) => Look::Given(expected.answers.clone()),
             None => Look::Ask(if last.is_some() { ask } else { Ask::Eagerly }),
         };
-        let course = Course { back: settled.back, paused, since: unwatched(last.as_ref()) };
+        let course = Course { back: settled.back, paused, since };
         let (observed, asked) = self.look(&desired, &settled.held, course, look, &given).await?;
         let plan = plan::plan(&desired, &observed)?;
         let what = expected.map_or_else(Vec::new, |expected| plan::moved(&expected, &plan));
@@ -342,10 +371,10 @@ impl Reconciler {
             Ran::default()
         } else {
             record::set_conditions(db, stack, vec![status::reconciling(&plan)])?;
-            self.execute(Arc::clone(&desired), Some(before), &plan, given, events).await
+            self.execute(turn, Arc::clone(&desired), Some(before), &plan, given, events).await
         };
         let Ran { mut outcome, broke } = ran;
-        if outcome.broken_off && outcome.failed == 0 && !paused {
+        if outcome.broken_off.is_some() && outcome.failed == 0 && !paused {
             // As if killed: the generation is still being made real, and says so.
             return Ok((Outcome { generation: before, ..outcome }, None));
         }
@@ -384,13 +413,14 @@ impl Reconciler {
 
     /// Removes all that a stack owns. Volumes stay unless `volumes`.
     pub async fn destroy(&self, stack: &Name, volumes: bool, events: mpsc::Sender<Event>) -> Result<Outcome, ReconcileError> {
-        let _lock = self.lock(stack, &events).await?;
+        let turn = self.new_turn(stack, &events).await?;
         self.engine.recover().await?;
         let plan = self.plan_destroy(stack, volumes).await?;
         tell(&events, Event::Planned { plan: plan.clone() }).await;
         // The daemon must not bring back what is being taken down.
         record::forget(self.engine.db(), stack)?;
-        let Ran { outcome, .. } = self.execute(Arc::new(Desired::empty(stack.clone())), None, &plan, Vec::new(), &events).await;
+        let nothing = Arc::new(Desired::empty(stack.clone()));
+        let Ran { outcome, .. } = self.execute(&turn, nothing, None, &plan, Vec::new(), &events).await;
         self.engine.collect_configs(generations::contents_of_generations)?;
         tell(&events, Event::Finished { outcome }).await;
         Ok(outcome)
@@ -405,6 +435,7 @@ impl Reconciler {
 
     async fn execute(
         &self,
+        turn: &Turn,
         desired: Arc<Desired>,
         generation: Option<u64>,
         plan: &Plan,
@@ -412,24 +443,15 @@ impl Reconciler {
         events: &mpsc::Sender<Event>,
     ) -> Ran {
         let context = Arc::new(Context { desired, generation, answers: plan.answers.clone(), given });
-        execute::run(plan, events, &self.stop, |id, step| {
+        let enough = async {
+            tokio::select! {
+                () = self.stop.cancelled() => BrokenOff::Stopping,
+                () = turn.is_wanted() => BrokenOff::Superseded,
+            }
+        };
+        execute::run(plan, events, enough, |id, step| {
             effects::perform(self.engine.clone(), Arc::clone(&context), id, step, events.clone())
         })
         .await
-    }
-
-    fn lock_path(&self, stack: &Name) -> PathBuf {
-        self.engine.instance().state_dir().join("locks").join(format!("stack-{stack}.lock"))
-    }
-
-    /// One writer of a stack at a time, in all processes.
-    async fn lock(&self, stack: &Name, events: &mpsc::Sender<Event>) -> Result<Lock, ReconcileError> {
-        let path = self.lock_path(stack);
-        if let Some(lock) = Lock::try_take(&path)? {
-            return Ok(lock);
-        }
-        // It may be at a long build.
-        tell(events, Event::Waits).await;
-        tokio::task::spawn_blocking(move || Lock::wait(&path)).await.map_err(|_| ReconcileError::Interrupted)?.map_err(Into::into)
     }
 }

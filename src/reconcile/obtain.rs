@@ -51,6 +51,9 @@ fn restore(engine: &Engine, context: &Context, image: &ImageSpec) -> Result<(), 
     let Some(Answer::Held { digest }) = context.answers.get(reference) else {
         return Err(EffectError::NotDesired(reference.to_string()));
     };
+    if !engine.has_whole_image(digest)? {
+        return Err(EffectError::NotKept { reference: Box::new(reference.clone()), digest: *digest });
+    }
     match engine.tag_image(&digest.to_string(), reference) {
         Err(EngineError::NoSuchImage { .. }) => {
             Err(EffectError::NotKept { reference: Box::new(reference.clone()), digest: *digest })

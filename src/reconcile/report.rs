@@ -84,11 +84,21 @@ pub struct Outcome {
     /// What has failed is not tried again by itself.
     #[serde(default)]
     pub halted: bool,
-    /// Whoever did it was asked to stop before all was waited for: the next apply, or the next daemon, goes on with it.
+    /// Why not all was waited for: the next apply, or the next daemon, goes on with it.
     #[serde(default)]
-    pub broken_off: bool,
+    pub broken_off: Option<BrokenOff>,
     /// The stack's generation now.
     pub generation: u64,
+}
+
+/// Why nobody waits any more for what was to be waited for. It is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokenOff {
+    /// Whoever did it was asked to stop.
+    Stopping,
+    /// Somebody else has something new to say of the stack.
+    Superseded,
 }
 
 /// How one stack stands.

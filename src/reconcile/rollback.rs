@@ -14,19 +14,19 @@ use super::report::{Comparison, Event, GenerationInfo, History, Outcome};
 use super::{Look, ReconcileError, Reconciler, record};
 use crate::engine::images::Given;
 use crate::files::Lock;
-use crate::manifest::Desired;
-use crate::model::{ImageRef, Name};
+use crate::manifest::{Desired, Loaded};
+use crate::model::{Digest, ImageRef, Name};
 use crate::observed::{Answer, Course};
 use crate::plan::{self, Edition, Kind, Plan, Resource};
-use crate::sources::Folder;
+use crate::sources::{Folder, said};
 
 /// What a stack is to be, and who says so.
 #[derive(Debug)]
 pub enum Wanted {
     /// A user says so. It ends a hold.
     Said { desired: Desired, source: Option<String> },
-    /// Its source says so. A hold lasts as long as it says the same.
-    Source { desired: Desired, source: PathBuf },
+    /// Its source says so. A hold lasts as long as it says the same. `watched` is all that was read of it.
+    Source { desired: Desired, source: PathBuf, watched: Vec<PathBuf> },
     /// Nobody says anything: it is to stay as it was applied last.
     Same { stack: Name, desired: Arc<Desired> },
     /// The generation with this number again.
@@ -107,10 +107,16 @@ impl Reconciler {
                 };
                 Ok(free(Arc::new(desired), source, hold))
             }
-            Wanted::Source { desired, source } => {
+            Wanted::Source { desired, source, watched } => {
                 let (told, desired) = (Some(source.display().to_string()), Arc::new(desired));
                 match generations::hold(db, &desired.stack)? {
                     Some(hold) if hold.source == Some(Outline::of(&desired)) => {
+                        self.held(&desired.stack, Arc::clone(&desired), hold)
+                    }
+                    Some(hold) if hold.files.is_some() && hold.files == digest_of(&desired, watched).await => {
+                        // Its files are what they were, and only this process's variables are others: from now on it is held by those.
+                        let hold = Hold { source: Some(Outline::of(&desired)), ..hold };
+                        generations::set_hold(db, &desired.stack, &hold)?;
                         self.held(&desired.stack, Arc::clone(&desired), hold)
                     }
                     Some(_) => Ok(free(desired, told, NewHold::Ends)),
@@ -123,8 +129,8 @@ impl Reconciler {
             },
             Wanted::Generation { stack, number } => {
                 let Generation { desired, images, source, .. } = self.generation(&stack, number)?;
-                let said = self.said_by_source(&stack).await?;
-                let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: said, setback: None };
+                let (source_says, files) = self.said_by_source(&stack).await?;
+                let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: source_says, files, setback: None };
                 let hold = NewHold::Begins(Box::new(hold));
                 let brings_back = Some(number);
                 Ok(Settled { desired, held: images, source, brings_back, hold, back: true, held_by: None })
@@ -141,13 +147,18 @@ impl Reconciler {
         Ok(Settled { desired, held, source: None, brings_back: None, hold: NewHold::Stays, back, held_by: Some(hold) })
     }
 
-    /// What a stack's source says now; `None` where it has none, or that cannot be read.
-    async fn said_by_source(&self, stack: &Name) -> Result<Option<Outline>, ReconcileError> {
-        let Some(path) = record::stack(self.engine.db(), stack)?.and_then(|record| record.source) else { return Ok(None) };
+    /// What a stack's source says now, and the digest of its files; `None` where it has none, or that cannot be read.
+    async fn said_by_source(&self, stack: &Name) -> Result<(Option<Outline>, Option<Digest>), ReconcileError> {
+        let Some(path) = record::stack(self.engine.db(), stack)?.and_then(|record| record.source) else {
+            return Ok((None, None));
+        };
         let folder = Folder::new(path, Some(stack.clone()));
-        let read = move || folder.load(std::env::vars().collect());
-        let loaded = tokio::task::spawn_blocking(read).await.map_err(|_| ReconcileError::Interrupted)?;
-        Ok(loaded.ok().map(|loaded| Outline::of(&loaded.desired)))
+        let loaded = load(folder.clone()).await?;
+        let Some(Loaded { desired, watched, .. }) = loaded else { return Ok((None, None)) };
+        let files = digest_of(&desired, watched).await;
+        // Whoever has changed them meanwhile has changed what they say.
+        let same = load(folder).await?.is_some_and(|again| again.desired == desired);
+        Ok((Some(Outline::of(&desired)), files.filter(|_| same)))
     }
 
     fn generation(&self, stack: &Name, number: u64) -> Result<Generation, ReconcileError> {
@@ -208,7 +219,8 @@ impl Reconciler {
     pub async fn plan_rollback(&self, stack: &Name, number: u64, given: &[Given]) -> Result<Plan, ReconcileError> {
         let Generation { desired, images, .. } = self.generation(stack, number)?;
         let desired = self.recall(&desired)?;
-        let course = Course { back: true, ..Course::default() };
+        let since = self.unwatched(self.newest(stack)?.as_ref(), &desired)?;
+        let course = Course { back: true, since, ..Course::default() };
         let (observed, _) = self.look(&desired, &images, course, Look::Ask(Ask::Eagerly), given).await?;
         Ok(plan::plan(&desired, &observed)?)
     }
@@ -222,7 +234,7 @@ impl Reconciler {
         given: Vec<Given>,
         events: mpsc::Sender<Event>,
     ) -> Result<Outcome, ReconcileError> {
-        self.converge(Wanted::Generation { stack, number }, expected, Ask::Eagerly, given, events).await
+        self.say(Wanted::Generation { stack, number }, expected, given, events).await
     }
 
     /// The generations of a stack that are kept.
@@ -252,6 +264,30 @@ impl Reconciler {
         let (old, new) = (self.generation(stack, from)?, self.generation(stack, to)?);
         let differences = plan::between(edition(&old), edition(&new));
         Ok(Comparison { stack: stack.clone(), from, to, differences })
+    }
+}
+
+/// What a source says with the variables of this process, where that can be read.
+async fn load(folder: Folder) -> Result<Option<Loaded>, ReconcileError> {
+    let read = move || folder.load(std::env::vars().collect());
+    let loaded = tokio::task::spawn_blocking(read).await.map_err(|_| ReconcileError::Interrupted)?;
+    Ok(loaded.ok())
+}
+
+/// The digest of a source's files; `None` where one is gone again, or cannot be read.
+async fn digest_of(desired: &Desired, watched: Vec<PathBuf>) -> Option<Digest> {
+    let desired = desired.clone();
+    let digest = tokio::task::spawn_blocking(move || said::digest(&desired, &watched)).await;
+    match digest {
+        Ok(Ok(digest)) => Some(digest),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "look whether a source's files are what they were");
+            None
+        }
+        Err(crash) => {
+            tracing::error!(%crash, "look whether a source's files are what they were");
+            None
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::execute::{Broke, tell};
 use super::generations::{self, Generation, Hold, Images, Outline, PAUSED, QUARANTINED, Setback};
 use super::report::{Event, Outcome};
 use super::rollback::{NewHold, Settled};
+use super::turns::Turn;
 use super::{ReconcileError, Reconciler, record, status};
 use crate::engine::images::Given;
 use crate::model::Name;
@@ -18,6 +19,7 @@ impl Reconciler {
     /// Does what the update says that has failed. Gives what has come of it all. To be called under the stack's lock.
     pub(super) async fn set_back(
         &self,
+        turn: &Turn,
         settled: Settled,
         outcome: Outcome,
         broke: Broke,
@@ -37,10 +39,11 @@ impl Reconciler {
         self.mark(&stack, outcome.generation, QUARANTINED)?;
         tell(events, Event::RollsBack { to: number, why: why.clone() }).await;
         let setback = Setback { generation: outcome.generation, resource, why, paused: false };
-        let hold = Hold { of: number, since: OffsetDateTime::now_utc(), source: said.clone(), setback: Some(setback) };
+        let hold =
+            Hold { of: number, since: OffsetDateTime::now_utc(), source: said.clone(), files: None, setback: Some(setback) };
         let hold = NewHold::Begins(Box::new(hold));
         let back = Settled { desired, held: images, source, brings_back: Some(number), hold, back: true, held_by: None };
-        let (mut second, broke) = self.pass(&back, None, Ask::Eagerly, given, events).await?;
+        let (mut second, broke) = self.pass(turn, &back, None, Ask::Eagerly, given, events).await?;
         if let Some(broke) = broke {
             second = self.pause(&stack, said, second, broke)?;
         }
@@ -49,7 +52,7 @@ impl Reconciler {
             failed: outcome.failed + second.failed,
             skipped: outcome.skipped + second.skipped,
             tolerated: outcome.tolerated + second.tolerated,
-            back_to: Some(number).filter(|_| second.failed == 0 && !second.broken_off),
+            back_to: Some(number).filter(|_| second.failed == 0 && second.broken_off.is_none()),
             halted: second.failed == 0 || second.halted,
             broken_off: second.broken_off,
             generation: second.generation,
@@ -62,7 +65,8 @@ impl Reconciler {
         self.mark(stack, outcome.generation, PAUSED)?;
         let setback = Setback { generation: outcome.generation, resource, why, paused: true };
         let conditions = status::after(&outcome, &[], Some(&setback));
-        let hold = Hold { of: outcome.generation, since: OffsetDateTime::now_utc(), source: said, setback: Some(setback) };
+        let hold =
+            Hold { of: outcome.generation, since: OffsetDateTime::now_utc(), source: said, files: None, setback: Some(setback) };
         generations::set_hold(self.engine.db(), stack, &hold)?;
         record::set_conditions(self.engine.db(), stack, conditions)?;
         Ok(Outcome { halted: true, ..outcome })

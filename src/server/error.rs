@@ -55,7 +55,7 @@ impl From<ReconcileError> for ApiError {
             | ReconcileError::NoEarlier(_) => ErrorKind::NotFound,
             ReconcileError::NoSuchResource(_) => ErrorKind::NotFound,
             ReconcileError::WhichStack(_) | ReconcileError::WhichResource { .. } => ErrorKind::Invalid,
-            ReconcileError::Moved { .. } => ErrorKind::Conflict,
+            ReconcileError::Moved { .. } | ReconcileError::Stopping(_) => ErrorKind::Conflict,
             ReconcileError::Plan(_) => ErrorKind::Invalid,
             ReconcileError::Record(_) | ReconcileError::File(_) | ReconcileError::Interrupted => ErrorKind::Internal,
         };

@@ -3,6 +3,7 @@
 pub mod contexts;
 pub mod fingerprints;
 pub mod folder;
+pub mod said;
 pub mod wakes;
 
 pub use folder::Folder;

@@ -101,7 +101,7 @@ metadata: {{name: app}}
 spec:
   image: {BUSYBOX}
   command: [sh, -c, \"exec sleep inf\"]
-  environment: {{VERSION: \"{version}\"}}
+  environment: {{VERSION: \"{version}\", WHO: \"${{WHO:-nobody}}\"}}
   configs: [{{source: conf, target: /etc/conf}}]
   network_mode: none
   stop_grace_period: 0s
@@ -153,9 +153,16 @@ fn a_rollback_is_held_by_the_daemon_until_the_folder_says_something_else() {
     wait_until("the third runs", SOON, || version(&host) == "3, conf of 3");
     assert!(!held(&host));
     daemon.stop();
-    // Somebody who applies manifests means them.
-    host.sp(&["rollback", "1"]).ok().says(&["generation 5"]);
+    // It is held by what the files say, and not by the variables of whoever brought it back.
+    let rollback = host.command(&["rollback", "1"]).env("WHO", "somebody").output().unwrap();
+    assert!(rollback.status.success(), "{rollback:?}");
     assert_eq!(version(&host), "1, conf of 1");
+    let daemon = host.daemon(&folder);
+    host.sp(&["rm", "-f", "s-app"]).ok();
+    wait_until("a removed container is made again", SOON, || version(&host) == "1, conf of 1");
+    assert!(held(&host));
+    daemon.stop();
+    // Somebody who applies manifests means them.
     host.sp(&["apply", folder.to_str().unwrap()]).ok().says(&["generation 6"]);
     assert_eq!(version(&host), "3, conf of 3");
     assert!(!held(&host));

@@ -123,6 +123,24 @@ fn all_that_is_known_of_an_image() {
     let id = shown("{{.Id}}");
     assert_ne!(Some(id.as_str()), inspected["digest"].as_str());
     assert_eq!(host.sp(&["image", "inspect", &id]).ok().json()[0], inspected);
+
+    // So it does for a container, by all or some of its digits; what is a name here goes before, and an id is never asked for elsewhere.
+    let digest = inspected["digest"].as_str().unwrap();
+    for (at, text) in [digest, &digest[7..], &digest[..15], &digest[7..15], &id].into_iter().enumerate() {
+        let name = format!("c{at}");
+        host.sp(&["create", "--name", &name, "--network", "none", text]).ok();
+        assert_eq!(host.inspect(&name)["spec"]["image"].as_str(), Some(digest), "{text}");
+    }
+    host.sp(&["tag", "app:1", &digest[7..15]]).ok();
+    host.sp(&["create", "--name", "named", "--network", "none", &digest[7..15]]).ok();
+    assert_eq!(host.inspect("named")["spec"]["image"].as_str(), Some(&*format!("{}:latest", &digest[7..15])));
+    let other = format!("sha256:{}", "0".repeat(64));
+    host.sp(&["run", "--network", "none", &other]).fails_with(125).says(&["is not on this host"]);
+    host.sp(&["pull", &other]).fails_with(1).says(&["is an image's id, and not a name"]);
+    host.sp(&["tag", "app:1", &other]).fails_with(1).says(&["is an image's id, and not a name"]);
+    host.sp(&["rmi", &format!("{}:latest", &digest[7..15])]).ok();
+    host.sp(&["adopt", "--stack", "s", "c0"]).ok().says(&["app:1"]);
+    host.sp(&["rm", "c0", "c1", "c2", "c3", "c4", "named"]).ok();
     host.sp(&["inspect", "app:2"]).ok().says(&["\"RepoTags\""]);
     host.sp(&["image", "inspect", "-f", "{{.Nothing}}", "app:1"]).fails_with(1).says(&["no field \".Nothing\"", ".RepoTags"]);
 

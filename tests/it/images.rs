@@ -107,6 +107,19 @@ fn a_moved_tag_is_shown_followed_and_recorded() {
     host.sp(&["apply", &folder]).ok().says(&["generation 3"]);
     assert_eq!(edition(&host), "third");
     host.sp(&["plan", &folder]).ok();
+
+    // What the disk has lost of an image comes again, as it was, whatever the tag means by now; what runs stays as it is.
+    push(&host, &registry, "fourth", "test/app:1");
+    let container = (host.inspect("s-app")["id"].clone(), host.pid("s-app"));
+    let layers = std::fs::read_dir(host.instance.state_dir().join("images/layers")).unwrap().map(|entry| entry.unwrap().path());
+    let lost = layers.filter(|layer| std::fs::read_to_string(layer.join("etc/edition")).is_ok_and(|text| text == "third"));
+    lost.for_each(|layer| std::fs::remove_dir_all(layer).unwrap());
+    host.sp(&["plan", &folder]).fails_with(2).says(&["image/app: pull", "the disk has lost layers of it"]);
+    assert_eq!(sync_of(&status(&host), "image/app"), "OutOfSync");
+    host.sp(&["apply", &folder]).ok().says(&["1 step done", "generation 3"]);
+    assert_eq!((host.inspect("s-app")["id"].clone(), host.pid("s-app")), container);
+    let again = host.sp(&["run", "--rm", "--network", "none", "--pull", "never", &reference, "cat", "/etc/edition"]);
+    assert_eq!(again.ok().stdout, "third");
 }
 
 #[test]

@@ -148,7 +148,12 @@ fn an_edition_that_is_not_well_is_taken_back_and_not_tried_again() {
     host.sp(&["status"]).ok().says(&["Interrupted"]);
     let (pid, daemon) = (host.pid("s-app"), host.daemon(&source));
     wait_until("the next one goes on", SOON, || host.sp(&["why", "app"]).stdout.contains("its own watch to end"));
+    assert_eq!((left(), host.pid("s-app")), ((8, "applying".to_owned()), pid));
+
+    // Whoever says something new waits for no window: what was to be watched is broken off, and it goes on from there.
+    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1003").replace("monitor: 1h", "monitor: 1s"));
+    host.sp(&["apply", "s"]).ok().says(&["container/app: well"]);
+    assert_eq!(left(), (9, "applied".to_owned()));
     daemon.stop();
-    assert_eq!((left(), host.pid("s-app")), ((8, "interrupted".to_owned()), pid));
     host.sp(&["destroy", "--stack", "s"]).ok();
 }

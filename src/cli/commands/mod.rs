@@ -77,6 +77,8 @@ pub enum Prepared {
 #[derive(Debug)]
 pub struct NewContainer {
     pub create: CreateContainer,
+    /// What stands where the image is named, if it may be an image's id or the beginning of one.
+    pub id: Option<String>,
     pub pull: super::args::PullWhen,
     /// How the pull goes is not shown.
     pub quiet: bool,

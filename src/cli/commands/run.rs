@@ -13,7 +13,7 @@ use crate::cli::output::Output;
 use crate::cli::spec::{self, SpecError, Surroundings};
 use crate::cli::terminal;
 use crate::client::{Client, ClientError};
-use crate::model::ContainerId;
+use crate::model::{ContainerId, ImageRef};
 use crate::wire::native::{Attach, CreateContainer, ErrorKind, Exec, Pull, RemoveContainer};
 
 /// A container that is ready to be made.
@@ -100,10 +100,17 @@ fn container(args: &SpecArgs, auto_remove: bool) -> Result<NewContainer, CliErro
         return Err(CliError::RemovedAndRestarted { policy: spec.restart });
     }
     Ok(NewContainer {
+        id: args.rest.first().filter(|text| is_like_an_id(text)).cloned(),
         create: CreateContainer { name: args.name.clone(), auto_remove, platform: args.confine.platform.clone(), spec },
         pull: args.pull,
         quiet: args.quiet,
     })
+}
+
+/// Whether it has only hexadecimal digits.
+fn is_like_an_id(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    (1..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(super) async fn run(client: &Client, run: Run, output: Output) -> Result<i32, CliError> {
@@ -153,19 +160,39 @@ async fn create(client: &Client, new: &NewContainer, cidfile: Option<CidFile>, o
         pull(client, new, false, output).await?;
     }
     let id = match client.create(&new.create).await {
-        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound && new.pull == PullWhen::Missing => {
-            pull(client, new, true, output).await?;
-            after_pull(client, new, output).await?
-        }
-        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound && new.pull == PullWhen::Always => {
-            after_pull(client, new, output).await?
-        }
+        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => match by_id(client, new).await? {
+            Some(create) => client.create(&create).await?.id,
+            // No registry has anything by an id.
+            None if new.create.spec.image.id().is_some() => return Err(ClientError::Refused(body).into()),
+            None => match new.pull {
+                PullWhen::Never => return Err(ClientError::Refused(body).into()),
+                PullWhen::Always => after_pull(client, new, output).await?,
+                PullWhen::Missing => {
+                    pull(client, new, true, output).await?;
+                    after_pull(client, new, output).await?
+                }
+            },
+        },
         created => created?.id,
     };
     if let Some(cidfile) = cidfile {
         cidfile.write(&id)?;
     }
     Ok(id)
+}
+
+/// The same of the image that is here and whose id, or the beginning of it, stands where its name would: a name goes before.
+async fn by_id(client: &Client, new: &NewContainer) -> Result<Option<CreateContainer>, CliError> {
+    let Some(text) = &new.id else { return Ok(None) };
+    match client.image(text).await {
+        Ok(found) => {
+            let mut create = new.create.clone();
+            create.spec.image = ImageRef::of_id(found.image.digest);
+            Ok(Some(create))
+        }
+        Err(ClientError::Refused(body)) if body.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Until there is a container, an image that was pulled is one that nobody uses: a prune may take it away. It is brought once more.

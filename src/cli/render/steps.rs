@@ -3,7 +3,7 @@
 use crate::cli::output::{Tone, paint};
 use crate::model::Span;
 use crate::plan::{Action, Kind, Step, WaitFor};
-use crate::reconcile::report::Outcome;
+use crate::reconcile::report::{BrokenOff, Outcome};
 
 /// What has been done: `pulled`, `healthy`.
 pub const fn participle(action: Action) -> &'static str {
@@ -84,7 +84,7 @@ pub fn skipped(step: &Step, because: &Step, colour: bool) -> String {
     let mark = paint(colour, Tone::Warn, "-");
     let what = object(step);
     if step == because {
-        return format!("{mark} {}: {}{what}: left, because the daemon stops", step.resource, step.action.verb());
+        return format!("{mark} {}: {}{what}: left to whoever goes on with it", step.resource, step.action.verb());
     }
     format!("{mark} {}: {}{what}: skipped, because {} failed", step.resource, step.action.verb(), because.resource)
 }
@@ -100,9 +100,9 @@ pub fn summary(stack: &str, outcome: Outcome, unchanged: usize, colour: bool) ->
                 format!("{stack}: {why} failed; it is as generation {number} was, and stays so until its manifests change"),
             )
         }
-        Outcome { done, failed: 0, skipped, broken_off: true, .. } => {
-            let left = plural(skipped, "step");
-            (Tone::Bad, format!("{stack}: broken off because the daemon stops, {done} done, {left} left to the next one"))
+        Outcome { done, failed: 0, skipped, broken_off: Some(why), .. } => {
+            let (left, why) = (plural(skipped, "step"), because(why));
+            (Tone::Bad, format!("{stack}: broken off because {why}, {done} done, {left} left to the next one"))
         }
         Outcome { done: 0, failed: 0, skipped: 0, .. } => {
             (Tone::Good, format!("{stack}: nothing to do, {} as declared", plural(unchanged, "resource")))
@@ -119,6 +119,13 @@ pub fn summary(stack: &str, outcome: Outcome, unchanged: usize, colour: bool) ->
         text.push_str(&format!(" (generation {})", outcome.generation));
     }
     paint(colour, tone, &text)
+}
+
+const fn because(why: BrokenOff) -> &'static str {
+    match why {
+        BrokenOff::Stopping => "the daemon stops",
+        BrokenOff::Superseded => "somebody says something new",
+    }
 }
 
 fn seconds(millis: u64) -> String {
@@ -157,7 +164,7 @@ mod tests {
         assert_eq!(spared(&create, false), "= container/web: not created, its image is the same");
         assert_eq!(failed(&create, "no", Some("do"), false), "✗ container/web: create: no\n  hint: do");
         assert_eq!(skipped(&wait, &create, false), "- container/web: wait until healthy: skipped, because container/web failed");
-        assert_eq!(skipped(&wait, &wait, false), "- container/web: wait until healthy: left, because the daemon stops");
+        assert_eq!(skipped(&wait, &wait, false), "- container/web: wait until healthy: left to whoever goes on with it");
         let mut pull = step(Action::Pull);
         (pull.resource.kind, pull.target) = (Kind::Image, "nginx:1".into());
         assert_eq!(done(&pull, 5, false), "✓ image/web: pulled nginx:1 5ms");
@@ -165,8 +172,8 @@ mod tests {
             (Outcome { generation: 2, ..Outcome::default() }, "demo: nothing to do, 4 resources as declared (generation 2)"),
             (Outcome { done: 1, ..Outcome::default() }, "demo: 1 step done"),
             (
-                Outcome { done: 1, skipped: 2, broken_off: true, ..Outcome::default() },
-                "demo: broken off because the daemon stops, 1 done, 2 steps left to the next one",
+                Outcome { done: 1, skipped: 2, broken_off: Some(BrokenOff::Superseded), ..Outcome::default() },
+                "demo: broken off because somebody says something new, 1 done, 2 steps left to the next one",
             ),
             (
                 Outcome { done: 1, failed: 2, skipped: 3, generation: 1, ..Outcome::default() },

@@ -250,7 +250,7 @@ impl Images {
         };
         let package = self.package(image, &staged)?;
         let digest = package.record.digest;
-        if staged.is_empty() && self.is_whole(&package.record)? {
+        if staged.is_empty() && self.is_whole(&package.record.digest)? {
             self.inner.db.write(|t| {
                 record(t)?;
                 package.references.iter().try_for_each(|reference| {
@@ -261,11 +261,6 @@ impl Images {
             return Ok(Some(digest));
         }
         Ok(self.publish_with(Some(&package), &staged, record)?.then_some(digest))
-    }
-
-    /// Whether an image is here with all its layers, so that a name is all that it may lack.
-    fn is_whole(&self, record: &Record) -> Result<bool, ImagesError> {
-        Ok(self.has(&record.digest)? && record.layers.iter().all(|diff_id| self.inner.store.layer_path(diff_id).is_dir()))
     }
 
     fn package(&self, image: BuiltImage, staged: &[&Staged]) -> Result<Package, ImagesError> {

@@ -58,6 +58,8 @@ pub enum ImagesError {
     Layout(Box<LayoutError>),
     #[error("write the archive: {0}")]
     Save(std::io::Error),
+    #[error("{0} is an image's id, and not a name")]
+    Id(Digest),
     #[error("no image {0} here")]
     Missing(Digest),
     #[error("{text:?} is the start of more than one image's digest; give more digits")]

@@ -70,6 +70,9 @@ impl Images {
 
     /// Gives an image another name, which whoever had it loses.
     pub fn tag(&self, digest: Digest, reference: &ImageRef) -> Result<(), ImagesError> {
+        if let Some(id) = reference.id() {
+            return Err(ImagesError::Id(id));
+        }
         let found = self.inner.db.write(|t| {
             let found = rows::has_image(t, &digest)?;
             if found {

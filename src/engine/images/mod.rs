@@ -22,6 +22,7 @@ mod manifests;
 mod members;
 mod packed;
 mod partial;
+mod presence;
 mod progress;
 mod prune;
 mod publish;
@@ -59,6 +60,7 @@ pub use self::layout::LayoutError;
 pub use self::layout_images::TakenIn;
 pub use self::load::{LoadError, LoadOptions, Loaded};
 pub use self::members::{Attestation, Member, package_url};
+pub use self::presence::Present;
 pub use self::prune::{ImageUsage, ImagesUsage, LabelFilter, Live, PruneFilter, Pruned, PrunedImage};
 pub use self::pull::PullOptions;
 pub use self::push::{PushOptions, Pushed};
@@ -146,6 +148,11 @@ impl Images {
     /// The image that has this reference; one with a digest also finds the image of that digest under another name.
     pub fn find(&self, reference: &ImageRef) -> Result<Option<observed::Image>, ImagesError> {
         Ok(self.inner.db.read(|t| rows::by_reference(t, reference))?)
+    }
+
+    /// The image with this digest.
+    pub fn get(&self, digest: &Digest) -> Result<Option<observed::Image>, ImagesError> {
+        Ok(self.inner.db.read(|t| rows::by_digest(t, digest))?)
     }
 
     /// Whether an image is here.

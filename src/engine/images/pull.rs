@@ -69,6 +69,9 @@ impl Images {
         progress: ProgressSink,
     ) -> Result<Digest, ImagesError> {
         let _trimmed = TrimmedAfter;
+        if let Some(id) = reference.id() {
+            return Err(ImagesError::Id(id));
+        }
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,

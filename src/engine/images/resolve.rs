@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::documents::{self, Blob, Document, DocumentError};
 use super::pull::{PullOptions, fetch, of_registry, parse};
 use super::registry::Registry;
-use super::{Images, ImagesError, rows};
+use super::{Images, ImagesError};
 use crate::model::{Digest, ImageRef, Platform};
 
 /// What a reference means.
@@ -22,6 +22,9 @@ pub struct Resolution {
 impl Images {
     /// Asks the registry which image `reference` is for a platform, and what of it a pull with these options would bring.
     pub async fn look_up(&self, reference: &ImageRef, options: &PullOptions) -> Result<Resolution, ImagesError> {
+        if let Some(id) = reference.id() {
+            return Err(ImagesError::Id(id));
+        }
         let keep = match options.keep_blobs {
             Some(keep) => keep,
             None => self.keeps_blobs()?,
@@ -40,7 +43,7 @@ impl Images {
             document = parse(&raw).map_err(of_document)?;
         }
         let Document::Manifest(manifest) = document else { return Err(of_document(DocumentError::Nested)) };
-        if !keep && self.inner.db.read(|t| rows::has_image(t, &raw.digest))? {
+        if !keep && self.is_whole(&raw.digest)? {
             return Ok(Resolution { named, digest: raw.digest, bytes: 0 });
         }
         // Layers are known here by what they unpack to, which only the configuration says.

@@ -226,6 +226,15 @@ pub(super) fn layers_of_images(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Dig
     query.query_map([], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?.collect()
 }
 
+/// Every layer, and every completion (`false`), that an image has.
+pub(super) fn folders(t: &Transaction<'_>) -> rusqlite::Result<Vec<(Digest, bool)>> {
+    let mut query = t.prepare_cached(
+        "SELECT DISTINCT diff_id, 1 FROM image_layers
+         UNION ALL SELECT DISTINCT completion, 0 FROM image_layers WHERE completion IS NOT NULL",
+    )?;
+    query.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?.collect()
+}
+
 fn layer_blob(row: &Row<'_>) -> rusqlite::Result<LayerBlob> {
     Ok(LayerBlob {
         digest: parsed(row, 0)?,

@@ -4,6 +4,7 @@
 //! Guarantees: what has its final name is whole; a row is committed only once the content it names is on the disk.
 //! What a dead process has left is told from what a live one is working on by the lock that a live one holds.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,19 @@ impl Store {
     /// What is laid over the layer that this chain ends with.
     pub(super) fn completion_path(&self, chain_id: &Digest) -> PathBuf {
         self.root.join("completions").join(chain_id.hex())
+    }
+
+    /// The hexadecimal digits of the layers and of the completions that there are.
+    pub(super) fn folders(&self) -> Result<(HashSet<String>, HashSet<String>), FileError> {
+        let there = |folder: &str| {
+            let path = self.root.join(folder);
+            match list(&path) {
+                // With all that was in it: so that it can be filled again.
+                Err(error) if error.is_missing() => files::create_dirs(&path, 0o700).map(|()| HashSet::new()),
+                all => Ok(all?.iter().map(|path| name(path)).collect()),
+            }
+        };
+        Ok((there("layers")?, there("completions")?))
     }
 
     /// What of a layer's tar is not in its folder.

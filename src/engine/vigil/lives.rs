@@ -84,7 +84,7 @@ impl Lives {
         for id in &ended {
             self.known.remove(id);
         }
-        Ok(Told { changed: heard.news, ended: !ended.is_empty() })
+        Ok(Told { changed: heard.news | self.monitors.take_doubts(), ended: !ended.is_empty() })
     }
 
     /// The status of each of all containers, or an attempt to find it out.
@@ -134,5 +134,82 @@ impl Lives {
 
     pub(super) fn forget_all(&mut self) {
         self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::monitor::STATE;
+    use crate::model::Digest;
+    use crate::model::spec::ContainerSpec;
+    use crate::observed::{ContainerState, Health};
+    use crate::sys;
+
+    fn record(seed: u8) -> Arc<Record> {
+        Arc::new(Record {
+            id: ContainerId::from_random([seed; 32]),
+            name: "a".parse().unwrap(),
+            owner: None,
+            spec: Arc::new(ContainerSpec::new("a:1".parse().unwrap())),
+            image_digest: Digest::of(b""),
+            created: time::OffsetDateTime::UNIX_EPOCH,
+            auto_remove: false,
+        })
+    }
+
+    /// What somebody reads who takes it for this.
+    fn read(lives: &mut Lives, record: &Arc<Record>, status: &Status, still: bool) -> bool {
+        let learned = match lives.begin(&[Arc::clone(record)]).remove(0) {
+            Ok(known) => {
+                assert_eq!(known, *status);
+                return true;
+            }
+            Err(attempt) => Learned { attempt, still },
+        };
+        lives.end(&[(Arc::clone(record), status.clone(), Some(learned))]).unwrap();
+        false
+    }
+
+    #[test]
+    fn what_is_known_of_the_living_ends_with_their_word_or_with_their_monitor() {
+        let root = tempfile::tempdir().unwrap();
+        let instance = Instance::new(root.path().join("state"), root.path().join("run"), None);
+        let mut lives = Lives::new(&instance).unwrap();
+        let record = record(1);
+        let folder = instance.container_run_dir(&record.id);
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(lives.take().unwrap(), Told { changed: true, ended: false });
+        let mut monitor = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(monitor.id()).unwrap();
+        let started = time::OffsetDateTime::UNIX_EPOCH;
+        let mut status = Status::new(ContainerState::Running { pid, started, health: Health::None });
+        status.monitor = Some((pid, sys::process_start_ticks(pid).unwrap()));
+
+        // One that stands still for somebody is not as it says.
+        assert!(!read(&mut lives, &record, &status, true) && !read(&mut lives, &record, &status, false));
+        assert!(read(&mut lives, &record, &status, false));
+        assert_eq!(lives.known().collect::<Vec<_>>(), [&record.id]);
+        files::publish(&folder.join(STATE), b"{}", 0o600).unwrap();
+        assert_eq!(lives.take().unwrap(), Told { changed: true, ended: false });
+        // What was told while somebody read may not be what was read.
+        let attempt = lives.begin(&[Arc::clone(&record)]).remove(0).unwrap_err();
+        files::publish(&folder.join(STATE), b"{}", 0o600).unwrap();
+        lives.take().unwrap();
+        lives.end(&[(Arc::clone(&record), status.clone(), Some(Learned { attempt, still: false }))]).unwrap();
+        assert_eq!(lives.known().count(), 0);
+
+        assert!(!read(&mut lives, &record, &status, false) && read(&mut lives, &record, &status, false));
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+        assert_eq!(lives.take().unwrap(), Told { changed: false, ended: true });
+        // Whoever takes it for alive now is mistaken, and has to look once more.
+        for _ in 0..2 {
+            assert!(!read(&mut lives, &record, &status, false));
+            assert_eq!(lives.take().unwrap(), Told { changed: true, ended: false });
+        }
+        status.state = ContainerState::Lost;
+        assert!(!read(&mut lives, &record, &status, false) && !read(&mut lives, &record, &status, false));
+        assert_eq!(lives.take().unwrap(), Told::default());
     }
 }

@@ -24,13 +24,24 @@ pub(super) struct Monitors {
     last: u64,
     /// Those that had ended before they could be watched, and were not told of yet.
     missed: Vec<ContainerId>,
+    /// Somebody still takes a container for alive whose monitor's end has been told.
+    doubted: bool,
 }
 
 struct Watched {
     process: Process,
     number: u64,
-    /// `None` for one that had ended already; or that is not to be seen from here, and is looked at from time to time.
-    pidfd: Option<OwnedFd>,
+    end: End,
+}
+
+/// What is known of a monitor's end.
+enum End {
+    WillBeTold {
+        _pidfd: OwnedFd,
+    },
+    Told,
+    /// It had ended already; or it is not to be seen from here, and is looked at from time to time.
+    Unseen,
 }
 
 fn failed(action: &'static str, e: Errno) -> FileError {
@@ -40,7 +51,7 @@ fn failed(action: &'static str, e: Errno) -> FileError {
 impl Monitors {
     pub(super) fn new() -> Result<Self, FileError> {
         let all = epoll::create(CreateFlags::CLOEXEC).map_err(|e| failed("poll", e))?;
-        Ok(Self { all, watched: HashMap::new(), ids: HashMap::new(), last: 0, missed: Vec::new() })
+        Ok(Self { all, watched: HashMap::new(), ids: HashMap::new(), last: 0, missed: Vec::new(), doubted: false })
     }
 
     /// Watches the monitors of all containers that are alive, and no others.
@@ -54,25 +65,38 @@ impl Monitors {
             stays
         });
         for (id, process) in alive {
-            if self.watched.contains_key(*id) {
+            if let Some(watched) = self.watched.get(*id) {
+                self.doubted |= matches!(watched.end, End::Told);
                 continue;
             }
             self.last += 1;
-            let (number, pidfd) = (self.last, open(*process)?);
-            match &pidfd {
-                Some(pidfd) => epoll::add(&self.all, pidfd, EventData::new_u64(number), EventFlags::IN | EventFlags::ONESHOT)
-                    .map_err(|e| failed("poll", e))?,
-                None => self.missed.push((*id).clone()),
-            }
+            let number = self.last;
+            let end = match open(*process)? {
+                Some(pidfd) => {
+                    epoll::add(&self.all, &pidfd, EventData::new_u64(number), EventFlags::IN | EventFlags::ONESHOT)
+                        .map_err(|e| failed("poll", e))?;
+                    End::WillBeTold { _pidfd: pidfd }
+                }
+                None => {
+                    self.missed.push((*id).clone());
+                    End::Unseen
+                }
+            };
             self.ids.insert(number, (*id).clone());
-            self.watched.insert((*id).clone(), Watched { process: *process, number, pidfd });
+            self.watched.insert((*id).clone(), Watched { process: *process, number, end });
         }
         Ok(())
     }
 
     /// Whether the end of this container's monitor will be told.
     pub(super) fn watches(&self, id: &ContainerId) -> bool {
-        self.watched.get(id).is_some_and(|watched| watched.pidfd.is_some())
+        self.watched.get(id).is_some_and(|watched| matches!(watched.end, End::WillBeTold { .. }))
+    }
+
+    /// Whether somebody has taken a container for alive since the last time whose monitor had ended: who looks at its lock may have met
+    /// another one who looked.
+    pub(super) fn take_doubts(&mut self) -> bool {
+        std::mem::take(&mut self.doubted)
     }
 
     /// The containers whose monitors have ended since the last time.
@@ -83,7 +107,14 @@ impl Monitors {
             let mut events = Vec::with_capacity(64);
             match epoll::wait(self.all.as_fd(), rustix::buffer::spare_capacity(&mut events), Some(&zero)) {
                 Ok(0) => return Ok(ended),
-                Ok(_) => ended.extend(events.iter().filter_map(|event| self.ids.get(&event.data.u64()).cloned())),
+                Ok(_) => {
+                    for id in events.iter().filter_map(|event| self.ids.get(&event.data.u64())) {
+                        if let Some(watched) = self.watched.get_mut(id) {
+                            watched.end = End::Told;
+                        }
+                        ended.push(id.clone());
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(failed("poll", e)),
             }
@@ -141,8 +172,13 @@ mod tests {
         children[1].kill().unwrap();
         children[1].wait().unwrap();
         monitors.watch(&alive).unwrap();
+        assert!(monitors.watches(&ids[1]) && !monitors.take_doubts());
         assert_eq!(monitors.take().unwrap(), [ids[1].clone()]);
         assert_eq!(monitors.take().unwrap(), []);
+        // What is said of it afterwards does not hold.
+        assert!(!monitors.watches(&ids[1]));
+        monitors.watch(&alive).unwrap();
+        assert!(!monitors.watches(&ids[1]) && monitors.take_doubts() && !monitors.take_doubts());
         // Of who is not watched any more nothing is told.
         alive.remove(&ids[0]);
         monitors.watch(&alive).unwrap();

@@ -287,7 +287,8 @@ pub fn page() -> String {
          a signal such as `SIGHUP` (reload), or `nothing` (live). `expose` is live where `publish_all` is on, and `networks` \
          takes a restart where one of them has a `gw_priority`. A published port or a fixed address that moves between two containers in a circle takes a restart of one of them.\n\n\
          Of the other kinds: a network whose specification changes is made anew, and the containers in it restart; a volume is never \
-         touched; an image is obtained again, and the containers of it are made anew where it has become another one.\n",
+         touched; an image is obtained again, and the containers of it are made anew where it has become another one. One of which the disk \
+         has lost a layer is obtained again as it was.\n",
     );
     page
 }

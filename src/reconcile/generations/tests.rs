@@ -36,6 +36,28 @@ fn a_generation_is_new_only_when_something_changed() {
 }
 
 #[test]
+fn what_was_broken_off_is_on_the_way_until_something_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path()).unwrap();
+    let mut desired = shop();
+    let (stack, none) = (desired.stack.clone(), Images::new());
+    for (number, outcome) in [(1, APPLIED), (2, APPLYING), (3, APPLYING), (4, "failed"), (5, APPLYING)] {
+        desired.configs.insert("conf".parse().unwrap(), ConfigSpec { content: vec![number], external: None });
+        begin(&db, of(&desired, &none)).unwrap();
+        finish(&db, &stack, number.into(), outcome, &none).unwrap();
+        // Times that can be told apart.
+        let at = format!("2026-01-0{number}T00:00:00Z");
+        db.write(|t| t.execute("UPDATE generations SET applied = ?1 WHERE number = ?2", params![at, number])).unwrap();
+    }
+    let since = |number: u64| {
+        let kept = all(&db, &stack).unwrap();
+        let one = kept.iter().find(|one| one.number == number).unwrap();
+        on_the_way_since(&db, one).unwrap().day()
+    };
+    assert_eq!([since(2), since(3), since(4), since(5)], [2, 2, 2, 5]);
+}
+
+#[test]
 fn contents_are_kept_once_and_as_long_as_a_generation_has_them() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(folder.path()).unwrap();
@@ -84,7 +106,7 @@ fn a_hold_lasts_until_it_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(folder.path()).unwrap();
     let (desired, images) = (shop(), Images::new());
-    let held = Hold { of: 1, since: OffsetDateTime::UNIX_EPOCH, source: Some(Outline::of(&desired)), setback: None };
+    let held = Hold { of: 1, since: OffsetDateTime::UNIX_EPOCH, source: Some(Outline::of(&desired)), files: None, setback: None };
     for (change, expected) in [
         (HoldChange::Stays, None),
         (HoldChange::Begins(&held), Some(&held)),

@@ -26,6 +26,40 @@ fn layer() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_one_of_its_layers_counts_as_gone_until_it_is_pulled_again() {
+    let (tar, other) = (layer(), Tar::default().file("other", "1").end());
+    let mut sample = Sample::default();
+    let image = digest_of(&sample.image(&here(), &[(&tar, gzip(&tar), GZIP)]));
+    let apart = digest_of(&sample.image(&here(), &[(&other, gzip(&other), GZIP)]));
+    let server = Server::start(move |request, _| {
+        let named = if request.path.contains("/apart/") { apart } else { image };
+        sample.answer(named, request)
+    })
+    .await;
+    let fixture = Fixture::new();
+    let images = &fixture.images;
+    let pull = async |name: &str| images.pull(&server.reference(name), None, silent()).await.unwrap();
+    assert_eq!((pull("a:1").await, pull("apart:1").await), (image, apart));
+    let seen = || {
+        let present = images.present().unwrap();
+        let digests = |all: Vec<observed::Image>| all.into_iter().map(|image| image.digest).collect::<BTreeSet<_>>();
+        (digests(present.whole), digests(present.gone))
+    };
+    let both = BTreeSet::from([image, apart]);
+    assert_eq!(seen(), (both.clone(), BTreeSet::new()));
+    let layers = fixture.path().join("state/images/layers");
+    std::fs::remove_dir_all(layers.join(Digest::of(&tar).hex())).unwrap();
+    assert_eq!(seen(), (BTreeSet::from([apart]), BTreeSet::from([image])));
+    assert!(!images.is_whole(&image).unwrap() && images.is_whole(&apart).unwrap());
+    // Even the folder of all may go.
+    std::fs::remove_dir_all(&layers).unwrap();
+    assert_eq!(seen(), (BTreeSet::new(), both.clone()));
+    assert_eq!((pull("a:1").await, pull("apart:1").await), (image, apart));
+    assert_eq!(seen(), (both, BTreeSet::new()));
+    assert!(images.is_whole(&image).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_damaged_is_found_and_brought_again() {
     let tar = layer();
     let mut sample = Sample::default();

@@ -1,6 +1,7 @@
 //! Signatures as cosign makes them, with keys of openssl's.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,14 +15,19 @@ impl Signer {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let signer = Self(folder);
-        signer.run(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "key"]);
-        signer.run(&["pkey", "-in", "key", "-pubout", "-out", "public"]);
+        signer.run(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "key"], b"");
+        signer.run(&["pkey", "-in", "key", "-pubout", "-out", "public"], b"");
         signer
     }
 
-    fn run(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new("openssl");
+        let command = command.args(arguments).current_dir(self.0.path());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     pub(super) fn pem(&self) -> String {
@@ -50,11 +56,9 @@ impl Signer {
         (manifest, bundle)
     }
 
-    /// A signature in base64.
+    /// A signature in base64. Through pipes, because several tests sign by one key at a time.
     fn signature(&self, message: &[u8]) -> String {
-        std::fs::write(self.0.path().join("payload"), message).unwrap();
-        self.run(&["dgst", "-sha256", "-sign", "key", "-out", "signature", "payload"]);
-        STANDARD.encode(std::fs::read(self.0.path().join("signature")).unwrap())
+        STANDARD.encode(self.run(&["dgst", "-sha256", "-sign", "key"], message))
     }
 
     /// The manifest of a signature, and what is signed.
@@ -71,4 +75,19 @@ impl Signer {
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(b"{}"), "size": 2}});
         (manifest, payload)
     }
+}
+
+#[test]
+fn one_key_signs_for_many_at_once() {
+    let signer = Signer::new();
+    let key: crate::engine::images::PublicKey = signer.pem().parse().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..8u8 {
+            let (signer, key) = (&signer, &key);
+            scope.spawn(move || {
+                let signature = STANDARD.decode(signer.signature(&[number])).unwrap();
+                assert!(key.has_signed(&[number], &signature), "{number}");
+            });
+        }
+    });
 }

@@ -96,7 +96,7 @@ impl FromStr for PublicKey {
 }
 
 impl PublicKey {
-    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(in crate::engine::images) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match self.kind {
             Kind::P256 => &ECDSA_P256_SHA256_ASN1,
             Kind::P384 => &ECDSA_P384_SHA256_ASN1,
