@@ -140,7 +140,6 @@ impl Lives {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::monitor::STATE;
     use crate::model::Digest;
     use crate::model::spec::ContainerSpec;
     use crate::observed::{ContainerState, Health};
@@ -190,11 +189,11 @@ mod tests {
         assert!(!read(&mut lives, &record, &status, true) && !read(&mut lives, &record, &status, false));
         assert!(read(&mut lives, &record, &status, false));
         assert_eq!(lives.known().collect::<Vec<_>>(), [&record.id]);
-        files::publish(&folder.join(STATE), b"{}", 0o600).unwrap();
+        files::publish(&folder.join("state.json"), b"{}", 0o600).unwrap();
         assert_eq!(lives.take().unwrap(), Told { changed: true, ended: false });
         // What was told while somebody read may not be what was read.
         let attempt = lives.begin(&[Arc::clone(&record)]).remove(0).unwrap_err();
-        files::publish(&folder.join(STATE), b"{}", 0o600).unwrap();
+        files::publish(&folder.join("state.json"), b"{}", 0o600).unwrap();
         lives.take().unwrap();
         lives.end(&[(Arc::clone(&record), status.clone(), Some(Learned { attempt, still: false }))]).unwrap();
         assert_eq!(lives.known().count(), 0);
