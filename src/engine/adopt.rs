@@ -21,12 +21,6 @@ impl Engine {
         }
         let image = self.0.images.rootfs(record.image_digest)?.config;
         let mut spec = ContainerSpec::clone(&record.spec);
-        if spec.image.id().is_some() {
-            // Whoever has the manifests gets it by its name.
-            let names = self.0.images.get(&record.image_digest)?.map(|image| image.references).unwrap_or_default();
-            let nameless = || EngineError::NamelessImage { name: record.name.clone(), image: record.image_digest };
-            spec.image = names.into_iter().next().ok_or_else(nameless)?;
-        }
         let mut all = Vec::new();
         for mount in mounts::effective(&self.0, &record, &image)? {
             match &mount {
@@ -40,6 +34,12 @@ impl Engine {
         spec.mounts = all;
         // What it had of others is among its own.
         spec.volumes_from.clear();
+        if spec.image.id().is_some() {
+            // Whoever has the manifests gets it by its name.
+            let names = self.0.images.get(&record.image_digest)?.map(|image| image.references).unwrap_or_default();
+            let nameless = || EngineError::NamelessImage { name: record.name.clone(), image: record.image_digest };
+            spec.image = names.into_iter().next().ok_or_else(nameless)?;
+        }
         if take {
             let owner = Owner { stack: stack.clone(), resource: record.name.clone() };
             self.0.containers.adopt(&held, &owner, &spec)?;
