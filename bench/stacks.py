@@ -42,15 +42,28 @@ def measure(bench):
             drifts(bench)
 
 
+def docker_stack(bench, path, count):
+    """What brings it up, and what is to be called to take it down."""
+    # It asks its daemon for so much at once that a minute, after which it gives up otherwise, may be too short.
+    docker_compose = ["env", "COMPOSE_HTTP_TIMEOUT=600", "docker-compose", "-f", path, "-p", f"bench{count}"]
+
+    def down():
+        # Networks have containers that are gone already for a moment longer, and are not waited for.
+        for _ in range(4):
+            if subprocess.run([*docker_compose, "down", "-t", "0"], env=bench.env, stdout=bench.log, stderr=bench.log).returncode == 0:
+                return
+            time.sleep(3)
+        bench.quiet([*docker_compose, "down", "-t", "0"])
+
+    return [*docker_compose, "up", "-d"], down
+
+
 def stack(bench, child, count, compose):
     path = compose_file(bench, count)
-    name = f"bench{count}"
-    docker_compose = ["docker-compose", "-f", path, "-p", name]
     up = {"setpoint": [bench.setpoint, "apply", path]}
-    down = {"setpoint": [bench.setpoint, "destroy", path]}
+    down = {"setpoint": lambda: bench.quiet([bench.setpoint, "destroy", path])}
     if compose:
-        up["docker"] = [*docker_compose, "up", "-d"]
-        down["docker"] = [*docker_compose, "down", "-t", "0"]
+        up["docker"], down["docker"] = docker_stack(bench, path, count)
     bench.row(f"apply of {count} services", up, rounds=2 if count > 20 else 3, between=down)
     for argv in up.values():
         bench.quiet(argv)
@@ -58,8 +71,8 @@ def stack(bench, child, count, compose):
     bench.row(f"plan of {count} services, nothing to do", {"setpoint": [bench.setpoint, "plan", path]}, rounds=5)
     time.sleep(2)
     bench.facts[f"daemon, {count} containers: RSS"] = f"{memory(child.pid)[0] / 1024:.1f} MiB"
-    for argv in down.values():
-        bench.quiet(argv)
+    for take in down.values():
+        take()
 
 
 def thousand(bench, child, compose):
@@ -79,14 +92,13 @@ def thousand(bench, child, compose):
     time.sleep(120)
     bench.facts[f"daemon, {MANY:,} containers, idle for two minutes: processor"] = f"{(ticks(child.pid) - before) / 120:.2f} %"
     if compose:
-        # It asks its daemon for so much at once that a minute, after which it gives up otherwise, may be too short.
-        docker_compose = ["env", "COMPOSE_HTTP_TIMEOUT=600", "docker-compose", "-f", path, "-p", "bench1000"]
+        up, down = docker_stack(bench, path, MANY)
         began = time.monotonic()
-        bench.quiet([*docker_compose, "up", "-d"])
+        bench.quiet(up)
         bench.facts[f"docker-compose: up of {MANY:,} services"] = f"{time.monotonic() - began:.1f} s"
-        both = {**nothing, "docker": [*docker_compose, "up", "-d"]}
+        both = {**nothing, "docker": up}
         bench.row(f"{MANY:,} services, nothing to do, as many of the other beside them", both, rounds=3)
-        bench.quiet([*docker_compose, "down", "-t", "0"])
+        down()
     bench.quiet([bench.setpoint, "destroy", path])
 
 
