@@ -305,6 +305,7 @@ impl Vigil {
             self.state.clear_poison();
             let mut state = PoisonError::into_inner(poisoned);
             state.lives.forget_all();
+            state.remains.something_came();
             state.limits.forget_all();
             state.insides.forget_all();
             state.seen = None;

@@ -80,7 +80,8 @@ impl Remains {
         Ok(())
     }
 
-    fn something_came(&mut self) {
+    /// The folders are to be looked through once more.
+    pub(super) fn something_came(&mut self) {
         self.comings += 1;
         self.none = false;
     }
