@@ -32,13 +32,15 @@ use super::EngineError;
 use super::closely::is_seen_inside;
 use super::containers::{Containers, Record};
 use super::monitor::Status;
-use super::networks::{Known, Networks, Seen, Told, Word};
+use super::networks::{Known, Networks, Seen, Word};
 use crate::files::FileError;
 use crate::model::{ContainerId, Instance};
 use crate::sys::async_fd;
 
 /// What containers do within this time is one change.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// The same of networks: changes come in bursts, such as the deletion of a bridge.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// What is known of containers that run, and by what it is known to have stayed so.
 pub(super) struct Vigil {
@@ -54,8 +56,7 @@ struct State {
     remains: Remains,
     news: News,
     folders: Folders,
-    /// `None` where the kernel does not tell of all networks.
-    word: Option<Word>,
+    word: Word,
     /// What their cgroups and the files of their configs say.
     limits: Facts,
     /// What they see of their networks.
@@ -84,6 +85,32 @@ struct News {
     ended: bool,
     /// Since when containers have changed.
     changed: Option<Instant>,
+    /// Since when networks have.
+    networks: Option<Instant>,
+}
+
+impl News {
+    /// The first reason to look that there is now; or else when there will be one, as far as that is known.
+    fn tell(&mut self, now: Instant) -> Result<&'static str, Option<Instant>> {
+        if std::mem::take(&mut self.ended) {
+            return Ok("a monitor has ended");
+        }
+        if std::mem::take(&mut self.disturbed) {
+            return Ok("a container may have drifted");
+        }
+        let bursts =
+            [(&mut self.changed, DEBOUNCE, "a container has changed"), (&mut self.networks, SETTLE, "a network has changed")];
+        let mut next = None;
+        for (since, lasts, what) in bursts {
+            let Some(end) = since.map(|since| since + lasts) else { continue };
+            if end <= now {
+                *since = None;
+                return Ok(what);
+            }
+            next = next.into_iter().chain([end]).min();
+        }
+        Err(next)
+    }
 }
 
 /// What one look need not read, and what it is to find out.
@@ -114,7 +141,7 @@ impl Vigil {
     pub(super) fn new(instance: &Instance, networks: &Networks) -> Result<Self, EngineError> {
         let (folders, word, lives) = (Folders::new()?, networks.word()?, Lives::new(instance)?);
         let mut wakes = Vec::new();
-        for fd in lives.wakes().into_iter().chain([folders.as_fd()]).chain(word.iter().flat_map(Word::wakes)) {
+        for fd in lives.wakes().into_iter().chain([folders.as_fd()]).chain(word.wakes()) {
             let wake = fd.try_clone_to_owned().and_then(async_fd::readable);
             wakes.push(wake.map_err(|e| FileError::new("poll", "notifications of the kernel", e))?);
         }
@@ -225,7 +252,7 @@ impl Vigil {
     ) -> Result<(), EngineError> {
         let mut state = self.take()?;
         let (now, State { word, limits, insides, numbers, numbered, seen, .. }) = (Instant::now(), &mut *state);
-        *seen = word.as_ref().map(|_| (looked_at, round.changes));
+        *seen = word.tells_all().then_some((looked_at, round.changes));
         for (id, token) in round.limits {
             if !has_faults(&id) {
                 limits.end(&id, token, now);
@@ -238,7 +265,7 @@ impl Vigil {
             }
         }
         let mut learned = false;
-        for (id, number) in found.into_iter().filter(|_| word.is_some()) {
+        for (id, number) in found.into_iter().filter(|_| word.tells_all()) {
             let before = numbered.insert(id.clone(), number);
             if let Some(before) = before.filter(|before| *before != number) {
                 insides.forget(&id);
@@ -265,20 +292,9 @@ impl Vigil {
     /// Returns when there is a reason to look, with the reason. When it is given up before, the next call tells of it.
     pub(super) async fn news(&self) -> Result<&'static str, EngineError> {
         loop {
-            let settles = {
-                let mut state = self.take()?;
-                if std::mem::take(&mut state.news.ended) {
-                    return Ok("a monitor has ended");
-                }
-                if std::mem::take(&mut state.news.disturbed) {
-                    return Ok("a container may have drifted");
-                }
-                let settles = state.news.changed.map(|since| since + DEBOUNCE);
-                if settles.is_some_and(|at| at <= Instant::now()) {
-                    state.news.changed = None;
-                    return Ok("a container has changed");
-                }
-                settles
+            let settles = match self.take()?.news.tell(Instant::now()) {
+                Ok(why) => return Ok(why),
+                Err(settles) => settles,
             };
             let settled = async {
                 match settles {
@@ -324,10 +340,7 @@ impl Vigil {
             Some(touched) => touched.iter().for_each(|id| disturbed |= limits.forget(id)),
             None => disturbed |= limits.forget_all(),
         }
-        let told = match word {
-            Some(word) => word.take().map_err(|e| FileError::new("read", "notifications of networks", e))?,
-            None => Told::default(),
-        };
+        let told = word.take().map_err(|e| FileError::new("read", "notifications of networks", e))?;
         match told.namespaces {
             Some(changed) => {
                 changed.iter().filter_map(|number| numbers.get(number)).for_each(|id| disturbed |= insides.forget(id));
@@ -341,7 +354,10 @@ impl Vigil {
         if changed {
             news.changed.get_or_insert_with(Instant::now);
         }
-        if disturbed || ended || changed {
+        if told.ours {
+            news.networks.get_or_insert_with(Instant::now);
+        }
+        if disturbed || ended || changed || told.ours {
             self.told.notify_one();
         }
         Ok(())

@@ -122,7 +122,7 @@ pub struct Hold {
     pub of: u64,
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// What the source said then; `None` where it could not be read, or there was none. Anything else ends the hold.
+    /// What the source said then, or last where it could not be read; `None` where there was none. Anything else ends the hold.
     pub source: Option<Outline>,
     /// The digest of the source's files then, as far as it is known: who reads the same files with other variables ends no hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,11 @@
 //! The loop that keeps the host as it was declared: it watches sources and host, and applies a stack again whenever
 //! something says "look again", and every minute anyway. It never learns what changed: each run reads everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -52,6 +51,8 @@ pub struct Keeper {
     reconciler: Reconciler,
     sources: Vec<Source>,
     schedule: Schedule<Name>,
+    /// By what those that are in flight learn that their source has changed.
+    renewed: HashMap<Name, CancellationToken>,
     orphans: Orphans,
     sender: mpsc::UnboundedSender<Wake>,
     inbox: mpsc::UnboundedReceiver<Wake>,
@@ -80,12 +81,11 @@ impl Keeper {
             sources.push(Source { folder, name, wakes });
         }
         let (schedule, orphans) = (Schedule::default(), Orphans::default());
-        Ok(Self { reconciler, sources, schedule, orphans, sender, inbox })
+        Ok(Self { reconciler, sources, schedule, renewed: HashMap::new(), orphans, sender, inbox })
     }
 
     /// Runs until told to stop; applies that are under way then come to their end.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), KeeperError> {
-        let mut network_changes = Box::pin(self.reconciler.engine().networks().watch().map_err(EngineError::from)?);
         for (index, source) in self.sources.iter().enumerate() {
             forward(source.wakes.changes(), self.sender.clone(), index);
         }
@@ -100,7 +100,6 @@ impl Keeper {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(next.into()) => None,
                 news = engine.news() => Some(Wake::Host(news?)),
-                Some(()) = network_changes.next() => Some(Wake::Host("a network has changed")),
                 Some(wake) = self.inbox.recv() => Some(wake),
             };
             match wake {
@@ -113,10 +112,14 @@ impl Keeper {
                 Some(Wake::Source(index)) => {
                     if let Some(source) = self.sources.get(index) {
                         self.schedule.renew(source.name.clone(), Instant::now());
+                        if let Some(renewed) = self.renewed.get(&source.name) {
+                            renewed.cancel();
+                        }
                     }
                 }
                 Some(Wake::Finished(name, verdict)) => {
                     in_flight -= 1;
+                    self.renewed.remove(&name);
                     self.schedule.finished(&name, verdict, Instant::now());
                     self.look_for_orphans();
                 }
@@ -157,14 +160,15 @@ impl Keeper {
         }
     }
 
-    fn start(&self, name: Name) {
-        let reconciler = self.reconciler.clone();
+    fn start(&mut self, name: Name) {
+        let (reconciler, renewed) = (self.reconciler.clone(), CancellationToken::new());
+        self.renewed.insert(name.clone(), renewed.clone());
         let folder = self.sources.iter().find(|source| source.name == name).map(|source| source.folder.clone());
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let look = tokio::spawn({
                 let name = name.clone();
-                async move { keep(&reconciler, &name, folder).await }
+                async move { keep(&reconciler, &name, folder, renewed).await }
             });
             let verdict = match look.await {
                 Ok(Ok(verdict)) => verdict,
@@ -213,10 +217,17 @@ impl Keeper {
     }
 }
 
-/// One look at one stack, in a turn of its own. Manifests that cannot be read leave the last good generation in force.
-async fn keep(reconciler: &Reconciler, name: &Name, folder: Option<Folder>) -> Result<Verdict, ReconcileError> {
+/// One look at one stack, in a turn of its own. Manifests that cannot be read leave the last good generation in force. Once `renewed`
+/// says that they have changed, nothing is waited for any more.
+async fn keep(
+    reconciler: &Reconciler,
+    name: &Name,
+    folder: Option<Folder>,
+    renewed: CancellationToken,
+) -> Result<Verdict, ReconcileError> {
     // Before anything is read: whoever is at work on the stack may be changing it.
     let Some(turn) = reconciler.turn(name).await? else { return Ok(Verdict::AwaitChange) };
+    let turn = turn.until(renewed);
     let db = reconciler.engine().db();
     let mut complaint = None;
     let said = match folder {

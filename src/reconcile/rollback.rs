@@ -2,7 +2,7 @@
 //! something else. Here is decided what a stack is to be; how that becomes real is as for any apply.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -147,18 +147,31 @@ impl Reconciler {
         Ok(Settled { desired, held, source: None, brings_back: None, hold: NewHold::Stays, back, held_by: Some(hold) })
     }
 
-    /// What a stack's source says now, and the digest of its files; `None` where it has none, or that cannot be read.
+    /// What a stack's source says now, and the digest of its files; where it cannot be read, what is known of when it could. `None` where
+    /// it has none.
     async fn said_by_source(&self, stack: &Name) -> Result<(Option<Outline>, Option<Digest>), ReconcileError> {
         let Some(path) = record::stack(self.engine.db(), stack)?.and_then(|record| record.source) else {
             return Ok((None, None));
         };
-        let folder = Folder::new(path, Some(stack.clone()));
+        let folder = Folder::new(path.clone(), Some(stack.clone()));
         let loaded = load(folder.clone()).await?;
-        let Some(Loaded { desired, watched, .. }) = loaded else { return Ok((None, None)) };
+        let Some(Loaded { desired, watched, .. }) = loaded else { return self.said_before(stack, &path) };
         let files = digest_of(&desired, watched).await;
         // Whoever has changed them meanwhile has changed what they say.
         let same = load(folder).await?.is_some_and(|again| again.desired == desired);
         Ok((Some(Outline::of(&desired)), files.filter(|_| same)))
+    }
+
+    /// What a source said when it could be read: what the stack is held against, or what was applied from it last.
+    fn said_before(&self, stack: &Name, source: &Path) -> Result<(Option<Outline>, Option<Digest>), ReconcileError> {
+        let db = self.engine.db();
+        if let Some(Hold { source, files, .. }) = generations::hold(db, stack)? {
+            return Ok((source, files));
+        }
+        let source = source.display().to_string();
+        let is_its = |one: &Generation| one.brings_back.is_none() && one.source.as_ref() == Some(&source);
+        let last = generations::all(db, stack)?.into_iter().find(is_its);
+        Ok((last.map(|last| Outline::of(&last.desired)), None))
     }
 
     fn generation(&self, stack: &Name, number: u64) -> Result<Generation, ReconcileError> {

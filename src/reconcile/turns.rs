@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::execute::tell;
 use super::report::Event;
@@ -22,12 +23,26 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Turn {
     /// Locked by each of those who wait with something new to say.
     mark: PathBuf,
+    /// Says that whoever has the turn has something new to say itself.
+    renewed: CancellationToken,
     _lock: Lock,
 }
 
 impl Turn {
-    /// Ends once somebody waits who has something new to say.
+    /// The same turn, which ends early also once `renewed` says so.
+    pub(super) fn until(self, renewed: CancellationToken) -> Self {
+        Self { renewed, ..self }
+    }
+
+    /// Ends once somebody has something new to say: who waits for the turn, or who has it.
     pub(super) async fn is_wanted(&self) {
+        tokio::select! {
+            () = self.renewed.cancelled() => {}
+            () = self.is_waited_for() => {}
+        }
+    }
+
+    async fn is_waited_for(&self) {
         loop {
             match Lock::is_used(&self.mark) {
                 Ok(true) => return,
@@ -78,7 +93,7 @@ impl Reconciler {
     }
 
     fn turn_of(&self, stack: &Name, lock: Lock) -> Turn {
-        Turn { mark: self.mark_path(stack), _lock: lock }
+        Turn { mark: self.mark_path(stack), renewed: CancellationToken::new(), _lock: lock }
     }
 }
 
@@ -96,7 +111,6 @@ fn in_a_thread(path: PathBuf) -> Result<oneshot::Receiver<Result<Lock, FileError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio_util::sync::CancellationToken;
 
     /// Far longer than anything here takes.
     const LONG: Duration = Duration::from_secs(60);

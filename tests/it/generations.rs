@@ -161,9 +161,22 @@ fn a_rollback_is_held_by_the_daemon_until_the_folder_says_something_else() {
     host.sp(&["rm", "-f", "s-app"]).ok();
     wait_until("a removed container is made again", SOON, || version(&host) == "1, conf of 1");
     assert!(held(&host));
+    // Manifests that cannot be read when it is brought back count as what they said last: mended, they say nothing new.
+    host.write("s/app.yaml", &manifests("4"));
+    wait_until("the fourth runs", SOON, || version(&host) == "4, conf of 4");
+    host.write("s/app.yaml", &manifests("4").replace("kind: Container", "kind: Cont"));
+    host.sp(&["wait", "--for", "condition=Stalled", "s", "--timeout", "2m"]).ok();
+    host.sp(&["rollback", "1"]).ok();
+    host.write("s/app.yaml", &manifests("4"));
+    host.sp(&["rm", "-f", "s-app"]).ok();
+    wait_until("a removed container is made again", SOON, || version(&host) == "1, conf of 1");
+    assert!(held(&host));
+    host.write("s/app.yaml", &manifests("3"));
+    wait_until("the third runs", SOON, || version(&host) == "3, conf of 3");
+    host.sp(&["rollback", "1"]).ok();
     daemon.stop();
     // Somebody who applies manifests means them.
-    host.sp(&["apply", folder.to_str().unwrap()]).ok().says(&["generation 6"]);
+    host.sp(&["apply", folder.to_str().unwrap()]).ok().says(&["generation 10"]);
     assert_eq!(version(&host), "3, conf of 3");
     assert!(!held(&host));
 }

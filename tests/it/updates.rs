@@ -150,10 +150,13 @@ fn an_edition_that_is_not_well_is_taken_back_and_not_tried_again() {
     wait_until("the next one goes on", SOON, || host.sp(&["why", "app"]).stdout.contains("its own watch to end"));
     assert_eq!((left(), host.pid("s-app")), ((8, "applying".to_owned()), pid));
 
-    // Whoever says something new waits for no window: what was to be watched is broken off, and it goes on from there.
-    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1003").replace("monitor: 1h", "monitor: 1s"));
+    // Whoever says something new waits for no window, be it its source or a command: what was to be watched is broken off, and it
+    // goes on from there.
+    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1003"));
+    wait_until("it follows its source", SOON, || left() == (9, "applying".to_owned()) && host.pid("s-app") != pid);
+    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1004").replace("monitor: 1h", "monitor: 1s"));
     host.sp(&["apply", "s"]).ok().says(&["container/app: well"]);
-    assert_eq!(left(), (9, "applied".to_owned()));
+    assert_eq!(left(), (10, "applied".to_owned()));
     daemon.stop();
     host.sp(&["destroy", "--stack", "s"]).ok();
 }

@@ -23,11 +23,11 @@ mod outside;
 mod ports;
 mod reattach;
 mod rows;
+mod said;
 mod subnets;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod watch;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ pub use self::attach::{Attached, Given, Join};
 pub use self::error::NetworkError;
 pub use self::hand_over::HandOver;
 pub use self::observe::{Known, Live, Look, Seen};
-pub use self::word::{Told, Word};
+pub use self::word::Word;
 
 use self::dns::Dns;
 use self::dns::zone::{self, Zone};
@@ -239,13 +239,8 @@ impl Networks {
         self.apart(Inner::teardown).await
     }
 
-    /// An item whenever something may have changed that [`Self::observe`] looks at.
-    pub fn watch(&self) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
-        watch::changes(&self.0.instance)
-    }
-
-    /// Begins to listen to what changes in the namespaces of containers; `None` where the kernel would not tell of all of them.
-    pub fn word(&self) -> Result<Option<Word>> {
+    /// Begins to listen to what changes in all that [`Self::observe`] looks at, and in the namespaces of containers.
+    pub fn word(&self) -> Result<Word> {
         Word::open(&self.0.instance)
     }
 

@@ -16,7 +16,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::thread::CapabilitySet;
 
 use super::error::NetworkError;
-use super::watch::{Links, messages};
+use super::said::{Links, Marks, messages};
 use super::{Result, outside};
 use crate::model::Instance;
 
@@ -32,6 +32,9 @@ const ROOM: usize = 4 << 20;
 pub struct Word {
     routes: Socket,
     filter: Socket,
+    /// Whether it is told of every namespace.
+    tells_all: bool,
+    marks: Marks,
     /// What was said of the host's links before.
     links: Links,
 }
@@ -45,46 +48,78 @@ pub struct Told {
     pub host: bool,
     /// In the host's packet filter.
     pub filter: bool,
+    /// In what of all that on the host is this instance's, or may be: somebody should look.
+    pub ours: bool,
 }
 
 impl Word {
-    /// `None` where the kernel would not tell of all of them: to an ordinary user, and to who lacks the capability for it.
-    pub(super) fn open(instance: &Instance) -> Result<Option<Self>> {
-        let may = rustix::thread::capabilities(None).map_err(|e| NetworkError::Netlink(e.into()))?.effective;
-        if outside::is_apart(instance) || !may.contains(CapabilitySet::NET_BROADCAST) {
-            return Ok(None);
+    /// Begins to listen where the networks are.
+    pub(super) fn open(instance: &Instance) -> Result<Self> {
+        if !outside::is_apart(instance) {
+            return Self::open_here(instance);
         }
+        // A socket stays in the namespace that it was made in, and so does a thread.
+        let instance = instance.clone();
+        let thread = std::thread::Builder::new().name("networks".to_owned());
+        let work = thread.spawn(move || {
+            outside::go_in(&instance)?;
+            Self::open_here(&instance)
+        });
+        work.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::Panicked)?
+    }
+
+    fn open_here(instance: &Instance) -> Result<Self> {
+        let may = rustix::thread::capabilities(None).map_err(|e| NetworkError::Netlink(e.into()))?.effective;
+        let tells_all = may.contains(CapabilitySet::NET_BROADCAST) && !outside::is_apart(instance);
         let open = |protocol, groups: &[u32], all: bool| {
             let mut socket = Socket::new(protocol)?;
             socket.bind(&SocketAddr::new(0, 0))?;
             socket.set_non_blocking(true)?;
             // As much as this is not everybody's; with less it is told more often that it was too much.
             setsockopt(&socket, sockopt::RcvBufForce, &ROOM).unwrap_or_default();
-            socket.set_listen_all_namespaces(all)?;
+            if all {
+                socket.set_listen_all_namespaces(true)?;
+            }
             groups.iter().try_for_each(|group| socket.add_membership(*group))?;
             Ok(socket)
         };
-        let both = open(NETLINK_ROUTE, &GROUPS, true).and_then(|routes| {
-            Ok(Self { routes, filter: open(NETLINK_NETFILTER, &FILTER_GROUPS, false)?, links: Links::default() })
+        let both = open(NETLINK_ROUTE, &GROUPS, tells_all).and_then(|routes| {
+            let filter = open(NETLINK_NETFILTER, &FILTER_GROUPS, false)?;
+            Ok(Self { routes, filter, tells_all, marks: Marks::of(instance), links: Links::default() })
         });
-        both.map(Some).map_err(NetworkError::Netlink)
+        both.map_err(NetworkError::Netlink)
+    }
+
+    /// Whether it is told of every namespace: an ordinary user is not, nor is who lacks the capability for it.
+    pub const fn tells_all(&self) -> bool {
+        self.tells_all
     }
 
     /// Takes all that was told since the last time.
     pub fn take(&mut self) -> io::Result<Told> {
+        let Self { routes, filter, marks, links, .. } = self;
         let mut told = Told { namespaces: Some(BTreeSet::new()), ..Told::default() };
-        each(&self.routes, |whose| match whose {
+        each(routes, |whose| match whose {
             Whose::Namespace(number) => {
                 if let Some(numbers) = &mut told.namespaces {
                     numbers.insert(number);
                 }
             }
-            Whose::Own(text) => {
-                told.host |= messages(text).fold(false, |news, (kind, said)| news | !self.links.knows(kind, said))
-            }
-            Whose::Lost => (told.namespaces, told.host) = (None, true),
+            // Each message is taken note of.
+            Whose::Own(text) => messages(text).filter(|(kind, said)| !links.knows(*kind, said)).for_each(|(kind, said)| {
+                told.host = true;
+                told.ours = told.ours || marks.is_ours(kind, said);
+            }),
+            Whose::Lost => (told.namespaces, told.host, told.ours) = (None, true, true),
         })?;
-        each(&self.filter, |_| told.filter = true)?;
+        each(filter, |whose| {
+            told.filter = true;
+            told.ours |= match whose {
+                Whose::Own(text) => messages(text).any(|(_, said)| marks.is_named(said)),
+                Whose::Namespace(_) => false,
+                Whose::Lost => true,
+            };
+        })?;
         Ok(told)
     }
 

@@ -13,7 +13,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     let pid = process.id().cast_signed();
     let live = [Live { id: id(1), pid, started_ticks: crate::sys::process_start_ticks(pid).unwrap(), mac: None, inside: false }];
     let link = networks.0.instance.host_link(&id(1), 0);
-    let mut changes = host.wait(async { networks.watch() }).unwrap();
+    let mut word = networks.word().unwrap();
     let reached = || tcp((HERE, 8080)).is_ok() && tcp((ANY, 8080)).is_ok();
     assert!(reached());
 
@@ -30,7 +30,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
     ];
     for (damage, fault) in damages {
         run(damage[0], &damage[1..]);
-        host.wait(async { tokio::time::timeout(Duration::from_secs(30), changes.next()).await }).expect("a wake-up");
+        assert!(tells(&mut word, Duration::from_secs(30)), "{damage:?}");
         let look = host.wait(networks.observe(&live, None)).unwrap();
         let said = format!("{:?} {:?} {:?}", look.networks[0].faults, look.network_faults, look.firewall);
         assert!(said.contains(fault), "{damage:?}: {said}");
@@ -50,7 +50,7 @@ fn what_the_kernel_loses_is_seen_and_put_back() {
         assert!(reached(), "after {damage:?}");
         inside(&web.netns, || assert!(tcp((HERE, 8080)).is_ok(), "after {damage:?}"));
         // What the repair itself made known.
-        while host.wait(async { tokio::time::timeout(Duration::from_millis(100), changes.next()).await }).is_ok() {}
+        while tells(&mut word, Duration::from_millis(100)) {}
     }
 
     // A process that has only the number of the container's first one is let alone.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
@@ -94,6 +93,20 @@ impl Drop for Host {
             self.wait(networks.teardown()).unwrap();
             assert!(!networks.0.dns.is_alive().unwrap());
         }
+    }
+}
+
+/// Whether it is told within this time that something of the instance's own has changed.
+fn tells(word: &mut Word, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        if word.take().unwrap().ours {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

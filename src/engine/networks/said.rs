@@ -1,26 +1,9 @@
-//! Wake-ups from the kernel: something about this instance's links, addresses, routes or table may have changed. What it
-//! was is for a look to find out.
+//! What the kernel's messages say of links, addresses, routes and the packet filter: whether they are of this instance's, and whether they
+//! are news.
 
 use std::collections::HashMap;
-use std::io;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
-use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-
-use super::error::NetworkError;
-use super::{Result, outside};
 use crate::model::Instance;
-
-/// Changes come in bursts, such as the deletion of a bridge; one look after the burst is enough.
-const SETTLE: Duration = Duration::from_millis(20);
-
-/// Multicast groups, as the kernel numbers them: links, IPv4 addresses, IPv4 routes, IPv6 addresses; and changes of nftables.
-const ROUTE_GROUPS: [u32; 4] = [1, 5, 7, 9];
-const FILTER_GROUPS: [u32; 1] = [7];
 
 /// The message types of routes, whose messages name no link.
 const NEW_ROUTE: u16 = 24;
@@ -28,70 +11,30 @@ const DELETE_ROUTE: u16 = 25;
 /// Nor do those of IPv6 addresses. One that is there stays so by routers' announcements, again and again; that tells nothing.
 const DELETE_ADDRESS: u16 = 21;
 
-pub(super) fn changes(instance: &Instance) -> Result<impl futures_util::Stream<Item = ()> + Send + Unpin + use<>> {
-    // One place: an item that waits stands for all that come after it.
-    let (sender, receiver) = mpsc::channel(1);
-    let marks: Vec<Vec<u8>> =
-        [format!("sp{}-", instance.tag()), instance.nft_table()].into_iter().map(String::into_bytes).collect();
-    for (protocol, groups) in [(NETLINK_ROUTE, &ROUTE_GROUPS[..]), (NETLINK_NETFILTER, &FILTER_GROUPS[..])] {
-        let socket = subscribe_inside(instance, protocol, groups)?;
-        tokio::spawn(relay(socket, protocol == NETLINK_ROUTE, marks.clone(), instance.tag().to_owned(), sender.clone()));
-    }
-    Ok(ReceiverStream::new(receiver).then(|()| tokio::time::sleep(SETTLE)).boxed())
+/// By what a message is known to be of this instance's.
+pub(super) struct Marks {
+    tag: String,
+    /// What its bridges are called after, and its tables.
+    names: [Vec<u8>; 2],
 }
 
-/// Where the networks are: a socket stays in the namespace that it was made in.
-fn subscribe_inside(instance: &Instance, protocol: isize, groups: &'static [u32]) -> Result<TokioSocket> {
-    if !outside::is_apart(instance) {
-        return subscribe(protocol, groups).map_err(NetworkError::Netlink);
+impl Marks {
+    pub(super) fn of(instance: &Instance) -> Self {
+        let names = [format!("sp{}-", instance.tag()), instance.nft_table()].map(String::into_bytes);
+        Self { tag: instance.tag().to_owned(), names }
     }
-    let runtime = tokio::runtime::Handle::current();
-    let instance = instance.clone();
-    let thread = std::thread::Builder::new().name("networks".to_owned());
-    let work = thread.spawn(move || {
-        outside::go_in(&instance)?;
-        let _inside = runtime.enter();
-        subscribe(protocol, groups).map_err(NetworkError::Netlink)
-    });
-    work.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::Panicked)?
-}
 
-fn subscribe(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
-    let mut socket = TokioSocket::new(protocol)?;
-    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-    for group in groups {
-        socket.socket_mut().add_membership(*group)?;
+    /// Whether a message tells of the instance's own of the host's links, addresses or routes, or may.
+    pub(super) fn is_ours(&self, kind: u16, payload: &[u8]) -> bool {
+        is_ipv4_route(kind, payload)
+            || is_ipv6_address_gone(kind, payload)
+            || self.is_named(payload)
+            || names_a_host_link(payload, &self.tag)
     }
-    Ok(socket)
-}
 
-/// Until nobody listens any more.
-async fn relay(socket: TokioSocket, routes: bool, marks: Vec<Vec<u8>>, tag: String, sender: mpsc::Sender<()>) {
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut links = Links::default();
-    loop {
-        buffer.clear();
-        let received = tokio::select! {
-            received = socket.recv(&mut buffer) => received,
-            () = sender.closed() => return,
-        };
-        // An overflow of the socket's buffer is reported as an error: something changed, and nobody knows what.
-        let ours = match received {
-            Err(_) => {
-                tokio::time::sleep(SETTLE).await;
-                true
-            }
-            Ok(()) => messages(&buffer).fold(false, |ours, (kind, payload)| {
-                let is_ours = (routes && (matches!(kind, NEW_ROUTE | DELETE_ROUTE) || is_ipv6_address_gone(kind, payload)))
-                    || marks.iter().any(|mark| contains(payload, mark))
-                    || (routes && names_a_host_link(payload, &tag));
-                // Each message is taken note of.
-                ours | (is_ours && !(routes && links.knows(kind, payload)))
-            }),
-        };
-        if ours && matches!(sender.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
-            return;
-        }
+    /// Whether a bridge or a table of the instance's is named.
+    pub(super) fn is_named(&self, payload: &[u8]) -> bool {
+        self.names.iter().any(|name| contains(payload, name))
     }
 }
 
@@ -127,8 +70,8 @@ struct Said {
     isolated: Option<u8>,
 }
 
-/// `IFF_UP`, `IFF_RUNNING` and `IFF_LOWER_UP`.
-const TELLING: u32 = 0x1 | 0x40 | 0x1_0000;
+/// `IFF_UP` and `IFF_LOWER_UP`.
+const TELLING: u32 = 0x1 | 0x1_0000;
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 /// Attributes of links: the name, numbers, and what holds those of a bridge's port, of which one says whether it is isolated.
@@ -191,9 +134,17 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The family is the first byte of what is said of an address.
+/// The family is the first byte of what is said of an address or a route.
+fn is_of(family: i32, payload: &[u8]) -> bool {
+    payload.first().copied().map(i32::from) == Some(family)
+}
+
+fn is_ipv4_route(kind: u16, payload: &[u8]) -> bool {
+    matches!(kind, NEW_ROUTE | DELETE_ROUTE) && is_of(libc::AF_INET, payload)
+}
+
 fn is_ipv6_address_gone(kind: u16, payload: &[u8]) -> bool {
-    kind == DELETE_ADDRESS && payload.first().copied().map(i32::from) == Some(libc::AF_INET6)
+    kind == DELETE_ADDRESS && is_of(libc::AF_INET6, payload)
 }
 
 /// Whether `v`, a digit, the tag and further digits occur, 15 characters and a NUL in all.
