@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::{BUSYBOX, Host, PATIENCE, leftovers, tool, wait_until};
@@ -51,6 +53,31 @@ fn config_content_changed() {
 }
 
 #[test]
+fn secret_content_changed() {
+    let host = Host::new().with_busybox();
+    let waits = "command: [sh, -c, \"trap 'echo heard' HUP; while :; do sleep 0.1; done\"]";
+    let services = format!(
+        "  app: {{<<: *usual, secrets: [token]}}\n  other: {{<<: *usual}}\n\
+         \x20 reader: {{<<: *usual, {waits}, secrets: [{{source: token, x-setpoint: {{on_change: SIGHUP}}}}]}}\n"
+    );
+    stack(&host, &services, "secrets: {token: {file: ./token}}\n");
+    host.write("s/token", "first-token");
+    host.sp(&["apply", "s"]).ok();
+    let (app, reader, other) = (id(&host, "s-app"), host.pid("s-reader"), host.pid("s-other"));
+    host.write("s/token", "second-token");
+    let plan = host.sp(&["plan", "s"]).fails_with(2).says(&["container/app: recreate", "container/reader: "]).stdout.clone();
+    assert!(!plan.contains("-token"), "{plan}");
+    host.sp(&["apply", "s"]).ok();
+    for name in ["s-app", "s-reader"] {
+        assert_eq!(host.sp(&["exec", name, "cat", "/run/secrets/token"]).ok().stdout, "second-token");
+    }
+    assert_ne!(id(&host, "s-app"), app);
+    assert_eq!((host.pid("s-reader"), host.pid("s-other")), (reader, other));
+    wait_until("it was told", PATIENCE, || host.sp(&["logs", "s-reader"]).ok().stdout == "heard\n");
+    host.sp(&["plan", "s"]).ok();
+}
+
+#[test]
 fn image_tag_moved() {
     let host = Host::new().with_busybox();
     host.sp(&["tag", BUSYBOX, "localhost/app:1"]).ok();
@@ -89,28 +116,83 @@ fn interrupted_recreate() {
 }
 
 #[test]
-fn what_is_no_longer_in_the_file() {
+fn container_removed_from_file() {
     let host = Host::new().with_busybox();
-    let both = "  app: {<<: *usual, networks: [old]}\n  gone: {<<: *usual, networks: [old], volumes: [\"data:/data\"]}\n";
-    stack(&host, both, "networks: {old: {}}\nvolumes: {data: {}}\n");
+    let both = "  app: {<<: *usual}\n  gone: {<<: *usual, volumes: [\"data:/data\"]}\n";
+    stack(&host, both, "volumes: {data: {}}\n");
     host.sp(&["run", "-d", "--name", "mine", BUSYBOX, "sleep", "1000"]).ok();
     host.sp(&["apply", "s"]).ok();
     host.sp(&["exec", "s-gone", "sh", "-c", "echo precious > /data/file"]).ok();
     let process = host.pid("s-app");
-    // The container goes, the network is renamed under the feet of the one that stays, and the data stays.
-    stack(&host, "  app: {<<: *usual, networks: [new]}\n", "networks: {new: {}}\n");
+    // The container goes, what is not the stack's is let alone, and the data stays.
+    stack(&host, "  app: {<<: *usual}\n", "");
     host.sp(&["apply", "s"]).ok();
     assert_eq!(host.containers(), ["mine", "s-app"]);
-    assert_eq!(host.pid("s-app"), process, "a renamed network takes no new process");
-    let networks = host.sp(&["network", "ls"]).ok().stdout;
-    assert!(networks.contains("s-new") && !networks.contains("s-old"), "{networks}");
+    assert_eq!(host.pid("s-app"), process);
     host.sp(&["volume", "inspect", "s-data"]).ok();
     host.sp(&["plan", "s"]).ok();
-    stack(&host, both, "networks: {old: {}}\nvolumes: {data: {}}\n");
+    stack(&host, both, "volumes: {data: {}}\n");
     host.sp(&["apply", "s"]).ok();
     host.sp(&["exec", "s-gone", "cat", "/data/file"]).ok().says(&["precious"]);
     host.sp(&["destroy", "s", "--volumes"]).ok();
     assert_eq!(host.containers(), ["mine"]);
+}
+
+#[test]
+fn network_renamed() {
+    let host = Host::new().with_busybox();
+    let in_network = |name: &str| {
+        let services = format!(
+            "  app: {{<<: *usual, networks: [{name}]}}\n  peer: {{<<: *usual, command: [httpd, -f, -p, \"80\"], networks: [{name}]}}\n"
+        );
+        stack(&host, &services, &format!("networks: {{{name}: {{}}}}\n"));
+        host.sp(&["apply", "s"]).ok();
+        wait_until("the other is reached", PATIENCE, || host.sp(&["exec", "s-app", "nc", "-w", "5", "peer", "80"]).code == 0);
+        (host.pid("s-app"), host.pid("s-peer"))
+    };
+    let before = in_network("old");
+    assert_eq!(in_network("new"), before, "under the feet of those that stay");
+    let networks = host.sp(&["network", "ls"]).ok().stdout;
+    assert!(networks.contains("s-new") && !networks.contains("s-old"), "{networks}");
+    host.sp(&["plan", "s"]).ok();
+}
+
+/// Kills a container's process as a crash does, and waits until another one is there. Gives its number.
+fn crash(host: &Host, name: &str) -> i32 {
+    let before = host.pid(name);
+    kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+    wait_until(&format!("{name} is there again"), PATIENCE, || host.running_pid(name).is_some_and(|pid| pid != before));
+    host.pid(name)
+}
+
+#[test]
+fn dependency_crash_restarts_dependents() {
+    let host = Host::new().with_busybox();
+    let services = "  db: {<<: *usual, restart: always}\n\
+                    \x20 app: {<<: *usual, restart: always, depends_on: {db: {condition: service_started, restart: true}}}\n\
+                    \x20 web: {<<: *usual, depends_on: {app: {condition: service_started, restart: true}}}\n\
+                    \x20 other: {<<: *usual, depends_on: [db]}\n";
+    stack(&host, services, "");
+    let daemon = host.daemon(&host.dir.join("s"));
+    wait_until("all run", PATIENCE, || host.running().len() == 4);
+    host.sp(&["wait", "--for", "condition=Ready", "s", "--timeout", "2m"]).ok();
+    // Its monitor starts it again, and its daemon those that follow it, one after the other; nobody else.
+    let (app, web, other) = (host.pid("s-app"), host.pid("s-web"), host.pid("s-other"));
+    crash(&host, "s-db");
+    let is_new = |name: &str, before: i32| host.running_pid(name).is_some_and(|pid| pid != before);
+    wait_until("the app follows", PATIENCE, || is_new("s-app", app));
+    wait_until("what follows the app follows", PATIENCE, || is_new("s-web", web));
+    host.sp(&["wait", "--for", "condition=Ready", "s", "--timeout", "2m"]).ok();
+    assert_eq!(host.pid("s-other"), other);
+    host.sp(&["plan", "s"]).ok();
+    host.sp(&["why", "app"]).ok().says(&["container/db"]);
+    // What one in the middle depends on stays as it is.
+    let (db, web) = (host.pid("s-db"), host.pid("s-web"));
+    crash(&host, "s-app");
+    wait_until("what follows the app follows", PATIENCE, || is_new("s-web", web));
+    assert_eq!((host.pid("s-db"), host.pid("s-other")), (db, other));
+    daemon.stop();
+    host.sp(&["destroy", "--stack", "s"]).ok();
 }
 
 #[test]
