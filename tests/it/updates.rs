@@ -140,7 +140,7 @@ fn an_edition_that_is_not_well_is_taken_back_and_not_tried_again() {
     // A daemon that is asked to stop does not watch to the end. That is no failure, and does not count as applied: the next one goes on.
     let watched = application(0).replace("sleep 1000", "sleep 1002").replace("monitor: 1s", "monitor: 1h");
     host.write("s/compose.yaml", &watched);
-    let is_new = || running() && host.inspect("s-app").to_string().contains("sleep 1002");
+    let is_new = || host.sp(&["inspect", "s-app"]).stdout.contains("sleep 1002") && running();
     wait_until("the new one runs", SOON, is_new);
     daemon.stop();
     let left = || (generations()[0]["generation"].as_u64().unwrap(), generations()[0]["outcome"].as_str().unwrap().to_owned());
@@ -153,8 +153,9 @@ fn an_edition_that_is_not_well_is_taken_back_and_not_tried_again() {
     // Whoever says something new waits for no window, be it its source or a command: what was to be watched is broken off, and it
     // goes on from there.
     host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1003"));
-    wait_until("it follows its source", SOON, || left() == (9, "applying".to_owned()) && host.pid("s-app") != pid);
-    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1004").replace("monitor: 1h", "monitor: 1s"));
+    let is_other = || host.running_pid("s-app").is_some_and(|other| other != pid);
+    wait_until("it follows its source", SOON, || left() == (9, "applying".to_owned()) && is_other());
+    host.write("s/compose.yaml", &watched.replace("sleep 1002", "sleep 1004").replace("monitor: 1h", "monitor: 3s"));
     host.sp(&["apply", "s"]).ok().says(&["container/app: well"]);
     assert_eq!(left(), (10, "applied".to_owned()));
     daemon.stop();
