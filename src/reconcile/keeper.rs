@@ -119,8 +119,11 @@ impl Keeper {
                 }
                 Some(Wake::Finished(name, verdict)) => {
                     in_flight -= 1;
-                    self.renewed.remove(&name);
                     self.schedule.finished(&name, verdict, Instant::now());
+                    if self.renewed.remove(&name).is_some_and(|renewed| renewed.is_cancelled()) {
+                        // Whatever this look came to says nothing of what the stack is to be now.
+                        self.schedule.renew(name, Instant::now());
+                    }
                     self.look_for_orphans();
                 }
                 Some(Wake::SeenTo(id, seen_to)) => {

@@ -40,8 +40,6 @@ struct Entry {
     failures: u32,
     in_flight: bool,
     woken_in_flight: bool,
-    /// What it is to be has changed since its run began.
-    renewed_in_flight: bool,
 }
 
 impl<K: Eq + Hash + Clone> Default for Schedule<K> {
@@ -59,7 +57,6 @@ impl<K: Eq + Hash + Clone> Schedule<K> {
             failures: 0,
             in_flight: false,
             woken_in_flight: false,
-            renewed_in_flight: false,
         });
         if entry.in_flight {
             entry.woken_in_flight = true;
@@ -74,7 +71,6 @@ impl<K: Eq + Hash + Clone> Schedule<K> {
         if let Some(entry) = self.keys.get_mut(&key) {
             entry.failures = 0;
             entry.held_until = None;
-            entry.renewed_in_flight = entry.in_flight;
         }
         self.wake(key, now);
     }
@@ -90,7 +86,7 @@ impl<K: Eq + Hash + Clone> Schedule<K> {
         for (key, entry) in &mut self.keys {
             if !entry.in_flight && entry.due <= now {
                 entry.in_flight = true;
-                (entry.woken_in_flight, entry.renewed_in_flight) = (false, false);
+                entry.woken_in_flight = false;
                 due.push(key.clone());
             }
         }
@@ -100,12 +96,6 @@ impl<K: Eq + Hash + Clone> Schedule<K> {
     pub fn finished(&mut self, key: &K, verdict: Verdict, now: Instant) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         entry.in_flight = false;
-        if entry.renewed_in_flight {
-            // Whatever this run came to says nothing of what it is to be now.
-            entry.held_until = None;
-            entry.due = now + DEBOUNCE;
-            return;
-        }
         match verdict {
             Verdict::AwaitChange => {
                 entry.failures = 0;
@@ -169,17 +159,5 @@ mod tests {
         }
         schedule.renew("a", t);
         assert_eq!(schedule.next(), Some(t + DEBOUNCE));
-        // The same when it changes during a run, whatever that comes to; and the run after it is one like any other.
-        for verdict in [Verdict::Retry, Verdict::AwaitChange] {
-            let due = schedule.next().unwrap();
-            assert_eq!(schedule.take_due(due), ["a"]);
-            schedule.renew("a", due);
-            schedule.finished(&"a", verdict, due);
-            assert_eq!(schedule.next(), Some(due + DEBOUNCE));
-        }
-        let due = schedule.next().unwrap();
-        assert_eq!(schedule.take_due(due), ["a"]);
-        schedule.finished(&"a", Verdict::Retry, due);
-        assert_eq!(schedule.next(), Some(due + FIRST_RETRY));
     }
 }

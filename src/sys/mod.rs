@@ -5,6 +5,7 @@ pub mod clone;
 mod device_programs;
 pub mod devices;
 pub mod handover;
+pub mod inotify;
 pub mod loopback;
 pub mod memory;
 pub mod mounts;

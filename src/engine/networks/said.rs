@@ -5,10 +5,9 @@ use std::collections::HashMap;
 
 use crate::model::Instance;
 
-/// The message types of routes, whose messages name no link.
-const NEW_ROUTE: u16 = 24;
-const DELETE_ROUTE: u16 = 25;
-/// Nor do those of IPv6 addresses. One that is there stays so by routers' announcements, again and again; that tells nothing.
+/// The message types of routes: no look looks at those of the host, which come and go by themselves with links and addresses.
+const ROUTES: [u16; 2] = [24, 25];
+/// Messages of IPv6 addresses name no link. One that is there stays so by routers' announcements, again and again; that tells nothing.
 const DELETE_ADDRESS: u16 = 21;
 
 /// By what a message is known to be of this instance's.
@@ -24,12 +23,9 @@ impl Marks {
         Self { tag: instance.tag().to_owned(), names }
     }
 
-    /// Whether a message tells of the instance's own of the host's links, addresses or routes, or may.
+    /// Whether a message tells of the instance's own of the host's links or addresses, or may.
     pub(super) fn is_ours(&self, kind: u16, payload: &[u8]) -> bool {
-        is_ipv4_route(kind, payload)
-            || is_ipv6_address_gone(kind, payload)
-            || self.is_named(payload)
-            || names_a_host_link(payload, &self.tag)
+        is_ipv6_address_gone(kind, payload) || self.is_named(payload) || names_a_host_link(payload, &self.tag)
     }
 
     /// Whether a bridge or a table of the instance's is named.
@@ -84,7 +80,7 @@ const PORT_DATA: u16 = 5;
 const PORT_ISOLATED: u16 = 33;
 
 impl Links {
-    /// Whether a message says of a link what was said of it before.
+    /// Whether a message says of a link what was said of it before, or of something that nobody looks at.
     pub(super) fn knows(&mut self, kind: u16, payload: &[u8]) -> bool {
         // Source: rtnetlink(7), `struct ifinfomsg`: family, padding and type are before the number and the flags.
         let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
@@ -117,7 +113,7 @@ impl Links {
                 self.0.remove(&(index, *family));
                 false
             }
-            _ => false,
+            _ => ROUTES.contains(&kind),
         }
     }
 }
@@ -134,17 +130,9 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The family is the first byte of what is said of an address or a route.
-fn is_of(family: i32, payload: &[u8]) -> bool {
-    payload.first().copied().map(i32::from) == Some(family)
-}
-
-fn is_ipv4_route(kind: u16, payload: &[u8]) -> bool {
-    matches!(kind, NEW_ROUTE | DELETE_ROUTE) && is_of(libc::AF_INET, payload)
-}
-
+/// The family is the first byte of what is said of an address.
 fn is_ipv6_address_gone(kind: u16, payload: &[u8]) -> bool {
-    kind == DELETE_ADDRESS && is_of(libc::AF_INET6, payload)
+    kind == DELETE_ADDRESS && payload.first().copied().map(i32::from) == Some(libc::AF_INET6)
 }
 
 /// Whether `v`, a digit, the tag and further digits occur, 15 characters and a NUL in all.

@@ -20,7 +20,8 @@ use super::said::{Links, Marks, messages};
 use super::{Result, outside};
 use crate::model::Instance;
 
-/// Links, IPv4 addresses, IPv4 routes, IPv6 addresses and IPv6 routes, as the kernel numbers the groups.
+/// Links, IPv4 addresses, IPv4 routes, IPv6 addresses and IPv6 routes, as the kernel numbers the groups. Of routes those in the
+/// namespaces of containers count.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 /// Changes of nftables.
 const FILTER_GROUPS: [u32; 1] = [7];
@@ -44,7 +45,7 @@ pub struct Word {
 pub struct Told {
     /// In the namespaces with these numbers; `None` when it was too much to tell: in any of them.
     pub namespaces: Option<BTreeSet<i32>>,
-    /// In the host's links, addresses or routes. That a link is as it was is said often, and is no change.
+    /// In the host's links or addresses. That a link is as it was is said often, and is no change.
     pub host: bool,
     /// In the host's packet filter.
     pub filter: bool,

@@ -5,17 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
 use crate::engine::containers::is_passing;
 use crate::files::FileError;
+use crate::sys;
 
 /// A running watch of the folder that has a folder for each container.
 #[derive(Debug)]
@@ -43,8 +43,7 @@ pub(super) struct Heard {
 impl Comings {
     /// Begins to watch.
     pub(super) fn new(folder: PathBuf) -> Result<Self, FileError> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|e| FileError::new("make an inotify instance for", &folder, e))?;
+        let fd = sys::inotify::open().map_err(|e| FileError::new("make an inotify instance for", &folder, e))?;
         let top =
             inotify::add_watch(&fd, &folder, WatchFlags::ONLYDIR | WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::DELETE)
                 .map_err(|e| FileError::new("watch", &folder, e))?;
@@ -61,38 +60,31 @@ impl Comings {
     /// Takes what was told since the last time. What came is watched from here on.
     pub(super) fn take(&mut self) -> Result<Heard, FileError> {
         let (mut touched, mut news, mut came, mut lost) = (BTreeSet::new(), false, BTreeSet::new(), false);
-        let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let file = OsStr::from_bytes(event.file_name().map(|name| name.to_bytes()).unwrap_or_default());
-                    let flags = event.events();
-                    lost |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
-                    if event.wd() == self.top {
-                        news = true;
-                        touched.insert(file.to_owned());
-                        if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
-                            came.insert(file.to_owned());
-                        }
-                    } else if flags.contains(ReadFlags::IGNORED) {
-                        // The folder is gone, and its watch with it; another of the same name may have one already.
-                        if let Some(name) = self.names.remove(&event.wd()) {
-                            if self.numbers.get(&name) == Some(&event.wd()) {
-                                self.numbers.remove(&name);
-                            }
-                            touched.insert(name);
-                        }
-                    } else if !is_passing(file.as_bytes()) {
-                        news = true;
-                        touched.extend(self.names.get(&event.wd()).cloned());
-                    }
+        let Self { fd, top, names, numbers, .. } = self;
+        let taken = sys::inotify::take(&*fd, |event| {
+            let file = OsStr::from_bytes(event.file_name().map(|name| name.to_bytes()).unwrap_or_default());
+            let flags = event.events();
+            lost |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
+            if event.wd() == *top {
+                news = true;
+                touched.insert(file.to_owned());
+                if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+                    came.insert(file.to_owned());
                 }
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(FileError::new("read the events of", &self.folder, e)),
+            } else if flags.contains(ReadFlags::IGNORED) {
+                // The folder is gone, and its watch with it; another of the same name may have one already.
+                if let Some(name) = names.remove(&event.wd()) {
+                    if numbers.get(&name) == Some(&event.wd()) {
+                        numbers.remove(&name);
+                    }
+                    touched.insert(name);
+                }
+            } else if !is_passing(file.as_bytes()) {
+                news = true;
+                touched.extend(names.get(&event.wd()).cloned());
             }
-        }
+        });
+        taken.map_err(|e| FileError::new("read the events of", &self.folder, e))?;
         if lost {
             self.watch_all()?;
         }

@@ -1,16 +1,16 @@
 //! Notifications of files of containers: of the limits in their cgroups, and of their configs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use crate::engine::containers::ToldOf;
 use crate::files::FileError;
 use crate::model::ContainerId;
+use crate::sys;
 
 /// The watches.
 pub(super) struct Folders {
@@ -27,8 +27,8 @@ struct Watched {
 
 impl Folders {
     pub(super) fn new() -> Result<Self, FileError> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|e| FileError::new("make an inotify instance for", "the files of containers", e))?;
+        let fd =
+            sys::inotify::open().map_err(|e| FileError::new("make an inotify instance for", "the files of containers", e))?;
         Ok(Self { fd, watched: HashMap::new(), of: BTreeMap::new() })
     }
 
@@ -75,32 +75,25 @@ impl Folders {
     /// The containers of whose files something was told since the last time; `None` when it was too much.
     pub(super) fn take(&mut self) -> Result<Option<BTreeSet<ContainerId>>, FileError> {
         let (mut touched, mut lost) = (BTreeSet::new(), false);
-        let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    lost |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-                    let Some(watched) = self.watched.get(&event.wd()) else { continue };
-                    let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
-                    if watched.told_of.counts(name) {
-                        touched.insert(watched.id.clone());
-                    }
-                    // The folder is gone, and its watch with it.
-                    if event.events().contains(ReadFlags::IGNORED)
-                        && let Some(Watched { id, .. }) = self.watched.remove(&event.wd())
-                    {
-                        if let Some(folders) = self.of.get_mut(&id) {
-                            folders.retain(|_, number| *number != event.wd());
-                        }
-                        touched.insert(id);
-                    }
-                }
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(FileError::new("read", "notifications of the files of containers", e)),
+        let Self { fd, watched, of } = self;
+        let taken = sys::inotify::take(&*fd, |event| {
+            lost |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+            let Some(about) = watched.get(&event.wd()) else { return };
+            let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
+            if about.told_of.counts(name) {
+                touched.insert(about.id.clone());
             }
-        }
+            // The folder is gone, and its watch with it.
+            if event.events().contains(ReadFlags::IGNORED)
+                && let Some(Watched { id, .. }) = watched.remove(&event.wd())
+            {
+                if let Some(folders) = of.get_mut(&id) {
+                    folders.retain(|_, number| *number != event.wd());
+                }
+                touched.insert(id);
+            }
+        });
+        taken.map_err(|e| FileError::new("read", "notifications of the files of containers", e))?;
         Ok((!lost).then_some(touched))
     }
 }

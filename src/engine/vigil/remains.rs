@@ -2,14 +2,14 @@
 //! were none.
 
 use std::collections::HashMap;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use crate::files::FileError;
+use crate::sys;
 
 pub(super) struct Remains {
     fd: OwnedFd,
@@ -26,8 +26,8 @@ pub(in crate::engine) struct Sweep(u64);
 
 impl Remains {
     pub(super) fn new() -> Result<Self, FileError> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|e| FileError::new("make an inotify instance for", "what is left of containers", e))?;
+        let fd =
+            sys::inotify::open().map_err(|e| FileError::new("make an inotify instance for", "what is left of containers", e))?;
         Ok(Self { fd, watched: HashMap::new(), none: false, comings: 0 })
     }
 
@@ -60,18 +60,15 @@ impl Remains {
     }
 
     fn take(&mut self) -> Result<(), FileError> {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
         let (mut came, mut gone) = (false, Vec::new());
-        let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(event) if event.events().contains(ReadFlags::IGNORED) => gone.push(event.wd()),
-                Ok(_) => came = true,
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(FileError::new("read notifications of", "what is left of containers", e)),
+        let taken = sys::inotify::take(&self.fd, |event| {
+            if event.events().contains(ReadFlags::IGNORED) {
+                gone.push(event.wd());
+            } else {
+                came = true;
             }
-        }
+        });
+        taken.map_err(|e| FileError::new("read notifications of", "what is left of containers", e))?;
         // Another folder may be there by now.
         self.watched.retain(|_, number| !gone.contains(number));
         if came {

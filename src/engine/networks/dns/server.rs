@@ -23,7 +23,7 @@ use super::forward::{Upstream, framed};
 use super::pass::Passes;
 use super::zone::{Files, Gateway, SPEAKS, Serving, Zone};
 use crate::files::{self, FileError};
-use crate::sys::async_fd;
+use crate::sys::{self, async_fd};
 
 const PORT: u16 = 53;
 /// Queries that wait for the host's name servers, at most; the rest is dropped, and clients ask again.
@@ -104,7 +104,7 @@ pub(super) fn read_zone(files: &Files) -> Result<Zone, ServerError> {
 
 fn watch(folder: &Path) -> Result<AsyncFd<OwnedFd>, ServerError> {
     let fail = |source| ServerError::Watch { folder: folder.display().to_string(), source };
-    let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(|e| fail(e.into()))?;
+    let fd = sys::inotify::open().map_err(|e| fail(e.into()))?;
     let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
     inotify::add_watch(&fd, folder, events).map_err(|e| fail(e.into()))?;
     async_fd::readable(fd).map_err(fail)
@@ -115,19 +115,11 @@ async fn next_change(changes: &AsyncFd<OwnedFd>, folder: &Path) -> Result<(), Se
     let fail = |source| ServerError::Watch { folder: folder.display().to_string(), source };
     loop {
         let mut guard = changes.readable().await.map_err(fail)?;
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(guard.get_inner(), &mut buffer);
         let mut of_the_zone = false;
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    of_the_zone |= event.file_name().is_none_or(|name| name.to_bytes() == b"zone.json");
-                }
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(fail(e.into())),
-            }
-        }
+        let taken = sys::inotify::take(guard.get_inner(), |event| {
+            of_the_zone |= event.file_name().is_none_or(|name| name.to_bytes() == b"zone.json");
+        });
+        taken.map_err(|e| fail(e.into()))?;
         guard.clear_ready();
         if of_the_zone {
             return Ok(());
